@@ -1,0 +1,54 @@
+PYTHON ?= python3
+CORES ?= all
+CONFIG ?= config/config.yaml
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export PYTHONPATH := $(CURDIR)
+
+.PHONY: help run smoke test lint format check config-reference clean
+
+help:
+	@echo "make run     every figure, claim and the page (CONFIG=config/paper.yaml CORES=8 to change)"
+	@echo "make smoke   the same workflow at toy scale"
+	@echo "make test    lint and the whole test suite"
+	@echo "make check   validate CONFIG without running anything"
+	@echo "make clean   delete results and caches, keep the environment"
+
+$(READY): requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "sharpflow needs Python 3.11 or newer; set PYTHON=...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+run: $(READY)
+	snakemake --cores $(CORES) --configfile $(CONFIG)
+
+smoke: $(READY)
+	snakemake --cores $(CORES) --configfile config/smoke.yaml
+
+test: $(READY) lint
+	python -m pytest
+
+lint: $(READY)
+	ruff check .
+	ruff format --check .
+	snakefmt --check Snakefile rules
+	snakemake --lint
+
+format: $(READY)
+	ruff check --fix .
+	ruff format .
+	snakefmt Snakefile rules
+
+check: $(READY)
+	python -m sharpflow.config check $(CONFIG)
+
+config-reference: $(READY)
+	python -m sharpflow.config schema > config/schema.json
+	python -m sharpflow.config reference > config/README.md
+
+clean:
+	rm -rf results .snakemake .pytest_cache .ruff_cache .hypothesis
