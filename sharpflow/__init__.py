@@ -1,0 +1,1 @@
+"""sharpflow: how noise and step size shape the sharpness of neural networks."""

@@ -1,0 +1,17 @@
+"""Errors that a user can act on: one paragraph, shown without a traceback."""
+
+
+class SharpflowError(Exception):
+    """A mistake in what sharpflow was given: configuration, data or files."""
+
+
+class ConfigError(SharpflowError):
+    """The configuration asks for something that does not exist or cannot be."""
+
+
+class DataError(SharpflowError):
+    """A dataset is missing, malformed or too small."""
+
+
+class IntegrityError(SharpflowError):
+    """A file is not what was written: truncated, altered or of another job."""
