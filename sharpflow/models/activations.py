@@ -1,0 +1,54 @@
+"""Activation functions with the derivatives that closed-form curvature needs."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class Activation:
+    """An elementwise function and its first two derivatives, each Tensor -> Tensor of one shape.
+
+    At a kink (ReLU and ELU at 0) the derivatives are PyTorch's: ReLU'(0) = 0, ELU'(0) = 1.
+    """
+
+    function: Callable[[Tensor], Tensor]
+    derivative: Callable[[Tensor], Tensor]
+    second_derivative: Callable[[Tensor], Tensor]
+
+
+def _tanh_second(z: Tensor) -> Tensor:
+    t = torch.tanh(z)
+    return -2.0 * t * (1.0 - t * t)
+
+
+def _swish_derivative(z: Tensor) -> Tensor:
+    s = torch.sigmoid(z)
+    return s * (1.0 + z * (1.0 - s))
+
+
+def _swish_second(z: Tensor) -> Tensor:
+    s = torch.sigmoid(z)
+    return s * (1.0 - s) * (2.0 + z * (1.0 - 2.0 * s))
+
+
+def _sigmoid_slope(z: Tensor) -> Tensor:
+    s = torch.sigmoid(z)
+    return s * (1.0 - s)
+
+
+ACTIVATIONS: dict[str, Activation] = {
+    "linear": Activation(lambda z: z, torch.ones_like, torch.zeros_like),
+    "tanh": Activation(torch.tanh, lambda z: 1.0 - torch.tanh(z) ** 2, _tanh_second),
+    "relu": Activation(torch.relu, lambda z: (z > 0).to(z.dtype), torch.zeros_like),
+    "elu": Activation(
+        F.elu,
+        lambda z: torch.where(z >= 0, torch.ones_like(z), torch.exp(z.clamp(max=0))),
+        lambda z: torch.where(z >= 0, torch.zeros_like(z), torch.exp(z.clamp(max=0))),
+    ),
+    "softplus": Activation(F.softplus, torch.sigmoid, _sigmoid_slope),
+    "swish": Activation(F.silu, _swish_derivative, _swish_second),
+}
