@@ -1,0 +1,38 @@
+"""Curvature of the loss: Hessian and Gauss-Newton operators, top eigenpairs, trace, sharpness."""
+
+from sharpflow.curvature.compression import DenseInputs, compress_inputs, prepare_inputs
+from sharpflow.curvature.dense_net import DenseNet, gauss_newton_matrix
+from sharpflow.curvature.eigen import EigenResult, top_eigenpairs
+from sharpflow.curvature.measure import SharpnessTracker, sharpness
+from sharpflow.curvature.operators import (
+    GaussNewtonOperator,
+    LinearOperator,
+    NonFiniteError,
+    flatten_parameters,
+    gauss_newton_operator,
+    hessian_operator,
+)
+from sharpflow.curvature.reference import dense_hessian, dense_jacobian
+from sharpflow.curvature.trace import TraceResult, hessian_trace
+
+__all__ = [
+    "DenseInputs",
+    "DenseNet",
+    "EigenResult",
+    "GaussNewtonOperator",
+    "LinearOperator",
+    "NonFiniteError",
+    "SharpnessTracker",
+    "TraceResult",
+    "compress_inputs",
+    "dense_hessian",
+    "dense_jacobian",
+    "flatten_parameters",
+    "gauss_newton_matrix",
+    "gauss_newton_operator",
+    "hessian_operator",
+    "hessian_trace",
+    "prepare_inputs",
+    "sharpness",
+    "top_eigenpairs",
+]

@@ -1,0 +1,70 @@
+"""Exact compression of inputs in more dimensions than samples, and the zeros it makes."""
+
+import itertools
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sharpflow.curvature.operators import check_dtype, check_finite
+
+
+def compress_inputs(inputs: Tensor) -> tuple[Tensor, Tensor]:
+    """Exact compression of inputs X (n, d), n < d: X = C Q^T, C (n, n) lower triangular.
+
+    Returns C and Q (d, n), orthonormal columns (thin QR of X^T). A network with first-layer
+    weights W_1 on X is one with Q^T W_1 on C: outputs, gradients and nonzero spectra agree.
+    """
+    q, r = torch.linalg.qr(inputs.T)
+    return r.T.contiguous(), q
+
+
+@dataclass(frozen=True)
+class DenseInputs:
+    """Inputs checked and examined once, for the many steps of a training.
+
+    Attributes
+    ----------
+    matrix: X, (n, d).
+    gram: X X^T (n, n), or None.
+    staircase: row blocks of X with the columns they reach, where X is lower triangular, so that
+        products skip zeros; empty otherwise.
+    """
+
+    matrix: Tensor
+    gram: Tensor | None
+    staircase: list[tuple[slice, int]]
+
+
+def prepare_inputs(inputs: Tensor, gram: Tensor | bool | None = None) -> DenseInputs:
+    """Check inputs (n, d) and note what every step reuses.
+
+    ``gram``: X X^T if it is at hand, True to compute it, None to leave it out. ValueError for
+    inputs that are not two-dimensional, not float32 or float64, or not finite.
+    """
+    if inputs.ndim != 2:
+        raise ValueError(f"inputs has shape {tuple(inputs.shape)}; it must be (n, d).")
+    check_dtype(inputs.dtype, "inputs")
+    check_finite(inputs, "inputs")
+    matrix = inputs.detach()
+    if isinstance(gram, bool):
+        gram = matrix @ matrix.T if gram else None
+    n = inputs.shape[0]
+    if gram is not None and gram.shape != (n, n):
+        raise ValueError(f"input_gram has shape {tuple(gram.shape)}; it must be {(n, n)}.")
+    return DenseInputs(matrix, gram, _staircase(matrix))
+
+
+def _staircase(inputs: Tensor, steps: int = 4) -> list[tuple[slice, int]]:
+    """Row blocks of lower triangular inputs with the columns they reach.
+
+    Products then skip the zeros to the right of each block. Empty where the inputs are not lower
+    triangular, are too small to gain, or are not on the CPU.
+    """
+    n, d = inputs.shape
+    if d < 256 or n < 256 or inputs.device.type != "cpu":
+        return []
+    if bool(inputs[0, 1:].any()) or bool(torch.triu(inputs, 1).any()):
+        return []
+    edges = [n * i // steps for i in range(steps + 1)]
+    return [(slice(lower, upper), min(upper, d)) for lower, upper in itertools.pairwise(edges)]

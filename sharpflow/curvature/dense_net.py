@@ -1,0 +1,329 @@
+"""Closed-form curvature of dense networks: Gram matrix and Hessian products without autograd."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from sharpflow.curvature.compression import DenseInputs, prepare_inputs
+from sharpflow.curvature.operators import LinearOperator, check_finite
+from sharpflow.models.activations import ACTIVATIONS
+
+_BLOCK = 256  # rows of a Gram matrix made at a time: the temporaries then stay in cache
+
+
+class DenseNet:
+    """A stack of dense layers at one state, with everything that curvature products reuse.
+
+    H_0 = X, Z_l = H_{l-1} W_l + b_l, H_l = φ_l(Z_l), F = Z_L (no activation after the last).
+    Flat parameter vectors hold W_1, b_1, W_2, b_2, … row-major (b where there are biases).
+
+    Attributes
+    ----------
+    outputs: F, (n,) where the last layer has one unit, else (n, c).
+    features: H_0 … H_{L-1}, the input of each layer, (n, width).
+    output_jacobian_signals: B_l = ∂F/∂Z_l of each layer, (n, c, width of Z_l), made when asked.
+    """
+
+    def __init__(
+        self,
+        weights: Sequence[Tensor],
+        activation: str | Sequence[str],
+        inputs: Tensor | DenseInputs,
+        biases: Sequence[Tensor] | None = None,
+        input_gram: Tensor | None = None,
+    ) -> None:
+        """Run the forward pass.
+
+        ``weights``: L tensors (in, out). ``activation``: a key of ``ACTIVATIONS``, or one a
+        hidden layer. ``inputs``: (n, d), or what ``prepare_inputs`` made of them, so
+        that they are checked once for many steps. ``biases``: L tensors (out,), or None for none.
+        ``input_gram``: X X^T (n, n), if it is at hand: inputs do not change between steps.
+        ValueError for shapes that do not chain, unknown activations, half precision, and
+        parameters or inputs that are not finite.
+        """
+        if not isinstance(inputs, DenseInputs):
+            inputs = prepare_inputs(inputs, input_gram)
+        depth = len(weights)
+        names = [activation] * (depth - 1) if isinstance(activation, str) else list(activation)
+        _check_net(weights, names, inputs.matrix, biases)
+        self.weights = [w.detach() for w in weights]
+        self.biases = None if biases is None else [b.detach() for b in biases]
+        self.dtype, self.device = inputs.matrix.dtype, inputs.matrix.device
+        self.samples = inputs.matrix.shape[0]
+        self._activations = [ACTIVATIONS[name] for name in names]
+        self._input_gram = inputs.gram if input_gram is None else input_gram
+        self._staircase = inputs.staircase
+        self.features: list[Tensor] = [inputs.matrix]
+        self._preactivations: list[Tensor] = []
+        for layer, weight in enumerate(self.weights):
+            z = self._times_inputs(weight) if layer == 0 else self.features[-1] @ weight
+            if self.biases is not None:
+                z = z + self.biases[layer]
+            if layer < depth - 1:
+                self._preactivations.append(z)
+                self.features.append(self._activations[layer].function(z))
+        check_finite(z, "the network's output")
+        self._last = z
+        self.outputs = z.squeeze(1) if z.shape[1] == 1 else z
+        self.slopes = [
+            a.derivative(p) for a, p in zip(self._activations, self._preactivations, strict=True)
+        ]
+        self._signals: list[Tensor] | None = None
+
+    @property
+    def size(self) -> int:
+        """Number of parameters P."""
+        biases = [] if self.biases is None else self.biases
+        return sum(w.numel() for w in self.weights) + sum(b.numel() for b in biases)
+
+    @property
+    def output_jacobian_signals(self) -> list[Tensor]:
+        """B_l[i, c, j] = ∂F_ic/∂Z_l[i, j], a tensor (n, c, width) a layer."""
+        if self._signals is None:
+            units = self._last.shape[1]
+            eye = torch.eye(units, dtype=self.dtype, device=self.device)
+            signals = [eye.expand(self.samples, units, units)]
+            for weight, slope in zip(self.weights[:0:-1], self.slopes[::-1], strict=True):
+                signals.append((signals[-1] @ weight.T) * slope[:, None, :])
+            self._signals = signals[::-1]
+        return self._signals
+
+    def gram_matrix(self, layers: Sequence[int] | None = None) -> Tensor:
+        """M = J J^T: (n, n), or (n c, n c) with outputs ordered sample by sample.
+
+        M = Σ_l (H_{l-1} H_{l-1}^T + 1 if biases) ∘ (B_l B_l^T), so no Jacobian is formed.
+        ``layers``: indices from 0, negative from the end, of the layers to sum over (default
+        all): ``[-1]`` gives the output layer's part M_A.
+        """
+        depth = len(self.weights)
+        chosen = range(depth) if layers is None else layers
+        if any(not -depth <= layer < depth for layer in chosen):
+            raise ValueError(f"layers is {list(chosen)}; allowed are {-depth} to {depth - 1}.")
+        chosen = sorted({layer % depth for layer in chosen})
+        units = self._last.shape[1]
+        signals = self.output_jacobian_signals
+        rows = self.samples * units
+        gram = torch.zeros(rows, rows, dtype=self.dtype, device=self.device)
+        step = max(1, _BLOCK // units) if gram.device.type == "cpu" else self.samples
+        for start in range(0, self.samples, step):
+            stop = min(start + step, self.samples)
+            top, left = slice(start * units, stop * units), slice(start * units, rows)
+            target = gram[top, left]
+            for layer in chosen:
+                self._add_layer(target, layer, signals[layer], start, stop)
+            below = slice(stop * units, rows)
+            gram[below, top] = gram[top, below].T
+        return gram
+
+    def _add_layer(self, target: Tensor, layer: int, b: Tensor, start: int, stop: int) -> None:
+        """Add one layer's part for the samples ``start:stop`` against ``start:``."""
+        h, units = self.features[layer], b.shape[1]
+        if layer == 0 and self._input_gram is not None:
+            kernel = self._input_gram[start:stop, start:]
+        else:
+            kernel = h[start:stop] @ h[start:].T
+        if self.biases is not None:
+            kernel = kernel + 1.0
+        last = layer == len(self.weights) - 1
+        if units == 1:
+            if last:
+                target.add_(kernel)
+            else:
+                target.addcmul_(kernel, b[start:stop, 0] @ b[start:, 0].T)
+            return
+        shape = (kernel.shape[0], units, kernel.shape[1], units)
+        view = target.view(shape) if target.is_contiguous() else target.unflatten(0, shape[:2])
+        view = view if view.ndim == 4 else view.unflatten(2, shape[2:])
+        spread = kernel[:, None, :, None]
+        if last:
+            view.add_(spread * torch.eye(units, dtype=self.dtype, device=self.device)[:, None, :])
+        else:
+            overlap = b[start:stop].flatten(0, 1) @ b[start:].flatten(0, 1).T
+            view.addcmul_(spread, overlap.view(shape))
+
+    def hessian_operator(self, loss_slope: Tensor, loss_curvature: Tensor | float):
+        """Hessian of Σ_i l(F_i) as a :class:`LinearOperator`, written out (Pearlmutter 1994).
+
+        ``loss_slope`` l'(F) has the outputs' shape; ``loss_curvature`` l''(F) too, or is a
+        number. For L = ‖F − Y‖²/n they are 2(F − Y)/n and 2/n.
+        """
+        curvature = torch.as_tensor(loss_curvature, dtype=self.dtype, device=self.device)
+        if loss_slope.shape != self.outputs.shape:
+            raise ValueError(
+                f"loss_slope has shape {tuple(loss_slope.shape)}; "
+                f"it must be that of the outputs, {tuple(self.outputs.shape)}."
+            )
+        if curvature.ndim and curvature.shape != self.outputs.shape:
+            raise ValueError(
+                f"loss_curvature has shape {tuple(curvature.shape)}; "
+                f"it must be a number or have the outputs' shape, {tuple(self.outputs.shape)}."
+            )
+        check_finite(loss_slope, "loss_slope")
+        check_finite(curvature, "loss_curvature")
+        product = _HessianProduct(
+            self,
+            loss_slope.detach().to(self.dtype).view_as(self._last),
+            curvature.view_as(self._last) if curvature.ndim else curvature,
+        )
+        return LinearOperator(self.size, product.vector, self.dtype, self.device, product.block)
+
+    def _times_inputs(self, matrix: Tensor) -> Tensor:
+        """X times (d, m) or (b, d, m), skipping the zeros of triangular inputs."""
+        x = self.features[0]
+        if not self._staircase:
+            return x @ matrix
+        result = matrix.new_empty(*matrix.shape[:-2], self.samples, matrix.shape[-1])
+        for rows, width in self._staircase:
+            if matrix.ndim == 2:
+                torch.mm(x[rows, :width], matrix[:width], out=result[rows])
+            else:
+                result[..., rows, :] = x[rows, :width] @ matrix[..., :width, :]
+        return result
+
+    def _inputs_transposed_times(self, matrix: Tensor, out: Tensor) -> None:
+        """X^T times (n, m) or (b, n, m) into ``out``, skipping the zeros of triangular inputs."""
+        x = self.features[0]
+        if not self._staircase:
+            out.copy_(x.T @ matrix) if matrix.ndim == 3 else torch.mm(x.T, matrix, out=out)
+            return
+        previous = 0
+        for rows, width in self._staircase:
+            columns = slice(previous, width)
+            part, below = x[rows.start :, columns].T, matrix[..., rows.start :, :]
+            if matrix.ndim == 2:
+                torch.mm(part, below, out=out[columns])
+            else:
+                out[..., columns, :] = part @ below
+            previous = width
+        out[..., previous:, :] = 0.0
+
+
+class _HessianProduct:
+    """The linearised forward and backward pass; what does not depend on the vector is kept."""
+
+    def __init__(self, net: DenseNet, slope: Tensor, curvature: Tensor) -> None:
+        self.net = net
+        self.curvature = curvature
+        self.deltas = [slope]
+        self.bends: list[Tensor | None] = []
+        layers = list(zip(net.weights[1:], net._activations, net._preactivations, strict=True))
+        for (weight, activation, z), phi in zip(layers[::-1], net.slopes[::-1], strict=True):
+            back = self.deltas[-1] @ weight.T
+            bend = back * activation.second_derivative(z)
+            self.bends.append(bend if bool(bend.any()) else None)
+            self.deltas.append(back * phi)
+        self.deltas.reverse()
+        self.bends.reverse()
+        self.shapes = [w.shape for w in net.weights]
+
+    def _split(self, flat: Tensor) -> tuple[list[Tensor], list[Tensor | None]]:
+        """Views (…, in, out) and (…, 1, out) of flat vectors (…, P)."""
+        lead, position = flat.shape[:-1], 0
+        matrices, offsets = [], []
+        for rows, columns in self.shapes:
+            matrices.append(
+                flat[..., position : position + rows * columns].view(*lead, rows, columns)
+            )
+            position += rows * columns
+            if self.net.biases is None:
+                offsets.append(None)
+            else:
+                offsets.append(flat[..., position : position + columns].view(*lead, 1, columns))
+                position += columns
+        return matrices, offsets
+
+    def vector(self, vector: Tensor) -> Tensor:
+        """(P,) to (P,)."""
+        return self._apply(vector.contiguous())
+
+    def block(self, vectors: Tensor) -> Tensor:
+        """(P, b) to (P, b)."""
+        return self._apply(vectors.T.contiguous()).T
+
+    def _apply(self, flat: Tensor) -> Tensor:
+        net = self.net
+        v, offset = self._split(flat)
+        depth = len(v)
+        # Forward: derivative of every Z_l and H_l in the direction v.
+        dz: list[Tensor] = []
+        dh: list[Tensor | None] = [None]
+        for layer in range(depth):
+            if layer == 0:
+                d = net._times_inputs(v[0])
+            else:
+                d = _multiply_add(net.features[layer] @ v[layer], dh[layer], net.weights[layer])
+            if offset[layer] is not None:
+                d += offset[layer]
+            if layer < depth - 1:
+                dz.append(d)
+                dh.append(d * net.slopes[layer])
+        # Backward: derivative of every δ_l, and of the gradients H_{l-1}^T δ_l.
+        result = torch.empty_like(flat)
+        out, out_offset = self._split(result)
+        error = d.mul_(self.curvature)
+        for layer in range(depth - 1, -1, -1):
+            if out_offset[layer] is not None:
+                torch.sum(error, dim=-2, keepdim=True, out=out_offset[layer])
+            if layer == 0:
+                net._inputs_transposed_times(error, out[0])
+                break
+            gradient = net.features[layer].T @ error
+            out[layer].copy_(_multiply_add(gradient, dh[layer].mT, self.deltas[layer]))
+            back = _multiply_add(error @ net.weights[layer].T, self.deltas[layer], v[layer].mT)
+            error = back.mul_(net.slopes[layer - 1])
+            if self.bends[layer - 1] is not None:
+                error.addcmul_(self.bends[layer - 1], dz[layer - 1])
+        return result
+
+
+def gauss_newton_matrix(gram: Tensor, loss_curvature: Tensor | float) -> Tensor:
+    """S^½ M S^½ of a Gram matrix M (N, N) and the loss's second derivatives S, N or a number.
+
+    Its eigenvalues are the nonzero ones of the Gauss-Newton matrix J^T S J. For L = ‖F − Y‖²/n,
+    S = 2/n gives Λ, which compares with 2/η. ValueError for a negative second derivative.
+    """
+    s = torch.as_tensor(loss_curvature, dtype=gram.dtype, device=gram.device).reshape(-1)
+    if bool((s < 0).any()) or not bool(torch.isfinite(s).all()):
+        raise ValueError("loss_curvature holds a negative or non-finite number; it must be ≥ 0.")
+    if s.numel() == 1:
+        return gram * s
+    if s.numel() != gram.shape[0]:
+        raise ValueError(f"loss_curvature has {s.numel()} numbers; gram has {gram.shape[0]} rows.")
+    root = s.sqrt()
+    return gram * root[:, None] * root
+
+
+def _multiply_add(target: Tensor, left: Tensor, right: Tensor) -> Tensor:
+    """target + left @ right, in place; either factor may lack the block dimension."""
+    if target.ndim == 2:
+        return target.addmm_(left, right)
+    return target.add_(left @ right)
+
+
+def _check_net(
+    weights: Sequence[Tensor],
+    names: Sequence[str],
+    inputs: Tensor,
+    biases: Sequence[Tensor] | None,
+) -> None:
+    if not weights:
+        raise ValueError("weights is empty; a network needs at least one layer.")
+    if len(names) != len(weights) - 1:
+        raise ValueError(
+            f"activation names {len(names)} layers; {len(weights) - 1} hidden layers need one each."
+        )
+    unknown = sorted(set(names) - set(ACTIVATIONS))
+    if unknown:
+        raise ValueError(f"activation is {unknown[0]!r}; allowed are {', '.join(ACTIVATIONS)}.")
+    width = inputs.shape[1]
+    for layer, weight in enumerate(weights):
+        if weight.ndim != 2 or weight.shape[0] != width or weight.dtype != inputs.dtype:
+            raise ValueError(
+                f"weights[{layer}] is {tuple(weight.shape)} {weight.dtype}; its input has width "
+                f"{width} and is {inputs.dtype} (inputs {tuple(inputs.shape)})."
+            )
+        check_finite(weight, f"weights[{layer}]")
+        width = weight.shape[1]
+    if biases is not None and [b.shape for b in biases] != [w.shape[1:] for w in weights]:
+        raise ValueError("biases must be one (out,) tensor a layer; their shapes do not match.")

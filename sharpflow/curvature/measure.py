@@ -1,0 +1,175 @@
+"""Sharpness of any torch module: once, or followed along its training."""
+
+import dataclasses
+import warnings
+
+import torch
+from torch import Tensor, nn
+
+from sharpflow.curvature.dense_model import DenseModel
+from sharpflow.curvature.eigen import EigenResult, top_eigenpairs
+from sharpflow.curvature.model_loss import Inputs, LossFunction, ModelLoss, check_data
+from sharpflow.curvature.operators import LinearOperator
+
+
+class SharpnessTracker:
+    """Follows the top Hessian eigenpairs of a model while it is trained.
+
+    Each :meth:`measure` starts from the last eigenvectors. Every ``check_every`` measurements a
+    cold start from fresh random vectors is made too, and the larger values are kept, so that a
+    pair that was overtaken is not followed for ever.
+
+    Attributes
+    ----------
+    dense: whether the closed form for dense stacks under the mean squared error is used.
+    corrections: how often a cold check found larger eigenvalues than the warm start.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss_fn: LossFunction,
+        inputs: Inputs,
+        targets: Tensor,
+        k: int = 1,
+        tol: float = 1e-3,
+        *,
+        micro_batch: int | None = None,
+        check_every: int = 50,
+        max_products: int | None = None,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        """``inputs``: (n, …), or a tuple of such for several arguments; ``targets``: (n, …).
+
+        ``loss_fn(model(inputs), targets)`` is the scalar loss. ``micro_batch``: most samples
+        whose graph is held at once; each product then runs the network again, and the loss must
+        be a mean or a sum over samples. Frozen parameters (``requires_grad`` false) are left
+        out. ``generator``: for random start vectors, by default one with a fixed seed.
+
+        ValueError where the loss is a random function (dropout in training mode, say), where
+        ``micro_batch`` would change it (batch norm in training mode), and for NaN, half
+        precision, or data whose lengths differ.
+        """
+        if check_every < 1:
+            raise ValueError(f"check_every is {check_every}; it must be at least 1.")
+        self.k, self.tol, self.check_every = k, tol, check_every
+        self.corrections = 0
+        self._max_products = max_products
+        self._generator = generator or torch.Generator().manual_seed(0)
+        self._data = (model, loss_fn, inputs, targets)
+        self._micro_batch = micro_batch
+        check_data(inputs if isinstance(inputs, tuple) else (inputs,), targets)
+        self._closed = None if micro_batch else DenseModel.recognise(*self._data)
+        self._general = None
+        self._warm: Tensor | None = None
+        self._measurements = 0
+        if not self.dense:
+            self._use_general()
+
+    @property
+    def dense(self) -> bool:
+        return self._closed is not None
+
+    def measure(self, vectors: bool = True) -> EigenResult:
+        """Top ``k`` eigenpairs at the model's present parameters.
+
+        ``vectors`` (P, k) are in the order of the trainable ``model.parameters()``, flattened;
+        with ``vectors=False`` they are left out, (P, 0), which saves mapping them back from
+        compressed inputs. ``matvecs`` counts the cold check's products too. A parameter that was
+        frozen or freed since the last call is noticed; other changes of the model's structure
+        need a new tracker.
+        """
+        operator = self._operator()
+        if self._warm is not None and self._warm.shape[0] != operator.shape[0]:
+            self._warm = None
+        compressed = self.dense and self._closed.basis is not None
+        if compressed and self.k > operator.shape[0]:
+            return self._measure_uncompressed(vectors)
+        result = self._solve(operator, self._warm)
+        if self._warm is not None and self._measurements % self.check_every == 0:
+            result = self._check(operator, result)
+        if compressed and bool((result.values < 0).any()):
+            return self._measure_uncompressed(vectors)
+        self._measurements += 1
+        self._warm = result.vectors
+        found = result.vectors if vectors else result.vectors[:, :0]
+        if self.dense:
+            found = self._closed.to_parameters(found)
+        return dataclasses.replace(result, vectors=found)
+
+    def _measure_uncompressed(self, vectors: bool) -> EigenResult:
+        """Measure with the directions of zero curvature that compression leaves out."""
+        self._closed = DenseModel.recognise(*self._data, compress=False)
+        self._warm = None
+        return self.measure(vectors)
+
+    def _operator(self) -> LinearOperator:
+        model = self._data[0]
+        if self.dense and not all(p.requires_grad for p in model.parameters()):
+            self._closed, self._warm = None, None
+        if self.dense:
+            return self._closed.hessian()
+        if self._general is None:
+            self._use_general()
+        return self._general.hessian()
+
+    def _use_general(self) -> None:
+        self._general = ModelLoss(*self._data, micro_batch=self._micro_batch)
+
+    def _solve(self, operator: LinearOperator, start: Tensor | None) -> EigenResult:
+        return top_eigenpairs(
+            operator,
+            self.k,
+            self.tol,
+            initial=start,
+            generator=self._generator,
+            max_products=self._max_products,
+        )
+
+    def _check(self, operator: LinearOperator, warm: EigenResult) -> EigenResult:
+        cold = self._solve(operator, None)
+        spent = warm.matvecs + cold.matvecs
+        slack = warm.residuals + cold.residuals + self.tol * warm.values.abs()
+        missed = bool((cold.values > warm.values + slack).any())
+        self.corrections += missed
+        better = cold if missed else warm
+        return dataclasses.replace(better, matvecs=spent)
+
+
+def sharpness(
+    model: nn.Module,
+    loss_fn: LossFunction,
+    inputs: Inputs,
+    targets: Tensor,
+    tol: float = 1e-3,
+    *,
+    micro_batch: int | None = None,
+    max_products: int | None = None,
+    generator: torch.Generator | None = None,
+) -> float:
+    """Largest (algebraic) Hessian eigenvalue of ``loss_fn(model(inputs), targets)``.
+
+    It compares with 2/η, the stability threshold of gradient descent with learning rate η.
+    Arguments and errors as :class:`SharpnessTracker`. Warns (RuntimeWarning) if the eigenvalue
+    has not converged to ``tol``.
+    """
+    tracker = SharpnessTracker(
+        model,
+        loss_fn,
+        inputs,
+        targets,
+        tol=tol,
+        micro_batch=micro_batch,
+        max_products=max_products,
+        generator=generator,
+    )
+    result = tracker.measure(vectors=False)
+    value = float(result.values[0])
+    if not result.converged:
+        warnings.warn(
+            f"sharpness {value:.6g} has not converged to tol={tol:g} after {result.matvecs} "
+            f"products: its residual is {float(result.residuals[0]):.3g}.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+    return value

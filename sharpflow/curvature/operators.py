@@ -1,0 +1,326 @@
+"""Matrix-free Hessian and Gauss-Newton operators: one graph a state, one backward a product."""
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+Parameters = Mapping[str, Tensor]
+Product = Callable[[Tensor], Tensor]
+
+
+def check_dtype(dtype: torch.dtype, argument: str) -> None:
+    """Raise ValueError unless ``dtype`` is float32 or float64."""
+    if dtype not in (torch.float32, torch.float64):
+        raise ValueError(
+            f"{argument} is {dtype}; curvature is measured in torch.float32 or torch.float64 only."
+        )
+
+
+class NonFiniteError(ValueError):
+    """Curvature was asked for where a number is NaN or infinite, as in a run that diverged."""
+
+
+def check_finite(tensor: Tensor, argument: str) -> None:
+    """Raise NonFiniteError if ``tensor`` holds NaN or infinity."""
+    if not torch.isfinite(tensor.sum()) and not torch.isfinite(tensor).all():
+        raise NonFiniteError(f"{argument} holds NaN or infinity; curvature needs finite numbers.")
+
+
+class LinearOperator:
+    """A symmetric P × P matrix known by its products.
+
+    Attributes
+    ----------
+    shape: (P, P).
+    dtype, device: of the vectors it takes and returns.
+    products: number of vectors multiplied so far (a block of b vectors counts b).
+    """
+
+    def __init__(
+        self,
+        size: int,
+        product: Product,
+        dtype: torch.dtype,
+        device: torch.device | str,
+        block_product: Product | None = None,
+    ) -> None:
+        """``product`` maps (P,) to (P,); ``block_product``, where given, (P, b) to (P, b)."""
+        check_dtype(dtype, "dtype")
+        if size < 1:
+            raise ValueError(f"size is {size}; an operator needs at least one dimension.")
+        self.shape = (size, size)
+        self.dtype = dtype
+        self.device = torch.device(device)
+        self.products = 0
+        self._product = product
+        self._block_product = block_product
+
+    @classmethod
+    def from_dense(cls, matrix: Tensor) -> "LinearOperator":
+        """Operator of a symmetric (P, P) tensor. ValueError if it is not square, or not finite."""
+        if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
+            raise ValueError(f"matrix has shape {tuple(matrix.shape)}; it must be square.")
+        check_dtype(matrix.dtype, "matrix")
+        check_finite(matrix, "matrix")
+
+        def product(vectors: Tensor) -> Tensor:
+            return matrix @ vectors
+
+        return cls(matrix.shape[0], product, matrix.dtype, matrix.device, product)
+
+    def matvec(self, vectors: Tensor) -> Tensor:
+        """Product with one vector (P,) or a block (P, b); the result has the same shape.
+
+        ValueError where shape, dtype or device differ from the operator's, or where the product
+        is not finite.
+        """
+        if vectors.ndim not in (1, 2) or vectors.shape[0] != self.shape[0]:
+            raise ValueError(
+                f"vectors has shape {tuple(vectors.shape)}; "
+                f"it must be ({self.shape[0]},) or ({self.shape[0]}, b)."
+            )
+        if vectors.dtype != self.dtype or vectors.device.type != self.device.type:
+            raise ValueError(
+                f"vectors is {vectors.dtype} on {vectors.device}; "
+                f"the operator works in {self.dtype} on {self.device}."
+            )
+        if vectors.ndim == 1:
+            result = self._product(vectors)
+            self.products += 1
+        else:
+            result = self._multiply_block(vectors)
+            self.products += vectors.shape[1]
+        check_finite(result, "the operator's product")
+        return result
+
+    __matmul__ = matvec
+
+    def _multiply_block(self, vectors: Tensor) -> Tensor:
+        count = vectors.shape[1]
+        if count == 0:
+            return torch.zeros_like(vectors)
+        if count == 1:
+            return self._product(vectors[:, 0])[:, None]
+        if self._block_product is None:
+            rows = torch.empty(count, self.shape[0], dtype=self.dtype, device=self.device)
+            for index in range(count):
+                rows[index] = self._product(vectors[:, index])
+            return rows.T
+        return self._block_product(vectors)
+
+    def to_dense(self) -> Tensor:
+        """The (P, P) matrix, symmetrised; costs P products and P² numbers of memory."""
+        columns = self.matvec(torch.eye(self.shape[0], dtype=self.dtype, device=self.device))
+        return (columns + columns.T) / 2
+
+
+class GaussNewtonOperator(LinearOperator):
+    """J^T S J on parameter space, from :func:`gauss_newton_operator`.
+
+    Attributes
+    ----------
+    outputs: F, flattened (N,).
+    gram: the operator S^½ J J^T S^½ (N × N), which has the same nonzero spectrum. If u is its
+        eigenvector, ``vjp(root(u))`` is the one of J^T S J, up to its length.
+    jvp, vjp: (P,) -> (N,) product with J, and (N,) -> (P,) product with J^T.
+    root: (N,) -> (N,) product with S^½.
+    """
+
+    outputs: Tensor
+    gram: LinearOperator
+    jvp: Product
+    vjp: Product
+    root: Product
+
+
+class _Leaves:
+    """Copies of the parameters that carry gradients; one tensor under two names is one leaf."""
+
+    def __init__(self, params: Parameters) -> None:
+        if not params:
+            raise ValueError("params is empty; curvature needs at least one parameter tensor.")
+        kinds = {(p.dtype, p.device) for p in params.values()}
+        if len(kinds) > 1:
+            found = ", ".join(sorted(f"{dtype} on {device}" for dtype, device in kinds))
+            raise ValueError(f"params mixes {found}; all must share one dtype and one device.")
+        ((self.dtype, self.device),) = kinds
+        check_dtype(self.dtype, "params")
+        unique: dict[int, Tensor] = {}
+        self.by_name: dict[str, Tensor] = {}
+        for name, parameter in params.items():
+            check_finite(parameter.detach(), f"params[{name!r}]")
+            if id(parameter) not in unique:
+                unique[id(parameter)] = parameter.detach().clone().requires_grad_()
+            self.by_name[name] = unique[id(parameter)]
+        self.tensors = list(unique.values())
+        self.sizes = [leaf.numel() for leaf in self.tensors]
+        self.total = sum(self.sizes)
+        if self.total == 0:
+            raise ValueError("params holds no number; curvature needs at least one.")
+
+    def split(self, vector: Tensor) -> list[Tensor]:
+        parts = vector.split(self.sizes)
+        return [part.view(t.shape) for part, t in zip(parts, self.tensors, strict=True)]
+
+    def flatten(self, parts: list[Tensor | None]) -> Tensor:
+        pairs = zip(parts, self.tensors, strict=True)
+        return torch.cat(
+            [(torch.zeros_like(t) if p is None else p.detach()).reshape(-1) for p, t in pairs]
+        )
+
+    def pull_back(self, sources: list[Tensor], weights: list[Tensor]) -> Tensor:
+        """Flat gradient of <sources, weights> with respect to the leaves; the graph is kept."""
+        if not sources:
+            return torch.zeros(self.total, dtype=self.dtype, device=self.device)
+        return self.flatten(
+            torch.autograd.grad(
+                sources, self.tensors, weights, retain_graph=True, allow_unused=True
+            )
+        )
+
+
+def flatten_parameters(params: Parameters) -> Tensor:
+    """Parameters as one (P,) vector, in the order of the operators of this module."""
+    unique = {id(p): p for p in params.values()}
+    return torch.cat([p.detach().reshape(-1) for p in unique.values()])
+
+
+def hessian_operator(loss: Callable[[dict[str, Tensor]], Tensor], params: Parameters):
+    """Hessian of ``loss`` at ``params`` as a :class:`LinearOperator`.
+
+    ``loss`` maps a dict of parameter tensors to a scalar. It is called once; the graph of its
+    gradient is retained and each product is one backward pass through it (Pearlmutter 1994), so
+    the operator stays that of the state it was made at, whatever happens to ``params`` later.
+    Vectors are the parameters flattened row-major and joined in the dict's order; a tensor that
+    stands under two names is one parameter. Parameters without influence contribute zeros.
+
+    ValueError for an empty dict, half precision, mixed dtypes or devices, a loss that is not a
+    scalar, and NaN or infinity in the parameters, the loss or its gradient.
+    """
+    leaves = _Leaves(params)
+    with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
+        value = loss(dict(leaves.by_name))
+        _check_scalar(value)
+        check_finite(value.detach(), "the loss")
+        gradients: list[Tensor | None] = [None] * len(leaves.tensors)
+        if value.requires_grad:
+            gradients = list(
+                torch.autograd.grad(value, leaves.tensors, create_graph=True, allow_unused=True)
+            )
+    for gradient in gradients:
+        if gradient is not None:
+            check_finite(gradient.detach(), "the gradient of the loss")
+    curved = [i for i, g in enumerate(gradients) if g is not None and g.requires_grad]
+    sources = [gradients[i] for i in curved]
+
+    def product(vector: Tensor) -> Tensor:
+        parts = leaves.split(vector.contiguous())
+        return leaves.pull_back(sources, [parts[i] for i in curved])
+
+    return LinearOperator(leaves.total, product, leaves.dtype, leaves.device)
+
+
+def gauss_newton_operator(
+    outputs: Callable[[dict[str, Tensor]], Tensor],
+    params: Parameters,
+    output_curvature: Tensor | float = 1.0,
+) -> GaussNewtonOperator:
+    """Generalised Gauss-Newton matrix J^T S J of a network, matrix-free (Schraudolph 2002).
+
+    ``outputs`` maps a dict of parameter tensors to F: (n,) or (n, c). ``output_curvature`` S is
+    the loss's second derivative in F: a number, a tensor of F's shape (diagonal), or (n, c, c)
+    (a block a sample). It must not be negative where ``gram`` is used. For L = ‖F − Y‖²/n it is
+    2/n. ``outputs`` is called once; a product with J is one backward pass through the retained
+    graph of J^T u, which is linear in u. Order of parameters and errors as
+    :func:`hessian_operator`.
+    """
+    leaves = _Leaves(params)
+    with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
+        value = outputs(dict(leaves.by_name))
+        check_finite(value.detach(), "the network's output")
+        probe = torch.zeros_like(value, requires_grad=True)
+        pulled: list[Tensor | None] = [None] * len(leaves.tensors)
+        if value.requires_grad:
+            pulled = list(
+                torch.autograd.grad(
+                    value, leaves.tensors, probe, create_graph=True, allow_unused=True
+                )
+            )
+    used = [i for i, p in enumerate(pulled) if p is not None and p.requires_grad]
+    scale, root = _output_scalings(output_curvature, value.detach())
+    count = value.numel()
+
+    def vjp(weights: Tensor) -> Tensor:
+        sources = [value] if value.requires_grad else []
+        return leaves.pull_back(sources, [weights.reshape(value.shape)][: len(sources)])
+
+    def jvp(vector: Tensor) -> Tensor:
+        if not used:
+            return torch.zeros(count, dtype=leaves.dtype, device=leaves.device)
+        parts = leaves.split(vector.contiguous())
+        (result,) = torch.autograd.grad(
+            [pulled[i] for i in used], probe, [parts[i] for i in used], retain_graph=True
+        )
+        return result.detach().reshape(-1)
+
+    operator = GaussNewtonOperator(
+        leaves.total, lambda v: vjp(scale(jvp(v))), leaves.dtype, leaves.device
+    )
+    operator.outputs = value.detach().reshape(-1)
+    operator.jvp, operator.vjp, operator.root = jvp, vjp, root
+    operator.gram = LinearOperator(
+        count, lambda u: root(jvp(vjp(root(u)))), leaves.dtype, leaves.device
+    )
+    return operator
+
+
+def _check_scalar(value: Tensor) -> None:
+    if not isinstance(value, Tensor) or value.numel() != 1:
+        shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+        raise ValueError(f"loss returned {shape}; it must return a tensor with one number.")
+
+
+def _output_scalings(curvature: Tensor | float, outputs: Tensor) -> tuple[Product, Product]:
+    """Products with S and with S^½ on flat (N,) vectors."""
+    s = torch.as_tensor(curvature, dtype=outputs.dtype, device=outputs.device)
+    check_finite(s, "output_curvature")
+    if s.ndim == 0 or s.shape == outputs.shape:
+        diagonal = s.reshape(-1)
+        negative = bool((diagonal < 0).any())
+        half = diagonal.clamp(min=0).sqrt()
+
+        def scale(u: Tensor) -> Tensor:
+            return u * diagonal
+
+        def root(u: Tensor) -> Tensor:
+            _refuse_negative(negative)
+            return u * half
+
+    elif outputs.ndim == 2 and s.shape == (*outputs.shape, outputs.shape[1]):
+        values, vectors = torch.linalg.eigh(s)
+        negative = bool((values < -1e-6 * values.abs().max()).any())
+        blocks = (vectors * values.clamp(min=0).sqrt()[:, None, :]) @ vectors.mT
+
+        def scale(u: Tensor) -> Tensor:
+            return (s @ u.reshape(*outputs.shape, 1)).reshape(-1)
+
+        def root(u: Tensor) -> Tensor:
+            _refuse_negative(negative)
+            return (blocks @ u.reshape(*outputs.shape, 1)).reshape(-1)
+
+    else:
+        raise ValueError(
+            f"output_curvature has shape {tuple(s.shape)} for outputs {tuple(outputs.shape)}; "
+            "allowed are a number, the outputs' shape, or (n, c, c)."
+        )
+    return scale, root
+
+
+def _refuse_negative(negative: bool) -> None:
+    if negative:
+        raise ValueError(
+            "output_curvature has a negative eigenvalue, so its square root is not real; "
+            "use the operator on parameter space."
+        )
