@@ -1,0 +1,34 @@
+"""Claim 2, level: past its first cycle Λ stays around 2/η (Li et al., section 3).
+
+A run that never reaches 2/η is not at the edge however close it hovers: its level over the last
+third if that is outside the band, else −inf. A diverged run: inf. Undefined (NaN) where fewer than
+50 steps follow the first cycle, or where Λ was measured at an even stride, which shows one branch
+only of an alternation with period two.
+"""
+
+from sharpflow.claims._edge import INF, crosses, plateau_level
+from sharpflow.claims.base import Claim, Run
+
+BAND_LOW, BAND_HIGH = 0.9, 1.1
+
+
+def statistic(run: Run) -> float:
+    """Plateau of Λ over 2/η."""
+    if run.diverged:
+        return INF
+    ratio = plateau_level(run) / run.threshold
+    return -INF if ratio >= BAND_LOW and not crosses(run) else ratio
+
+
+CLAIM = Claim(
+    paper="li2022",
+    figure="output_norm",
+    statement=(
+        "Edge of stability: the sharpness reaches 2/η, and its mean after the first cycle is "
+        "within 10 % of it."
+    ),
+    statistic=statistic,
+    band_low=BAND_LOW,
+    band_high=BAND_HIGH,
+    method="mean over 2/η of two-step averages of Λ after the first cycle",
+)

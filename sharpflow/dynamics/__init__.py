@@ -1,0 +1,76 @@
+"""Statistics of curves along training: crossings, phases, plateaus, anomalies, residual split.
+
+Arrays in, arrays and small dataclasses out. A diverged run's curve is cut before its first
+non-finite entry. At the edge of stability the sharpness alternates with period two; each function
+says whether it looks at raw entries or at two-step averages.
+"""
+
+from sharpflow.dynamics.crossings import (
+    HYSTERESIS,
+    SharpnessSummary,
+    approach,
+    first_crossing,
+    first_cycle_end,
+    plateau,
+    rising_trend,
+    settled,
+    sharpness_summary,
+    up_crossings,
+)
+from sharpflow.dynamics.curves import (
+    falling_share,
+    finite_prefix,
+    rank_correlation,
+    resolves_alternation,
+    running_mean,
+    two_step_average,
+)
+from sharpflow.dynamics.phases import (
+    WINDOW,
+    Cycles,
+    cycles,
+    phase_exits,
+    phase_randomised,
+    phases,
+)
+from sharpflow.dynamics.residual import (
+    ResidualSplit,
+    SpikeCoincidence,
+    anomaly_points,
+    residual_split,
+    sign_agreement,
+    spike_coincidence,
+    spikes,
+)
+
+__all__ = [
+    "HYSTERESIS",
+    "WINDOW",
+    "Cycles",
+    "ResidualSplit",
+    "SharpnessSummary",
+    "SpikeCoincidence",
+    "anomaly_points",
+    "approach",
+    "cycles",
+    "falling_share",
+    "finite_prefix",
+    "first_crossing",
+    "first_cycle_end",
+    "phase_exits",
+    "phase_randomised",
+    "phases",
+    "plateau",
+    "rank_correlation",
+    "residual_split",
+    "resolves_alternation",
+    "rising_trend",
+    "running_mean",
+    "settled",
+    "sharpness_summary",
+    "sign_agreement",
+    "spike_coincidence",
+    "spikes",
+    "two_step_average",
+    "up_crossings",
+]

@@ -1,0 +1,92 @@
+"""What a measurement sees and what it gives."""
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+from torch import Tensor
+
+from sharpflow.curvature import DenseNet
+from sharpflow.models import Parameters
+from sharpflow.training import Problem
+
+Values = dict[str, "float | np.ndarray"]
+
+
+class Snapshot:
+    """One run at one step. What several measurements need is computed once.
+
+    Args:
+        problem: the shard.
+        run: index of the run on the ensemble's run dimension.
+        parameters: the ensemble's parameters.
+        shared: a store that lives as long as the evaluation, for what never changes.
+    """
+
+    def __init__(self, problem: Problem, run: int, parameters: Parameters, shared: dict[str, Any]):
+        self.problem = problem
+        self.run = run
+        self.parameters = {name: t[run] for name, t in parameters.items()}
+        self._shared = shared
+
+    @cached_property
+    def dense_net(self) -> DenseNet | None:
+        """The closed form of the network, if it is a stack of dense layers."""
+        stack = getattr(self.problem.model, "dense_stack", None)
+        if stack is None:
+            return None
+        if "input_gram" not in self._shared:
+            inputs = self.problem.inputs
+            self._shared["input_gram"] = inputs @ inputs.T
+        weights, biases = stack(self.parameters)
+        return DenseNet(
+            weights,
+            self.problem.model.activation,
+            self.problem.inputs,
+            biases,
+            self._shared["input_gram"],
+        )
+
+    @cached_property
+    def outputs(self) -> Tensor:
+        """F, (n, k)."""
+        if self.dense_net is not None:
+            return self.dense_net.outputs.reshape(self.problem.samples, -1)
+        batched = {name: t.unsqueeze(0) for name, t in self.parameters.items()}
+        return self.problem.model(batched, self.problem.inputs)[0].detach()
+
+    def loss(self, parameters: Parameters) -> Tensor:
+        """The full-batch loss as a function of this run's parameters (no run dimension)."""
+        batched = {name: t.unsqueeze(0) for name, t in parameters.items()}
+        outputs = self.problem.model(batched, self.problem.inputs)
+        return self.problem.loss(outputs, self.problem.targets)[0]
+
+    @property
+    def loss_slope(self) -> Tensor:
+        """∂L/∂Fᵢ, (n, k)."""
+        return self.problem.loss.slope(self.outputs, self.problem.targets) / self.problem.samples
+
+    @property
+    def loss_curvature(self) -> Tensor:
+        """∂²L/∂Fᵢ², (n, k)."""
+        slope = self.problem.loss.curvature(self.outputs, self.problem.targets)
+        return slope / self.problem.samples
+
+
+class Measurement(Protocol):
+    """A measurement of one run. A module of this package has `build(options) -> Measurement`.
+
+    One object serves one run, so it may keep what it found at the last step as a warm start.
+    """
+
+    def restart(self) -> None:
+        """Forget the last step: evaluation is at a stored state."""
+        ...
+
+    def measure(self, snapshot: Snapshot) -> Values:
+        """Scalars, or one-dimensional arrays whose position is the table's index."""
+        ...
+
+
+Options = Mapping[str, Any]

@@ -1,0 +1,161 @@
+"""Evaluation: the measurements along the runs of a shard, by checkpoint and replay."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib import import_module
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from sharpflow.curvature import NonFiniteError
+from sharpflow.errors import IntegrityError
+from sharpflow.measurements.base import Measurement, Snapshot, Values
+from sharpflow.models import Parameters
+from sharpflow.training import Problem
+
+REPLAY_TOLERANCE = 1e-6
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What evaluation leaves.
+
+    Attributes:
+        table: long table (seed, step, quantity, index, value).
+        replay_deviation: largest relative difference between a replayed state and the stored one.
+    """
+
+    table: pd.DataFrame
+    replay_deviation: float
+
+
+def due_steps(steps: int, every: int) -> set[int]:
+    """The steps at which a measurement with stride `every` is made: its multiples, and the last."""
+    return {*range(0, steps, every), steps}
+
+
+def _deviation(replayed: Parameters, stored: Parameters) -> float:
+    worst = 0.0
+    for name, tensor in stored.items():
+        alive = torch.isfinite(tensor).flatten(1).all(1) & torch.isfinite(replayed[name]).flatten(
+            1
+        ).all(1)
+        if not bool(alive.any()):
+            continue
+        gap = (replayed[name][alive] - tensor[alive]).abs().max()
+        worst = max(worst, float(gap / tensor[alive].abs().max().clamp(min=1e-30)))
+    return worst
+
+
+def evaluate(
+    problem: Problem,
+    stored: Sequence[int],
+    read_state: Callable[[int], Parameters],
+    measurements: Mapping[str, Mapping[str, Any]],
+) -> Evaluation:
+    """Apply measurements along the runs of a shard.
+
+    Between stored states training is replayed; at each stored state the replay must land on it,
+    and every measurement starts anew from it, so that an evaluation does not depend on where it
+    was interrupted.
+
+    Args:
+        stored: the steps whose state is stored, ascending, from 0 to the last.
+        read_state: gives the ensemble's state at a stored step.
+        measurements: options by name; `every` is the stride.
+
+    Raises:
+        IntegrityError: a replay missed its state by more than `REPLAY_TOLERANCE`.
+    """
+    shared: dict[str, Any] = {}
+    due = {
+        name: due_steps(problem.steps, options["every"]) for name, options in measurements.items()
+    }
+    wanted = set().union(*due.values()) if due else set()
+    makers = {
+        name: [
+            import_module(f"sharpflow.measurements.{name}").build(options) for _ in problem.seeds
+        ]
+        for name, options in measurements.items()
+    }
+    rows = _Rows()
+    worst = 0.0
+    for first, last in pairwise(stored):
+        if not wanted & {*range(first, last + (last == problem.steps))}:
+            continue
+        state = read_state(first)
+        for maker in makers.values():
+            for measurement in maker:
+                measurement.restart()
+        for step in range(first, last):
+            _measure(problem, state, step, due, makers, shared, rows)
+            state, _ = problem.step(state, step)
+        landed = read_state(last)
+        deviation = _deviation(state, landed)
+        worst = max(worst, deviation)
+        if deviation > REPLAY_TOLERANCE:
+            raise IntegrityError(
+                f"Replaying training from step {first} missed the stored state of step {last} by "
+                f"{deviation:.1e} (relative; at most {REPLAY_TOLERANCE:.0e} is allowed): the "
+                "states are of another machine, device, thread count or code. Delete them and train again."
+            )
+        if last == problem.steps:
+            for maker in makers.values():
+                for measurement in maker:
+                    measurement.restart()
+            _measure(problem, landed, last, due, makers, shared, rows)
+    return Evaluation(rows.table(), worst)
+
+
+def _measure(
+    problem: Problem,
+    state: Parameters,
+    step: int,
+    due: Mapping[str, set[int]],
+    makers: Mapping[str, list[Measurement]],
+    shared: dict[str, Any],
+    rows: "_Rows",
+) -> None:
+    names = [name for name in makers if step in due[name]]
+    if not names:
+        return
+    parameters = problem.parameters(state)
+    for run, seed in enumerate(problem.seeds):
+        snapshot = Snapshot(problem, run, parameters, shared)
+        # a run that left the finite numbers has no curvature; its shard-mates go on
+        with suppress(NonFiniteError):
+            for name in names:
+                rows.add(seed, step, makers[name][run].measure(snapshot))
+
+
+class _Rows:
+    def __init__(self):
+        self.seed: list[int] = []
+        self.step: list[int] = []
+        self.quantity: list[str] = []
+        self.index: list[int] = []
+        self.value: list[float] = []
+
+    def add(self, seed: int, step: int, values: Values) -> None:
+        for quantity, value in values.items():
+            array = np.atleast_1d(np.asarray(value, dtype=np.float64))
+            self.seed += [seed] * len(array)
+            self.step += [step] * len(array)
+            self.quantity += [quantity] * len(array)
+            self.index += range(len(array))
+            self.value += array.tolist()
+
+    def table(self) -> pd.DataFrame:
+        return pd.DataFrame(
+            {
+                "seed": np.asarray(self.seed, dtype=np.int64),
+                "step": np.asarray(self.step, dtype=np.int64),
+                "quantity": pd.Series(self.quantity, dtype="str"),
+                "index": np.asarray(self.index, dtype=np.int64),
+                "value": np.asarray(self.value, dtype=np.float64),
+            }
+        )
