@@ -1,0 +1,70 @@
+"""sharpflow: data → training → sharpness → figures, claims and one page."""
+
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+
+include: "rules/common.smk"
+
+
+localrules:
+    all,
+    figures,
+    claims,
+    collect_claims,
+    report,
+    manifest,
+
+
+rule all:
+    default_target: True
+    input:
+        ROOT + "/manifest.json",
+    log:
+        ROOT + "/logs/all.log",
+    conda:
+        "environment.yml"
+
+
+rule figures:
+    input:
+        FIGURE_FILES,
+    log:
+        ROOT + "/logs/figures.log",
+    conda:
+        "environment.yml"
+
+
+rule claims:
+    input:
+        ROOT + "/claims.csv",
+    log:
+        ROOT + "/logs/claims.log",
+    conda:
+        "environment.yml"
+
+
+for paper in PAPERS:
+
+    rule:
+        name:
+            paper
+        input:
+            [file for file in FIGURE_FILES if f"/figures/{paper}/" in file],
+            [
+                f"{ROOT}/claims/{experiment}.csv"
+                for experiment in JUDGED
+                if PLAN.settings[experiment]["paper"] == paper
+            ],
+        log:
+            f"{ROOT}/logs/{paper}.log",
+        conda:
+            "environment.yml"
+
+
+include: "rules/data.smk"
+include: "rules/train.smk"
+include: "rules/sharpness.smk"
+include: "rules/figures.smk"
+include: "rules/report.smk"

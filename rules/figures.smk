@@ -1,0 +1,25 @@
+rule plot_figure:
+    input:
+        tables=lambda w: [f"{ROOT}/tables/{e}.parquet" for e in figure_of(w).experiments],
+        summaries=lambda w: [f"{ROOT}/tables/{e}.summary.parquet" for e in figure_of(w).experiments],
+    output:
+        png=ROOT + "/figures/{paper}/{figure}.png",
+        pdf=ROOT + "/figures/{paper}/{figure}.pdf",
+        caption=ROOT + "/figures/{paper}/{figure}.json",
+    log:
+        ROOT + "/logs/figures/{paper}/{figure}.log",
+    benchmark:
+        ROOT + "/benchmarks/figures/{paper}/{figure}.tsv"
+    conda:
+        "../environment.yml"
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        spec=lambda w: {
+            "module": figure_of(w).module,
+            "experiments": {e: PLAN.settings[e] for e in figure_of(w).experiments},
+        },
+        code=lambda w: code("plot_figure.py", "figures", [figure_of(w).module]),
+    script:
+        "../scripts/plot_figure.py"

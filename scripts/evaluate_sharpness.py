@@ -1,0 +1,36 @@
+"""Measure the states of one shard, replaying the steps between stored ones."""
+
+import torch
+
+from sharpflow.jobs import Job, run_job
+from sharpflow.measurements import evaluate
+from sharpflow.storage.tables import write_table
+from sharpflow.storage.tensors import TensorFile, read_tensors
+from sharpflow.training import Problem
+
+
+def main(job: Job) -> None:
+    torch.set_num_threads(job.threads)
+    dataset, _ = read_tensors(job.inputs["dataset"])
+    problem = Problem(job.spec["training"], dataset)
+    states = TensorFile(job.inputs["states"])
+
+    def read_state(step: int) -> dict[str, torch.Tensor]:
+        prefix = f"{step:08d}/"
+        names = [name for name in states.names() if name.startswith(prefix)]
+        tensors = states.read(names)
+        return {name.removeprefix(prefix): t.to(problem.device) for name, t in tensors.items()}
+
+    result = evaluate(problem, states.metadata["steps"], read_state, job.spec["measurements"])
+    print(f"replay landed within {result.replay_deviation:.1e} of every stored state")
+    write_table(job.outputs["measurements"], result.table)
+
+
+if __name__ == "__main__":
+    run_job(
+        main,
+        globals(),
+        ["dataset", "states"],
+        ["measurements"],
+        "training (as for train.py), measurements (options by name)",
+    )

@@ -1,0 +1,22 @@
+"""Judge the claims that an experiment names."""
+
+import pandas as pd
+
+from sharpflow.claims import judge, load
+from sharpflow.jobs import Job, run_job
+from sharpflow.storage.files import atomic_path
+from sharpflow.storage.tables import read_table
+
+
+def main(job: Job) -> None:
+    table = read_table(job.inputs["table"])
+    experiment, confidence = job.spec["experiment"], job.spec["confidence"]
+    verdicts = [
+        judge(name, load(name), experiment, table, confidence) for name in job.spec["claims"]
+    ]
+    with atomic_path(job.outputs["verdicts"]) as path:
+        pd.concat(verdicts, ignore_index=True).to_csv(path, index=False)
+
+
+if __name__ == "__main__":
+    run_job(main, globals(), ["table"], ["verdicts"], "experiment, claims (names), confidence")

@@ -1,0 +1,31 @@
+"""Train one shard: the runs of one case, width and learning rate for a block of seeds."""
+
+import torch
+
+from sharpflow.jobs import Job, run_job
+from sharpflow.storage.tables import write_table
+from sharpflow.storage.tensors import read_tensors, write_tensors
+from sharpflow.training import Problem, train
+
+
+def main(job: Job) -> None:
+    torch.set_num_threads(job.threads)
+    dataset, _ = read_tensors(job.inputs["dataset"])
+    trajectory = train(Problem(job.spec, dataset))
+    states = {
+        f"{step:08d}/{name}": tensor
+        for step, state in trajectory.states.items()
+        for name, tensor in state.items()
+    }
+    write_tensors(job.outputs["states"], states, {"steps": sorted(trajectory.states)})
+    write_table(job.outputs["trajectory"], trajectory.table)
+
+
+if __name__ == "__main__":
+    run_job(
+        main,
+        globals(),
+        ["dataset"],
+        ["trajectory", "states"],
+        "experiment, seeds, width, learning_rate, model, loss, training, dtype, device",
+    )

@@ -1,0 +1,135 @@
+"""From YAML files to validated settings."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from sharpflow.config.explain import explain, nearest
+from sharpflow.config.types import Cifar10, Configuration, Experiment, Setup
+from sharpflow.config.yaml_files import read_yaml
+from sharpflow.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A validated configuration.
+
+    Attributes:
+        configuration: the top-level file.
+        experiments: the experiments to run, by name, overrides merged in.
+        cases: each experiment's cases, each a whole set-up.
+    """
+
+    configuration: Configuration
+    experiments: dict[str, Experiment]
+    cases: dict[str, dict[str, Setup]]
+
+
+def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`changes` over `base`, mapping by mapping; `None` removes a key.
+
+    A mapping that names another `source` or `kind` than its base replaces it whole.
+    """
+    merged = dict(base)
+    for key, value in changes.items():
+        old = merged.get(key)
+        if value is None:
+            merged.pop(key, None)
+        elif isinstance(value, Mapping):
+            other = isinstance(old, Mapping) and any(
+                tag in value and value[tag] != old.get(tag) for tag in ("source", "kind")
+            )
+            merged[key] = merge(old if isinstance(old, Mapping) and not other else {}, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _holds(document: Any, keys: list[str]) -> bool:
+    for key in keys:
+        name = key.partition("[")[0]
+        if not isinstance(document, Mapping) or name not in document:
+            return False
+        document = document[name]
+    return True
+
+
+def _validate(model: type[BaseModel], document: Any, file_of) -> Any:
+    try:
+        return model.model_validate(document)
+    except ValidationError as error:
+        raise ConfigError(explain(error, model, document, file_of)) from None
+
+
+def load(path: str | Path, changes: Mapping[str, Any] | None = None) -> Settings:
+    """Read and validate a configuration and the experiments that it runs.
+
+    Args:
+        path: file such as `config/config.yaml`.
+        changes: top-level keys that take the place of the file's.
+
+    Raises:
+        ConfigError: anything is wrong; the message is one paragraph that names the file and key.
+    """
+    top = merge(read_yaml(path), changes or {})
+    configuration = _validate(Configuration, top, lambda keys: str(path))
+    folder = Path(configuration.experiments_folder)
+    available = sorted(file.stem for file in folder.glob("*.yaml"))
+    if not available:
+        raise ConfigError(f"{path}: experiments_folder = '{folder}' holds no YAML file.")
+    chosen = available if configuration.experiments == "all" else configuration.experiments
+    for key, names in (("experiments", chosen), ("overrides", configuration.overrides)):
+        for name in names:
+            if name not in available:
+                raise ConfigError(
+                    f"{path}: {key} names {name!r}, but {folder} has no {name}.yaml. Experiments "
+                    f"there: {', '.join(available)}.{nearest(name, available)}"
+                )
+    experiments: dict[str, Experiment] = {}
+    cases: dict[str, dict[str, Setup]] = {}
+    for name in chosen:
+        file = folder / f"{name}.yaml"
+        override = configuration.overrides.get(name, {})
+        document = merge(read_yaml(file), override)
+
+        def file_of(keys: list[str], override=override, file=file, name=name) -> str:
+            found = keys and _holds(override, keys)
+            return f"{path} (overrides.{name})" if found else str(file)
+
+        experiments[name] = _validate(Experiment, document, file_of)
+        cases[name] = {case: _case(document, case, file_of) for case in experiments[name].cases}
+    return Settings(configuration, experiments, cases)
+
+
+def _case(document: Mapping[str, Any], case: str, file_of) -> Setup:
+    own = document["cases"][case]
+    shared = {key: document[key] for key in Setup.model_fields if key in document}
+    where = ["cases", case]
+
+    def case_file_of(keys: list[str]) -> str:
+        inside = _holds(own, keys) and bool(keys)
+        file = file_of(where + keys if inside else keys)
+        return f"{file}, cases.{case}" if inside else file
+
+    setup = _validate(Setup, merge(shared, own), case_file_of)
+    _check_dataset(setup, case_file_of)
+    return setup
+
+
+def _check_dataset(setup: Setup, file_of) -> None:
+    data = setup.data
+    where = file_of(["data"])
+    if isinstance(data, Cifar10) and not list(Path(data.path).glob("data_batch_*.bin")):
+        raise ConfigError(
+            f"{where}: data.path = {data.path!r} holds no data_batch_*.bin. Give the folder of the "
+            "unpacked binary version of CIFAR-10 (cifar-10-batches-bin, from "
+            "https://www.cs.toronto.edu/~kriz/cifar.html), or set data.source to 'photos'."
+        )
+    if setup.training.batch is not None and setup.training.batch > data.samples:
+        raise ConfigError(
+            f"{where}: training.batch = {setup.training.batch} is larger than the dataset "
+            f"(data.samples = {data.samples})."
+        )

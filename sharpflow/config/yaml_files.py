@@ -1,0 +1,73 @@
+"""Strict YAML: no duplicate keys, no anchors, no surprises with numbers."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sharpflow.errors import ConfigError
+
+_LARGEST = 2**20
+
+
+class _Loader(yaml.SafeLoader):
+    def compose_node(self, parent, index):
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()
+            raise yaml.constructor.ConstructorError(
+                None, None, f"the alias *{event.anchor} is not supported here", event.start_mark
+            )
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node, deep=False):
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, str):
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} is not text", key_node.start_mark
+                )
+            if key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} stands here twice", key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+# YAML 1.1 reads 5e-3 as text; here it is a number, as in YAML 1.2
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$"),
+    list("-+.0123456789"),
+)
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """The mapping that a YAML file holds.
+
+    Raises:
+        ConfigError: the file is missing, over 1 MiB, not UTF-8, not YAML, or not a mapping.
+    """
+    path = Path(path)
+    try:
+        if path.stat().st_size > _LARGEST:
+            raise ConfigError(f"{path} is larger than 1 MiB: it is not a configuration file.")
+        document = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror or error}.") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not UTF-8 text (byte {error.start}).") from error
+    except RecursionError as error:
+        raise ConfigError(f"{path} is nested too deeply.") from error
+    except (yaml.YAMLError, ValueError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        if "\\t" in problem:
+            problem = "a tab stands where YAML wants spaces"
+        raise ConfigError(f"{path}: {where}{problem}.") from error
+    if not isinstance(document, dict):
+        raise ConfigError(f"{path} holds {type(document).__name__}, not a mapping of keys.")
+    return document

@@ -1,0 +1,62 @@
+"""The loss beside the part of the residual that is orthogonal to v₁ (Li et al., 2022)."""
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from sharpflow.dynamics import first_crossing
+from sharpflow.figures import base, style
+
+TITLE = "Loss and the rest of the residual"
+
+SHARPNESS = "gauss_newton_sharpness"
+REST = "rest_norm_squared"
+ALONG = "residual_along_v1"
+
+
+@style.house
+def draw(tables: base.Tables) -> Figure:
+    """Loss and ‖R‖²/n above, (Dᵀv₁)²/n below, on logarithmic axes; a stack of panels a network."""
+    chosen = base.networks(tables, REST)
+    figure, stacks = style.panel_grid(len(chosen), heights=(3.2, 2.2))
+    handles = []
+    for network, (above, below) in zip(chosen, stacks, strict=True):
+        n = base.samples(tables, network)
+        loss = style.positive(base.curves(tables, network, "loss"))
+        rest = style.positive(base.curves(tables, network, REST) / n)
+        along = style.positive(base.curves(tables, network, ALONG) ** 2 / n)
+        strong = base.strong_seed(tables, network, REST)
+        crossing = crossing_step(tables, network, strong)
+        handles += [
+            style.draw_seeds(above, loss, strong, style.VERMILION, label="loss ‖D‖²/n", width=0.9),
+            style.draw_seeds(above, rest, strong, style.BLACK, (0, (4, 1)), "‖R‖²/n", 1.4),
+            style.draw_seeds(below, along, strong, style.BLUE, label="(Dᵀv₁)²/n", width=0.9),
+        ]
+        for axes in (above, below):
+            handles.append(style.draw_moment(axes, crossing, "Λ first reaches 2/η"))
+        above.set_yscale("log")
+        style.log_limits(below, along)
+        above.set_title(base.label(tables, network, chosen))
+        below.set(xlabel="step", xlim=(0, float(loss.index.max())))
+    style.label_rows(stacks, "loss and rest", "along v₁")
+    style.legend_below(figure, handles)
+    return figure
+
+
+def crossing_step(tables: base.Tables, network: base.Network, seed: int) -> int | None:
+    """Step at which a run's Λ first reaches 2/η; None if it does not or was not measured."""
+    sharpness = base.curves(tables, network, SHARPNESS).get(seed, pd.Series(dtype=float)).dropna()
+    index = first_crossing(sharpness, network.threshold)
+    return None if index is None else int(sharpness.index[index])
+
+
+def caption(tables: base.Tables) -> str:
+    """What is drawn, how the residual is split, and the scale."""
+    return base.join(
+        "The residual D = F − Y is split along the top eigenvector v₁ of the Gram matrix J Jᵀ: "
+        "D = (Dᵀv₁) v₁ + R. Above: the loss ‖D‖²/n (full) and ‖R‖²/n (dashed). Below: their "
+        "difference (Dᵀv₁)²/n, at most six decades of it. All axes are logarithmic. "
+        "Dotted vertical line: first step at which the sharpness Λ of the strong line reaches 2/η.",
+        base.seeds_sentence(tables, REST),
+        base.stride_sentence(tables, {"loss": "loss", REST: "‖R‖² and Dᵀv₁"}),
+        base.scale_sentence(tables),
+    )

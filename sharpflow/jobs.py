@@ -1,0 +1,104 @@
+"""The edge between Snakemake, or a command line, and a job's function."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sharpflow.errors import SharpflowError
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a script works on.
+
+    Attributes:
+        inputs, outputs: a path, or a list of paths, by name.
+        spec: the job's plain parameters.
+        threads: CPU threads that it may use.
+    """
+
+    inputs: Mapping[str, Any]
+    outputs: Mapping[str, str]
+    spec: Mapping[str, Any]
+    threads: int = 1
+
+
+def _from_snakemake(snakemake: Any) -> tuple[Job, str | None]:
+    inputs = {
+        name: value if isinstance(value, str) else list(value)
+        for name, value in snakemake.input.items()
+    }
+    job = Job(inputs, dict(snakemake.output.items()), snakemake.params.spec, snakemake.threads)
+    return job, (snakemake.log[0] if snakemake.log else None)
+
+
+def _from_command_line(
+    description: str, inputs: Sequence[str], outputs: Sequence[str], spec: str
+) -> Job:
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    for name in inputs:
+        many = name.endswith("s") and name not in ("states", "measurements", "claims")
+        parser.add_argument(
+            f"--{name}", required=True, nargs="+" if many else None, metavar="PATH", help="input"
+        )
+    for name in outputs:
+        parser.add_argument(f"--{name}", required=True, metavar="PATH", help="output")
+    parser.add_argument("--spec", required=True, metavar="JSON", help=f"file or text: {spec}")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
+    values = vars(parser.parse_args())
+    text = values["spec"]
+    try:
+        parsed = json.loads(text if text.lstrip().startswith("{") else Path(text).read_text())
+    except (OSError, ValueError) as error:
+        parser.error(f"--spec is neither a JSON file nor JSON text: {error}")
+    return Job(
+        {name: values[name] for name in inputs},
+        {name: values[name] for name in outputs},
+        parsed,
+        values["threads"],
+    )
+
+
+def run_job(
+    main: Callable[[Job], None],
+    script: Mapping[str, Any],
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    spec: str,
+) -> None:
+    """Run a script's `main` on what Snakemake, or the command line, gives it.
+
+    A SharpflowError ends the process with its message and status 1, without a traceback.
+
+    Args:
+        script: the script's globals: its docstring, and `snakemake` if that started it.
+        inputs, outputs: names of the files.
+        spec: what the parameters are, for `--help`.
+    """
+    log = None
+    if "snakemake" in script:
+        job, log = _from_snakemake(script["snakemake"])
+    else:
+        job = _from_command_line(script["__doc__"], inputs, outputs, spec)
+    try:
+        with ExitStack() as stack:
+            if log is not None:
+                handle = stack.enter_context(open(log, "w", encoding="utf-8"))
+                stack.enter_context(redirect_stdout(handle))
+                stack.enter_context(redirect_stderr(handle))
+            try:
+                main(job)
+            except SharpflowError as error:
+                if log is not None:
+                    print(f"Error: {error}", file=handle)
+                raise
+    except SharpflowError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        sys.exit(1)
