@@ -47,8 +47,8 @@ class DenseNet:
         depth = len(weights)
         names = [activation] * (depth - 1) if isinstance(activation, str) else list(activation)
         _check_net(weights, names, inputs.matrix, biases)
-        self.weights = [w.detach() for w in weights]
-        self.biases = None if biases is None else [b.detach() for b in biases]
+        self.weights = [w.detach().clone() for w in weights]  # products outlive a training step
+        self.biases = None if biases is None else [b.detach().clone() for b in biases]
         self.dtype, self.device = inputs.matrix.dtype, inputs.matrix.device
         self.samples = inputs.matrix.shape[0]
         self._activations = [ACTIVATIONS[name] for name in names]
@@ -142,7 +142,9 @@ class DenseNet:
             overlap = b[start:stop].flatten(0, 1) @ b[start:].flatten(0, 1).T
             view.addcmul_(spread, overlap.view(shape))
 
-    def hessian_operator(self, loss_slope: Tensor, loss_curvature: Tensor | float):
+    def hessian_operator(
+        self, loss_slope: Tensor, loss_curvature: Tensor | float
+    ) -> LinearOperator:
         """Hessian of Σ_i l(F_i) as a :class:`LinearOperator`, written out (Pearlmutter 1994).
 
         ``loss_slope`` l'(F) has the outputs' shape; ``loss_curvature`` l''(F) too, or is a

@@ -187,7 +187,9 @@ def flatten_parameters(params: Parameters) -> Tensor:
     return torch.cat([p.detach().reshape(-1) for p in unique.values()])
 
 
-def hessian_operator(loss: Callable[[dict[str, Tensor]], Tensor], params: Parameters):
+def hessian_operator(
+    loss: Callable[[dict[str, Tensor]], Tensor], params: Parameters
+) -> LinearOperator:
     """Hessian of ``loss`` at ``params`` as a :class:`LinearOperator`.
 
     ``loss`` maps a dict of parameter tensors to a scalar. It is called once; the graph of its

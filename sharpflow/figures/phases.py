@@ -12,10 +12,10 @@ TITLE = "Four phases of the sharpness"
 
 SHARPNESS = "gauss_newton_sharpness"
 PHASES = {
-    1: ("I", "I: below 2/η, rising", "#BFE0F5"),
+    1: ("I", "I: below 2/η, rising", "#E1F0FA"),
     2: ("II", "II: at or above, rising", "#F2C46B"),
     3: ("III", "III: at or above, falling", "#DE9E8C"),
-    4: ("IV", "IV: below, falling", "#CDE9D8"),
+    4: ("IV", "IV: below, falling", "#A9D8BE"),
 }
 
 
