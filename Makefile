@@ -24,6 +24,7 @@ $(READY): requirements.txt
 	@touch $@
 
 run: $(READY)
+	@python -m sharpflow.config check $(CONFIG)
 	snakemake --cores $(CORES) --configfile $(CONFIG)
 
 smoke: $(READY)

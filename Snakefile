@@ -20,9 +20,9 @@ localrules:
 rule all:
     default_target: True
     input:
-        ROOT + "/manifest.json",
+        f"{ROOT}/manifest.json",
     log:
-        ROOT + "/logs/all.log",
+        f"{ROOT}/logs/all.log",
     conda:
         "environment.yml"
 
@@ -31,16 +31,16 @@ rule figures:
     input:
         FIGURE_FILES,
     log:
-        ROOT + "/logs/figures.log",
+        f"{ROOT}/logs/figures.log",
     conda:
         "environment.yml"
 
 
 rule claims:
     input:
-        ROOT + "/claims.csv",
+        f"{ROOT}/claims.csv",
     log:
-        ROOT + "/logs/claims.log",
+        f"{ROOT}/logs/claims.log",
     conda:
         "environment.yml"
 

@@ -3,13 +3,9 @@
 import os
 import sys
 from importlib.metadata import version
-
-from snakemake.exceptions import WorkflowError
+from pathlib import Path
 
 sys.path.insert(0, workflow.basedir)
-os.environ["PYTHONPATH"] = os.pathsep.join(
-    filter(None, [str(workflow.basedir), os.environ.get("PYTHONPATH")])
-)
 
 from sharpflow.config import load, make_plan
 from sharpflow.config.digest import digest
@@ -18,18 +14,22 @@ from sharpflow.errors import SharpflowError
 DEFAULT = "config/config.yaml"
 
 
+def refuse(message):
+    """End with a message: a WorkflowError would come with a traceback of this file."""
+    print(f"Error: {message}", file=sys.stderr)
+    sys.exit(1)
+
+
 def read_plan():
     """The settings and plan of the one configuration that was given, or of the default one."""
     files = [str(path) for path in workflow.config_settings.configfiles] or [DEFAULT]
     if len(files) > 1:
-        raise WorkflowError(
-            f"Give one --configfile, not {len(files)}: each is a whole configuration."
-        )
+        refuse(f"Give one --configfile, not {len(files)}: each is a whole configuration.")
     try:
         settings = load(files[0], dict(workflow.config_settings.config or {}))
         return os.path.relpath(files[0]), settings, make_plan(settings)
     except SharpflowError as error:
-        raise WorkflowError(str(error)) from None
+        refuse(error)
 
 
 CONFIG_FILE, SETTINGS, PLAN = read_plan()
@@ -76,7 +76,35 @@ def figure_of(wildcards):
     return next(f for f in PLAN.figures if (f.paper, f.name) == (wildcards.paper, wildcards.figure))
 
 
-SHARD = ROOT + "/runs/{experiment}/{case}/width={width}/lr={lr}/seeds={seeds}"
+def batch_files(wildcards):
+    """The files that a dataset is read from."""
+    data = PLAN.datasets[wildcards.dataset]
+    folder = data.get("path")
+    if folder is None:
+        return []
+    return sorted(str(path) for path in Path(folder).glob("data_batch_*.bin"))
+
+
+def evaluation_code(wildcards):
+    """Digest of the measurements that the shard's experiment makes, and of its model."""
+    shard = shard_of(wildcards)
+    return [
+        code("evaluate_sharpness.py", "measurements", shard.measurements),
+        code("train.py", "models", [shard.training["model"]["kind"]]),
+    ]
+
+
+def everything(wildcards):
+    """Every file that the manifest vouches for."""
+    files = [f"{ROOT}/data/{name}.safetensors" for name in PLAN.datasets]
+    for name in EXPERIMENTS:
+        for file in ("trajectory.parquet", "states.safetensors", "measurements.parquet"):
+            files += shard_files(name, file)
+        files += [f"{ROOT}/tables/{name}.parquet", f"{ROOT}/tables/{name}.summary.parquet"]
+    return files + FIGURE_FILES + [f"{ROOT}/claims.csv", f"{ROOT}/report/index.html"]
+
+
+SHARD = "runs/{experiment}/{case}/width={width}/lr={lr}/seeds={seeds}"
 
 
 wildcard_constraints:

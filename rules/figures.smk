@@ -3,13 +3,13 @@ rule plot_figure:
         tables=lambda w: [f"{ROOT}/tables/{e}.parquet" for e in figure_of(w).experiments],
         summaries=lambda w: [f"{ROOT}/tables/{e}.summary.parquet" for e in figure_of(w).experiments],
     output:
-        png=ROOT + "/figures/{paper}/{figure}.png",
-        pdf=ROOT + "/figures/{paper}/{figure}.pdf",
-        caption=ROOT + "/figures/{paper}/{figure}.json",
+        png=f"{ROOT}/figures/{{paper}}/{{figure}}.png",
+        pdf=f"{ROOT}/figures/{{paper}}/{{figure}}.pdf",
+        caption=f"{ROOT}/figures/{{paper}}/{{figure}}.json",
     log:
-        ROOT + "/logs/figures/{paper}/{figure}.log",
+        f"{ROOT}/logs/figures/{{paper}}/{{figure}}.log",
     benchmark:
-        ROOT + "/benchmarks/figures/{paper}/{figure}.tsv"
+        f"{ROOT}/benchmarks/figures/{{paper}}/{{figure}}.tsv"
     conda:
         "../environment.yml"
     resources:

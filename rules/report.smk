@@ -1,12 +1,12 @@
 rule judge_claims:
     input:
-        table=ROOT + "/tables/{experiment}.parquet",
+        table=f"{ROOT}/tables/{{experiment}}.parquet",
     output:
-        verdicts=ROOT + "/claims/{experiment}.csv",
+        verdicts=f"{ROOT}/claims/{{experiment}}.csv",
     log:
-        ROOT + "/logs/claims/{experiment}.log",
+        f"{ROOT}/logs/claims/{{experiment}}.log",
     benchmark:
-        ROOT + "/benchmarks/claims/{experiment}.tsv"
+        f"{ROOT}/benchmarks/claims/{{experiment}}.tsv"
     conda:
         "../environment.yml"
     resources:
@@ -27,11 +27,11 @@ rule collect_claims:
     input:
         verdicts=[f"{ROOT}/claims/{experiment}.csv" for experiment in JUDGED],
     output:
-        claims=ROOT + "/claims.csv",
+        claims=f"{ROOT}/claims.csv",
     log:
-        ROOT + "/logs/collect_claims.log",
+        f"{ROOT}/logs/collect_claims.log",
     benchmark:
-        ROOT + "/benchmarks/collect_claims.tsv"
+        f"{ROOT}/benchmarks/collect_claims.tsv"
     conda:
         "../environment.yml"
     params:
@@ -45,13 +45,13 @@ rule report:
     input:
         pngs=[figure_path(figure, "png") for figure in PLAN.figures],
         captions=[figure_path(figure, "json") for figure in PLAN.figures],
-        claims=ROOT + "/claims.csv",
+        claims=f"{ROOT}/claims.csv",
     output:
-        page=ROOT + "/report/index.html",
+        page=f"{ROOT}/report/index.html",
     log:
-        ROOT + "/logs/report.log",
+        f"{ROOT}/logs/report.log",
     benchmark:
-        ROOT + "/benchmarks/report.tsv"
+        f"{ROOT}/benchmarks/report.tsv"
     conda:
         "../environment.yml"
     params:
@@ -61,7 +61,7 @@ rule report:
                     "paper": figure.paper,
                     "name": figure.name,
                     "experiments": list(figure.experiments),
-                    "command": f"snakemake --cores 8{CONFIG_OPTION} {figure_path(figure, 'png')}",
+                    "command": f"snakemake {figure_path(figure, 'png')} --cores 8{CONFIG_OPTION}",
                 }
                 for figure in PLAN.figures
             ],
@@ -74,25 +74,15 @@ rule report:
         "../scripts/report.py"
 
 
-def everything(wildcards):
-    """Every file that the manifest vouches for."""
-    files = [f"{ROOT}/data/{name}.safetensors" for name in PLAN.datasets]
-    for name in EXPERIMENTS:
-        for file in ("trajectory.parquet", "states.safetensors", "measurements.parquet"):
-            files += shard_files(name, file)
-        files += [f"{ROOT}/tables/{name}.parquet", f"{ROOT}/tables/{name}.summary.parquet"]
-    return files + FIGURE_FILES + [f"{ROOT}/claims.csv", f"{ROOT}/report/index.html"]
-
-
 rule manifest:
     input:
         files=everything,
     output:
-        manifest=ROOT + "/manifest.json",
+        manifest=f"{ROOT}/manifest.json",
     log:
-        ROOT + "/logs/manifest.log",
+        f"{ROOT}/logs/manifest.log",
     benchmark:
-        ROOT + "/benchmarks/manifest.tsv"
+        f"{ROOT}/benchmarks/manifest.tsv"
     conda:
         "../environment.yml"
     params:

@@ -1,22 +1,13 @@
-def evaluation_code(wildcards):
-    """Digest of the measurements that the shard's experiment makes, and of its model."""
-    shard = shard_of(wildcards)
-    return [
-        code("evaluate_sharpness.py", "measurements", shard.measurements),
-        code("train.py", "models", [shard.training["model"]["kind"]]),
-    ]
-
-
 rule evaluate_sharpness:
     input:
         dataset=dataset_file,
-        states=SHARD + "/states.safetensors",
+        states=f"{ROOT}/{SHARD}/states.safetensors",
     output:
-        measurements=SHARD + "/measurements.parquet",
+        measurements=f"{ROOT}/{SHARD}/measurements.parquet",
     log:
-        SHARD.replace(ROOT, ROOT + "/logs", 1) + "/evaluate_sharpness.log",
+        f"{ROOT}/logs/{SHARD}/evaluate_sharpness.log",
     benchmark:
-        SHARD.replace(ROOT, ROOT + "/benchmarks", 1) + "/evaluate_sharpness.tsv"
+        f"{ROOT}/benchmarks/{SHARD}/evaluate_sharpness.tsv"
     conda:
         "../environment.yml"
     threads: SETTINGS.configuration.threads_per_job
@@ -39,12 +30,12 @@ rule aggregate:
         trajectories=lambda w: shard_files(w.experiment, "trajectory.parquet"),
         measured=lambda w: shard_files(w.experiment, "measurements.parquet"),
     output:
-        table=ROOT + "/tables/{experiment}.parquet",
-        summary=ROOT + "/tables/{experiment}.summary.parquet",
+        table=f"{ROOT}/tables/{{experiment}}.parquet",
+        summary=f"{ROOT}/tables/{{experiment}}.summary.parquet",
     log:
-        ROOT + "/logs/aggregate/{experiment}.log",
+        f"{ROOT}/logs/aggregate/{{experiment}}.log",
     benchmark:
-        ROOT + "/benchmarks/aggregate/{experiment}.tsv"
+        f"{ROOT}/benchmarks/aggregate/{{experiment}}.tsv"
     wildcard_constraints:
         experiment="[A-Za-z0-9_]+",
     conda:

@@ -2,12 +2,12 @@ rule train:
     input:
         dataset=dataset_file,
     output:
-        trajectory=SHARD + "/trajectory.parquet",
-        states=SHARD + "/states.safetensors",
+        trajectory=f"{ROOT}/{SHARD}/trajectory.parquet",
+        states=f"{ROOT}/{SHARD}/states.safetensors",
     log:
-        SHARD.replace(ROOT, ROOT + "/logs", 1) + "/train.log",
+        f"{ROOT}/logs/{SHARD}/train.log",
     benchmark:
-        SHARD.replace(ROOT, ROOT + "/benchmarks", 1) + "/train.tsv"
+        f"{ROOT}/benchmarks/{SHARD}/train.tsv"
     conda:
         "../environment.yml"
     threads: SETTINGS.configuration.threads_per_job

@@ -1,0 +1,82 @@
+"""One dense run at the paper's scale, as the workflow does it: training, then evaluation.
+
+n = 1,000, width 200, two hidden layers, 1,200 steps; Gauss-Newton sharpness at every step and the
+Hessian's at every tenth. Prints the seconds of each job, process start and imports included.
+
+    python benchmarks/dense_run.py --threads 2
+"""
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parent.parent
+DATA = {"source": "photos", "samples": 1000, "scaling": "unit"}
+
+
+def shard(steps: int) -> dict:
+    """The training part of the run."""
+    training = {
+        "steps": steps, "batch": None, "momentum": 0.0, "weight_decay": 0.0, "warmup": None,
+        "record_every": 1, "states_megabytes": 64.0,
+    }  # fmt: skip
+    model = {
+        "kind": "mlp", "hidden_layers": 2, "activation": "tanh", "bias": False,
+        "initialisation": "default",
+    }  # fmt: skip
+    return {
+        "experiment": "benchmark", "seeds": [0], "width": 200, "learning_rate": 0.005,
+        "model": model, "loss": "mse", "training": training, "dtype": "float32", "device": "cpu",
+    }  # fmt: skip
+
+
+def job(script: str, spec: dict, threads: int, **paths: Path) -> float:
+    """Seconds that one script takes."""
+    command = [sys.executable, f"scripts/{script}.py", "--spec", json.dumps(spec)]
+    command += ["--threads", str(threads)]
+    for name, path in paths.items():
+        command += [f"--{name}", str(path)]
+    start = time.perf_counter()
+    subprocess.run(command, cwd=PROJECT, check=True, env=os.environ | {"PYTHONPATH": str(PROJECT)})
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--steps", type=int, default=1200)
+    options = parser.parse_args()
+    spec = shard(options.steps)
+    measurements = {
+        "gauss_newton": {"every": 1, "k": 1, "tol": 1e-4},
+        "hessian": {"every": 10, "k": 1, "tol": 1e-3},
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        at = Path(folder)
+        data = at / "data.safetensors"
+        files = {"trajectory": at / "trajectory.parquet", "states": at / "states.safetensors"}
+        seconds = {"generate_data": job("generate_data", DATA, options.threads, dataset=data)}
+        seconds["train"] = job("train", spec, options.threads, dataset=data, **files)
+        seconds["evaluate_sharpness"] = job(
+            "evaluate_sharpness",
+            {"training": spec, "measurements": measurements},
+            options.threads,
+            dataset=data,
+            states=files["states"],
+            measurements=at / "measurements.parquet",
+        )
+    for name, value in seconds.items():
+        print(f"{name:20s} {value:6.1f} s")
+    print(f"{'train + evaluate':20s} {seconds['train'] + seconds['evaluate_sharpness']:6.1f} s")
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
+    print(f"{'peak memory':20s} {peak:6.2f} GiB")
+
+
+if __name__ == "__main__":
+    main()
