@@ -1,0 +1,58 @@
+"""Fixtures that several files share: small datasets and shards."""
+
+import pytest
+import torch
+from hypothesis import settings
+
+from sharpflow.config.types import Mlp, Training
+from sharpflow.data.base import compress
+from sharpflow.training import Problem
+
+settings.register_profile("sharpflow", deadline=None, derandomize=True)
+settings.load_profile("sharpflow")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread():
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def make_dataset():
+    """Factory of an image-like dataset: n samples in d dimensions, labels ±1, all float64."""
+
+    def make(samples=12, dimensions=30, seed=0):
+        generator = torch.Generator().manual_seed(seed)
+        inputs = torch.randn(samples, dimensions, dtype=torch.float64, generator=generator)
+        signs = torch.ones(samples, dtype=torch.float64)
+        signs[samples // 2 :] = -1.0
+        coordinates, basis = compress(inputs)
+        return {
+            "inputs": inputs,
+            "targets": signs[:, None],
+            "coordinates": coordinates,
+            "basis": basis,
+        }
+
+    return make
+
+
+@pytest.fixture
+def make_problem(make_dataset):
+    """Factory of a small shard; keywords change its specification."""
+
+    def make(dataset=None, *, model=None, training=None, **changes):
+        spec = {
+            "experiment": "test",
+            "seeds": [0, 1, 2],
+            "width": 7,
+            "learning_rate": 0.05,
+            "loss": "mse",
+            "dtype": "float64",
+            "device": "cpu",
+            "model": Mlp(kind="mlp", **(model or {})).model_dump(mode="json"),
+            "training": Training(**{"steps": 20} | (training or {})).model_dump(mode="json"),
+        }
+        return Problem(spec | changes, make_dataset() if dataset is None else dataset)
+
+    return make

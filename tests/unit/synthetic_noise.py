@@ -1,0 +1,347 @@
+"""Run tables of the ziyin2024 experiments, made from the formulas of symmetry.predictions."""
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import pandas as pd
+import torch
+
+from sharpflow.symmetry import predictions
+
+SEEDS = 10
+PHIS = (0.1, 0.25, 0.5, 0.75, 1, 1.5, 1.75, 1.9)
+KS = (0, 0.5, 1, 1.5, 2)
+Values = Mapping[str | tuple[str, int], "float | np.ndarray | tuple[int, float]"]
+
+
+def run(
+    case: str, seed: int, steps: np.ndarray, values: Values, width: int = 40, rate: float = 0.01
+) -> pd.DataFrame:
+    """One run's rows: an array is a curve, a number stands at step 0, a pair at its own step."""
+    parts = []
+    for key, value in values.items():
+        quantity, index = (key, 0) if isinstance(key, str) else key
+        if isinstance(value, tuple):
+            times, numbers = [value[0]], [value[1]]
+        elif np.ndim(value) == 0:
+            times, numbers = [0], [value]
+        else:
+            times, numbers = steps[: len(value)], value
+        part = {"step": times, "quantity": quantity, "index": index, "value": numbers}
+        parts.append(pd.DataFrame(part))
+    frame = pd.concat(parts, ignore_index=True).astype({"value": float, "step": int})
+    return frame.assign(case=case, width=width, learning_rate=rate, seed=seed)
+
+
+def join(runs: Iterable[pd.DataFrame]) -> pd.DataFrame:
+    return pd.concat(runs, ignore_index=True)
+
+
+def generator(seed: int, *more: int) -> np.random.Generator:
+    return np.random.default_rng([2024, seed, *more])
+
+
+def slug(number: float) -> str:
+    return f"{number:g}".replace(".", "_")
+
+
+def learning(steps: np.ndarray) -> np.ndarray:
+    return 30 + 60 * np.exp(-10 * steps / steps[-1])
+
+
+def factorisation(share=None, seeds: int = SEEDS) -> pd.DataFrame:
+    """Decay of the charge from two unbalanced starts; `share(t)` replaces SGD's exponential."""
+    steps = np.arange(0, 6001, 100)
+    starts = {"small_u": (160.0, 7.5), "small_w": (10.0, 120.0), "balanced": (40.0, 40.0)}
+    runs = []
+    for seed in range(seeds):
+        for place, (start, (w, u)) in enumerate(starts.items()):
+            rng = generator(seed, place)
+            for method in ("sgd", "gd"):
+                rate = 1.2e-3 * (1 + 0.02 * rng.standard_normal()) if method == "sgd" else 0.0
+                left = np.exp(-rate * steps)
+                if share is not None and method == "sgd":
+                    left = share(steps / steps[-1])
+                noise = 0.01 * rng.standard_normal((2, steps.size)) * (method == "sgd")
+                noise[:, 0] = 0
+                if start == "balanced" and method == "gd":
+                    w_now = u_now = 40 - 10 * (1 - np.exp(-steps / 300))
+                else:
+                    w_now, u_now = 30 + (w - 30) * left, 30 + (u - 30) * left
+                imbalance = 0.92 * left + 0.05 * (1 - left)
+                values = {
+                    "loss": learning(steps),
+                    ("norm_squared", 0): w_now * (1 + noise[0]),
+                    ("norm_squared", 1): u_now * (1 + noise[1]),
+                    ("closed_norm_squared", 0): 30.0,
+                    ("closed_norm_squared", 1): 30.0,
+                    "noise_imbalance": imbalance * (1 + 0.02 * rng.standard_normal(steps.size)),
+                } | {
+                    ("imbalance_entry", i): 30 * rng.standard_normal() * left
+                    + rng.standard_normal(steps.size)
+                    for i in range(10)
+                }
+                runs.append(run(f"{method}_{start}", seed, steps, values))
+    return join(runs)
+
+
+def equilibrium(closed: float = 0.045, plain: float = 0.5, seeds: int = SEEDS) -> pd.DataFrame:
+    steps = np.arange(0, 20_001, 500)
+    runs = []
+    for seed in range(seeds):
+        for case in ("sgd_small_u", "sgd_small_w", "gd_small_u", "gd_small_w"):
+            scatter = 1 + 0.05 * generator(seed, len(case)).standard_normal(4)
+            mean = (closed, closed, plain, plain) if case.startswith("sgd") else (1.5, 1.2, 2, 1.6)
+            ends = np.abs(mean * scatter)
+            last = int(steps[-1])
+            left = np.exp(-steps / 3000) if case.startswith("sgd") else np.ones(steps.size)
+            values = {
+                "loss": learning(steps),
+                "noise_imbalance": 0.9 * left + 0.06 * (1 - left),
+                ("norm_squared", 0): 36.4 * (1 + left),
+                ("norm_squared", 1): 36.4 * (1 - 0.5 * left),
+                ("equilibrium_error", 0): (last, ends[0]),
+                ("equilibrium_error", 1): (last, ends[1]),
+                ("plain_balance_error", 0): (last, ends[2]),
+                ("plain_balance_error", 1): (last, ends[3]),
+            }
+            runs.append(run(case, seed, steps, values, rate=0.02))
+    return join(runs)
+
+
+def phi_std(phi: float) -> torch.Tensor:
+    variance = torch.tensor([phi] * 5 + [2 - phi] * 5, dtype=torch.float64)
+    return variance.sqrt()
+
+
+def data_covariance(found: str = "weighted", seeds: int = SEEDS) -> pd.DataFrame:
+    """Sweep over φ; `found` says where SGD goes: weighted, plain (ratio 1) or nowhere (as GD)."""
+    steps = np.arange(0, 10_001, 250)
+    settle = 1 - np.exp(-steps / 1200)
+    runs = []
+    for seed in range(seeds):
+        for place, phi in enumerate(PHIS):
+            rng = generator(seed, place)
+            start = 0.5 + 0.02 * rng.standard_normal()
+            for kind in ("sgd", "gd", "sgd_decay", "gd_decay"):
+                shift = predictions.weight_decay_shift(1e-3, 0.02, 10) if "decay" in kind else 0.0
+                predicted = float(predictions.norm_ratio(phi_std(phi), decay_shift=shift))
+                goal = {"gd": 0.85 * start, "gd_decay": 1.0}.get(kind, predicted)
+                if kind.startswith("sgd"):
+                    goal = {"weighted": goal, "plain": 1.0, "nowhere": 0.85 * start}[found]
+                ratio = start + (goal * (1 + 0.004 * rng.standard_normal()) - start) * settle
+                ratio = np.where(steps < 8000, ratio, goal) if kind == "gd_decay" else ratio
+                drift = 0.6 if kind.startswith("sgd") else 0.98
+                inner = 40 - 20 * settle
+                if kind == "gd":
+                    inner = (20 - 40) / (ratio - 1) * (1 - 0.02 * settle)
+                values = {
+                    "loss": learning(steps),
+                    ("norm_squared", 0): inner,
+                    ("norm_squared", 1): inner * ratio,
+                    "norm_ratio_predicted": predicted,
+                    "hessian_trace": 1200 * (1 + (drift - 1) * settle),
+                }
+                runs.append(run(f"{kind}_phi_{slug(phi)}", seed, steps, values, 20, 0.02))
+    return join(runs)
+
+
+def sharpening(reached: float = 0.95, seeds: int = SEEDS) -> pd.DataFrame:
+    """Tr H from balance; `reached` is the share of the predicted logarithm that SGD gets."""
+    steps = np.arange(0, 16_001, 400)
+    eye = torch.eye(10, dtype=torch.float64)
+    x_std = torch.tensor([1.8] * 5 + [0.2] * 5, dtype=torch.float64).sqrt()
+    runs = []
+    for seed in range(seeds):
+        for k in KS:
+            rng = generator(seed, int(10 * k))
+            noise = x_std**k
+            noise = noise / noise.square().mean().sqrt()
+            ratio = float(
+                predictions.sharpening_ratio(eye, x_std.square().diag(), noise.square().diag())
+            )
+            for method in ("sgd", "gd"):
+                end = reached * np.log(ratio) if method == "sgd" else 0.0
+                curve = 400 * np.exp(end * (1 - np.exp(-steps / 2500)))
+                wiggle = 1 + 0.003 * rng.standard_normal(steps.size) * (method == "sgd")
+                wiggle[0] = 1
+                values = {
+                    "loss": learning(steps),
+                    "hessian_trace": curve * wiggle,
+                    "hessian_trace_predicted": 400 * ratio,
+                }
+                runs.append(run(f"{method}_k_{slug(k)}", seed, steps, values, 10, 0.03))
+    return join(runs)
+
+
+def warmup(diverging: int = SEEDS, ratio: float = 1.0, seeds: int = SEEDS) -> pd.DataFrame:
+    """`diverging` seeds of the constant rate diverge; `ratio` of the two ends."""
+    steps = np.arange(0, 15_001, 250)
+    runs = []
+    for seed in range(seeds):
+        rng = generator(seed)
+        flow = 130 + 2800 * np.exp(-steps / 2000) * (1 + 0.1 * rng.random())
+        wiggle = 1 + 0.1 * rng.standard_normal(steps.size)
+        stable = {
+            "sgd_kaiming_warmup": flow * wiggle * ratio,
+            "sgd_xavier": (130 + 300 * np.exp(-steps / 400)) * np.roll(wiggle, 1),
+            "gd_kaiming": 2812 - 13 * (1 - np.exp(-steps / 100)) + 30 * rng.standard_normal(),
+        }
+        for case, trace in stable.items():
+            values = {"loss": learning(steps), "hessian_trace": trace}
+            runs.append(run(case, seed, steps, values, 1, 0.008))
+        gone = np.where(steps < 500, 3000.0 + 4000 * (steps > 0), np.nan)
+        loss = np.where(steps < 500, 100.0, np.nan)
+        values = {"loss": loss, "hessian_trace": gone, "diverged_step": (500, 500.0)}
+        if seed >= diverging:
+            values = {"loss": learning(steps), "hessian_trace": flow}
+        runs.append(run("sgd_kaiming_constant", seed, steps, values, 1, 0.008))
+    return join(runs)
+
+
+def normalisation(power: float = 0.5, factor: float = 1.0, seeds: int = SEEDS) -> pd.DataFrame:
+    """‖θ‖² = (1 + ct)^power; measured increments are `factor` times the predicted ones."""
+    steps = np.unique(np.r_[0, np.geomspace(10, 10_000, 60).astype(int)])
+    runs = []
+    for seed in range(seeds):
+        for net, start in (("net_a", 4.2), ("net_b", 4.2)):
+            rng = generator(seed, len(net), ord(net[-1]))
+            growth = (1 + 0.03 * (1 + 0.05 * rng.standard_normal()) * steps) ** power
+            still = 1 + 0.03 * (1 - np.exp(-steps / 500))
+            for method, curve in (("sgd", growth), ("gd", still)):
+                predicted = 1 / np.sqrt(curve)
+                noise = 1 + 0.1 * rng.standard_normal(steps.size)
+                values = {
+                    "loss": learning(steps),
+                    ("norm_squared", 0): 0.7 * start * curve,
+                    ("norm_squared", 1): 0.3 * start * curve,
+                    "norm_increment": factor * predicted * noise,
+                    "norm_increment_predicted": predicted,
+                }
+                runs.append(run(f"{net}_{method}", seed, steps, values, 32, 0.05))
+    return join(runs)
+
+
+def scale_invariance(factor: float = 1.0, seeds: int = SEEDS) -> pd.DataFrame:
+    """Radius `factor` times the predicted one under SGD, on the unit circle under GD."""
+    steps = np.arange(0, 2001, 10)
+    predicted = predictions.scale_invariant_radius(
+        torch.tensor(steps), 0.02, predictions.toy_unit_noise(2.0)
+    ).numpy()
+    runs = []
+    for seed in range(seeds):
+        rng = generator(seed)
+        angle = 2.4 * np.exp(-steps / 60)
+        wiggle = np.cumsum(0.05 * rng.standard_normal(steps.size))
+        grown = 1 + (factor * predicted * (1 + 0.02 * rng.standard_normal()) - 1) * (steps > 0)
+        for case, radius, turn in (
+            ("sgd", grown, angle + wiggle / (1 + np.abs(wiggle))),
+            ("gd", 1 + 0.034 * (1 - np.exp(-steps / 60)), angle),
+        ):
+            values = {
+                "loss": learning(steps),
+                ("position", 0): radius * np.cos(turn),
+                ("position", 1): radius * np.sin(turn),
+                "norm_squared": radius**2,
+                "predicted_radius": predicted,
+            }
+            runs.append(run(case, seed, steps, values, 2, 0.02))
+    return join(runs)
+
+
+def representations(
+    sgd: float = 0.95, plain: float = 0.5, gd: float = 0.27, seeds: int = SEEDS
+) -> pd.DataFrame:
+    steps = np.arange(0, 12_001, 300)
+    size, runs = 40, []
+    for seed in range(seeds):
+        for place, activation in enumerate(("tanh", "swish", "relu")):
+            rng = generator(seed, place)
+            factor = rng.standard_normal((size, 10))
+            other = rng.standard_normal((size, 10))
+            for method, end in (("sgd", sgd), ("gd", gd)):
+                drift = 1 - np.exp(-steps / 1500)
+                noise = 0.005 * rng.standard_normal((2, steps.size))
+                weighted = 0.25 + (end - 0.25) * drift + noise[0]
+                second = factor if method == "sgd" else other
+                values = {
+                    "loss": learning(steps),
+                    "alignment": weighted,
+                    "alignment_unweighted": 0.25 + (plain - 0.25) * drift + noise[1],
+                }
+                runs.append(run(f"{activation}_{method}", seed, steps, values, size, 0.02))
+                if seed == 0:
+                    for name, matrix in (("gram_w", factor), ("gram_u", second)):
+                        runs.append(
+                            runs[-1]
+                            .iloc[[0] * size**2]
+                            .assign(
+                                quantity=name,
+                                index=np.arange(size**2),
+                                step=steps[-1],
+                                value=(matrix @ matrix.T).reshape(-1),
+                            )
+                        )
+    return join(runs)
+
+
+def convergence_speed(
+    eta: float = 2.0, batch: float = -1.0, width: float = 0.0, seeds: int = SEEDS, lift: float = 1.0
+) -> pd.DataFrame:
+    """Exponents of the rate in η, S and d; `lift` is the rate over its prediction at defaults."""
+    default = predictions.convergence_rate(10, 0.1, 100)
+    settings = [("eta", 2000, rate, 100) for rate in (0.025, 0.05, 0.1, 0.2)]
+    settings += [(f"batch_{size}", 2000, 0.1, size) for size in (25, 50, 100, 200, 400)]
+    settings += [("width", size, 0.1, 100) for size in (20, 63, 200, 630, 2000)]
+    settings += [("gd", 2000, 0.1, 100)]
+    runs = []
+    for case, size, rate, samples in settings:
+        law = (rate / 0.1) ** eta * (samples / 100) ** batch * (size / 2000) ** width
+        predicted = predictions.convergence_rate(10, rate, samples)
+        steps = np.unique(np.linspace(0, 3 / predicted, 60).astype(int))
+        for seed in range(seeds):
+            rng = generator(seed, size, samples)
+            speed = lift * default * law * (1 + 0.02 * rng.standard_normal())
+            left = np.exp(-speed * steps * (case != "gd"))
+            values = {
+                "loss": 10 + 0.1 * learning(steps),
+                ("norm_squared", 0): 4.9 - 1.9 * (1 - left),
+                ("norm_squared", 1): 1.0 + 2 * (1 - left),
+                "rate_predicted": predicted,
+            }
+            runs.append(run(case, seed, steps, values, size, rate))
+    return join(runs)
+
+
+def noether_flow(bias: float = 1.0, discrete: float = 0.08, seeds: int = SEEDS) -> pd.DataFrame:
+    """Measured flow `bias` times the prediction; `discrete` is the share the SDE leaves out."""
+    runs = []
+    for seed in range(seeds):
+        for place, case in enumerate(("isotropic", "anisotropic", "rotated", "tanh")):
+            rng = generator(seed, place)
+            values: dict = {"loss": 30.0, "draws": 2000.0}
+            for index, flow in enumerate((3e-4, 8e-4)):
+                left_out = discrete if index else 0.0
+                values |= {
+                    ("flow_measured", index): bias * flow * (1 + 0.004 * rng.standard_normal()),
+                    ("flow_predicted", index): flow,
+                    ("flow_sde", index): flow * (1 - left_out),
+                }
+                if case in ("anisotropic", "rotated"):
+                    values["flow_unweighted", index] = flow / 1.19
+            runs.append(run(case, seed, np.arange(1), values, 40, 1e-3))
+    return join(runs)
+
+
+EXPERIMENTS = {
+    "scale_invariance": scale_invariance,
+    "matrix_factorisation": factorisation,
+    "equilibrium": equilibrium,
+    "data_covariance": data_covariance,
+    "sharpening": sharpening,
+    "warmup": warmup,
+    "normalisation": normalisation,
+    "representations": representations,
+    "convergence_speed": convergence_speed,
+    "noether_flow": noether_flow,
+}

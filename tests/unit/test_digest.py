@@ -1,0 +1,197 @@
+"""Digests of code: blind to comments and layout, and to what a job does not import."""
+
+import ast
+import shutil
+from pathlib import Path
+
+import pytest
+
+from sharpflow.config import digest as digests
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def pristine(tmp_path_factory):
+    root = tmp_path_factory.mktemp("code")
+    ignore = shutil.ignore_patterns("__pycache__")
+    for folder in ("sharpflow", "scripts"):
+        shutil.copytree(ROOT / folder, root / folder, ignore=ignore)
+    return root
+
+
+class Copy:
+    """A copy of the code that a test may edit."""
+
+    def __init__(self, root):
+        self.root = root
+        self.originals = {}
+
+    def digest(self, script, *entries):
+        return digests.digest(self.root / "scripts" / script, entries)
+
+    def train(self):
+        return self.digest("train.py", "sharpflow.models.mlp")
+
+    def evaluate(self):
+        return self.digest("evaluate_sharpness.py", "sharpflow.measurements.gauss_newton")
+
+    def figure(self):
+        return self.digest("plot_figure.py", "sharpflow.figures.phases")
+
+    def edit(self, name, change):
+        """Replace a file's text by `change` of it."""
+        path = self.root / name
+        text = path.read_text()
+        assert change(text) != text
+        self.originals.setdefault(path, text)
+        path.write_text(change(text))
+
+    def restore(self):
+        """Undo every edit."""
+        for path, text in self.originals.items():
+            path.write_text(text)
+
+
+@pytest.fixture
+def copy(pristine, monkeypatch):
+    monkeypatch.setattr(digests, "_ROOT", pristine)
+    code = Copy(pristine)
+    yield code
+    code.restore()
+
+
+def test_a_digest_is_stable_and_belongs_to_the_code_not_the_folder(copy):
+    first = copy.train()
+    assert first == copy.train()
+    assert len(first) == 16
+    assert int(first, 16) >= 0
+    assert len({copy.train(), copy.evaluate(), copy.figure()}) == 3
+
+
+LAYOUT = {
+    "comment": lambda text: text + "\n# a remark at the end\n",
+    "comment inside": lambda text: text.replace("\n    ", "\n    # a remark\n    ", 1),
+    "blank lines": lambda text: text.replace("\n\n\n", "\n\n\n\n\n"),
+    "module docstring": lambda text: text.replace('"""', '"""Reworded. ', 1),
+    "every docstring": lambda text: text.replace('"""', '"""Again: ').replace(
+        '"""Again: \n', '"""\n'
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", LAYOUT)
+@pytest.mark.parametrize("name", ["sharpflow/training/streams.py", "sharpflow/models/losses.py"])
+def test_comments_docstrings_and_layout_do_not_change_it(copy, kind, name):
+    before = copy.train()
+    copy.edit(name, LAYOUT[kind])
+    ast.parse((copy.root / name).read_text())
+    assert copy.train() == before
+
+
+def test_reformatting_does_not_change_it(copy):
+    before = copy.train()
+    copy.edit("sharpflow/training/streams.py", lambda text: ast.unparse(ast.parse(text)))
+    assert copy.train() == before
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("scripts/train.py", '"steps"', '"step"'),
+        ("sharpflow/training/streams.py", "BLOCK = 50", "BLOCK = 51"),
+        ("sharpflow/training/streams.py", "number >> 1", "number >> 2"),
+        ("sharpflow/training/__init__.py", '"train"]', '"train", "BLOCK"]'),
+        ("sharpflow/models/mlp.py", "hidden @ weight", "hidden @ (weight)* 1"),
+        ("sharpflow/models/activations.py", "torch.tanh(z)", "torch.sin(z)"),
+        ("sharpflow/storage/tensors.py", "sort_keys=True", "sort_keys=False"),
+        ("sharpflow/jobs.py", "sys.exit(1)", "sys.exit(2)"),
+        ("sharpflow/errors.py", "class DataError", "class Data_Error"),
+    ],
+)
+def test_code_that_training_runs_changes_it(copy, name, old, new):
+    before = copy.train()
+    copy.edit(name, lambda text: text.replace(old, new))
+    assert copy.train() != before
+
+
+def statement(text):
+    return text + "\nEXTRA = 1\n"
+
+
+def test_a_figure_belongs_to_its_own_job_only(copy):
+    train, evaluate, figure = copy.train(), copy.evaluate(), copy.figure()
+    copy.edit("sharpflow/figures/phases.py", statement)
+    assert (copy.train(), copy.evaluate()) == (train, evaluate)
+    assert copy.figure() != figure
+    figure = copy.figure()
+    copy.edit("sharpflow/figures/residual.py", statement)
+    assert copy.figure() == figure
+    for name in ("claims/base.py", "report/page.py", "statistics/intervals.py"):
+        copy.edit(f"sharpflow/{name}", statement)
+    assert (copy.train(), copy.evaluate()) == (train, evaluate)
+
+
+def test_curvature_belongs_to_evaluation_and_not_to_training(copy):
+    train, evaluate = copy.train(), copy.evaluate()
+    copy.edit("sharpflow/curvature/eigen.py", statement)
+    assert copy.train() == train
+    assert copy.evaluate() != evaluate
+    evaluate = copy.evaluate()
+    copy.edit("sharpflow/measurements/gauss_newton.py", statement)
+    assert copy.train() == train
+    assert copy.evaluate() != evaluate
+
+
+def test_modules_named_at_run_time_count_when_they_are_given(copy):
+    plain = copy.digest("evaluate_sharpness.py")
+    copy.edit("sharpflow/measurements/hessian.py", statement)
+    assert copy.digest("evaluate_sharpness.py") == plain
+    with_it = copy.digest("evaluate_sharpness.py", "sharpflow.measurements.hessian")
+    assert with_it != plain
+    copy.edit("sharpflow/measurements/hessian.py", lambda text: text + "MORE = 2\n")
+    assert copy.digest("evaluate_sharpness.py", "sharpflow.measurements.hessian") != with_it
+
+
+def test_the_page_template_belongs_to_the_report(copy):
+    if not list(copy.root.glob("sharpflow/**/template.html")):
+        pytest.skip("the report has no template")
+    train, report = copy.train(), copy.digest("report.py")
+    for page in copy.root.glob("sharpflow/**/template.html"):
+        copy.edit(page.relative_to(copy.root), lambda text: text + "<!-- more -->")
+    assert copy.digest("report.py") != report
+    assert copy.train() == train
+
+
+def test_the_closure_follows_imports_and_packages():
+    reached = digests.closure(["sharpflow.training.train"])
+    for module in ("sharpflow", "sharpflow.training", "sharpflow.models.losses"):
+        assert reached[module].is_file()
+    assert not any(m.startswith(("sharpflow.figures", "sharpflow.curvature")) for m in reached)
+    assert digests.module_file("sharpflow.absent") is None
+    assert digests.closure(["numpy", "sharpflow.absent"]).keys() == {"sharpflow"}
+
+
+def test_no_job_reaches_the_configuration():
+    """An edit of a default or of a message must rerun nothing."""
+    for script in sorted((ROOT / "scripts").glob("*.py")):
+        imports = digests._parse(script)[1]
+        reached = digests.closure(imports)
+        assert not [m for m in reached if m.startswith("sharpflow.config")], script.name
+
+
+def test_the_package_has_no_relative_imports():
+    """The digest does not follow them."""
+    for path in (ROOT / "sharpflow").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            assert not (isinstance(node, ast.ImportFrom) and node.level), path
+
+
+@pytest.mark.parametrize("package", ["storage", "data", "models", "training", "curvature"])
+def test_floors_import_only_what_is_below(package):
+    floors = ["storage", "data", "models", "training", "curvature"]
+    above = {f"sharpflow.{name}" for name in floors[floors.index(package) + 1 :]}
+    above |= {f"sharpflow.{name}" for name in ("measurements", "claims", "figures", "report")}
+    for path in (ROOT / "sharpflow" / package).glob("*.py"):
+        for module in digests._parse(path)[1]:
+            assert ".".join(module.split(".")[:2]) not in above, f"{path.name} imports {module}"

@@ -1,0 +1,276 @@
+"""Files that say the same thing twice say the same thing; registries; the jobs' entry point."""
+
+import argparse
+import ast
+import json
+import re
+import sys
+import tomllib
+import typing
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import yaml
+
+from sharpflow import claims
+from sharpflow.config import types
+from sharpflow.config.reference import readme, schema
+from sharpflow.errors import DataError
+from sharpflow.figures import base as figures
+from sharpflow.jobs import run_job
+from sharpflow.models import ACTIVATIONS, LOSSES
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = ROOT / "sharpflow"
+
+
+def pins(lines):
+    """Versions by package; every line must be an exact pin."""
+    found = {}
+    for line in lines:
+        line = line.partition("#")[0].strip()
+        if line:
+            assert re.fullmatch(r"[A-Za-z0-9._-]+==[0-9][0-9A-Za-z.]*", line), line
+            name, _, number = line.partition("==")
+            assert name not in found, f"{name} is pinned twice"
+            found[name] = number
+    return found
+
+
+@pytest.fixture(scope="module")
+def requirements():
+    return pins((ROOT / "requirements.txt").read_text().splitlines())
+
+
+def test_the_three_lists_of_packages_agree(requirements):
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    groups = [project["dependencies"], *project["optional-dependencies"].values()]
+    assert pins([line for group in groups for line in group]) == requirements
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    (pip,) = (part["pip"] for part in environment["dependencies"] if isinstance(part, dict))
+    assert pins(pip) == requirements
+    (python,) = (
+        part.split("=")[1]
+        for part in environment["dependencies"]
+        if isinstance(part, str) and part.startswith("python=")
+    )
+    assert project["requires-python"] == f">={python}"
+
+
+def test_the_tests_run_on_the_pinned_versions(requirements):
+    for name in ("torch", "numpy", "pandas", "pydantic"):
+        assert version(name).partition("+")[0] == requirements[name]
+
+
+def imports(path):
+    """Top-level packages that a file imports."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module.partition(".")[0]
+
+
+def test_the_library_itself_imports_only_what_it_depends_on(requirements):
+    names = {"yaml": "pyyaml", "sklearn": "scikit-learn", "PIL": "pillow"}
+    for path in PACKAGE.rglob("*.py"):
+        for top in imports(path):
+            if top not in sys.stdlib_module_names and top != "sharpflow":
+                assert names.get(top, top) in requirements, f"{path.name} imports {top}"
+
+
+def test_schema_and_reference_are_in_step_with_the_types():
+    hint = "run `make config-reference`"
+    assert (ROOT / "config" / "schema.json").read_text() == schema(), hint
+    assert (ROOT / "config" / "README.md").read_text() == readme(), hint
+
+
+def test_the_schema_describes_every_key():
+    definitions = json.loads(schema())["$defs"]
+    assert {"Configuration", "Experiment"} <= definitions.keys()
+    for name, part in definitions.items():
+        for key, field in part.get("properties", {}).items():
+            described = field.get("description") or field.get("$ref")
+            assert described, f"{name}.{key} has no description"
+        if "properties" in part:
+            assert part["additionalProperties"] is False, name
+
+
+# --- registries: what the configuration allows has its module, and the reverse
+
+
+def members(annotation):
+    """The model classes of a union, or of one class."""
+    if isinstance(annotation, type):
+        return [annotation]
+    return [m for part in typing.get_args(annotation) for m in members(part)]
+
+
+def tags(annotation, key):
+    found = [m.model_fields[key] for m in members(annotation) if hasattr(m, "model_fields")]
+    return sorted(value for field in found for value in typing.get_args(field.annotation))
+
+
+def modules_with(package, function):
+    return sorted(
+        path.stem
+        for path in (PACKAGE / package).glob("*.py")
+        if path.stem not in ("__init__", "base")
+        and re.search(rf"^def {function}\(", path.read_text(), re.M)
+    )
+
+
+def test_every_data_source_has_its_module():
+    assert tags(types.Data, "source") == modules_with("data", "generate")
+
+
+def test_every_kind_of_model_has_its_module():
+    assert tags(types.Model, "kind") == modules_with("models", "build")
+
+
+def test_every_measurement_has_its_module():
+    names = modules_with("measurements", "build")
+    assert sorted(types.Measurements.model_fields) == names
+    for name in names:
+        (options,) = (
+            m
+            for m in members(types.Measurements.model_fields[name].annotation)
+            if issubclass(m, types.Strict)
+        )
+        measurement = import_module(f"sharpflow.measurements.{name}").build(options().model_dump())
+        assert callable(measurement.measure)
+        assert callable(measurement.restart)
+
+
+def test_every_loss_is_known():
+    field = types.Setup.model_fields["loss"]
+    assert set(typing.get_args(field.annotation)) <= set(LOSSES)
+
+
+def test_every_activation_is_known():
+    allowed = set(typing.get_args(types.Mlp.model_fields["activation"].annotation))
+    assert allowed == set(ACTIVATIONS)
+
+
+def test_every_claim_has_its_module():
+    assert types.modules("claims") == claims.available()
+    for name in claims.available():
+        assert isinstance(claims.load(name), claims.Claim)
+
+
+def test_every_figure_has_its_module():
+    assert types.modules("figures") == sorted(figures.names())
+    for name in types.modules("figures"):
+        module = figures.load(name)
+        assert module.TITLE
+        assert callable(module.draw)
+        assert callable(module.caption)
+
+
+def test_experiments_that_ship_name_what_exists():
+    for file in (ROOT / "config" / "experiments").glob("*.yaml"):
+        document = yaml.safe_load(file.read_text())
+        named = document.get("figures", [])
+        named = named.values() if isinstance(named, dict) else named
+        assert set(named) <= set(types.modules("figures")), file.name
+        assert set(document.get("claims", [])) <= set(types.modules("claims")), file.name
+
+
+# --- jobs
+
+
+def script():
+    return {"__doc__": "Do something."}
+
+
+def started(tmp_path, monkeypatch, *arguments):
+    """The job that a command line gives."""
+    seen = []
+    monkeypatch.setattr(sys, "argv", ["script.py", *arguments])
+    run_job(seen.append, script(), ["dataset"], ["table"], "anything")
+    (job,) = seen
+    return job
+
+
+def test_a_job_from_the_command_line(tmp_path, monkeypatch):
+    spec = tmp_path / "spec.json"
+    spec.write_text('{"seeds": [0, 1]}')
+    paths = ["--dataset", "d.safetensors", "--table", "t.parquet"]
+    for text in (str(spec), '{"seeds": [0, 1]}'):
+        job = started(tmp_path, monkeypatch, *paths, "--spec", text, "--threads", "3")
+        assert job.inputs["dataset"] == "d.safetensors"
+        assert job.outputs["table"] == "t.parquet"
+        assert job.spec == {"seeds": [0, 1]}
+        assert job.threads == 3
+
+
+@pytest.mark.parametrize("spec", ["{not json", "absent.json"])
+def test_a_bad_spec_on_the_command_line_ends_with_usage(tmp_path, monkeypatch, capsys, spec):
+    with pytest.raises(SystemExit) as caught:
+        started(tmp_path, monkeypatch, "--dataset", "d", "--table", "t", "--spec", spec)
+    assert caught.value.code == 2
+    assert "--spec is neither a JSON file nor JSON text" in capsys.readouterr().err
+
+
+def test_help_has_the_docstring(tmp_path, monkeypatch, capsys):
+    with pytest.raises(SystemExit) as caught:
+        started(tmp_path, monkeypatch, "--help")
+    assert caught.value.code == 0
+    shown = capsys.readouterr().out
+    assert "Do something." in shown
+    assert "--dataset" in shown
+    assert argparse.ArgumentParser().prog in shown
+
+
+def snakemake(log):
+    """What Snakemake gives a script."""
+    return SimpleNamespace(
+        input={"dataset": "d", "tables": ("a", "b")},
+        output={"table": "t"},
+        params=SimpleNamespace(spec={"n": 1}),
+        threads=2,
+        log=[str(log)] if log else [],
+    )
+
+
+def test_a_job_from_snakemake_writes_its_log(tmp_path, capsys):
+    seen = []
+
+    def main(job):
+        seen.append(job)
+        print("said")
+
+    log = tmp_path / "job.log"
+    run_job(main, script() | {"snakemake": snakemake(log)}, [], [], "")
+    assert (seen[0].inputs, seen[0].outputs) == (
+        {"dataset": "d", "tables": ["a", "b"]},
+        {"table": "t"},
+    )
+    assert (seen[0].spec, seen[0].threads) == ({"n": 1}, 2)
+    assert log.read_text() == "said\n"
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("logged", [True, False])
+def test_a_users_mistake_ends_with_its_message_and_status_1(tmp_path, capsys, logged):
+    def main(job):
+        raise DataError("The dataset is gone.")
+
+    log = tmp_path / "job.log" if logged else None
+    with pytest.raises(SystemExit) as caught:
+        run_job(main, script() | {"snakemake": snakemake(log)}, [], [], "")
+    assert caught.value.code == 1
+    assert capsys.readouterr().err == "Error: The dataset is gone.\n"
+    if logged:
+        assert log.read_text() == "Error: The dataset is gone.\n"
+
+
+def test_a_bug_is_not_dressed_up_as_a_mistake(tmp_path):
+    def main(job):
+        raise KeyError("a bug")
+
+    with pytest.raises(KeyError):
+        run_job(main, script() | {"snakemake": snakemake(tmp_path / "log")}, [], [], "")

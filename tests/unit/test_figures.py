@@ -1,0 +1,509 @@
+"""Figures drawn from synthetic curves that look like gradient descent at the edge of stability."""
+
+import ast
+import itertools
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+
+import sharpflow.figures
+from sharpflow.dynamics import WINDOW
+from sharpflow.figures import base, style
+from sharpflow.figures.base import ExperimentTable, Network
+from sharpflow.statistics import summarise
+
+LI2022 = ["output_norm", "phases", "plateau", "residual", "surrogate"]
+
+
+def edge_of_stability(steps: int, threshold: float, seed: int) -> dict[str, np.ndarray]:
+    """Self-stabilisation in two variables: x along v₁ flips sign, y is the excess of Λ over 2/η."""
+    generator = np.random.default_rng(seed)
+    x, y = 1e-3 * (1 + generator.random()), -0.5 - 0.2 * generator.random()
+    rise = 0.004 * (1 + 0.3 * generator.random())
+    xs, ys = [], []
+    for _ in range(steps):
+        xs.append(x)
+        ys.append(y)
+        x, y = -(1 + y) * x + 1e-4 * generator.standard_normal(), y + rise * (1 - x**2)
+    excess, along = np.array(ys), np.array(xs)
+    rest = 0.9 * np.exp(-np.arange(steps) / (0.4 * steps)) + 0.02
+    sharpness = threshold * (1 + 0.5 * excess) + 0.02 * threshold * along
+    return {
+        "gauss_newton_sharpness": sharpness,
+        "rest": rest,
+        "along": 0.05 * along**2,
+        "loss": rest + 0.05 * along**2,
+        "output_norm_squared": 1 + 2 * (sharpness - 0.02 * threshold * along) / threshold,
+        "hessian_sharpness": sharpness * (1 + 0.3 * rest),
+    }
+
+
+def run_table(
+    cases=("tanh",), thresholds=(400.0,), widths=(200,), seeds=3, steps=300, n=1000, stride=10
+) -> pd.DataFrame:
+    """Run table in the schema of the workflow."""
+    parts = []
+    for case in cases:
+        for threshold in thresholds:
+            for width in widths:
+                for seed in range(seeds):
+                    key = {"case": case, "width": width, "learning_rate": 2 / threshold}
+                    key["seed"] = seed
+                    made = edge_of_stability(steps, threshold, 1000 * len(case) + seed)
+                    parts.append(_quantities(key, made, steps, n, stride))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _quantities(key, made, steps, n, stride):
+    every = np.arange(steps)
+    some = every[::stride]
+    columns = {
+        "loss": (every, made["loss"]),
+        "gauss_newton_sharpness": (every, made["gauss_newton_sharpness"]),
+        "output_norm_squared": (every, made["output_norm_squared"]),
+        "rest_norm_squared": (every, n * made["rest"]),
+        "residual_along_v1": (every, np.sqrt(n * made["along"])),
+        "hessian_sharpness": (some, made["hessian_sharpness"][::stride]),
+        "hessian_converged": (some, np.ones(len(some))),
+        "samples": (every[:1], np.array([n])),
+    }
+    frames = [
+        pd.DataFrame({**key, "step": when, "quantity": name, "index": 0, "value": value})
+        for name, (when, value) in columns.items()
+    ]
+    frame = pd.concat(frames, ignore_index=True)
+    return frame.astype({"value": float})
+
+
+def table(runs: pd.DataFrame, **settings) -> ExperimentTable:
+    """Experiment table with settings like those of the configuration."""
+    stated = {
+        "title": "Dense networks",
+        "paper": "li2022",
+        "seeds": 3,
+        "data": {"source": "photos", "samples": 1000, "scaling": "unit"},
+        "training": {"method": "gd", "steps": 300},
+        "cases": {"tanh": {"activation": "tanh"}, "relu": {"activation": "relu"}},
+    }
+    return ExperimentTable(runs, summarise(runs), {**stated, **settings})
+
+
+@pytest.fixture(scope="module")
+def two_cases() -> dict[str, ExperimentTable]:
+    return {"dense": table(run_table(cases=("relu", "tanh")))}
+
+
+@pytest.fixture(scope="module")
+def sweep() -> dict[str, ExperimentTable]:
+    runs = run_table(thresholds=(100.0, 200.0, 400.0), widths=(32, 64, 128))
+    return {"sweep": table(runs, cases={"tanh": {}})}
+
+
+def inputs(name, two_cases, sweep):
+    return sweep if name == "plateau" else two_cases
+
+
+def diverging(tables: dict[str, ExperimentTable], step: int = 120) -> dict[str, ExperimentTable]:
+    """The same tables in which seed 0 of every network leaves the finite numbers at ``step``."""
+    changed = {}
+    for name, given in tables.items():
+        runs = given.runs.copy()
+        lost = (runs["seed"] == 0) & (runs["step"] >= step)
+        runs.loc[lost, "value"] = np.nan
+        keys = runs.loc[runs["seed"] == 0, ["case", "width", "learning_rate", "seed"]]
+        marks = keys.drop_duplicates().assign(
+            step=step, quantity="diverged_step", index=0, value=float(step)
+        )
+        runs = pd.concat([runs, marks], ignore_index=True)
+        changed[name] = ExperimentTable(runs, summarise(runs), given.settings)
+    return changed
+
+
+def legend_texts(figure: Figure) -> list[str]:
+    return [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+
+
+def panel(figure: Figure, title: str):
+    """Axes of a stack, from the top, found by the title of the first."""
+    titles = [axes.get_title(loc="left") for axes in figure.axes]
+    first = titles.index(title)
+    following = [i for i, text in enumerate(titles) if text and i > first]
+    return figure.axes[first : following[0] if following else None]
+
+
+def line(axes, text: str):
+    return next(drawn for drawn in axes.lines if drawn.get_label() == text)
+
+
+def strong_values(tables, case: str, quantity: str, seed: int = 0) -> np.ndarray:
+    experiment = next(iter(tables))
+    threshold = 400.0
+    key = Network(experiment, case, 200, 2 / threshold)
+    return base.curves(tables, key, quantity)[seed].dropna().to_numpy()
+
+
+# Loading
+
+
+def test_names_are_the_figure_modules():
+    assert set(LI2022) <= set(base.names())
+    assert not {"base", "style", "__init__"} & set(base.names())
+
+
+@pytest.mark.parametrize("name", LI2022)
+def test_load_gives_the_three_things_of_a_figure(name):
+    module = base.load(name)
+    assert isinstance(module.TITLE, str)
+    assert callable(module.draw)
+    assert callable(module.caption)
+
+
+def test_unknown_name_lists_the_names_and_the_nearest():
+    with pytest.raises(ValueError, match="did you mean 'output_norm'") as error:
+        base.load("output_norms")
+    for name in LI2022:
+        assert name in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["style", "base", "../report", "sharpflow"])
+def test_load_takes_figures_only(name):
+    with pytest.raises(ValueError, match="must be one of"):
+        base.load(name)
+
+
+def test_loading_one_figure_imports_no_other_and_no_torch():
+    code = (
+        "import sys; from sharpflow.figures.base import load; load('surrogate');"
+        "print([m for m in sys.modules if m.split('.')[0] == 'torch' or "
+        "m in ('matplotlib.pyplot', 'sharpflow.figures.phases', 'sharpflow.figures.plateau')])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=_root()
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_figure_modules_do_not_import_each_other():
+    folder = Path(sharpflow.figures.__file__).parent
+    for name in LI2022:
+        tree = ast.parse((folder / f"{name}.py").read_text(encoding="utf-8"))
+        imported = {
+            f"{node.module}.{alias.name}"
+            for node in ast.walk(tree)
+            if isinstance(node, ast.ImportFrom)
+            for alias in node.names
+        }
+        assert not {f"sharpflow.figures.{other}" for other in base.names()} & imported
+
+
+def _root() -> Path:
+    return Path(sharpflow.figures.__file__).parents[2]
+
+
+# Every figure
+
+
+@pytest.mark.parametrize("name", LI2022)
+@pytest.mark.filterwarnings("error")
+def test_draws_without_a_warning(name, two_cases, sweep):
+    module = base.load(name)
+    figure = module.draw(inputs(name, two_cases, sweep))
+    figure.draw_without_rendering()
+    assert figure.legends
+    labels = [axes.get_xlabel() for axes in figure.axes]
+    assert "stability threshold 2/η" in labels if name == "plateau" else "step" in labels
+
+
+@pytest.mark.parametrize("name", LI2022)
+@pytest.mark.filterwarnings("error")
+def test_draws_a_diverged_run_and_says_so(name, two_cases, sweep):
+    module = base.load(name)
+    tables = diverging(inputs(name, two_cases, sweep))
+    module.draw(tables).draw_without_rendering()
+    said = "9 of 27 runs have no plateau" if name == "plateau" else "of 6 runs diverged"
+    assert said in module.caption(tables)
+
+
+@pytest.mark.parametrize("name", LI2022)
+@pytest.mark.filterwarnings("error")
+def test_draws_a_single_seed_of_few_steps(name):
+    module = base.load(name)
+    tables = {"tiny": ExperimentTable(run_table(seeds=1, steps=15, n=20), pd.DataFrame(), {})}
+    module.draw(tables).draw_without_rendering()
+    caption = module.caption(tables)
+    assert "n = 20 samples" in caption
+    assert "1 seed." in caption
+    assert "the other seeds" not in caption
+
+
+@pytest.mark.parametrize("name", LI2022)
+def test_without_the_quantity_is_an_error(name):
+    runs = run_table(seeds=1, steps=15)
+    runs = runs[runs["quantity"].isin(["loss", "samples"])]
+    with pytest.raises(ValueError, match=r"no run|no quantity"):
+        base.load(name).draw({"bare": ExperimentTable(runs, pd.DataFrame(), {})})
+
+
+@pytest.mark.parametrize("name", LI2022)
+def test_caption_takes_the_scale_from_the_tables(name):
+    caption = base.load(name).caption
+    for n, steps, seeds in [(640, 90, 2), (1234, 120, 4)]:
+        runs = run_table(seeds=seeds, steps=steps, n=n, widths=(17,), thresholds=(250.0,))
+        text = caption({"dense": table(runs)})
+        assert f"n = {n:,} samples of photos (pixels unit)" in text
+        assert f"steps 0 to {steps - 1:,}" in text
+        assert f"{seeds} seeds" in text
+        assert "width 17" in text
+        assert "2/η = 250" in text
+
+
+@pytest.mark.parametrize("name", LI2022)
+def test_same_bytes_twice(name, tmp_path):
+    tables = {"dense": table(run_table(seeds=2, steps=120))}
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        figure = base.load(name).draw(tables)
+        style.save(figure, tmp_path / folder / "a.png", tmp_path / folder / "a.pdf")
+    for file in ("a.png", "a.pdf"):
+        assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
+    assert (tmp_path / "one" / "a.png").stat().st_size < 300_000
+    assert b"CreationDate" not in (tmp_path / "one" / "a.pdf").read_bytes()
+    assert b"ModDate" not in (tmp_path / "one" / "a.pdf").read_bytes()
+
+
+def test_same_bytes_from_a_process_with_another_hash_seed(tmp_path):
+    code = (
+        "from sharpflow.figures import style\n"
+        "@style.house\ndef make():\n"
+        "    f, s = style.panel_grid(1, (2, 1)); s[0][0].plot([1, 2], label='Λ ‖A‖² 2/η')\n"
+        "    s[0][0].set_title('Dᵀv₁'); style.legend_below(f, s[0][0].lines); return f\n"
+        "style.save(make(), target + '.png', target + '.pdf')"
+    )
+    other = "2" if os.environ.get("PYTHONHASHSEED") == "1" else "1"
+    exec(code, {"target": str(tmp_path / "here")})
+    subprocess.run(
+        [sys.executable, "-c", f"target = {str(tmp_path / 'there')!r}\n{code}"],
+        check=True,
+        cwd=_root(),
+        env={**os.environ, "PYTHONHASHSEED": other},
+    )
+    for kind in (".png", ".pdf"):
+        there, here = tmp_path / f"there{kind}", tmp_path / f"here{kind}"
+        assert there.read_bytes() == here.read_bytes()
+
+
+def test_reduced_colours_keep_flat_areas_and_change_edges_little(tmp_path):
+    figure, ((axes,),) = style.panel_grid(1, (3,))
+    axes.axvspan(0, 1, color="#E1F0FA")
+    axes.axvspan(1, 2, color="#E5F1F9")
+    for place, colour in enumerate(style.PALETTE):
+        axes.plot([0, 2], [place, place + 0.7], color=colour)
+    style.save(figure, tmp_path / "a.png", tmp_path / "a.pdf")
+    figure.savefig(tmp_path / "b.png", dpi=style.DOTS_PER_INCH)
+    reduced, exact = (
+        np.asarray(Image.open(tmp_path / name).convert("RGB"), dtype=int)
+        for name in ("a.png", "b.png")
+    )
+    for colour in ([225, 240, 250], [229, 241, 249], [255, 255, 255]):
+        flat = (exact == colour).all(axis=-1)
+        assert flat.sum() > 1000
+        assert (reduced[flat] == colour).all()
+    assert np.abs(reduced - exact).max() < 48
+    assert np.abs(reduced - exact).mean() < 0.2
+
+
+def test_drawing_leaves_matplotlib_as_it_was(two_cases):
+    import matplotlib
+
+    before = dict(matplotlib.rcParams)
+    base.load("phases").draw(two_cases)
+    assert dict(matplotlib.rcParams) == before
+
+
+# What each figure holds
+
+
+def test_panels_follow_the_order_of_the_settings(two_cases):
+    assert [n.case for n in base.networks(two_cases)] == ["tanh", "relu"]
+    figure = base.load("residual").draw(two_cases)
+    titles = [axes.get_title(loc="left") for axes in figure.axes if axes.get_title(loc="left")]
+    assert titles == ["tanh, 2/η = 400", "relu, 2/η = 400"]
+
+
+def test_six_panels_wrap_into_two_rows():
+    figure, stacks = style.panel_grid(6, heights=(2, 1))
+    assert len({stack[0].get_subplotspec().colspan.start for stack in stacks}) == 3
+    assert len({stack[0].get_subplotspec().rowspan.start for stack in stacks}) == 2
+    assert len(style.left_column(stacks)) == 2
+    assert figure.get_figwidth() < 11
+
+
+def test_four_panels_make_a_square():
+    _, stacks = style.panel_grid(4, heights=(1,))
+    assert len(style.left_column(stacks)) == 2
+
+
+def test_phases_draws_the_table(two_cases):
+    figure = base.load("phases").draw(two_cases)
+    _, above, below = panel(figure, "tanh, 2/η = 400")
+    drawn = line(above, "sharpness Λ").get_ydata()
+    np.testing.assert_array_equal(drawn, strong_values(two_cases, "tanh", "gauss_newton_sharpness"))
+    np.testing.assert_array_equal(line(above, "2/η").get_ydata(), [400, 400])
+    assert below.get_yscale() == "log"
+    np.testing.assert_array_equal(
+        line(below, "loss").get_ydata(), strong_values(two_cases, "tanh", "loss")
+    )
+    faint = [drawn for drawn in above.lines if drawn.get_alpha() == pytest.approx(0.28)]
+    assert len(faint) == 2
+    assert {"I: below 2/η, rising", "IV: below, falling"} <= set(legend_texts(figure))
+
+
+def test_phase_spans_of_a_sine_are_in_order_and_cover_the_curve():
+    from sharpflow.figures.phases import spans
+
+    steps = np.arange(1000) * 3
+    values = 100 + 30 * np.sin(2 * np.pi * (np.arange(1000) - 5) / 400)
+    found = spans(steps, values, 100.0)
+    kinds = [kind for *_, kind in found]
+    assert kinds == [2, 3, 4, 1, 2, 3, 4, 1, 2, 3, 4][: len(kinds)]
+    assert len(kinds) >= 9
+    for (_, stop, _), (start, _, _) in itertools.pairwise(found):
+        assert stop == start
+    assert found[0][0] == 3 * (WINDOW - 1) / 2
+    assert found[-1][1] == 3 * (999 - (WINDOW - 1) / 2)
+    assert spans(steps[:5], values[:5], 100.0) == []
+
+
+def test_output_norm_marks_the_anomaly_points():
+    from sharpflow.figures.output_norm import anomalies
+
+    sharpness = pd.Series([1.0, 2.0, 3.0, 2.0, 3.0], index=[0, 2, 4, 6, 8])
+    norm = pd.Series([1.0, 2.0, 1.0, 2.0, 3.0], index=[0, 2, 4, 6, 8])
+    raw, averaged = anomalies(sharpness, norm)
+    assert raw.tolist() == [2, 4]
+    assert averaged.tolist() == []
+
+
+def test_output_norm_holds_curves_and_strip(two_cases):
+    figure = base.load("output_norm").draw(two_cases)
+    above, strip, below = panel(figure, "relu, 2/η = 400")
+    np.testing.assert_array_equal(line(above, "2/η").get_ydata(), [400, 400])
+    expected = strong_values(two_cases, "relu", "output_norm_squared")
+    np.testing.assert_array_equal(line(below, "‖A‖²").get_ydata(), expected)
+    assert len(strip.collections) == 2
+    caption = base.load("output_norm").caption(two_cases)
+    assert "opposite signs" in caption
+    assert "tanh, 2/η = 400: " in caption
+
+
+def test_even_stride_is_owned_up_to():
+    runs = run_table(steps=200)
+    even = {"dense": table(runs[(runs["step"] % 2 == 0)])}
+    odd = {"dense": table(runs)}
+    assert "even stride" in base.load("output_norm").caption(even)
+    assert "even stride" not in base.load("output_norm").caption(odd)
+
+
+def test_residual_divides_by_n(two_cases):
+    figure = base.load("residual").draw(two_cases)
+    above, below = panel(figure, "tanh, 2/η = 400")
+    loss, rest = line(above, "loss ‖D‖²/n"), line(above, "‖R‖²/n")
+    along = line(below, "(Dᵀv₁)²/n")
+    np.testing.assert_allclose(
+        loss.get_ydata() - rest.get_ydata(), along.get_ydata(), rtol=1e-6, atol=1e-12
+    )
+    sharpness = strong_values(two_cases, "tanh", "gauss_newton_sharpness")
+    moment = line(above, "Λ first reaches 2/η").get_xdata()[0]
+    assert sharpness[moment] >= 400
+    assert (sharpness[:moment] < 400).all()
+
+
+def test_surrogate_ratio_is_taken_where_both_were_measured(two_cases):
+    figure = base.load("surrogate").draw(two_cases)
+    _, below = panel(figure, "tanh, 2/η = 400")
+    ratio = line(below, "Λ / λₘₐₓ")
+    top = strong_values(two_cases, "tanh", "gauss_newton_sharpness")[::10]
+    hessian = strong_values(two_cases, "tanh", "hessian_sharpness")
+    np.testing.assert_array_equal(ratio.get_xdata(), np.arange(0, 300, 10))
+    np.testing.assert_allclose(ratio.get_ydata(), top / hessian)
+    loss = strong_values(two_cases, "tanh", "loss")
+    halved = line(below, "loss has halved").get_xdata()[0]
+    assert loss[halved] <= loss[0] / 2 < loss[halved - 1]
+    assert "λₘₐₓ every 10 steps" in base.load("surrogate").caption(two_cases)
+
+
+def test_surrogate_marks_what_did_not_converge():
+    runs = run_table(seeds=2)
+    failed = (runs["quantity"] == "hessian_converged") & (runs["step"] == 50)
+    runs.loc[failed, "value"] = 0.0
+    tables = {"dense": table(runs)}
+    figure = base.load("surrogate").draw(tables)
+    above, _ = panel(figure, "tanh, 2/η = 400")
+    assert line(above, "not converged").get_xdata().tolist() == [50]
+    assert "58 of 60 eigenvalues" in base.load("surrogate").caption(tables)
+
+
+def test_plateau_holds_every_run_and_the_identity(sweep):
+    module = base.load("plateau")
+    points = module.plateaus(sweep)
+    assert len(points) == 27
+    figure = module.draw(sweep)
+    above, below = panel(figure, "tanh")
+    drawn = np.sort(np.concatenate([c.get_offsets()[:, 1] for c in _scatters(above)]))
+    np.testing.assert_allclose(drawn, np.sort(points["plateau"]))
+    ratios = np.sort(np.concatenate([c.get_offsets()[:, 1] for c in _scatters(below)]))
+    np.testing.assert_allclose(ratios, np.sort(points["plateau"] / points["threshold"]))
+    identity = above.lines[0]
+    np.testing.assert_array_equal(identity.get_xdata(), identity.get_ydata())
+    texts = legend_texts(figure)
+    assert {"width 32: mean, interval", "width 128: mean, interval"} <= set(texts)
+    assert len({c.get_paths()[0].vertices.tobytes() for c in _scatters(above)}) == 3
+
+
+def _scatters(axes):
+    return [c for c in axes.collections if type(c).__name__ == "PathCollection"]
+
+
+def test_plateau_tells_runs_that_never_crossed():
+    runs = run_table(thresholds=(100.0, 200.0), widths=(32,))
+    low = runs["learning_rate"] == 2 / 200.0
+    runs.loc[low & (runs["quantity"] == "gauss_newton_sharpness"), "value"] *= 0.2
+    tables = {"sweep": table(runs)}
+    module = base.load("plateau")
+    assert "3 of 6 runs never reached 2/η (hollow)" in module.caption(tables)
+    assert "seed that never reached 2/η" in legend_texts(module.draw(tables))
+
+
+def test_sharpness_axis_is_cut_for_a_blow_up(two_cases):
+    runs = two_cases["dense"].runs.copy()
+    spike = (runs["quantity"] == "gauss_newton_sharpness") & (runs["step"] == 200)
+    runs.loc[spike, "value"] = 1e12
+    tables = {"dense": ExperimentTable(runs, pd.DataFrame(), two_cases["dense"].settings)}
+    module = base.load("phases")
+    above = panel(module.draw(tables), "tanh, 2/η = 400")[1]
+    assert above.get_ylim() == (0, 1600)
+    assert "cut at four times 2/η" in module.caption(tables)
+    assert "cut at" not in module.caption(two_cases)
+
+
+def test_samples_must_be_known():
+    runs = run_table(seeds=1, steps=5)
+    runs = runs[runs["quantity"] != "samples"]
+    tables = {"bare": ExperimentTable(runs, pd.DataFrame(), {})}
+    with pytest.raises(ValueError, match="one of them must give n"):
+        base.samples(tables, base.networks(tables)[0])
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(400.0, "400"), (1234.0, "1,234"), (0.005, "0.005"), (66.6666, "66.67"), (np.nan, "nan")],
+)
+def test_numbers_as_text(value, text):
+    assert base.number(value) == text

@@ -1,0 +1,158 @@
+"""The smoke configuration from a clean folder: contents of everything that it makes."""
+
+import base64
+import hashlib
+import json
+
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.image import imread
+
+from sharpflow.config import load, make_plan
+from sharpflow.curvature import dense_jacobian
+from sharpflow.storage.tables import read_table
+from sharpflow.storage.tensors import TensorFile, read_tensors
+from sharpflow.training import Problem
+
+
+def _plan(tree, monkeypatch):
+    monkeypatch.chdir(tree.root)
+    return make_plan(load("config/smoke.yaml"))
+
+
+def test_manifest_vouches_for_every_output(tree):
+    manifest = json.loads((tree.results / "manifest.json").read_text())
+    made = {
+        str(path.relative_to(tree.results))
+        for path in tree.results.rglob("*")
+        if path.is_file() and path.relative_to(tree.results).parts[0] not in ("logs", "benchmarks")
+    }
+    internal = {path for path in made if path.startswith("claims/") or path.endswith(".json")}
+    assert made - internal == set(manifest["sha256"])
+    for name, digest in manifest["sha256"].items():
+        assert hashlib.sha256((tree.results / name).read_bytes()).hexdigest() == digest
+    assert manifest["packages"]["torch"] == torch.__version__
+    assert manifest["configuration"]["results"] == "results/smoke"
+
+
+def test_no_temporary_file_is_left(tree):
+    assert not [path for path in tree.results.rglob("*") if path.name.endswith(".tmp")]
+
+
+def test_tables_hold_every_run_at_every_step(tree, monkeypatch):
+    plan = _plan(tree, monkeypatch)
+    for name, settings in plan.settings.items():
+        table = read_table(tree.results / "tables" / f"{name}.parquet")
+        losses = table[table.quantity == "loss"]
+        expected = sum(
+            len(shard.training["seeds"]) * (shard.training["training"]["steps"] + 1)
+            for shard in plan.shards_of(name)
+            if shard.training["training"]["record_every"] == 1
+        )
+        whole = all(case["training"]["record_every"] == 1 for case in settings["cases"].values())
+        assert not whole or len(losses) == expected
+        assert set(table.seed) == set(range(settings["seeds"]))
+        keys = ["case", "width", "learning_rate", "seed", "step", "quantity", "index"]
+        assert not table.duplicated(keys).any()
+
+
+def test_sharpness_in_the_table_is_that_of_the_stored_state(tree, monkeypatch):
+    """Λ from the table against λ_max of a Jacobian made by autograd in float64."""
+    plan = _plan(tree, monkeypatch)
+    shard = next(s for s in plan.shards_of("dense") if s.case == "tanh")
+    dataset, _ = read_tensors(tree.results / "data" / f"{shard.dataset}.safetensors")
+    problem = Problem(shard.training | {"dtype": "float64"}, dataset)
+    states = TensorFile(tree.results / shard.folder / "states.safetensors")
+    step = states.metadata["steps"][1]
+    table = read_table(tree.results / shard.folder / "measurements.parquet")
+    names = [f"{step:08d}/weight{index}" for index in range(3)]
+    state = {name[9:]: t[0].double() for name, t in states.read(names).items()}
+
+    def outputs(parameters):
+        batched = {name: t.unsqueeze(0) for name, t in parameters.items()}
+        return problem.model(batched, problem.inputs)[0].reshape(-1)
+
+    jacobian = dense_jacobian(outputs, state)
+    spectrum = torch.linalg.eigvalsh(jacobian @ jacobian.T) * 2 / problem.samples
+    first = shard.training["seeds"][0]  # noqa: F841 (used in the query)
+    measured = table.query(
+        "quantity == 'gauss_newton_sharpness' and step == @step and seed == @first"
+    )
+    np.testing.assert_allclose(measured.value.item(), float(spectrum[-1]), rtol=1e-4)
+
+
+def test_training_lowers_the_loss_and_summary_is_its_mean(tree):
+    table = read_table(tree.results / "tables" / "dense.parquet")
+    summary = read_table(tree.results / "tables" / "dense.summary.parquet")
+    losses = table[(table.quantity == "loss") & (table.case == "tanh")]
+    by_step = losses.groupby("step").value.mean()
+    assert by_step.iloc[-1] < 0.9 * by_step.iloc[0]
+    means = summary[(summary.quantity == "loss") & (summary.case == "tanh")].set_index("step")[
+        "mean"
+    ]
+    np.testing.assert_allclose(means.loc[by_step.index], by_step, rtol=1e-12)
+
+
+def test_claims_have_every_column_and_a_verdict_from_their_interval(tree, monkeypatch):
+    plan = _plan(tree, monkeypatch)
+    claims = pd.read_csv(tree.results / "claims.csv")
+    assert list(claims.columns) == [
+        "claim", "paper", "figure", "experiment", "case", "statement", "statistic", "low", "high",
+        "confidence", "method", "band_low", "band_high", "verdict", "seeds",
+    ]  # fmt: skip
+    for name, settings in plan.settings.items():
+        judged = set(claims[claims.experiment == name].claim)
+        assert judged == set(settings["claims"])
+    for row in claims.itertuples():
+        inside = row.low >= row.band_low and row.high <= row.band_high
+        assert row.verdict != "supported" or inside
+    assert (
+        claims.groupby(["claim", "experiment"]).case.apply(lambda c: (c == "all").sum()) == 1
+    ).all()
+
+
+def test_figures_are_pictures_and_the_page_shows_them(tree, monkeypatch):
+    plan = _plan(tree, monkeypatch)
+    page = (tree.results / "report" / "index.html").read_text()
+    for figure in plan.figures:
+        base = tree.results / "figures" / figure.paper / figure.name
+        png = base.with_suffix(".png")
+        picture = imread(png)
+        assert min(picture.shape[:2]) > 300
+        assert picture[..., :3].std() > 0.02
+        assert base.with_suffix(".pdf").read_bytes().startswith(b"%PDF")
+        assert base64.b64encode(png.read_bytes()).decode() in page
+    for claim in set(pd.read_csv(tree.results / "claims.csv").claim):
+        assert claim in page
+    assert "<script src" not in page
+    assert 'href="http' not in page.split("</style>")[0]
+
+
+def test_nothing_is_done_twice(tree):
+    run = tree.snakemake("--cores", "2")
+    assert run.returncode == 0
+    assert "Nothing to be done" in run.stdout
+
+
+def test_a_script_runs_alone_and_gives_the_same_bytes(tree, monkeypatch, tmp_path):
+    import subprocess
+    import sys
+
+    plan = _plan(tree, monkeypatch)
+    shard = plan.shards_of("dense")[0]
+    made = tree.results / shard.folder
+    environment = {"PYTHONPATH": str(tree.root), "PATH": ""}
+    run = subprocess.run(
+        [
+            sys.executable, "scripts/train.py",
+            "--dataset", tree.results / "data" / f"{shard.dataset}.safetensors",
+            "--trajectory", tmp_path / "trajectory.parquet",
+            "--states", tmp_path / "states.safetensors",
+            "--spec", json.dumps(shard.training),
+        ],
+        cwd=tree.root, env=environment, capture_output=True, text=True,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    for name in ("trajectory.parquet", "states.safetensors"):
+        assert (tmp_path / name).read_bytes() == (made / name).read_bytes()
