@@ -1,6 +1,7 @@
 """Validation errors as one paragraph: file, key, value, what is allowed, the nearest key."""
 
 import difflib
+import re
 import typing
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -94,13 +95,20 @@ def explain(error: ValidationError, model: type[BaseModel], document: Any, file_
     if first["type"] == "union_tag_not_found":
         wanted = first["ctx"]["discriminator"].strip("'")
         return f"{file_of(keys)}: the key '{'.'.join([*keys, wanted])}' is missing."
-    shown = f" = {value!r}" if keys else ""
-    guess = ""
-    if isinstance(value, str) and (names := _quoted(_allowed(first))):
-        guess = nearest(value, names)
-    return f"{file_of(keys)}: {'.'.join(keys) or 'the file'}{shown}: {_allowed(first)}.{guess}"
+    allowed = _allowed(first)
+    if location and location[-1] == "[key]":
+        return f"{file_of(keys)}: the name {location[-2]!r} in {'.'.join(keys[:-1])}: {allowed}."
+    if not keys:
+        named = [file_of([key]) for key in re.findall(r"(\w+) = ", allowed)]
+        file = next((file for file in named if file != file_of([])), file_of([]))
+        return f"{file}: {allowed}."
+    return f"{file_of(keys)}: {'.'.join(keys)} = {value!r}: {allowed}.{_guess(first, value)}"
 
 
-def _quoted(text: str) -> list[str]:
-    parts = text.replace(" or ", ", ").removeprefix("allowed: ").split(", ")
-    return [part.split(" ")[-1].strip("'") for part in parts]
+def _guess(error: Mapping[str, Any], value: Any) -> str:
+    """The nearest of the words that an error allows, or nothing."""
+    text = _allowed(error)
+    if error["type"] == "value_error":
+        member = re.match(r"'(.*)' is not one of (.*)", text)
+        return nearest(member[1], member[2].split(", ")) if member else ""
+    return nearest(value, re.findall(r"'([^']*)'", text)) if isinstance(value, str) else ""

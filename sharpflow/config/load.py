@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from sharpflow.config.explain import explain, nearest
-from sharpflow.config.types import Cifar10, Configuration, Experiment, Setup
+from sharpflow.config.types import Cifar10, Configuration, Experiment, Gaussian, Setup
 from sharpflow.config.yaml_files import read_yaml
 from sharpflow.errors import ConfigError
 
@@ -57,6 +57,13 @@ def _holds(document: Any, keys: list[str]) -> bool:
     return True
 
 
+def _files(folder: str | Path, pattern: str) -> list[Path]:
+    try:
+        return sorted(Path(folder).glob(pattern))
+    except (OSError, ValueError):  # a name that the system cannot have
+        return []
+
+
 def _validate(model: type[BaseModel], document: Any, file_of) -> Any:
     try:
         return model.model_validate(document)
@@ -77,7 +84,7 @@ def load(path: str | Path, changes: Mapping[str, Any] | None = None) -> Settings
     top = merge(read_yaml(path), changes or {})
     configuration = _validate(Configuration, top, lambda keys: str(path))
     folder = Path(configuration.experiments_folder)
-    available = sorted(file.stem for file in folder.glob("*.yaml"))
+    available = [file.stem for file in _files(folder, "*.yaml")]
     if not available:
         raise ConfigError(f"{path}: experiments_folder = '{folder}' holds no YAML file.")
     chosen = available if configuration.experiments == "all" else configuration.experiments
@@ -122,14 +129,37 @@ def _case(document: Mapping[str, Any], case: str, file_of) -> Setup:
 def _check_dataset(setup: Setup, file_of) -> None:
     data = setup.data
     where = file_of(["data"])
-    if isinstance(data, Cifar10) and not list(Path(data.path).glob("data_batch_*.bin")):
+    if isinstance(data, Cifar10) and not _files(data.path, "data_batch_*.bin"):
         raise ConfigError(
             f"{where}: data.path = {data.path!r} holds no data_batch_*.bin. Give the folder of the "
             "unpacked binary version of CIFAR-10 (cifar-10-batches-bin, from "
             "https://www.cs.toronto.edu/~kriz/cifar.html), or set data.source to 'photos'."
         )
-    if setup.training.batch is not None and setup.training.batch > data.samples:
+    batch, samples = setup.training.batch, data.samples
+    if batch is not None and samples is not None and batch > samples:
         raise ConfigError(
-            f"{where}: training.batch = {setup.training.batch} is larger than the dataset "
-            f"(data.samples = {data.samples})."
+            f"{file_of(['training', 'batch'])}: training.batch = {batch} is larger than the "
+            f"dataset (data.samples = {samples})."
+        )
+    gaussian, kind = isinstance(data, Gaussian), setup.model.kind
+    takes_gaussian = kind in ("two_layer", "scale_invariant", "circle")
+    if gaussian != takes_gaussian:
+        allowed = "'gaussian'" if takes_gaussian else "'photos' or 'cifar10'"
+        raise ConfigError(
+            f"{where}: data.source = {data.source!r} does not go with model.kind = {kind!r}, "
+            f"which takes {allowed}."
+        )
+    if not gaussian:
+        return
+    if kind == "circle" and (data.inputs, data.outputs, data.teacher) != (2, 1, "identity"):
+        raise ConfigError(
+            f"{where}: model.kind = 'circle' takes data with 2 inputs, 1 output and teacher "
+            f"'identity', not {data.inputs}, {data.outputs} and {data.teacher!r}."
+        )
+    closed_form = kind == "circle" or getattr(setup.model, "activation", "") == "linear"
+    if batch is None and samples is None and not closed_form:
+        raise ConfigError(
+            f"{where}: training.batch = null with data.samples = null is gradient descent on the "
+            "population's loss, which only linear networks and 'circle' have in closed form; give "
+            "data.samples a number."
         )

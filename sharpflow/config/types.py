@@ -77,7 +77,51 @@ class Cifar10(Strict):
     """`unit`: pixels in [0, 1]; `standardised`: mean 0 and variance 1 a channel."""
 
 
-Data = Annotated[Photos | Cifar10, Field(discriminator="source")]
+class Span(Strict):
+    """Evenly spaced numbers."""
+
+    first: Annotated[float, Field(ge=0, le=1e6)]
+    """The first of them."""
+    last: Annotated[float, Field(ge=0, le=1e6)]
+    """The last of them."""
+
+
+Deviation = Annotated[float, Field(ge=0, le=1e6)]
+Deviations = Deviation | Annotated[list[Deviation], Field(min_length=1)] | Span
+
+
+class Gaussian(Strict):
+    """x ~ N(0, Σx), y = V x + ε, ε ~ N(0, Σε), with diagonal covariances."""
+
+    source: Literal["gaussian"]
+    """Names this source of data."""
+    inputs: Annotated[int, Field(ge=1, le=10_000)]
+    """Number of inputs d0."""
+    outputs: Annotated[int, Field(ge=1, le=10_000)]
+    """Number of outputs d2."""
+    input_std: Deviations = 1.0
+    """Standard deviations of the inputs: one for all, a list, or evenly from `first` to `last`."""
+    noise_std: Deviations = 1.0
+    """Standard deviations of the label noise ε, likewise."""
+    teacher: Literal["identity", "rotation"] = "identity"
+    """V: the identity, or a random rotation; of the first rows and columns if not square."""
+    teacher_scale: Annotated[float, Field(ge=-1e6, le=1e6)] = 1.0
+    """A factor of V."""
+    teacher_seed: Annotated[int, Field(ge=0, le=2**31)] = 0
+    """Seed of the rotation."""
+    samples: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    """Number of samples, drawn for each run; `null` draws every batch anew."""
+
+    @model_validator(mode="after")
+    def _lengths(self):
+        for name, size in (("input_std", self.inputs), ("noise_std", self.outputs)):
+            value = getattr(self, name)
+            if isinstance(value, list) and len(value) != size:
+                raise ValueError(f"{name} lists {len(value)} numbers where {size} are needed")
+        return self
+
+
+Data = Annotated[Photos | Cifar10 | Gaussian, Field(discriminator="source")]
 
 
 class Mlp(Strict):
@@ -96,7 +140,54 @@ class Mlp(Strict):
     N(0, 2/(fan_in + fan_out))."""
 
 
-Model = Mlp
+class Normal(Strict):
+    """Normal initial weights."""
+
+    u: Annotated[float, Field(ge=0, le=1e6)] = 1.0
+    """Standard deviation of the output layer U, in units of 1/√width."""
+    w: Annotated[float, Field(ge=0, le=1e6)] = 1.0
+    """Standard deviation of the input layer W, in the units that `unit` names."""
+    unit: Literal["fan_in", "width"] = "fan_in"
+    """Unit of `w`: 1/√inputs (`fan_in`) or 1/√width (`width`)."""
+
+
+FactorInitialisation = Literal["default", "kaiming", "xavier", "balanced"] | Normal
+
+
+class TwoLayer(Strict):
+    """Two layers f(x) = U φ(W x) with vector outputs, on `gaussian` data."""
+
+    kind: Literal["two_layer"]
+    """Names this kind of network."""
+    activation: Literal["linear", "tanh", "relu", "elu", "softplus", "swish"] = "linear"
+    """Activation function φ of the hidden layer."""
+    initialisation: FactorInitialisation = Normal()
+    """As for `mlp`; `balanced` is a random point with U W = V and UᵀU = WWᵀ; or standard
+    deviations `{u, w, unit}`."""
+
+
+class ScaleInvariant(Strict):
+    """Two tanh layers with normalised weights, on `gaussian` data."""
+
+    kind: Literal["scale_invariant"]
+    """Names this kind of network."""
+    normalisation: Literal["layer", "global"] = "layer"
+    """`layer` divides each layer's weights by their norm (Net-B), `global` by that of all weights
+    (Net-A)."""
+    initialisation: FactorInitialisation = Normal()
+    """As for `two_layer`."""
+
+
+class Circle(Strict):
+    """The toy f(x) = (θ/‖θ‖)·x of two parameters, on `gaussian` data of two inputs, one output."""
+
+    kind: Literal["circle"]
+    """Names this kind of network."""
+    angle: Annotated[float, Field(ge=-4, le=4)] = 2.4
+    """Angle of the start on the unit circle, in radians."""
+
+
+Model = Annotated[Mlp | TwoLayer | ScaleInvariant | Circle, Field(discriminator="kind")]
 
 
 class Warmup(Strict):
@@ -149,6 +240,76 @@ class Hessian(Strict):
     """Relative residual ‖Hv − λv‖/λ at which an eigenpair counts as converged."""
 
 
+class NoiseBalance(Strict):
+    """Imbalance of the gradient noise between the layers of a two-layer linear network."""
+
+    every: Stride = 1
+    """Stride, in steps."""
+    entries: Annotated[int, Field(ge=0, le=1000)] = 10
+    """Number of entries of UᵀΓ_U U − WΓ_W Wᵀ that are kept, along the first row of it."""
+
+
+class Equilibrium(Strict):
+    """The closed form of the noise equilibrium, and how far time averages are from it."""
+
+    every: Stride = 1
+    """Stride, in steps, of the states that are averaged."""
+    tail: Annotated[float, Field(gt=0, le=1)] = 0.2
+    """Share of the training, at its end, over which U Uᵀ and Wᵀ W are averaged."""
+
+
+class HessianTrace(Strict):
+    """Trace of the Hessian of the population's loss, for two-layer linear networks."""
+
+    every: Stride = 1
+    """Stride, in steps."""
+
+
+class Representations(Strict):
+    """Alignment of UᵀΓ_U U with WΓ_W Wᵀ at the end of training, from held-out samples."""
+
+    every: Stride = 10_000_000
+    """Stride, in steps; the first and the last step are always measured."""
+    samples: Annotated[int, Field(ge=2, le=1_000_000)] = 4000
+    """Held-out samples that the Γ are estimated from."""
+    grams: bool = True
+    """Whether the two matrices of seed 0 are kept at the last step."""
+
+
+class NormGrowth(Strict):
+    """One step's increment of ‖θ‖² beside its expectation."""
+
+    every: Stride = 1
+    """Stride, in steps."""
+    samples: Annotated[int, Field(ge=2, le=1_000_000)] = 1000
+    """Held-out samples that Tr Σ and ∇L are estimated from, where the data are not finite."""
+
+
+class NoetherFlow(Strict):
+    """Mean change of a Noether charge over many draws of one SGD step, at the first and last state.
+
+    The charge is ‖U‖² − ‖W‖² for two-layer linear networks and ‖θ‖² for scale-invariant ones.
+    """
+
+    every: Stride = 10_000_000
+    """Stride, in steps; only the first and the last step are measured."""
+    draws: Annotated[int, Field(ge=2, le=1_000_000)] = 2000
+    """Number of draws."""
+    batch: Annotated[int, Field(ge=1, le=100_000)] = 10
+    """Samples a draw."""
+    learning_rate: LearningRate = 0.001
+    """Learning rate of the drawn steps."""
+    samples: Annotated[int, Field(ge=2, le=1_000_000)] = 20_000
+    """Samples that the prediction is estimated from, where it has no closed form."""
+
+
+class CircleRadius(Strict):
+    """Position and predicted radius of the `circle` network."""
+
+    every: Stride = 1
+    """Stride, in steps."""
+
+
 class Measurements(Strict):
     """What is measured along a run; each name is a module of `sharpflow.measurements`."""
 
@@ -156,6 +317,20 @@ class Measurements(Strict):
     """Gauss-Newton sharpness Λ, Dᵀv₁, ‖R‖² and DᵀF."""
     hessian: Hessian | None = None
     """Top eigenvalues of the Hessian."""
+    noise_balance: NoiseBalance | None = None
+    """Relative imbalance of the noise, and entries of its matrix."""
+    equilibrium: Equilibrium | None = None
+    """Norms, Tr H and rate that the theory predicts, and the error of time averages."""
+    hessian_trace: HessianTrace | None = None
+    """Trace of the Hessian."""
+    representations: Representations | None = None
+    """Alignment of the two layers' representations."""
+    norm_growth: NormGrowth | None = None
+    """Increments of the norm of scale-invariant networks."""
+    noether_flow: NoetherFlow | None = None
+    """Drawn and predicted change of a Noether charge."""
+    circle_radius: CircleRadius | None = None
+    """Position and predicted radius of the toy of two parameters."""
 
 
 class Setup(Strict):

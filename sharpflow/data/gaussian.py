@@ -4,10 +4,15 @@ Source: ziyin2024, section 5 and appendix A.2.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
+
+ONLINE = 0
+"""What stands for the number of samples where every batch is drawn anew."""
 
 
 def standard_deviations(spec: float | list[float] | Mapping[str, float], size: int) -> Tensor:
@@ -30,7 +35,7 @@ def teacher_matrix(kind: str, scale: float, outputs: int, inputs: int, seed: int
 
 
 def generate(spec: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The population's parameters: input_std (d0,), noise_std (d2,), teacher (d2, d0)."""
+    """The population: input_std (d0,), noise_std (d2,), teacher (d2, d0), samples ()."""
     inputs, outputs = spec["inputs"], spec["outputs"]
     tensors = {
         "input_std": standard_deviations(spec["input_std"], inputs),
@@ -38,13 +43,59 @@ def generate(spec: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]
         "teacher": teacher_matrix(
             spec["teacher"], spec["teacher_scale"], outputs, inputs, spec["teacher_seed"]
         ),
+        "samples": torch.tensor(spec["samples"] or ONLINE),
     }
     return tensors, {"source": "gaussian"}
 
 
-def sample(population: Mapping[str, Tensor], normals: Tensor) -> tuple[Tensor, Tensor]:
-    """Inputs (..., d0) and targets (..., d2) from standard normals (..., d0 + d2)."""
-    size = population["input_std"].numel()
-    inputs = normals[..., :size] * population["input_std"]
-    noise = normals[..., size:] * population["noise_std"]
-    return inputs, inputs @ population["teacher"].mT + noise
+@dataclass(frozen=True)
+class Population:
+    """The distribution that samples come from.
+
+    Attributes:
+        input_std: standard deviations of x, (d0,).
+        noise_std: standard deviations of ε, (d2,).
+        teacher: V, (d2, d0).
+    """
+
+    input_std: Tensor
+    noise_std: Tensor
+    teacher: Tensor
+
+    @classmethod
+    def of(cls, dataset: Mapping[str, Tensor], like: Tensor) -> "Population":
+        """The population that a dataset's tensors describe, with the dtype and device of `like`."""
+        return cls(*(dataset[name].to(like) for name in ("input_std", "noise_std", "teacher")))
+
+    @property
+    def size(self) -> int:
+        """Normal numbers that one sample takes, d0 + d2."""
+        return self.input_std.numel() + self.noise_std.numel()
+
+    @property
+    def input_covariance(self) -> Tensor:
+        """Σx, (d0, d0)."""
+        return torch.diag(self.input_std.square())
+
+    @property
+    def noise_covariance(self) -> Tensor:
+        """Σε, (d2, d2)."""
+        return torch.diag(self.noise_std.square())
+
+    @cached_property
+    def _identity(self) -> bool:
+        return torch.equal(self.teacher, torch.eye(*self.teacher.shape).to(self.teacher))
+
+    @cached_property
+    def _isotropic(self) -> bool:
+        return bool((self.input_std == 1).all() and (self.noise_std == 1).all())
+
+    def sample(self, normals: Tensor) -> tuple[Tensor, Tensor]:
+        """Inputs (..., d0) and targets (..., d2) from standard normals (..., d0 + d2)."""
+        normals = normals.to(self.teacher)
+        inputs, noise = normals.split([self.input_std.numel(), self.noise_std.numel()], dim=-1)
+        if not self._isotropic:
+            inputs, noise = inputs * self.input_std, noise * self.noise_std
+        if self._identity and inputs.shape == noise.shape:
+            return inputs, inputs + noise
+        return inputs, inputs @ self.teacher.mT + noise

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 from torch import Tensor
 
-from sharpflow.curvature import DenseNet
+from sharpflow.curvature import DenseNet, prepare_inputs
 from sharpflow.models import Parameters
 from sharpflow.training import Problem
 
@@ -22,13 +22,46 @@ class Snapshot:
         run: index of the run on the ensemble's run dimension.
         parameters: the ensemble's parameters.
         shared: a store that lives as long as the evaluation, for what never changes.
+        step: the step.
     """
 
-    def __init__(self, problem: Problem, run: int, parameters: Parameters, shared: dict[str, Any]):
+    def __init__(
+        self,
+        problem: Problem,
+        run: int,
+        parameters: Parameters,
+        shared: dict[str, Any],
+        step: int = 0,
+    ):
         self.problem = problem
         self.run = run
+        self.step = step
         self.parameters = {name: t[run] for name, t in parameters.items()}
+        self.ensemble = parameters
         self._shared = shared
+
+    @property
+    def last(self) -> bool:
+        """Whether this is the end of training."""
+        return self.step == self.problem.steps
+
+    @property
+    def next_parameters(self) -> Parameters:
+        """The run's parameters after its next step (without momentum)."""
+        if self._shared.get("next_step") != self.step + 1:
+            state, _ = self.problem.advance(self.ensemble, self.step, self.step + 1)
+            self._shared |= {"next_step": self.step + 1, "next": self.problem.parameters(state)}
+        return {name: t[self.run] for name, t in self._shared["next"].items()}
+
+    @property
+    def inputs(self) -> Tensor:
+        """The run's samples, (n, ...)."""
+        return self.problem.batches.of_run(self.run)[0]
+
+    @property
+    def targets(self) -> Tensor:
+        """Their targets, (n, k)."""
+        return self.problem.batches.of_run(self.run)[1]
 
     @cached_property
     def dense_net(self) -> DenseNet | None:
@@ -36,42 +69,36 @@ class Snapshot:
         stack = getattr(self.problem.model, "dense_stack", None)
         if stack is None:
             return None
-        if "input_gram" not in self._shared:
-            inputs = self.problem.inputs
-            self._shared["input_gram"] = inputs @ inputs.T
+        if "dense_inputs" not in self._shared:
+            self._shared["dense_inputs"] = prepare_inputs(self.inputs, gram=True)
         weights, biases = stack(self.parameters)
         return DenseNet(
-            weights,
-            self.problem.model.activation,
-            self.problem.inputs,
-            biases,
-            self._shared["input_gram"],
+            weights, self.problem.model.activation, self._shared["dense_inputs"], biases
         )
 
     @cached_property
     def outputs(self) -> Tensor:
         """F, (n, k)."""
         if self.dense_net is not None:
-            return self.dense_net.outputs.reshape(self.problem.samples, -1)
+            return self.dense_net.outputs.reshape(len(self.targets), -1)
         batched = {name: t.unsqueeze(0) for name, t in self.parameters.items()}
-        return self.problem.model(batched, self.problem.inputs)[0].detach()
+        return self.problem.model(batched, self.inputs)[0].detach()
 
     def loss(self, parameters: Parameters) -> Tensor:
         """The full-batch loss as a function of this run's parameters (no run dimension)."""
         batched = {name: t.unsqueeze(0) for name, t in parameters.items()}
-        outputs = self.problem.model(batched, self.problem.inputs)
-        return self.problem.loss(outputs, self.problem.targets)[0]
+        outputs = self.problem.model(batched, self.inputs)
+        return self.problem.loss(outputs, self.targets)[0]
 
     @property
     def loss_slope(self) -> Tensor:
         """∂L/∂Fᵢ, (n, k)."""
-        return self.problem.loss.slope(self.outputs, self.problem.targets) / self.problem.samples
+        return self.problem.loss.slope(self.outputs, self.targets) / len(self.targets)
 
     @property
     def loss_curvature(self) -> Tensor:
         """∂²L/∂Fᵢ², (n, k)."""
-        slope = self.problem.loss.curvature(self.outputs, self.problem.targets)
-        return slope / self.problem.samples
+        return self.problem.loss.curvature(self.outputs, self.targets) / len(self.targets)
 
 
 class Measurement(Protocol):

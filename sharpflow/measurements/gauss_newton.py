@@ -36,7 +36,7 @@ class GaussNewton:
             first = -first
         self._vectors = torch.cat([first[:, None], result.vectors[:, 1:]], dim=1)
         outputs = snapshot.outputs.reshape(-1)
-        residual = outputs - snapshot.problem.targets.reshape(-1)
+        residual = outputs - snapshot.targets.reshape(-1)
         along = residual @ first
         rest = residual - along * first
         values: Values = {

@@ -1,14 +1,16 @@
 """One shard as a mathematical object: its data, network, loss and update rule."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from sharpflow.data.gaussian import Population
 from sharpflow.errors import ConfigError
 from sharpflow.models import LOSSES, Parameters, build
-from sharpflow.training.streams import BLOCK, generator
+from sharpflow.training.batches import Batches, OnlineSamples, RunSamples, SharedSamples, Streams
+from sharpflow.training.streams import generator
 
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -32,7 +34,7 @@ class Problem:
     Args:
         spec: plain configuration of the shard: experiment, seeds, width, learning_rate, model,
             loss, training, dtype, device.
-        dataset: tensors of the shard's dataset.
+        dataset: tensors of the shard's dataset: samples, or a Gaussian population.
 
     State is a dict of tensors with a leading run dimension: the parameters, and with momentum
     their velocities under `velocity/<name>`.
@@ -47,21 +49,55 @@ class Problem:
         self.device = resolve_device(spec["device"])
         self.model = build(spec["model"], spec["width"])
         self.loss = LOSSES[spec["loss"]]
-        self.inputs = self._place(self.model.data_inputs(dataset))
-        self.targets = self._place(dataset["targets"])
         self._dataset = dataset
-        self._batch_block: tuple[int, Tensor] | None = None
-        batch = self.training["batch"]
-        if batch is not None and batch > self.samples:
+        self.population: Population | None = None
+        if "teacher" in dataset:
+            like = torch.empty(0, dtype=self.dtype, device=self.device)
+            self.population = Population.of(dataset, like)
+        self.batches = self._batches(dataset)
+
+    def _batches(self, dataset: Mapping[str, Tensor]) -> Batches:
+        size, streams = self.training["batch"], Streams(self.experiment, self.seeds)
+        if self.population is None:
+            inputs = self._place(self.model.data_inputs(dataset))
+            batches = SharedSamples(streams, inputs, self._place(dataset["targets"]), size)
+        elif count := int(dataset["samples"]):
+            batches = RunSamples(streams, self.population, count, size)
+        else:
+            batches = OnlineSamples(streams, self.population, size)
+        if size is not None and batches.samples is not None and size > batches.samples:
             raise ConfigError(
-                f"training.batch = {batch}: a batch cannot be larger than the dataset, which has "
-                f"{self.samples} samples."
+                f"training.batch = {size}: a batch cannot be larger than the dataset, which has "
+                f"{batches.samples} samples."
             )
+        if size is None and batches.samples is None and not self._closed_form:
+            raise ConfigError(
+                "training.batch = null with data.samples = null is gradient descent on the "
+                "population's loss, and this network has none in closed form: give a number of "
+                "samples."
+            )
+        return batches
 
     @property
-    def samples(self) -> int:
-        """Number of samples n."""
-        return self.targets.shape[0]
+    def _closed_form(self) -> bool:
+        """Whether the loss over the population is known in closed form."""
+        known = hasattr(self.model, "population_loss") and self.loss is LOSSES["mse"]
+        return known and self.population is not None
+
+    @property
+    def samples(self) -> int | None:
+        """Number of samples n; None where each batch is drawn anew from a population."""
+        return self.batches.samples
+
+    @property
+    def inputs(self) -> Tensor:
+        """All inputs, (n, ...) or (R, n, ...); held-out ones where batches are drawn anew."""
+        return self.batches.inputs
+
+    @property
+    def targets(self) -> Tensor:
+        """The targets of `inputs`."""
+        return self.batches.targets
 
     @property
     def steps(self) -> int:
@@ -94,39 +130,28 @@ class Problem:
         return self.nominal_learning_rate
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """Inputs and targets of a step: all samples, or S drawn with replacement for each run."""
-        size = self.training["batch"]
-        if size is None:
-            return self.inputs, self.targets
-        block, offset = divmod(step, BLOCK)
-        if self._batch_block is None or self._batch_block[0] != block:
-            draws = [
-                torch.randint(
-                    self.samples,
-                    (BLOCK, size),
-                    generator=generator(self.experiment, seed, "batches", block),
-                )
-                for seed in self.seeds
-            ]
-            self._batch_block = block, torch.stack(draws).to(self.device)
-        rows = self._batch_block[1][:, offset]
-        return self.inputs[rows], self.targets[rows]
+        """Inputs and targets of a step: all samples, or S drawn for each run."""
+        return self.batches.batch(step)
 
     def full_loss(self, parameters: Parameters) -> Tensor:
-        """Loss of each run over all samples, (R,)."""
+        """Loss of each run over all samples, or over the population, (R,)."""
         with torch.no_grad():
+            if self.samples is None and self._closed_form:
+                return self.model.population_loss(parameters, self.population)
             return self.loss(self.model(parameters, self.inputs), self.targets)
 
     def loss_and_gradient(
         self, parameters: Parameters, inputs: Tensor, targets: Tensor
     ) -> tuple[Tensor, Parameters]:
         """Loss of each run, (R,), and its gradient; parameters the loss does not use get zero."""
-        leaves = {name: t.detach().requires_grad_() for name, t in parameters.items()}
-        losses = self.loss(self.model(leaves, inputs), targets)
-        gradients = torch.autograd.grad(
-            losses.sum(), list(leaves.values()), allow_unused=True, materialize_grads=True
-        )
-        return losses.detach(), dict(zip(leaves, gradients, strict=True))
+        return _differentiate(lambda p: self.loss(self.model(p, inputs), targets), parameters)
+
+    def _step_gradient(self, parameters: Parameters, step: int) -> tuple[Tensor, Parameters]:
+        if self.training["batch"] is None and self.samples is None:
+            return _differentiate(
+                lambda p: self.model.population_loss(p, self.population), parameters
+            )
+        return self.loss_and_gradient(parameters, *self.batch(step))
 
     def step(self, state: Parameters, step: int) -> tuple[Parameters, Tensor]:
         """The state after one optimiser step, and the loss of each run on the step's batch.
@@ -134,7 +159,7 @@ class Problem:
         θ⁺ = θ − η (∇L + γ θ), or with heavy-ball momentum β: v⁺ = β v − η (∇L + γ θ), θ⁺ = θ + v⁺.
         """
         parameters = self.parameters(state)
-        losses, gradients = self.loss_and_gradient(parameters, *self.batch(step))
+        losses, gradients = self._step_gradient(parameters, step)
         rate, beta = self.learning_rate(step), self.training["momentum"]
         decay = self.training["weight_decay"]
         new: Parameters = {}
@@ -150,6 +175,36 @@ class Problem:
                 new[name] = tensor.sub(gradient, alpha=rate)
         return new, losses
 
+    def _descend_in_place(self, state: Parameters, step: int) -> bool:
+        """Take a step that the network has written out, if it has one for this set-up."""
+        if self.loss is not LOSSES["mse"] or self.population is None or self.training["momentum"]:
+            return False
+        rate, decay = self.learning_rate(step), self.training["weight_decay"]
+        if self.training["batch"] is not None or self.samples is not None:
+            if not hasattr(self.model, "descend"):
+                return False
+            self.model.descend(state, *self.batch(step), rate, decay)
+            return True
+        if not hasattr(self.model, "descend_population"):
+            return False
+        self.model.descend_population(state, self.population, rate, decay)
+        return True
+
+    def advance(self, state: Parameters, first: int, last: int) -> tuple[Parameters, Tensor | None]:
+        """The state at step `last` > `first` from that at step `first`, which is left as it is.
+
+        Also the loss of each run at step `first`, where the step computes that of all the data.
+        """
+        moving = {name: tensor.clone() for name, tensor in state.items()}
+        if self._descend_in_place(moving, first):
+            for step in range(first + 1, last):
+                self._descend_in_place(moving, step)
+            return moving, None
+        state, losses = self.step(state, first)
+        for step in range(first + 1, last):
+            state, _ = self.step(state, step)
+        return state, losses if self.training["batch"] is None else None
+
     def layer_norms_squared(self, parameters: Parameters) -> Tensor:
         """Squared Frobenius norm of each layer's parameters, (R, layers)."""
         norms = [
@@ -157,3 +212,14 @@ class Problem:
             for layer in self.model.layers
         ]
         return torch.stack(norms, dim=1)
+
+
+def _differentiate(
+    loss: Callable[[Parameters], Tensor], parameters: Parameters
+) -> tuple[Tensor, Parameters]:
+    leaves = {name: t.detach().requires_grad_() for name, t in parameters.items()}
+    losses = loss(leaves)
+    gradients = torch.autograd.grad(
+        losses.sum(), list(leaves.values()), allow_unused=True, materialize_grads=True
+    )
+    return losses.detach(), dict(zip(leaves, gradients, strict=True))

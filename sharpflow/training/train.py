@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -17,8 +18,8 @@ class Trajectory:
 
     Attributes:
         table: long table (seed, step, quantity, index, value) of loss, learning_rate,
-            norm_squared (index: layer), output_norm_squared, samples (at step 0) and, for a run
-            that left the finite numbers, diverged_step (at that step).
+            norm_squared (index: layer), output_norm_squared, samples (at step 0, if finite) and,
+            for a run that left the finite numbers, diverged_step (the recorded step).
         states: state of the ensemble at each stored step.
     """
 
@@ -71,20 +72,17 @@ def train(problem: Problem) -> Trajectory:
     budget = int(problem.training["states_megabytes"] * 2**20)
     keep = set(stored_steps(steps, every, state_bytes(state), budget))
     recorded = sorted({*range(0, steps, every), steps})
-    full_batch = problem.training["batch"] is None
     states: dict[int, Parameters] = {}
     losses, norms = [], []
-    for step in range(steps + 1):
-        before = state
-        if step < steps:
-            state, batch_loss = problem.step(before, step)
+    for step, following in pairwise([*recorded, None]):
+        before, loss = state, None
+        if following is not None:
+            state, loss = problem.advance(before, step, following)
         if step in keep:
             states[step] = before
-        if step % every == 0 or step == steps:
-            parameters = problem.parameters(before)
-            reuse = full_batch and step < steps
-            losses.append(batch_loss if reuse else problem.full_loss(parameters))
-            norms.append(problem.layer_norms_squared(parameters))
+        parameters = problem.parameters(before)
+        losses.append(problem.full_loss(parameters) if loss is None else loss)
+        norms.append(problem.layer_norms_squared(parameters))
     return Trajectory(_table(problem, np.asarray(recorded), losses, norms), states)
 
 
@@ -109,10 +107,11 @@ def _table(
     facts = [
         {"seed": seed, "step": 0, "quantity": "samples", "index": 0, "value": problem.samples}
         for seed in problem.seeds
+        if problem.samples is not None
     ]
     facts += [
         {"seed": seed, "step": step, "quantity": "diverged_step", "index": 0, "value": float(step)}
         for run, seed in enumerate(problem.seeds)
         for step in steps[~alive[:, run, 0]][:1]
     ]
-    return pd.concat([table, pd.DataFrame(facts)], ignore_index=True)
+    return pd.concat([table, pd.DataFrame(facts)] if facts else [table], ignore_index=True)

@@ -1,0 +1,146 @@
+"""Where the samples of a step come from: one dataset, a dataset for each run, or a population.
+
+Each kind has `samples` (their number, None for a population), `inputs` and `targets` (all samples
+that a full loss is taken over: shared by the runs, or with a leading run dimension), `batch(step)`
+and `of_run(run)`. Random numbers are drawn for `BLOCK` steps at a time, each run's from its stream.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from sharpflow.data.gaussian import Population
+from sharpflow.training.streams import BLOCK, generator
+
+Samples = tuple[Tensor, Tensor]
+EVALUATION_SAMPLES = 2000
+"""Samples of a population that stand for it where a loss has no closed form."""
+
+
+class Streams:
+    """Blocks of the random numbers of all runs; the last block is kept."""
+
+    def __init__(self, experiment: str, seeds: Sequence[int]):
+        self.experiment = experiment
+        self.seeds = seeds
+        self._held: int | None = None
+        self._rows: Tensor | tuple[Tensor, ...] | None = None
+
+    def generators(self, purpose: str, block: int = 0) -> list[torch.Generator]:
+        """One generator a run."""
+        return [generator(self.experiment, seed, purpose, block) for seed in self.seeds]
+
+    def normals(self, purpose: str, shape: tuple[int, ...], block: int = 0) -> Tensor:
+        """Standard normals (R, *shape), float32."""
+        drawn = torch.empty(len(self.seeds), *shape)
+        for row, source in zip(drawn, self.generators(purpose, block), strict=True):
+            torch.randn(*shape, generator=source, out=row)
+        return drawn
+
+    def block(self, step: int, draw) -> tuple[int, Tensor | tuple[Tensor, ...]]:
+        """The position of a step in its block, and what `draw(block)` gave for the block."""
+        number, offset = divmod(step, BLOCK)
+        if self._held != number:
+            self._rows = draw(number)
+            self._held = number
+        return offset, self._rows
+
+
+class SharedSamples:
+    """One dataset for all runs; a batch is drawn from it with replacement, for each run its own.
+
+    Args:
+        inputs, targets: (n, ...).
+        size: samples a step, or None for all of them.
+    """
+
+    def __init__(self, stream: Streams, inputs: Tensor, targets: Tensor, size: int | None):
+        self.inputs, self.targets = inputs, targets
+        self.samples: int | None = targets.shape[0]
+        self._stream, self._size = stream, size
+
+    def _indices(self, block: int) -> Tensor:
+        sources = self._stream.generators("batches", block)
+        draws = [torch.randint(self.samples, (BLOCK, self._size), generator=s) for s in sources]
+        return torch.stack(draws).to(self.targets.device)
+
+    def batch(self, step: int) -> Samples:
+        """Inputs and targets of a step."""
+        if self._size is None:
+            return self.inputs, self.targets
+        offset, indices = self._stream.block(step, self._indices)
+        rows = indices[:, offset]
+        return self.inputs[rows], self.targets[rows]
+
+    def of_run(self, run: int) -> Samples:
+        """All samples of one run."""
+        return self.inputs, self.targets
+
+
+class RunSamples(SharedSamples):
+    """A finite dataset for each run, drawn from a population; inputs and targets (R, n, ...)."""
+
+    def __init__(self, stream: Streams, population: Population, samples: int, size: int | None):
+        normals = stream.normals("samples", (samples, population.size))
+        super().__init__(stream, *population.sample(normals), size)
+        self.samples = samples
+
+    def batch(self, step: int) -> Samples:
+        """Inputs and targets of a step, (R, S, ...)."""
+        if self._size is None:
+            return self.inputs, self.targets
+        offset, indices = self._stream.block(step, self._indices)
+        runs = torch.arange(len(indices), device=indices.device)[:, None]
+        rows = indices[:, offset]
+        return self.inputs[runs, rows], self.targets[runs, rows]
+
+    def of_run(self, run: int) -> Samples:
+        """All samples of one run."""
+        return self.inputs[run], self.targets[run]
+
+
+class OnlineSamples:
+    """A population: every batch is new. With no batch size it gives no batches.
+
+    `inputs` and `targets` are `EVALUATION_SAMPLES` samples a run that no step sees.
+    """
+
+    samples: int | None = None
+
+    def __init__(self, stream: Streams, population: Population, size: int | None):
+        self.population = population
+        self._stream, self._size = stream, size
+        self._evaluation: Samples | None = None
+
+    def _draw(self, block: int) -> Samples:
+        shape = (BLOCK, self._size, self.population.size)
+        return self.population.sample(self._stream.normals("normals", shape, block))
+
+    def batch(self, step: int) -> Samples:
+        """Inputs and targets of a step, (R, S, ...)."""
+        offset, (inputs, targets) = self._stream.block(step, self._draw)
+        return inputs[:, offset], targets[:, offset]
+
+    def _held_out(self) -> Samples:
+        if self._evaluation is None:
+            shape = (EVALUATION_SAMPLES, self.population.size)
+            self._evaluation = self.population.sample(self._stream.normals("evaluation", shape))
+        return self._evaluation
+
+    @property
+    def inputs(self) -> Tensor:
+        """(R, n, d0)."""
+        return self._held_out()[0]
+
+    @property
+    def targets(self) -> Tensor:
+        """(R, n, d2)."""
+        return self._held_out()[1]
+
+    def of_run(self, run: int) -> Samples:
+        """The evaluation samples of one run."""
+        return self.inputs[run], self.targets[run]
+
+
+Batches = SharedSamples | RunSamples | OnlineSamples
