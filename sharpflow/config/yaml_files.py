@@ -20,6 +20,22 @@ class _Loader(yaml.SafeLoader):
             )
         return super().compose_node(parent, index)
 
+    def construct_object(self, node, deep=False):
+        try:
+            return super().construct_object(node, deep)
+        except (LookupError, AttributeError, ValueError) as error:
+            kind = node.tag.rpartition(":")[2]
+            raise yaml.constructor.ConstructorError(
+                None, None, f"{node.value!r} is not a {kind}", node.start_mark
+            ) from error
+
+    def construct_yaml_int(self, node):
+        if not re.fullmatch(r"[-+]?(0|[1-9][0-9]*)", str(node.value)):
+            raise yaml.constructor.ConstructorError(
+                None, None, f"{node.value!r} is not a decimal number", node.start_mark
+            )
+        return int(node.value)
+
     def construct_mapping(self, node, deep=False):
         seen = set()
         for key_node, _ in node.value:
@@ -35,6 +51,8 @@ class _Loader(yaml.SafeLoader):
             seen.add(key)
         return super().construct_mapping(node, deep)
 
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
 
 # YAML 1.1 reads 5e-3 as text; here it is a number, as in YAML 1.2
 _Loader.add_implicit_resolver(

@@ -58,7 +58,7 @@ def names() -> list[str]:
     """Names of all figures, in alphabetical order, found without importing any."""
     folder = str(Path(__file__).parent)
     found = (module.name for module in pkgutil.iter_modules([folder]))
-    return sorted(name for name in found if name not in _SHARED)
+    return sorted(n for n in found if n not in _SHARED and not n.startswith("_"))
 
 
 def load(name: str) -> FigureModule:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,8 @@ from sharpflow.models import Parameters
 from sharpflow.training import Problem
 
 REPLAY_TOLERANCE = 1e-6
+RESTART_STRIDE = 10
+"""Stored states closer than this many steps to the last restart are passed through warm."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,8 @@ def due_steps(steps: int, every: int) -> set[int]:
 def _deviation(replayed: Parameters, stored: Parameters) -> float:
     worst = 0.0
     for name, tensor in stored.items():
+        if not torch.equal(torch.isfinite(tensor), torch.isfinite(replayed[name])):
+            return float("inf")
         alive = torch.isfinite(tensor).flatten(1).all(1) & torch.isfinite(replayed[name]).flatten(
             1
         ).all(1)
@@ -71,8 +75,8 @@ def evaluate(
     """Apply measurements along the runs of a shard.
 
     Where something is measured between two stored states, training is replayed from the first and
-    must land on the second. Every measurement starts anew from each stored state, so that an
-    evaluation does not depend on where it was interrupted.
+    must land on the second. Every measurement starts anew at stored states `RESTART_STRIDE` steps
+    or more apart, so that what follows does not depend on what came before.
 
     Args:
         stored: the steps whose state is stored, ascending, from 0 to the last.
@@ -95,12 +99,14 @@ def evaluate(
     }
     rows = _Rows()
     worst = 0.0
+    restarted: int | None = None
     for first, last in pairwise(stored):
         if not wanted & {*range(first, last + (last == problem.steps))}:
             continue
         state = read_state(first)
-        for maker in makers.values():
-            for measurement in maker:
+        if restarted is None or first - restarted >= RESTART_STRIDE:
+            restarted = first
+            for measurement in chain(*makers.values()):
                 measurement.restart()
         _measure(problem, state, first, due, makers, shared, rows)
         between = sorted(wanted & {*range(first + 1, last)})
@@ -111,9 +117,6 @@ def evaluate(
                     _measure(problem, state, following, due, makers, shared, rows)
             worst = max(worst, _check_landing(state, read_state(last), first, last))
         if last == problem.steps:
-            for maker in makers.values():
-                for measurement in maker:
-                    measurement.restart()
             _measure(problem, read_state(last), last, due, makers, shared, rows)
     return Evaluation(rows.table(), worst)
 

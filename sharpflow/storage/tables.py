@@ -21,6 +21,8 @@ def _digest(frame: pd.DataFrame) -> str:
         column = frame[name]
         if pd.api.types.is_numeric_dtype(column.dtype):
             values, labels = column.to_numpy(), []
+            if values.dtype.kind == "f":  # Arrow keeps no NaN's sign or payload
+                values = np.where(np.isnan(values), np.nan, values)
         else:
             values, uniques = pd.factorize(column, sort=True)
             labels = [str(label) for label in uniques]
