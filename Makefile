@@ -1,6 +1,7 @@
 PYTHON ?= python3
 CORES ?= all
 CONFIG ?= config/config.yaml
+RESULTS ?= results
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -8,11 +9,12 @@ READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONPATH := $(CURDIR)
 
-.PHONY: help run smoke test lint format check config-reference clean
+.PHONY: help run smoke verify test lint format check config-reference clean
 
 help:
 	@echo "make run     every figure, claim and the page (CONFIG=config/paper.yaml CORES=8 to change)"
 	@echo "make smoke   the same workflow at toy scale"
+	@echo "make verify  check a finished tree against its manifest (RESULTS=results/paper)"
 	@echo "make test    lint and the whole test suite"
 	@echo "make check   validate CONFIG without running anything"
 	@echo "make clean   delete results and caches, keep the environment"
@@ -25,10 +27,10 @@ $(READY): requirements.txt
 
 run: $(READY)
 	@python -m sharpflow.config check $(CONFIG)
-	snakemake --cores $(CORES) --configfile $(CONFIG)
+	python -m sharpflow.launch --cores $(CORES) --configfile $(CONFIG)
 
 smoke: $(READY)
-	snakemake --cores $(CORES) --configfile config/smoke.yaml
+	python -m sharpflow.launch --cores $(CORES) --configfile config/smoke.yaml
 
 test: $(READY) lint
 	python -m pytest
@@ -43,6 +45,9 @@ format: $(READY)
 	ruff check --fix .
 	ruff format .
 	snakefmt Snakefile rules
+
+verify: $(READY)
+	@python -m sharpflow.verify $(RESULTS)
 
 check: $(READY)
 	python -m sharpflow.config check $(CONFIG)

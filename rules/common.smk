@@ -101,6 +101,8 @@ def everything(wildcards):
         for file in ("trajectory.parquet", "states.safetensors", "measurements.parquet"):
             files += shard_files(name, file)
         files += [f"{ROOT}/tables/{name}.parquet", f"{ROOT}/tables/{name}.summary.parquet"]
+    files += [f"{ROOT}/claims/{name}.csv" for name in JUDGED]
+    files += [figure_path(figure, "json") for figure in PLAN.figures]
     return files + FIGURE_FILES + [f"{ROOT}/claims.csv", f"{ROOT}/report/index.html"]
 
 

@@ -15,10 +15,7 @@ rule evaluate_sharpness:
         mem_mb=lambda w, attempt: 2000 * attempt,
         runtime=lambda w, attempt: 120 * attempt,
     params:
-        spec=lambda w: {
-            "training": shard_of(w).training,
-            "measurements": shard_of(w).measurements,
-        },
+        spec=lambda w: shard_of(w).evaluation,
         code=evaluation_code,
         torch=TORCH,
     script:
@@ -47,8 +44,7 @@ rule aggregate:
         spec=lambda w: {
             "confidence": SETTINGS.configuration.confidence,
             "shards": [
-                {"case": s.case, "width": s.width, "learning_rate": float(s.learning_rate)}
-                for s in PLAN.shards_of(w.experiment)
+                shard.described for shard in PLAN.shards_of(w.experiment)
             ],
         },
         code=code("aggregate.py"),

@@ -11,7 +11,7 @@ def main(job: Job) -> None:
     frames = []
     for name in ("trajectories", "measured"):
         for shard, path in zip(job.spec["shards"], job.inputs[name], strict=True):
-            frame = read_table(path)
+            frame = read_table(path, shard[name])
             for position, key in enumerate(("case", "width", "learning_rate")):
                 frame.insert(position, key, shard[key])
             frames.append(frame)
@@ -26,5 +26,5 @@ if __name__ == "__main__":
         globals(),
         ["trajectories", "measured"],
         ["table", "summary"],
-        "shards (case, width, learning_rate of each), confidence",
+        "shards (case, width, learning_rate and the fingerprints of their tables), confidence",
     )

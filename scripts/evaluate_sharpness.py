@@ -2,8 +2,11 @@
 
 import torch
 
+from sharpflow.errors import IntegrityError
 from sharpflow.jobs import Job, run_job
 from sharpflow.measurements import evaluate
+from sharpflow.storage.checkpoint import job_checkpoint
+from sharpflow.storage.files import fingerprint
 from sharpflow.storage.tables import write_table
 from sharpflow.storage.tensors import TensorFile, read_tensors
 from sharpflow.training import Problem
@@ -14,6 +17,11 @@ def main(job: Job) -> None:
     dataset, _ = read_tensors(job.inputs["dataset"])
     problem = Problem(job.spec["training"], dataset)
     states = TensorFile(job.inputs["states"])
+    if states.metadata["origin"] != fingerprint(job.spec["training"]):
+        raise IntegrityError(
+            f"{states.path} holds the states of another training; delete it and it will be made "
+            "again."
+        )
 
     def read_state(step: int) -> dict[str, torch.Tensor]:
         prefix = f"{step:08d}/"
@@ -21,9 +29,13 @@ def main(job: Job) -> None:
         tensors = states.read(names)
         return {name.removeprefix(prefix): t.to(problem.device) for name, t in tensors.items()}
 
-    result = evaluate(problem, states.metadata["steps"], read_state, job.spec["measurements"])
-    print(f"replay landed within {result.replay_deviation:.1e} of every stored state")
-    write_table(job.outputs["measurements"], result.table)
+    checkpoint = job_checkpoint(job, "evaluate", job.outputs["measurements"])
+    with checkpoint.held():
+        result = evaluate(
+            problem, states.metadata["steps"], read_state, job.spec["measurements"], checkpoint
+        )
+        print(f"replay landed within {result.replay_deviation:.1e} of every stored state")
+        write_table(job.outputs["measurements"], result.table, fingerprint(job.spec))
 
 
 if __name__ == "__main__":

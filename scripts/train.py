@@ -3,6 +3,8 @@
 import torch
 
 from sharpflow.jobs import Job, run_job
+from sharpflow.storage.checkpoint import job_checkpoint
+from sharpflow.storage.files import fingerprint
 from sharpflow.storage.tables import write_table
 from sharpflow.storage.tensors import read_tensors, write_tensors
 from sharpflow.training import Problem, train
@@ -11,14 +13,18 @@ from sharpflow.training import Problem, train
 def main(job: Job) -> None:
     torch.set_num_threads(job.threads)
     dataset, _ = read_tensors(job.inputs["dataset"])
-    trajectory = train(Problem(job.spec, dataset))
-    states = {
-        f"{step:08d}/{name}": tensor
-        for step, state in trajectory.states.items()
-        for name, tensor in state.items()
-    }
-    write_tensors(job.outputs["states"], states, {"steps": sorted(trajectory.states)})
-    write_table(job.outputs["trajectory"], trajectory.table)
+    checkpoint = job_checkpoint(job, "train", job.outputs["states"])
+    with checkpoint.held():
+        trajectory = train(Problem(job.spec, dataset), checkpoint)
+        states = {
+            f"{step:08d}/{name}": tensor
+            for step, state in trajectory.states.items()
+            for name, tensor in state.items()
+        }
+        origin = fingerprint(job.spec)
+        described = {"steps": sorted(trajectory.states), "origin": origin}
+        write_tensors(job.outputs["states"], states, described)
+        write_table(job.outputs["trajectory"], trajectory.table, origin)
 
 
 if __name__ == "__main__":

@@ -20,12 +20,14 @@ class Job:
         inputs, outputs: a path, or a list of paths, by name.
         spec: the job's plain parameters.
         threads: CPU threads that it may use.
+        version: the digests of the code and packages that Snakemake started it with.
     """
 
     inputs: Mapping[str, Any]
     outputs: Mapping[str, str]
     spec: Mapping[str, Any]
     threads: int = 1
+    version: str = ""
 
 
 def _from_snakemake(snakemake: Any) -> tuple[Job, str | None]:
@@ -33,7 +35,14 @@ def _from_snakemake(snakemake: Any) -> tuple[Job, str | None]:
         name: value if isinstance(value, str) else list(value)
         for name, value in snakemake.input.items()
     }
-    job = Job(inputs, dict(snakemake.output.items()), snakemake.params.spec, snakemake.threads)
+    versions = {key: value for key, value in snakemake.params.items() if key != "spec"}
+    job = Job(
+        inputs,
+        dict(snakemake.output.items()),
+        snakemake.params.spec,
+        snakemake.threads,
+        json.dumps(versions, sort_keys=True),
+    )
     return job, (snakemake.log[0] if snakemake.log else None)
 
 

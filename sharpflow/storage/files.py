@@ -24,7 +24,10 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.touch()
+        mode = temporary.stat().st_mode
         yield temporary
+        os.chmod(temporary, mode)  # safetensors makes files that only their owner may read
         with open(temporary, "rb+") as handle:
             os.fsync(handle.fileno())
         os.replace(temporary, path)
@@ -45,6 +48,11 @@ def write_bytes(path: str | Path, content: bytes) -> None:
 def write_json(path: str | Path, value: Any) -> None:
     """Write `value` as indented JSON with sorted keys, atomically."""
     write_bytes(path, (json.dumps(value, indent=2, sort_keys=True) + "\n").encode())
+
+
+def fingerprint(*parts: Any) -> str:
+    """SHA-256 of JSON-able values: says which job a file is of."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def sha256_of(path: str | Path) -> str:

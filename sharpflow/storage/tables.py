@@ -13,6 +13,7 @@ from sharpflow.errors import IntegrityError
 from sharpflow.storage.files import atomic_path
 
 _KEY = b"sharpflow-sha256"
+_ORIGIN = b"sharpflow-origin"
 
 
 def _digest(frame: pd.DataFrame) -> str:
@@ -31,27 +32,37 @@ def _digest(frame: pd.DataFrame) -> str:
     return digest.hexdigest()
 
 
-def write_table(path: str | Path, frame: pd.DataFrame) -> None:
-    """Write a data frame (index dropped) atomically, with the SHA-256 of its contents."""
+def write_table(path: str | Path, frame: pd.DataFrame, origin: str = "") -> None:
+    """Write a data frame (index dropped) atomically, with the SHA-256 of its contents.
+
+    Args:
+        origin: fingerprint of the job that made it.
+    """
     table = pa.Table.from_pandas(frame, preserve_index=False)
     with atomic_path(path) as temporary:
         pq.write_table(
-            table.replace_schema_metadata({_KEY: _digest(frame).encode()}),
+            table.replace_schema_metadata(
+                {_KEY: _digest(frame).encode(), _ORIGIN: origin.encode()}
+            ),
             temporary,
             compression="zstd",
             write_page_checksum=True,
         )
 
 
-def read_table(path: str | Path) -> pd.DataFrame:
+def read_table(path: str | Path, origin: str | None = None) -> pd.DataFrame:
     """Read a table that `write_table` wrote.
 
+    Args:
+        origin: fingerprint of the job that it must be of; None reads any.
+
     Raises:
-        IntegrityError: the file is missing, truncated, altered or not one of ours.
+        IntegrityError: the file is missing, truncated, altered, not one of ours, or another job's.
     """
     try:
         table = pq.read_table(path, page_checksum_verification=True)
-        expected = (table.schema.metadata or {})[_KEY].decode()
+        metadata = table.schema.metadata or {}
+        expected, found = metadata[_KEY].decode(), metadata[_ORIGIN].decode()
         frame = table.replace_schema_metadata(None).to_pandas()
     except (pa.ArrowException, OSError, KeyError, ValueError) as error:
         raise IntegrityError(
@@ -60,4 +71,8 @@ def read_table(path: str | Path) -> pd.DataFrame:
         ) from error
     if _digest(frame) != expected:
         raise IntegrityError(f"{path} differs from its checksum; delete it to have it made again.")
+    if origin not in (None, found):
+        raise IntegrityError(
+            f"{path} is the table of another job; delete it and it will be made again."
+        )
     return frame

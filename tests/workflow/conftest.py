@@ -67,6 +67,7 @@ class _Edit:
 
 def copy_project(target: Path) -> Tree:
     """The parts of the project that a run needs, without results or caches."""
+    target.mkdir(parents=True, exist_ok=True)
     for part in PARTS:
         source = PROJECT / part
         if source.is_dir():

@@ -1,0 +1,97 @@
+"""A job's private checkpoint: what a killed job goes on from.
+
+It lies beside the job's outputs, undeclared, so that Snakemake neither waits for it nor deletes
+it; it is keyed by everything that decides the job's result, and gone when the job is done.
+"""
+
+import fcntl
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from sharpflow.errors import IntegrityError
+from sharpflow.storage.files import fingerprint, sha256_of
+from sharpflow.storage.tensors import read_tensors, write_tensors
+
+INTERVAL_VARIABLE = "SHARPFLOW_CHECKPOINT_SECONDS"
+DEFAULT_INTERVAL = 20.0
+
+Contents = tuple[Mapping[str, Tensor], Mapping[str, Any]]
+
+
+def job_checkpoint(job: Any, name: str, output: str) -> "Checkpoint":
+    """The checkpoint of a job: beside an output, keyed by parameters, threads, code and inputs."""
+    inputs = {key: sha256_of(path) for key, path in job.inputs.items()}
+    key = fingerprint(job.spec, job.threads, job.version, inputs)
+    return Checkpoint(Path(output).parent / f".{name}.checkpoint", key)
+
+
+class Checkpoint:
+    """One job's checkpoint file.
+
+    Args:
+        path: where it lies.
+        key: a checkpoint with another key is of another job, or of older code, and is ignored.
+        interval: seconds between writes; by default the environment's
+            `SHARPFLOW_CHECKPOINT_SECONDS`, or 20.
+    """
+
+    def __init__(self, path: str | Path, key: str, interval: float | None = None):
+        self.path = Path(path)
+        self.key = key
+        named = float(os.environ.get(INTERVAL_VARIABLE, DEFAULT_INTERVAL))
+        self.interval = named if interval is None else interval
+        self._written = time.monotonic()
+
+    def load(self) -> Contents | None:
+        """Tensors and metadata of the last write, or None if there is nothing to go on from."""
+        if not self.path.exists():
+            return None
+        try:
+            tensors, metadata = read_tensors(self.path)
+        except IntegrityError:
+            return None
+        return (tensors, metadata["contents"]) if metadata["key"] == self.key else None
+
+    def offer(self, contents: Callable[[], Contents]) -> None:
+        """Write what `contents()` gives, if the last write is an interval ago."""
+        if time.monotonic() - self._written >= self.interval:
+            tensors, metadata = contents()
+            write_tensors(self.path, tensors, {"key": self.key, "contents": dict(metadata)})
+            self._written = time.monotonic()
+
+    @contextmanager
+    def held(self) -> Iterator["Checkpoint"]:
+        """Hold the checkpoint's lock; wait for a script that an earlier, killed Snakemake left.
+
+        Temporary files of a killed write are removed on entry; the checkpoint is removed when the
+        block succeeds. The operating system frees the lock of a process that dies.
+        """
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        lock = self.path.with_suffix(".lock")
+        with _locked(lock):
+            for stale in self.path.parent.glob(f".{self.path.stem}*.tmp"):
+                stale.unlink(missing_ok=True)
+            yield self
+            self.path.unlink(missing_ok=True)
+            lock.unlink(missing_ok=True)
+
+
+@contextmanager
+def _locked(lock: Path) -> Iterator[None]:
+    while True:
+        with open(lock, "w") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                print(f"waiting for another process that holds {lock}", flush=True)
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            # the one before us may have removed the file that we waited for
+            if lock.exists() and os.path.samestat(os.fstat(handle.fileno()), lock.stat()):
+                yield
+                return
