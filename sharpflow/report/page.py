@@ -4,40 +4,15 @@ The same inputs give the same text: the page carries no date, no path and nothin
 """
 
 import base64
-import hashlib
-import json
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import jinja2
-import numpy as np
 import pandas as pd
 
-CLAIM_COLUMNS = (
-    "claim",
-    "paper",
-    "figure",
-    "experiment",
-    "case",
-    "statement",
-    "statistic",
-    "low",
-    "high",
-    "confidence",
-    "method",
-    "band_low",
-    "band_high",
-    "verdict",
-    "seeds",
-)
-
-VERDICTS = {
-    "supported": ("yes", "✓"),
-    "not supported": ("no", "✗"),
-    "inconclusive": ("open", "?"),
-}
+from sharpflow.report.text import anchor, flatten, number, settings_digest
+from sharpflow.report.verdicts import case_rows, claim_entries, confidences, counts
 
 PAPERS = {
     "li2022": (
@@ -82,7 +57,7 @@ class FigureEntry:
     @property
     def anchor(self) -> str:
         """Fragment identifier of the figure's section."""
-        return _anchor("figure", self.paper, self.name)
+        return anchor("figure", self.paper, self.name)
 
 
 def build(
@@ -99,7 +74,8 @@ def build(
     figures : sequence of FigureEntry
         In the order in which a paper's section shows them.
     claims : DataFrame
-        One row a claim and case, with the columns ``CLAIM_COLUMNS``; may be empty.
+        One row a claim, experiment and case, and one with the case ``all`` for each claim and
+        experiment (see :mod:`sharpflow.report.verdicts`); may be empty.
     experiments : dict
         Settings of each experiment by its name.
     provenance : dict
@@ -110,14 +86,22 @@ def build(
     Raises
     ------
     ValueError
-        If a column of the claims is missing, a figure appears twice or is no PNG, or a figure
-        names an experiment whose settings are not given.
+        If a column or the row ``all`` of a claim is missing, a figure appears twice or is no PNG,
+        or a figure names an experiment whose settings are not given.
     """
-    claims = _checked_claims(claims)
     _check_figures(figures, experiments)
     anchors = {(figure.paper, figure.name): figure.anchor for figure in figures}
-    rows = [_claim_row(record, anchors) for record in claims.to_dict("records")]
-    papers = dict.fromkeys([f.paper for f in figures] + [row["paper"] for row in rows])
+    entries = [
+        entry
+        | {
+            "anchor": anchors.get((entry["paper"], entry["figure"])),
+            "settings": anchor("experiment", entry["experiment"])
+            if entry["experiment"] in experiments
+            else None,
+        }
+        for entry in claim_entries(claims)
+    ]
+    papers = dict.fromkeys([f.paper for f in figures] + [entry["paper"] for entry in entries])
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("sharpflow", "report"),
         autoescape=True,
@@ -126,75 +110,14 @@ def build(
         lstrip_blocks=True,
     )
     return environment.get_template("template.html").render(
-        papers=[_paper_section(paper, figures, rows) for paper in papers],
-        total=_counts(rows),
-        figures=[_figure_section(figure, rows, experiments) for figure in figures],
+        papers=[_paper_section(paper, figures, entries) for paper in papers],
+        total={"claims": counts(entries), "cases": counts(case_rows(entries))},
+        confidence=confidences(entries),
+        figures=[_figure_section(figure, entries) for figure in figures],
+        experiments=[_experiment_section(*item) for item in experiments.items()],
         provenance=sorted((str(key), str(value)) for key, value in provenance.items()),
         tables=[_plain_table(i, title, frame) for i, (title, frame) in enumerate(tables)],
     )
-
-
-def settings_digest(settings: Mapping[str, Any]) -> str:
-    """First 16 hexadecimal digits of the SHA-256 of an experiment's settings as sorted JSON."""
-    text = json.dumps(settings, sort_keys=True, default=str, ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def number(value: Any) -> str:
-    """A value as text: numbers with four significant digits, a dash for what is missing."""
-    if value is None or value is pd.NA or (isinstance(value, float) and np.isnan(value)):
-        return "–"
-    if isinstance(value, bool | np.bool_):
-        return "yes" if value else "no"
-    if isinstance(value, int | np.integer):
-        return f"{int(value):,}"
-    if isinstance(value, float | np.floating):
-        if np.isinf(value):
-            return "∞" if value > 0 else "−∞"
-        rounded = float(f"{float(value):.4g}")
-        if abs(rounded) < 1e7 and rounded == int(rounded):
-            return f"{int(rounded):,}".replace("-", "−")
-        return f"{rounded:g}".replace("-", "−")
-    return str(value)
-
-
-def band(low: float, high: float) -> str:
-    """A claim's band as text; a missing or infinite end makes it one-sided."""
-    below, above = pd.notna(low) and np.isfinite(low), pd.notna(high) and np.isfinite(high)
-    if below and above:
-        return f"{number(float(low))} to {number(float(high))}"
-    if below:
-        return f"≥ {number(float(low))}"
-    return f"≤ {number(float(high))}" if above else "–"
-
-
-def flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Settings as (dotted key, value) pairs, in the order given."""
-    for key, value in settings.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, Mapping) and value:
-            yield from flatten(value, f"{name}.")
-        elif isinstance(value, list | tuple):
-            yield name, ", ".join(_setting(entry) for entry in value) or "(none)"
-        else:
-            yield name, _setting(value)
-
-
-def _setting(value: Any) -> str:
-    if value is None or value == {}:
-        return "(none)"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return str(value)
-
-
-def _checked_claims(claims: pd.DataFrame) -> pd.DataFrame:
-    missing = [column for column in CLAIM_COLUMNS if column not in claims.columns]
-    if claims.empty:
-        return pd.DataFrame(columns=list(CLAIM_COLUMNS))
-    if missing:
-        raise ValueError(f"claims has no column {', '.join(missing)}, which the page needs")
-    return claims
 
 
 def _check_figures(
@@ -215,65 +138,24 @@ def _check_figures(
                 )
 
 
-def _anchor(*parts: str) -> str:
-    """Fragment identifier, safe in a link, and different for different parts."""
-    text = "-".join(parts)
-    safe = re.sub(r"[^A-Za-z0-9_-]+", "-", text)
-    return safe if safe == text else f"{safe}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
-
-
-def _claim_row(record: Mapping[str, Any], anchors: Mapping[tuple[str, str], str]) -> dict[str, Any]:
-    verdict = str(record["verdict"])
-    style, symbol = VERDICTS.get(verdict, ("other", "–"))
-    confidence = record["confidence"]
-    stated = pd.notna(record["low"]) and pd.notna(record["high"])
-    paper, figure = str(record["paper"]), str(record["figure"])
-    return {
-        "claim": str(record["claim"]),
-        "paper": paper,
-        "figure": figure,
-        "anchor": anchors.get((paper, figure)),
-        "experiment": number(record["experiment"]),
-        "case": number(record["case"]),
-        "statement": str(record["statement"]),
-        "statistic": number(record["statistic"]),
-        "interval": f"[{number(record['low'])}, {number(record['high'])}]" if stated else "",
-        "confidence": f"{100 * float(confidence):.4g} %" if pd.notna(confidence) else "",
-        "method": number(record["method"]),
-        "band": band(record["band_low"], record["band_high"]),
-        "verdict": verdict,
-        "style": style,
-        "symbol": symbol,
-        "seeds": number(record["seeds"]),
-    }
-
-
-def _counts(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    counts = {verdict: sum(row["verdict"] == verdict for row in rows) for verdict in VERDICTS}
-    return counts | {"other": len(rows) - sum(counts.values()), "all": len(rows)}
-
-
 def _paper_section(
-    paper: str, figures: Sequence[FigureEntry], rows: Sequence[Mapping[str, Any]]
+    paper: str, figures: Sequence[FigureEntry], entries: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
     authors, title = PAPERS.get(paper, ("", paper))
-    own = [row for row in rows if row["paper"] == paper]
+    own = [entry for entry in entries if entry["paper"] == paper]
     return {
         "key": paper,
-        "anchor": _anchor("paper", paper),
+        "anchor": anchor("paper", paper),
+        "claims_anchor": anchor("claims", paper),
         "authors": authors,
         "title": title,
-        "counts": _counts(own),
+        "counts": {"claims": counts(own), "cases": counts(case_rows(own))},
         "claims": own,
         "figures": [figure.anchor for figure in figures if figure.paper == paper],
     }
 
 
-def _figure_section(
-    figure: FigureEntry,
-    rows: Sequence[Mapping[str, Any]],
-    experiments: Mapping[str, Mapping[str, Any]],
-) -> dict[str, Any]:
+def _figure_section(figure: FigureEntry, entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {
         "anchor": figure.anchor,
         "name": figure.name,
@@ -282,15 +164,17 @@ def _figure_section(
         "image": base64.b64encode(figure.png).decode("ascii"),
         "size": _png_size(figure.png),
         "command": figure.command,
-        "claims": [row for row in rows if row["anchor"] == figure.anchor],
-        "experiments": [
-            {
-                "name": name,
-                "digest": settings_digest(experiments[name]),
-                "settings": list(flatten(experiments[name])),
-            }
-            for name in figure.experiments
-        ],
+        "claims": [entry for entry in entries if entry["anchor"] == figure.anchor],
+        "experiments": [(name, anchor("experiment", name)) for name in figure.experiments],
+    }
+
+
+def _experiment_section(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "name": name,
+        "anchor": anchor("experiment", name),
+        "digest": settings_digest(settings),
+        "settings": list(flatten(settings)),
     }
 
 

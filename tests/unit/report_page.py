@@ -1,0 +1,158 @@
+"""A small page to test with, and a reader that checks its HTML."""
+
+import re
+import struct
+import zlib
+from html.parser import HTMLParser
+
+import pandas as pd
+
+from sharpflow.report import FigureEntry, build
+from sharpflow.report.verdicts import CLAIM_COLUMNS
+
+VOID = {"wbr", "meta", "img", "br", "hr", "link", "input"}
+
+
+def png(width: int = 4, height: int = 3) -> bytes:
+    """A white picture, made by hand."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        check = struct.pack(">I", zlib.crc32(kind + data))
+        return struct.pack(">I", len(data)) + kind + data + check
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    rows = (b"\0" + b"\xff" * width) * height
+    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+def entry(name: str = "phases", paper: str = "li2022", **changes) -> FigureEntry:
+    given = {
+        "title": f"Title of {name}",
+        "caption": f"Caption of {name}.",
+        "png": png(),
+        "experiments": ["dense"],
+        "command": f"snakemake results/figures/{paper}/{name}.png",
+    }
+    return FigureEntry(name, paper, **{**given, **changes})
+
+
+def claim(**changes) -> dict:
+    given = {
+        "claim": "edge_of_stability",
+        "paper": "li2022",
+        "figure": "phases",
+        "experiment": "dense",
+        "case": "tanh",
+        "statement": "Λ hovers around 2/η",
+        "statistic": 1.0123456,
+        "low": 0.98,
+        "high": 1.04,
+        "confidence": 0.95,
+        "method": "mean of Λ over 2/η; t-interval over 5 seeds",
+        "band_low": 0.9,
+        "band_high": 1.1,
+        "verdict": "supported",
+        "seeds": 5,
+    }
+    return {**given, **changes}
+
+
+def claims(*rows: dict) -> pd.DataFrame:
+    return pd.DataFrame(list(rows), columns=list(CLAIM_COLUMNS))
+
+
+def overall(worst: str, **changes) -> dict:
+    """The row of all cases, of which one is named as the worst."""
+    method = f"mean of Λ over 2/η; t-interval over 5 seeds; worst case: {worst}"
+    return claim(case="all", **{"method": method, **changes})
+
+
+def lone(**changes) -> list[dict]:
+    """A claim with one case: its row, and the row `all` that repeats it."""
+    row = claim(**changes)
+    return [row, {**row, "case": "all"}]
+
+
+RELU = {"verdict": "not supported", "statistic": 0.7, "low": 0.6, "high": 0.8}
+
+
+SETTINGS = {"dense": {"title": "Dense", "data": {"source": "photos", "samples": 1000}, "seeds": 5}}
+PROVENANCE = {"torch": "2.13.0", "configuration": "config/config.yaml", "commit": "0123abc"}
+
+
+class Checker(HTMLParser):
+    """Checks that tags are balanced, ids unique and headings in order; collects what it reads."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.ids, self.links, self.images, self.words = [], [], [], [], []
+        self.headings, self.attributes, self.tags, self.folded_words = [], [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        given = dict(attrs)
+        assert len(given) == len(attrs), f"attribute twice in {tag}"
+        self.tags.append(tag)
+        self.attributes += [(tag, *pair) for pair in attrs]
+        if tag not in VOID:
+            self.open.append(tag)
+        if "id" in given:
+            self.ids.append(given["id"])
+        if tag == "a":
+            self.links.append(given["href"])
+        if tag == "img":
+            self.images.append(given)
+        if re.fullmatch("h[1-6]", tag):
+            self.headings.append(int(tag[1]))
+
+    def handle_endtag(self, tag):
+        assert self.open, f"</{tag}> closes nothing"
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] != "style":
+            self.words.append(data)
+            if "details" in self.open:
+                self.folded_words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+    @property
+    def folded(self) -> str:
+        """What stands in folded parts."""
+        return " ".join(" ".join(self.folded_words).split())
+
+
+def checked(page: str) -> Checker:
+    assert page.lstrip().startswith("<!DOCTYPE html>")
+    checker = Checker()
+    checker.feed(page)
+    checker.close()
+    assert checker.open == []
+    assert len(set(checker.ids)) == len(checker.ids)
+    for link in checker.links:
+        assert link.startswith("#")
+        assert link[1:] in checker.ids
+    for first, second in zip(checker.headings, checker.headings[1:], strict=False):
+        assert second <= first + 1
+    references = [value for _, name, value in checker.attributes if name == "aria-labelledby"]
+    assert set(references) <= set(checker.ids)
+    return checker
+
+
+def full_page(**changes) -> str:
+    given = {
+        "figures": [entry(), entry("residual"), entry("warmup", "ziyin2024")],
+        "claims": claims(
+            claim(),
+            claim(case="relu", **RELU),
+            claim(case="elu", verdict="inconclusive", low=0.8),
+            overall("relu", **RELU),
+            *lone(claim="norm", paper="ziyin2024", figure="warmup", statement="Norms balance"),
+        ),
+        "experiments": SETTINGS,
+        "provenance": PROVENANCE,
+    }
+    return build(**{**given, **changes})
