@@ -17,12 +17,17 @@ CONFIDENCE = 0.95
 TAIL = 0.2
 """Share of a run's steps, at its end, over which stationary quantities are averaged."""
 
+FEW = 15
+"""Up to this many records, a curve shows where they are."""
+
 SGD = {"colour": style.BLUE, "linestyle": "-"}
 GD = {"colour": style.VERMILION, "linestyle": (0, (4, 1.5))}
 PREDICTION = {"color": style.BLACK, "linestyle": (0, (1.2, 1.6)), "linewidth": 1.4, "zorder": 4}
 
 BAND = "Line: median over seeds; band: from the lowest to the highest seed."
-POINTS = f"Small points: seeds; large markers: their mean with its {CONFIDENCE:.0%} t-interval."
+POINTS = (
+    f"Small points: seeds; large markers: their mean with its {100 * CONFIDENCE:g} % t-interval."
+)
 
 
 def experiment_with(tables: base.Tables, quantity: str, pattern: str = ".*") -> str | None:
@@ -84,6 +89,7 @@ def draw_band(
         frame.median(axis=1),
         color=colour,
         linestyle=linestyle,
+        marker="." if len(frame) <= FEW else None,
         label=label,
         zorder=3,
     )
@@ -149,15 +155,15 @@ def interval_text(values: Sequence[float] | pd.Series) -> str:
     return f"{interval.statistic:.{digits}f} ± {half:.{digits}f}".replace("-", "−")
 
 
-def scale_sentence(tables: base.Tables) -> str:
-    """Say at which scale the experiments were made: width, η, S, steps and seeds."""
+def scale_sentence(tables: base.Tables, width: bool = True) -> str:
+    """Say at which scale the experiments were made: width (if asked), η, S, steps and seeds."""
     clauses = []
     for experiment, table in tables.items():
         chosen = base.networks({experiment: table})
         if not chosen:
             continue
         settings = table.settings
-        words = [f"width {base.several([n.width for n in chosen])}"]
+        words = [f"width {base.several([n.width for n in chosen])}"] if width else []
         words.append(f"η = {base.several([n.learning_rate for n in chosen])}")
         batches = _training(settings, "batch")
         if batches:
@@ -178,13 +184,21 @@ def diverged_sentence(tables: base.Tables) -> str:
     return f"Runs that diverged, drawn until they did: {', '.join(failed)}." if failed else ""
 
 
-def _training(settings: Mapping[str, Any], key: str) -> list[Any]:
-    """Distinct values of a training option over an experiment's cases, without None."""
-    groups = [settings, *(c for c in (settings.get("cases") or {}).values() if c)]
-    values = [(g.get("training") or {}).get(key) for g in groups if isinstance(g, Mapping)]
-    return [value for value in dict.fromkeys(values) if value is not None]
-
-
 def training_values(tables: base.Tables, key: str) -> list[Any]:
     """Distinct values of a training option over all tables' cases, without None."""
-    return list(dict.fromkeys(v for t in tables.values() for v in _training(t.settings, key)))
+    return _distinct(v for table in tables.values() for v in _training(table.settings, key))
+
+
+def _training(settings: Mapping[str, Any], key: str) -> list[Any]:
+    groups = [settings, *(settings.get("cases") or {}).values()]
+    values = [(g.get("training") or {}).get(key) for g in groups if isinstance(g, Mapping)]
+    return _distinct(value for value in values if value is not None)
+
+
+def _distinct(values: Iterable[Any]) -> list[Any]:
+    """Values in order of appearance, each once; they may be dictionaries."""
+    found: list[Any] = []
+    for value in values:
+        if value not in found:
+            found.append(value)
+    return found

@@ -29,13 +29,13 @@ def draw(tables: base.Tables) -> Figure:
     eta = rates[rates["group"] == "eta"]
     handles += _draw(first, eta, "learning_rate", lambda rows: rows["rate"])
     first.set(xlabel="learning rate η", ylabel="rate a step")
-    _head(first, "a step", eta, "learning_rate", eta["rate"])
+    _head(first, "η, a step", eta, "learning_rate", eta["rate"])
     scaled = eta["rate"] / eta["learning_rate"]
     handles += _draw(
         second, eta, "learning_rate", lambda rows: rows["rate"] / rows["learning_rate"]
     )
     second.set(xlabel="learning rate η", ylabel="rate a unit of SDE time")
-    _head(second, "a unit of SDE time t = ηk", eta, "learning_rate", scaled)
+    _head(second, "η, a unit of SDE time t = ηk", eta, "learning_rate", scaled)
     for axes, group, column, label in (
         (third, "batch", "batch", "batch size S"),
         (fourth, "width", "width", "width d"),
@@ -43,7 +43,7 @@ def draw(tables: base.Tables) -> Figure:
         rows = rates[rates["group"] == group]
         handles += _draw(axes, rows, column, lambda rows: rows["rate"])
         axes.set(xlabel=label, ylabel="rate a step")
-        _head(axes, "a step", rows, column, rows["rate"])
+        _head(axes, f"{label.split()[-1]}, a step", rows, column, rows["rate"])
     low, high = fourth.get_ylim()
     middle = np.sqrt(low * high)
     fourth.set_ylim(min(low, middle / 2), max(high, middle * 2))
@@ -121,10 +121,10 @@ def exponent(rows: pd.DataFrame, column: str, rates: pd.Series) -> tuple[float, 
     return interval.statistic, (interval.high - interval.low) / 2
 
 
-def _head(axes: Axes, unit: str, rows: pd.DataFrame, column: str, rates: pd.Series) -> None:
+def _head(axes: Axes, variable: str, rows: pd.DataFrame, column: str, rates: pd.Series) -> None:
     mean, half = exponent(rows, column, rates)
-    text = f"exponent {mean:.3f} ± {half:.3f}" if np.isfinite(half) else "exponent undefined"
-    axes.set_title(f"{unit}: {text}".replace("-", "−"))
+    text = f"{mean:.3f} ± {half:.3f}" if np.isfinite(half) else "undefined"
+    axes.set_title(f"exponent of {variable}: {text}".replace("-", "−"))
 
 
 def caption(tables: base.Tables) -> str:
@@ -151,13 +151,13 @@ def caption(tables: base.Tables) -> str:
         "Dotted: 4kη²/S a step for k inputs, whatever the width.",
         "The exponent of η is 2 a step; a unit of SDE time, t = ηk, is 1/η steps and has the "
         "exponent 1 (above, right): the same runs, in the paper's unit of time.",
-        f"Exponents a step, one slope a seed, with {ensemble.CONFIDENCE:.0%} t-intervals: "
+        f"Exponents a step, one slope a seed, with {100 * ensemble.CONFIDENCE:g} % t-intervals: "
         f"{'; '.join(words)}."
         if words
         else "",
-        f"Rate over prediction: {means.min():.2f} to {means.max():.2f} (means over seeds); the "
-        "excess is the discrete-time term and a residual that is not yet gone. It grows with η, so "
-        "that large residuals tilt the exponent."
+        f"Rate over prediction: {means.min():.2f} to {means.max():.2f} (means over seeds); an "
+        "excess is due to the discrete-time term and to a residual that is not yet gone. It grows "
+        "with η, which tilts the exponent."
         if len(means)
         else "",
         f"{missing} of {len(rates)} runs did not come down to 0.3 and are not drawn."

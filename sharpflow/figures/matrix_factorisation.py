@@ -14,24 +14,24 @@ TITLE = "SGD goes to the noise equilibrium from every initialisation"
 W, U = 0, 1
 BOUND = 0.06
 """Relative error within which the claim has SGD settle at the closed form."""
-IMBALANCE = r"$U^{\top}\Gamma_U U - W\Gamma_W W^{\top}$"
+IMBALANCE = r"$U^\mathrm{T}\Gamma_U U - W\Gamma_W W^\mathrm{T}$"
 STARTS = {
     "small_u": (style.BLUE, "o", "-", "small U, large W"),
     "small_w": (style.GREEN, "^", (0, (4, 1.5)), "large U, small W"),
-    "balanced": (style.PURPLE, "s", (0, (2, 1)), "equal norms"),
+    "balanced": (style.PURPLE, "s", (0, (2, 1)), "equal scale"),
 }
 
 
 @style.house
 def draw(tables: base.Tables) -> Figure:
     """Charge and entries in time, final norms, and, if measured, the error of the closed form."""
-    chosen = ensemble.networks(tables, "noise_imbalance", "(sgd|gd)_.*")
+    chosen = _main(tables)
     anisotropic = _anisotropic(tables)
     panels = 4 if anisotropic else 3
     figure, stacks = style.panel_grid(panels, (4.6,), columns=2, width=4.6)
     axes = [stack[0] for stack in stacks]
     handles = _draw_charge(axes[0], tables, [n for n in chosen if "small" in n.case])
-    handles += _draw_entries(axes[1], tables)
+    handles += _draw_entries(axes[1], tables, chosen)
     handles += _draw_norms(axes[2], tables, chosen)
     if anisotropic:
         handles += _draw_errors(axes[3], tables, anisotropic)
@@ -40,7 +40,27 @@ def draw(tables: base.Tables) -> Figure:
 
 
 def _anisotropic(tables: base.Tables) -> list[base.Network]:
-    return [n for n in base.networks(tables, "equilibrium_error") if "_" in n.case]
+    """Networks of the first experiment whose two closed forms differ; none if no data tell."""
+    found = [n for n in base.networks(tables, "equilibrium_error") if "_" in n.case]
+    telling = [n.experiment for n in found if _separates(tables, n)]
+    return [n for n in found if n.experiment == telling[0]] if telling else []
+
+
+def _separates(tables: base.Tables, network: base.Network) -> bool:
+    errors = [
+        base.curves(tables, network, quantity, W)
+        for quantity in ("equilibrium_error", "plain_balance_error")
+    ]
+    if any(frame.empty for frame in errors):
+        return False
+    return bool((errors[0] - errors[1]).abs().max().max() > 1e-3)
+
+
+def _main(tables: base.Tables) -> list[base.Network]:
+    """Networks of the isotropic experiment if there is one, else of the anisotropic one."""
+    telling = {network.experiment for network in _anisotropic(tables)}
+    plain = {name: table for name, table in tables.items() if name not in telling}
+    return ensemble.networks(plain or tables, "noise_imbalance", "(sgd|gd)_.*")
 
 
 def start_of(case: str) -> str:
@@ -58,7 +78,7 @@ def charge_share(tables: base.Tables, network: base.Network) -> pd.DataFrame:
 
 
 def _draw_charge(axes: Axes, tables: base.Tables, chosen: list[base.Network]) -> list:
-    handles = []
+    handles, rates = [], []
     for network in chosen:
         colour, _, linestyle, words = STARTS[start_of(network.case)]
         share = style.positive(charge_share(tables, network))
@@ -70,14 +90,14 @@ def _draw_charge(axes: Axes, tables: base.Tables, chosen: list[base.Network]) ->
         if np.isfinite(rate) and network.case.startswith("sgd"):
             steps = share.index.to_numpy(float)
             line = np.exp(-rate * steps)
-            handles += axes.plot(steps, line, **ensemble.PREDICTION, label="predicted")
+            rates += axes.plot(steps, line, **ensemble.PREDICTION, label="4kη²/S a step")
     axes.set(xlabel="step", ylabel="|C − C*| / |C₀ − C*|", yscale="log", ylim=(3e-3, 2))
     axes.set_title("charge C = ‖U‖² − ‖W‖²")
-    return handles
+    return handles + rates
 
 
-def _draw_entries(axes: Axes, tables: base.Tables) -> list:
-    network = ensemble.networks(tables, "imbalance_entry", "sgd_small_.*")[0]
+def _draw_entries(axes: Axes, tables: base.Tables, chosen: list[base.Network]) -> list:
+    network = next(n for n in chosen if n.case.startswith("sgd_small"))
     runs = tables[network.experiment].runs
     indices = sorted(runs.loc[runs["quantity"] == "imbalance_entry", "index"].unique())
     frames = [base.curves(tables, network, "imbalance_entry", int(i)) for i in indices]
@@ -98,6 +118,7 @@ def _draw_entries(axes: Axes, tables: base.Tables) -> list:
         colour = style.PALETTE[place % len(style.PALETTE)]
         axes.plot(frame.index, frame[strong], color=colour, linewidth=0.7, zorder=2)
     axes.axhline(0.0, color=style.BLACK, linewidth=0.7, zorder=3)
+    axes.set_yscale("symlog", linthresh=1.0, linscale=0.6)
     axes.set(xlabel="step", ylabel="entry", xlim=(0, float(everything.index.max())))
     words = STARTS[start_of(network.case)][3]
     axes.set_title(f"{len(indices)} entries of {IMBALANCE}, SGD, {words}")
@@ -167,13 +188,13 @@ def _draw_errors(axes: Axes, tables: base.Tables, chosen: list[base.Network]) ->
     axes.set(ylabel="relative distance", xlim=(-0.6, len(starts) - 0.4))
     low, high = axes.get_ylim()
     axes.set_ylim(min(low, 0.01), max(high, 1.0))
-    axes.set_title(r"anisotropic data: $W^{\top}W$ (hollow), $UU^{\top}$ (filled)")
+    axes.set_title(r"anisotropic data: $W^\mathrm{T}W$ (hollow), $UU^\mathrm{T}$ (filled)")
     return handles
 
 
 def caption(tables: base.Tables) -> str:
     """What is drawn, what isotropic data cannot show, and the scale."""
-    chosen = ensemble.networks(tables, "noise_imbalance", "(sgd|gd)_.*")
+    chosen = _main(tables)
     ends = {}
     for method in ("sgd", "gd"):
         own = [n for n in chosen if n.case.startswith(method + "_small")]
@@ -194,12 +215,14 @@ def caption(tables: base.Tables) -> str:
             "anisotropic data, anisotropic noise and a rotated teacher. The averages of UUᵀ and "
             f"WᵀW over the end of training are {errors['equilibrium_error']} (means over seeds) "
             f"away from the closed form and {errors['plain_balance_error']} from the plain "
-            f"balance. Dotted: {BOUND:.0%}, the claim's bound."
+            f"balance. Dotted: {100 * BOUND:g} %, the claim's bound."
         )
     return base.join(
         "Two-layer linear nets ŷ = UWx on y = x + ε, from starts of different imbalance. Gradient "
         "flow conserves the charge C = ‖U‖² − ‖W‖²; the noise of SGD takes it exponentially to "
-        "C*, that of the noise equilibrium (a straight line here). Entries of UᵀΓ_U U − WΓ_W Wᵀ: "
+        "C*, that of the noise equilibrium (a straight line here). Dotted: the rate 4kη²/S of "
+        "continuous time at the minimum; a residual that is not zero, early or fluctuating at a "
+        "finite η, adds to it. Entries of UᵀΓ_U U − WΓ_W Wᵀ (logarithmic beyond ±1): "
         "lines for the lowest seed, grey for all. Norms: small grey markers are starts, blue and "
         "filled ends of SGD, red and hollow ends of GD, the cross the closed form. "
         "Relative imbalance at the end: "

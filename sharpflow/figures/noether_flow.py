@@ -9,18 +9,19 @@ from sharpflow.figures import base, style
 
 TITLE = "A step of SGD moves the charge by the Noether flow and a discrete-time term"
 
-POINTS = {0: "at a minimum of GD", 1: "at a generic point"}
+POINTS = {0: "at the minimum that GD found", 1: "at a generic point"}
 LAWS = {
     "flow_predicted": (
-        r"$\eta^2(\mathrm{Tr}[\Sigma Q]/S + \nabla L^{\top}Q\nabla L)$",
+        "η²(Tr[ΣQ]/S + ∇LᵀQ∇L)",
         style.BLUE,
         "o",
         True,
     ),
-    "flow_sde": (r"SDE: $\eta^2\,\mathrm{Tr}[\Sigma Q]/S$", style.VERMILION, "s", False),
-    "flow_unweighted": ("unweighted: Γ replaced by its trace", style.ORANGE, "D", False),
+    "flow_sde": ("SDE: η²Tr[ΣQ]/S", style.VERMILION, "s", False),
+    "flow_unweighted": ("unweighted: isotropic Γ of the same trace", style.ORANGE, "D", False),
 }
 MARGIN = 0.02
+CASES = {"tanh": "scale-invariant\n(tanh)"}
 
 
 @style.house
@@ -28,7 +29,7 @@ def draw(tables: base.Tables) -> Figure:
     """Measured over predicted for each law and case; one panel a kind of point."""
     chosen = ensemble.networks(tables, "flow_measured")
     figure = Figure(figsize=(9.2, 4.3), layout="constrained")
-    panels = figure.subplots(1, 2, sharey=True)
+    panels = figure.subplots(1, 2)
     handles = []
     for (index, title), axes in zip(POINTS.items(), panels, strict=True):
         handles += _draw_point(axes, tables, chosen, index)
@@ -60,9 +61,17 @@ def _draw_point(axes: Axes, tables: base.Tables, chosen: list[base.Network], ind
                 )
     axes.axhspan(1 - MARGIN, 1 + MARGIN, color="#E4E4E4", linewidth=0, zorder=0)
     axes.axhline(1.0, **ensemble.PREDICTION | {"linewidth": 1.0, "zorder": 1})
-    axes.set_xticks(range(len(chosen)), [network.case for network in chosen])
+    axes.set_xticks(range(len(chosen)), [CASES.get(n.case, n.case) for n in chosen])
     axes.set_xlim(-0.6, len(chosen) - 0.4)
     return handles
+
+
+def _step(tables: base.Tables, experiment: str) -> str:
+    """The step that was drawn, which is not that of the training to the point."""
+    drawn = (tables[experiment].settings.get("measurements") or {}).get("noether_flow") or {}
+    if not {"learning_rate", "batch"} <= set(drawn):
+        return ""
+    return f" (η = {base.number(drawn['learning_rate'])}, S = {drawn['batch']})"
 
 
 def caption(tables: base.Tables) -> str:
@@ -77,18 +86,22 @@ def caption(tables: base.Tables) -> str:
     draws = [ensemble.constant(tables, n, "draws") for n in chosen]
     draws = [value for value in draws if value == value]
     return base.join(
-        "Mean change of the Noether charge C = θᵀQθ in one step of SGD, over "
+        "Mean change of the Noether charge C in one step of SGD"
+        + _step(tables, chosen[0].experiment)
+        + ", over "
         + (f"{base.several(draws)} draws" if draws else "many draws")
-        + " of the batch from one point, divided by three predictions, for several data and nets. "
+        + " of the batch from one point, divided by predictions of it: C = ‖U‖² − ‖W‖² of "
+        "two-layer linear nets on several data, ‖θ‖² of a scale-invariant net. "
         "Filled: the law with the discrete-time term, which is exact for every step size: "
         f"{spread('flow_predicted', 0)} at a minimum and {spread('flow_predicted', 1)} away from "
         "it (means over seeds; grey: 1 ± 0.02).",
-        "The SDE's law leaves out η²∇LᵀQ∇L. At a minimum that term vanishes; away from one the "
-        f"measured change is {spread('flow_sde', 1)} of the SDE's.",
-        f"With Γ replaced by its trace: {spread('flow_unweighted', 0)} at a minimum; isotropic "
-        "data cannot show the difference."
+        "The SDE's law leaves out η²∇LᵀQ∇L, which vanishes at a minimum: the measured change is "
+        f"{spread('flow_sde', 0)} of the SDE's there and {spread('flow_sde', 1)} away from it.",
+        "With isotropic Γ of the same trace (unweighted) it is "
+        f"{spread('flow_unweighted', 0)} of the prediction at a minimum: where the factors are as "
+        "isotropic as their random start, or the data are, this charge cannot tell the weights."
         if any(len(ratio(tables, n, "flow_unweighted", 0)) for n in chosen)
         else "",
         ensemble.POINTS,
-        ensemble.scale_sentence(tables),
+        ensemble.scale_sentence(tables).replace("Scale:", "Training to the minimum:"),
     )

@@ -133,7 +133,7 @@ def caption(tables: base.Tables) -> str:
             if network is not None:
                 norm = total_norm(tables, network)
                 growth = ensemble.interval_text(norm.iloc[-1] / norm.iloc[0])
-                text = f"{method.upper()} {growth} ×"
+                text = f"{method.upper()} {growth} × in {int(norm.index[-1]):,} steps"
                 if method == "sgd":
                     slope = ensemble.interval_text(exponents(tables, network))
                     text += f" (slope of log ‖θ‖² on log t over the last decade {slope})"
@@ -149,7 +149,7 @@ def caption(tables: base.Tables) -> str:
         "leaves out; it is all that moves the norm under GD.",
         "That ‖θ‖ never shrinks is an identity (θ·∇ℓ = 0), which GD shares: how far it grows is "
         "the finding.",
-        f"Growth of ‖θ‖², with {ensemble.CONFIDENCE:.0%} t-intervals: {'; '.join(grown)}.",
+        f"Growth of ‖θ‖², with {100 * ensemble.CONFIDENCE:g} % t-intervals: {'; '.join(grown)}.",
         ensemble.BAND,
         ensemble.POINTS,
         ensemble.scale_sentence(tables),

@@ -11,7 +11,7 @@ TITLE = "SGD aligns the noise-weighted representations of the two layers"
 
 NAMES = {"relu": "ReLU"}
 PICTURES = ("gram_w", "gram_u")
-SYMBOLS = {"gram_w": r"$W\Gamma_W W^{\top}$", "gram_u": r"$U^{\top}\Gamma_U U$"}
+SYMBOLS = {"gram_w": r"$W\Gamma_W W^\mathrm{T}$", "gram_u": r"$U^\mathrm{T}\Gamma_U U$"}
 WEIGHTED = f"{SYMBOLS['gram_u']} and {SYMBOLS['gram_w']}"
 COLOURS = "RdBu_r"
 
@@ -68,7 +68,7 @@ def _draw_alignment(axes: Axes, tables: base.Tables, activation: str) -> list:
             "alignment_unweighted",
             style.SKY,
             (0, (2, 1)),
-            r"SGD: $U^{\top}U$ and $WW^{\top}$, unweighted",
+            r"SGD: $U^\mathrm{T}U$ and $WW^\mathrm{T}$, unweighted",
         ),
         ("gd", "alignment", style.VERMILION, (0, (4, 1.5)), f"GD: {WEIGHTED}"),
     )
@@ -114,6 +114,13 @@ def _matrix(tables: base.Tables, network: base.Network, quantity: str) -> np.nda
     return rows["value"].to_numpy(float).reshape(size, size)
 
 
+def _lengths(tables: base.Tables, method: str) -> list[int]:
+    """Numbers of steps of a method's runs, over the activations."""
+    chosen = [_network(tables, activation, method) for activation in _activations(tables)]
+    frames = [base.curves(tables, n, "alignment") for n in chosen if n is not None]
+    return sorted({int(frame.index[-1]) for frame in frames})
+
+
 def caption(tables: base.Tables) -> str:
     """What is drawn, how aligned the layers end, why the data are anisotropic, and the scale."""
     ends = []
@@ -131,12 +138,17 @@ def caption(tables: base.Tables) -> str:
             if not frame.empty:
                 words.append(f"{name} {ensemble.interval_text(ensemble.tail(frame))}")
         ends.append(f"{NAMES.get(activation, activation)}: {', '.join(words)}")
+    lengths = [
+        f"{method.upper()} {base.several(_lengths(tables, method))} steps"
+        for method in ("sgd", "gd")
+    ]
     return base.join(
         "Two-layer nets with an activation between W and U. Left: cosine of the noise-weighted "
-        "representations UᵀΓ_U U and WΓ_W Wᵀ along training. Right: the two matrices at its end, "
+        "representations UᵀΓ_U U and WΓ_W Wᵀ along training "
+        f"({', '.join(lengths)}). Right: the two matrices at its end, "
         "lowest seed, units in descending order of the diagonal of WΓ_W Wᵀ, each over its largest "
         "absolute entry (red positive, blue negative). Layers that are aligned show one picture.",
-        f"Cosines at the end, with {ensemble.CONFIDENCE:.0%} t-intervals: {'; '.join(ends)}.",
+        f"Cosines at the end, with {100 * ensemble.CONFIDENCE:g} % t-intervals: {'; '.join(ends)}.",
         "Data, noise and start matter: on isotropic data weighted and plain representations "
         "cannot be told apart, and a GD run that starts small inherits balance; here inputs and "
         "noise are anisotropic and the initialisation is a standard one.",

@@ -90,7 +90,7 @@ def caption(tables: base.Tables) -> str:
         f"At the end SGD is at radius {ensemble.interval_text(ends['sgd'])} (predicted "
         f"{base.number(predicted)}) and GD, which moves off its circle only because its steps "
         f"are finite, at {ensemble.interval_text(ends['gd'])} "
-        f"({ensemble.CONFIDENCE:.0%} t-intervals).",
+        f"({100 * ensemble.CONFIDENCE:g} % t-intervals).",
         ensemble.BAND,
-        ensemble.scale_sentence(tables),
+        ensemble.scale_sentence(tables, width=False),
     )

@@ -71,15 +71,22 @@ def _draw_divergence(
     colour: str,
     ceiling: float,
 ):
-    """Crosses at the steps at which runs left the finite numbers, along the top."""
+    """Crosses, along the top, at the steps at which runs left the finite numbers."""
     steps = base.curves(tables, network, "diverged_step")
     if steps.empty:
         return None
-    values = steps.max()
+    top = 0.85 * ceiling
+    for seed, step in steps.max().items():
+        finite = frame[seed].dropna() if seed in frame else frame.iloc[:0, 0]
+        if len(finite):
+            last = (finite.index[-1], float(finite.iloc[-1]))
+            x, y = zip(last, (step, top), strict=True)
+            axes.plot(x, y, color=colour, linewidth=0.8, linestyle=(0, (2, 1)), zorder=2)
     crosses = {"color": colour, "markersize": 6, "linestyle": "none", "clip_on": False}
-    return axes.plot(
-        values, np.full(len(values), 0.85 * ceiling), "x", **crosses, label="run diverged"
-    )[0]
+    (marks,) = axes.plot(
+        steps.max(), np.full(steps.shape[1], top), "x", **crosses, label="run diverged"
+    )
+    return marks
 
 
 def caption(tables: base.Tables) -> str:

@@ -1,0 +1,136 @@
+"""What the claims of ziyin2024 share: tail averages, the rescaling charge and its decay."""
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+
+from sharpflow.claims.base import Run
+from sharpflow.statistics import slope
+
+INF = float("inf")
+NAN = float("nan")
+
+TAIL = 0.2
+"""Share of a run's steps, at its end, over which stationary quantities are averaged."""
+LEAST_ENTRIES = 5
+"""Fewest recorded steps that a line is fitted to."""
+W, U = 0, 1
+"""Indices of the input and the output layer in `norm_squared`."""
+
+
+def tail_mean(run: Run, quantity: str, index: int = 0) -> float:
+    """Mean over the last fifth of the run's steps; NaN if it diverged or was not recorded there."""
+    steps, values = run.curve(quantity, index)
+    if run.diverged or not steps.size:
+        return NAN
+    tail = values[steps >= steps[0] + (1 - TAIL) * (steps[-1] - steps[0])]
+    return float(tail.mean())
+
+
+def first(run: Run, quantity: str, index: int = 0) -> float:
+    """First recorded value, or the constant of a quantity that has only one; NaN without any."""
+    values = run.curve(quantity, index)[1]
+    return float(values[0]) if values.size else NAN
+
+
+def last(run: Run, quantity: str, index: int = 0) -> float:
+    """Last recorded value; NaN if the run diverged or has none."""
+    values = run.curve(quantity, index)[1]
+    return float(values[-1]) if values.size and not run.diverged else NAN
+
+
+def end_over_start(run: Run, quantity: str) -> float:
+    """Tail average over the first value; inf for a diverged run, which is an outright failure."""
+    return INF if run.diverged else tail_mean(run, quantity) / first(run, quantity)
+
+
+def has_learnt(run: Run, share: float = 0.7) -> bool:
+    """Whether the loss ended below that share of its start: an idle run proves nothing.
+
+    The noise floor is a third to a half of the initial loss in the settings that use the default.
+    """
+    loss = run.curve("loss")[1]
+    return bool(loss.size and loss[-1] < share * loss[0])
+
+
+def charge_decay(run: Run) -> tuple[np.ndarray, np.ndarray]:
+    """Steps and remaining share of the charge C = ‖U‖² − ‖W‖², which starts at 1.
+
+    The share is (C − C*)/(C₀ − C*), with C* from `closed_norm_squared` where the experiment has the
+    closed form, else 0, its value for isotropic data and noise.
+    """
+    steps, inner, outer = run.together(("norm_squared", W), ("norm_squared", U))
+    target = 0.0
+    if "closed_norm_squared" in run.known:
+        target = first(run, "closed_norm_squared", U) - first(run, "closed_norm_squared", W)
+    distance = outer - inner - target
+    return steps, distance / distance[0] if distance.size else distance
+
+
+def decay_window(
+    steps: np.ndarray, share: np.ndarray, upper: float, lower: float
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Steps and log share from the first entry below `upper` to the first below `lower`.
+
+    None if the curve does not come down to `lower`, or has under `LEAST_ENTRIES` on its way.
+    """
+    below = np.flatnonzero(share < lower)
+    if not below.size:
+        return None
+    start = int(np.flatnonzero(share < upper)[0])
+    times, values = steps[start : below[0]], share[start : below[0]]
+    return (times, np.log(values)) if times.size >= LEAST_ENTRIES else None
+
+
+def decay_rate(run: Run) -> float:
+    """Rate a step at which the charge decays between 0.9 and 0.3 of its start.
+
+    inf for a diverged run and for one whose charge keeps over 0.9 of its start, as under gradient
+    descent: there is no approach at all. NaN for one that is merely too short, or too coarse.
+    """
+    if run.diverged:
+        return INF
+    steps, share = charge_decay(run)
+    if share.size and share[-1] > 0.9:
+        return INF
+    window = decay_window(steps, share, 0.9, 0.3)
+    return NAN if window is None else -slope(*window)
+
+
+def log_log_slope(x: Sequence[float], rates: Sequence[float]) -> float:
+    """Exponent of a power law over one seed's sweep: least squares of log rate on log x.
+
+    inf if a rate is; NaN if one is undefined or not positive, or if x has under three values.
+    """
+    if any(np.isinf(rates)):
+        return INF
+    if len(set(x)) < 3 or not np.all(np.asarray(rates) > 0):
+        return NAN
+    return slope(np.log(x), np.log(rates))
+
+
+def goodness_of_line(x: np.ndarray, y: np.ndarray) -> float:
+    """R², the share of the variance of y that a least-squares line on x explains."""
+    return float(np.corrcoef(x, y)[0, 1] ** 2) if np.ptp(y) > 0 else NAN
+
+
+def total_norm(run: Run) -> tuple[np.ndarray, np.ndarray]:
+    """Steps and ‖θ‖², the sum of `norm_squared` over the layers."""
+    steps, *layers = run.together(*(("norm_squared", i) for i in run.indices("norm_squared")))
+    return steps, np.sum(layers, axis=0)
+
+
+def trailing_number(case: str) -> float:
+    """The number that ends a case's name, `_` for the point: 0.25 of sgd_phi_0_25.
+
+    Raises:
+        ValueError: the name does not end with one.
+    """
+    match = re.search(r"(?<=_)\d+(?:_\d+)?$", case)
+    if not match:
+        raise ValueError(
+            f"case is {case!r}; its name must end with the value it stands for, as batch_25 or "
+            "phi_0_25."
+        )
+    return float(match.group().replace("_", "."))
