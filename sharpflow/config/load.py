@@ -8,7 +8,14 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from sharpflow.config.explain import explain, nearest
-from sharpflow.config.types import Cifar10, Configuration, Experiment, Gaussian, Setup
+from sharpflow.config.types import (
+    Cifar10,
+    Configuration,
+    Experiment,
+    Gaussian,
+    Setup,
+    Whitened,
+)
 from sharpflow.config.yaml_files import read_yaml
 from sharpflow.errors import ConfigError
 
@@ -144,10 +151,15 @@ def _check_dataset(setup: Setup, file_of) -> None:
     gaussian, kind = isinstance(data, Gaussian), setup.model.kind
     takes_gaussian = kind in ("two_layer", "scale_invariant", "circle")
     if gaussian != takes_gaussian:
-        allowed = "'gaussian'" if takes_gaussian else "'photos' or 'cifar10'"
+        allowed = "'gaussian'" if takes_gaussian else "'photos', 'cifar10' or 'whitened'"
         raise ConfigError(
             f"{where}: data.source = {data.source!r} does not go with model.kind = {kind!r}, "
             f"which takes {allowed}."
+        )
+    if kind == "cnn" and isinstance(data, Whitened):
+        raise ConfigError(
+            f"{where}: data.source = 'whitened' does not go with model.kind = 'cnn', which takes "
+            "images: 'photos' or 'cifar10'."
         )
     if not gaussian:
         return

@@ -9,6 +9,7 @@ from sharpflow.config.load import Settings
 from sharpflow.config.numbers import canonical
 from sharpflow.config.types import Setup
 from sharpflow.errors import ConfigError
+from sharpflow.storage.files import fingerprint
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,22 @@ class Shard:
             f"runs/{self.experiment}/{self.case}/width={self.width}/lr={self.learning_rate}/"
             f"seeds={self.seeds}"
         )
+
+    @property
+    def evaluation(self) -> dict[str, Any]:
+        """Plain values that the evaluation job needs."""
+        return {"training": self.training, "measurements": self.measurements}
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """What aggregation needs: the run's columns, and whose tables it expects."""
+        return {
+            "case": self.case,
+            "width": self.width,
+            "learning_rate": float(self.learning_rate),
+            "trajectories": fingerprint(self.training),
+            "measured": fingerprint(self.evaluation),
+        }
 
 
 @dataclass(frozen=True)

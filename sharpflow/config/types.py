@@ -121,7 +121,30 @@ class Gaussian(Strict):
         return self
 
 
-Data = Annotated[Photos | Cifar10 | Gaussian, Field(discriminator="source")]
+class Whitened(Strict):
+    """Inputs of few dimensions with XᵀX/n diagonal, one direction apart; labels ±1."""
+
+    source: Literal["whitened"]
+    """Names this source of data."""
+    samples: Samples
+    """Number of samples n, half of each label; at least as many as inputs."""
+    inputs: Annotated[int, Field(ge=1, le=10_000)]
+    """Number of inputs d."""
+    leading_std: Annotated[float, Field(gt=0, le=1e6)] = 1.0
+    """Standard deviation of the first input."""
+    other_std: Annotated[float, Field(gt=0, le=1e6)] = 0.1
+    """Standard deviation of the other inputs."""
+    seed: Annotated[int, Field(ge=0, le=2**31)] = 0
+    """Seed of the sample."""
+
+    @model_validator(mode="after")
+    def _enough(self):
+        if self.samples < self.inputs:
+            raise ValueError(f"samples = {self.samples} is less than inputs = {self.inputs}")
+        return self
+
+
+Data = Annotated[Photos | Cifar10 | Gaussian | Whitened, Field(discriminator="source")]
 
 
 class Mlp(Strict):
@@ -138,6 +161,30 @@ class Mlp(Strict):
     initialisation: Initialisation = "default"
     """`default`: PyTorch's, uniform on ±1/√fan_in; `kaiming`: N(0, 2/fan_in); `xavier`:
     N(0, 2/(fan_in + fan_out))."""
+
+
+class Cnn(Strict):
+    """Two 3×3 convolutions of the run's width with max-pooling, and one linear output unit."""
+
+    kind: Literal["cnn"]
+    """Names this kind of network."""
+    activation: Literal["linear", "tanh", "relu", "elu", "softplus"] = "relu"
+    """Activation function; it must not decrease anywhere, for it is applied after the pooling."""
+
+
+class BlockMlp(Strict):
+    """A dense network whose hidden layers are normalised, or added to their inputs, or both."""
+
+    kind: Literal["block_mlp"]
+    """Names this kind of network."""
+    hidden_layers: Annotated[int, Field(ge=1, le=64)] = 2
+    """Number of hidden layers, each of the run's width."""
+    activation: Literal["linear", "tanh", "relu", "elu", "softplus", "swish"] = "tanh"
+    """Activation function of the hidden layers."""
+    batch_normalisation: bool = False
+    """Whether pre-activations are normalised over the batch, with a trained gain and offset."""
+    residual: bool = False
+    """Whether each hidden layer but the first is added to its input."""
 
 
 class Normal(Strict):
@@ -187,7 +234,9 @@ class Circle(Strict):
     """Angle of the start on the unit circle, in radians."""
 
 
-Model = Annotated[Mlp | TwoLayer | ScaleInvariant | Circle, Field(discriminator="kind")]
+Model = Annotated[
+    Mlp | Cnn | BlockMlp | TwoLayer | ScaleInvariant | Circle, Field(discriminator="kind")
+]
 
 
 class Warmup(Strict):
@@ -210,6 +259,8 @@ class Training(Strict):
     """Heavy-ball coefficient β: v ← βv − η∇L, θ ← θ + v."""
     weight_decay: Annotated[float, Field(ge=0, le=1e3)] = 0.0
     """Coefficient γ added to the gradient as γθ."""
+    frozen: Annotated[int, Field(ge=0, le=64)] = 0
+    """Number of layers that do not move, counted from the output layer downwards."""
     warmup: Warmup | None = None
     """A lower learning rate for the first steps; `null` for none."""
     record_every: Stride = 1
@@ -227,6 +278,10 @@ class GaussNewton(Strict):
     """Number of eigenvalues."""
     tol: Annotated[float, Field(ge=1e-12, le=0.1)] = 1e-4
     """Relative residual ‖Mv − λv‖/λ at which an eigenpair counts as converged."""
+    output_layer: bool = False
+    """Whether the output layer's part of the matrix is measured too."""
+    trained_layers: bool = False
+    """Whether the part of the layers that are not frozen is measured too."""
 
 
 class Hessian(Strict):
@@ -238,6 +293,15 @@ class Hessian(Strict):
     """Number of eigenvalues."""
     tol: Annotated[float, Field(ge=1e-12, le=0.1)] = 1e-3
     """Relative residual ‖Hv − λv‖/λ at which an eigenpair counts as converged."""
+
+
+class BatchSharpness(Strict):
+    """Curvature of a batch's loss along its own gradient, E[gᵀ H_B g]/E‖g‖²."""
+
+    every: Stride = 10
+    """Stride, in steps."""
+    draws: Annotated[int, Field(ge=1, le=100_000)] = 32
+    """Number of batches drawn; one where training takes all samples at each step."""
 
 
 class NoiseBalance(Strict):
@@ -317,6 +381,8 @@ class Measurements(Strict):
     """Gauss-Newton sharpness Λ, Dᵀv₁, ‖R‖² and DᵀF."""
     hessian: Hessian | None = None
     """Top eigenvalues of the Hessian."""
+    batch_sharpness: BatchSharpness | None = None
+    """Batch sharpness."""
     noise_balance: NoiseBalance | None = None
     """Relative imbalance of the noise, and entries of its matrix."""
     equilibrium: Equilibrium | None = None

@@ -1,6 +1,7 @@
 """Curvature of the loss: Hessian and Gauss-Newton operators, top eigenpairs, trace, sharpness."""
 
 from sharpflow.curvature.compression import DenseInputs, compress_inputs, prepare_inputs
+from sharpflow.curvature.conv_net import ConvNet
 from sharpflow.curvature.dense_net import DenseNet, gauss_newton_matrix
 from sharpflow.curvature.eigen import EigenResult, top_eigenpairs
 from sharpflow.curvature.measure import SharpnessTracker, sharpness
@@ -14,8 +15,10 @@ from sharpflow.curvature.operators import (
 )
 from sharpflow.curvature.reference import dense_hessian, dense_jacobian
 from sharpflow.curvature.trace import TraceResult, hessian_trace
+from sharpflow.curvature.warm_start import WarmStart
 
 __all__ = [
+    "ConvNet",
     "DenseInputs",
     "DenseNet",
     "EigenResult",
@@ -24,6 +27,7 @@ __all__ = [
     "NonFiniteError",
     "SharpnessTracker",
     "TraceResult",
+    "WarmStart",
     "compress_inputs",
     "dense_hessian",
     "dense_jacobian",

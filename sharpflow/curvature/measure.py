@@ -10,14 +10,16 @@ from sharpflow.curvature.dense_model import DenseModel
 from sharpflow.curvature.eigen import EigenResult, top_eigenpairs
 from sharpflow.curvature.model_loss import Inputs, LossFunction, ModelLoss, check_data
 from sharpflow.curvature.operators import LinearOperator
+from sharpflow.curvature.warm_start import WarmStart
 
 
 class SharpnessTracker:
     """Follows the top Hessian eigenpairs of a model while it is trained.
 
-    Each :meth:`measure` starts from the last eigenvectors. Every ``check_every`` measurements a
-    cold start from fresh random vectors is made too, and the larger values are kept, so that a
-    pair that was overtaken is not followed for ever.
+    Each :meth:`measure` starts from eigenvectors extrapolated from the last ones
+    (:class:`WarmStart`). Every ``check_every`` measurements a cold start from fresh random vectors
+    is made too, and the larger values are kept, so that a pair that was overtaken is not followed
+    for ever.
 
     Attributes
     ----------
@@ -61,7 +63,8 @@ class SharpnessTracker:
         check_data(inputs if isinstance(inputs, tuple) else (inputs,), targets)
         self._closed = None if micro_batch else DenseModel.recognise(*self._data)
         self._general = None
-        self._warm: Tensor | None = None
+        self._warm = WarmStart()
+        self._size = 0
         self._measurements = 0
         if not self.dense:
             self._use_general()
@@ -80,18 +83,19 @@ class SharpnessTracker:
         need a new tracker.
         """
         operator = self._operator()
-        if self._warm is not None and self._warm.shape[0] != operator.shape[0]:
-            self._warm = None
+        if self._size != operator.shape[0]:
+            self._warm.clear()
+            self._size = operator.shape[0]
         compressed = self.dense and self._closed.basis is not None
         if compressed and self.k > operator.shape[0]:
             return self._measure_uncompressed(vectors)
-        result = self._solve(operator, self._warm)
-        if self._warm is not None and self._measurements % self.check_every == 0:
+        result = self._solve(operator, self._warm.guess())
+        if self._warm and self._measurements % self.check_every == 0:
             result = self._check(operator, result)
         if compressed and bool((result.values < 0).any()):
             return self._measure_uncompressed(vectors)
         self._measurements += 1
-        self._warm = result.vectors
+        self._warm.update(result.vectors)
         found = result.vectors if vectors else result.vectors[:, :0]
         if self.dense:
             found = self._closed.to_parameters(found)
@@ -100,13 +104,14 @@ class SharpnessTracker:
     def _measure_uncompressed(self, vectors: bool) -> EigenResult:
         """Measure with the directions of zero curvature that compression leaves out."""
         self._closed = DenseModel.recognise(*self._data, compress=False)
-        self._warm = None
+        self._warm.clear()
         return self.measure(vectors)
 
     def _operator(self) -> LinearOperator:
         model = self._data[0]
         if self.dense and not all(p.requires_grad for p in model.parameters()):
-            self._closed, self._warm = None, None
+            self._closed = None
+            self._warm.clear()
         if self.dense:
             return self._closed.hessian()
         if self._general is None:
@@ -131,7 +136,9 @@ class SharpnessTracker:
         spent = warm.matvecs + cold.matvecs
         slack = warm.residuals + cold.residuals + self.tol * warm.values.abs()
         missed = bool((cold.values > warm.values + slack).any())
-        self.corrections += missed
+        if missed:
+            self.corrections += 1
+            self._warm.clear()
         better = cold if missed else warm
         return dataclasses.replace(better, matvecs=spent)
 

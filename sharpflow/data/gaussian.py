@@ -92,8 +92,8 @@ class Population:
 
     def sample(self, normals: Tensor) -> tuple[Tensor, Tensor]:
         """Inputs (..., d0) and targets (..., d2) from standard normals (..., d0 + d2)."""
-        normals = normals.to(self.teacher)
-        inputs, noise = normals.split([self.input_std.numel(), self.noise_std.numel()], dim=-1)
+        sizes = [self.input_std.numel(), self.noise_std.numel()]
+        inputs, noise = (part.to(self.teacher).contiguous() for part in normals.split(sizes, -1))
         if not self._isotropic:
             inputs, noise = inputs * self.input_std, noise * self.noise_std
         if self._identity and inputs.shape == noise.shape:

@@ -1,6 +1,6 @@
 """What the measurements of Gaussian experiments share."""
 
-from collections.abc import Callable
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -9,9 +9,11 @@ from sharpflow.curvature import NonFiniteError
 from sharpflow.data.gaussian import Population
 from sharpflow.errors import ConfigError
 from sharpflow.measurements.base import Snapshot
-from sharpflow.models import Parameters
 from sharpflow.models.two_layer import TwoLayerLinear
+from sharpflow.symmetry import NoiseTrace
 from sharpflow.training import Problem, generator
+
+_CHUNK = 1000
 
 
 def population_of(problem: Problem) -> Population:
@@ -63,11 +65,19 @@ def held_out(snapshot: Snapshot, purpose: str, *shape: int) -> tuple[Tensor, Ten
     return population.sample(torch.randn(*shape, population.size, generator=source))
 
 
-def sample_loss(problem: Problem) -> Callable[[Parameters, Tensor, Tensor], Tensor]:
-    """The loss of one sample as a function of one run's parameters, for per-sample gradients."""
+def sampled_noise_trace(
+    snapshot: Snapshot, signs: Mapping[str, float], inputs: Tensor, targets: Tensor
+) -> NoiseTrace:
+    """Tr[Σ Q] and ∇Lᵀ Q ∇L of samples (n, ...), Q = ±1 on each named parameter.
 
-    def loss(parameters: Parameters, x: Tensor, y: Tensor) -> Tensor:
-        batched = {name: t.unsqueeze(0) for name, t in parameters.items()}
-        return problem.loss(problem.model(batched, x[None, None]), y[None, None])[0]
-
-    return loss
+    The samples take the place of runs, each with the run's parameters and a batch of one.
+    """
+    second, mean, count = 0.0, dict.fromkeys(signs, 0.0), len(inputs)
+    for x, y in zip(inputs.split(_CHUNK), targets.split(_CHUNK), strict=True):
+        many = {n: t.expand(len(x), *t.shape) for n, t in snapshot.parameters.items()}
+        _, gradients = snapshot.problem.loss_and_gradient(many, x[:, None], y[:, None])
+        for name, sign in signs.items():
+            second = second + sign * gradients[name].square().sum() / count
+            mean[name] = mean[name] + gradients[name].sum(0) / count
+    drift = sum(sign * mean[name].square().sum() for name, sign in signs.items())
+    return NoiseTrace(second - drift, drift)

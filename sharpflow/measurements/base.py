@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 from torch import Tensor
 
-from sharpflow.curvature import DenseNet, prepare_inputs
+from sharpflow.curvature import ConvNet, DenseNet, prepare_inputs
 from sharpflow.models import Parameters
 from sharpflow.training import Problem
 
@@ -77,18 +77,32 @@ class Snapshot:
         )
 
     @cached_property
+    def conv_net(self) -> ConvNet | None:
+        """The Jacobian of the network, if it is a stack of convolutions."""
+        stack = getattr(self.problem.model, "convolution_stack", None)
+        if stack is None:
+            return None
+        return ConvNet(*stack(self.parameters), self.problem.model.activation, self.inputs)
+
+    @cached_property
     def outputs(self) -> Tensor:
         """F, (n, k)."""
-        if self.dense_net is not None:
-            return self.dense_net.outputs.reshape(len(self.targets), -1)
-        batched = {name: t.unsqueeze(0) for name, t in self.parameters.items()}
-        return self.problem.model(batched, self.inputs)[0].detach()
+        net = self.dense_net or self.conv_net
+        if net is not None:
+            return net.outputs.reshape(len(self.targets), -1)
+        return self.network(self.parameters).detach()
+
+    def network(self, parameters: Parameters) -> Tensor:
+        """Outputs (n, k) as a function of parameters of this run (no run dimension).
+
+        Parameters that are not given stay at this run's.
+        """
+        whole = {name: t.unsqueeze(0) for name, t in (self.parameters | parameters).items()}
+        return self.problem.model(whole, self.inputs)[0]
 
     def loss(self, parameters: Parameters) -> Tensor:
         """The full-batch loss as a function of this run's parameters (no run dimension)."""
-        batched = {name: t.unsqueeze(0) for name, t in parameters.items()}
-        outputs = self.problem.model(batched, self.inputs)
-        return self.problem.loss(outputs, self.targets)[0]
+        return self.problem.loss(self.network(parameters), self.targets)
 
     @property
     def loss_slope(self) -> Tensor:

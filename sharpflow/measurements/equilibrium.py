@@ -60,6 +60,17 @@ class Equilibrium:
     def restart(self) -> None:
         """Averages run on through stored states: they are the same wherever training is cut."""
 
+    def memory(self) -> dict[str, Tensor]:
+        """The sums so far, for a checkpoint."""
+        if self._sums is None:
+            return {}
+        w, u = self._sums
+        return {"w": w, "u": u, "count": torch.tensor(self._count)}
+
+    def recall(self, memory: dict[str, Tensor]) -> None:
+        """Go on from what `memory` gave."""
+        self._sums, self._count = (memory["w"], memory["u"]), int(memory["count"])
+
     def measure(self, snapshot: Snapshot) -> Values:
         """Predictions, errors, or nothing between."""
         problem = snapshot.problem

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from itertools import chain, pairwise
 from typing import Any
@@ -10,11 +11,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 
 from sharpflow.curvature import NonFiniteError
 from sharpflow.errors import IntegrityError
 from sharpflow.measurements.base import Measurement, Snapshot, Values
 from sharpflow.models import Parameters
+from sharpflow.storage.checkpoint import Checkpoint
 from sharpflow.training import Problem
 
 REPLAY_TOLERANCE = 1e-6
@@ -71,6 +74,7 @@ def evaluate(
     stored: Sequence[int],
     read_state: Callable[[int], Parameters],
     measurements: Mapping[str, Mapping[str, Any]],
+    checkpoint: Checkpoint | None = None,
 ) -> Evaluation:
     """Apply measurements along the runs of a shard.
 
@@ -82,6 +86,7 @@ def evaluate(
         stored: the steps whose state is stored, ascending, from 0 to the last.
         read_state: gives the ensemble's state at a stored step.
         measurements: options by name; `every` is the stride.
+        checkpoint: where to go on from, and to save progress to; it does not change the result.
 
     Raises:
         IntegrityError: a replay missed its state by more than `REPLAY_TOLERANCE`.
@@ -100,12 +105,18 @@ def evaluate(
     rows = _Rows()
     worst = 0.0
     restarted: int | None = None
+    begin = stored[0]
+    if checkpoint is not None and (saved := checkpoint.load()) is not None:
+        begin, worst = saved[1]["step"], saved[1]["worst"]
+        _recall(makers, rows, *saved)
     for first, last in pairwise(stored):
-        if not wanted & {*range(first, last + (last == problem.steps))}:
+        if first < begin or not wanted & {*range(first, last + (last == problem.steps))}:
             continue
         state = read_state(first)
         if restarted is None or first - restarted >= RESTART_STRIDE:
             restarted = first
+            if checkpoint is not None and first > begin:
+                checkpoint.offer(partial(_remember, makers, rows, first, worst))
             for measurement in chain(*makers.values()):
                 measurement.restart()
         _measure(problem, state, first, due, makers, shared, rows)
@@ -142,6 +153,35 @@ def _measure(
                 rows.add(seed, step, makers[name][run].measure(snapshot))
 
 
+def _remember(
+    makers: Mapping[str, list[Measurement]], rows: "_Rows", step: int, worst: float
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    tensors = {
+        f"{name}|{run}|{key}": tensor
+        for name, maker in makers.items()
+        for run, measurement in enumerate(maker)
+        for key, tensor in getattr(measurement, "memory", dict)().items()
+    }
+    table, names = rows.pack()
+    return tensors | table, {"step": step, "worst": worst, "quantities": names}
+
+
+def _recall(
+    makers: Mapping[str, list[Measurement]],
+    rows: "_Rows",
+    tensors: Mapping[str, Tensor],
+    metadata: Mapping[str, Any],
+) -> None:
+    rows.unpack(tensors, metadata["quantities"])
+    memories: dict[tuple[str, int], dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        if "|" in name:
+            owner, run, key = name.split("|")
+            memories.setdefault((owner, int(run)), {})[key] = tensor
+    for (owner, run), memory in memories.items():
+        makers[owner][run].recall(memory)
+
+
 class _Rows:
     def __init__(self):
         self.seed: list[int] = []
@@ -158,6 +198,23 @@ class _Rows:
             self.quantity += [quantity] * len(array)
             self.index += range(len(array))
             self.value += array.tolist()
+
+    def pack(self) -> tuple[dict[str, Tensor], list[str]]:
+        names = sorted(set(self.quantity))
+        codes = {name: code for code, name in enumerate(names)}
+        whole = {
+            "seed": self.seed,
+            "step": self.step,
+            "quantity": [codes[name] for name in self.quantity],
+            "index": self.index,
+        }
+        tensors = {name: torch.tensor(column) for name, column in whole.items()}
+        return tensors | {"value": torch.tensor(self.value, dtype=torch.float64)}, names
+
+    def unpack(self, tensors: Mapping[str, Tensor], names: Sequence[str]) -> None:
+        for column in ("seed", "step", "index", "value"):
+            setattr(self, column, tensors[column].tolist())
+        self.quantity = [names[code] for code in tensors["quantity"].tolist()]
 
     def table(self) -> pd.DataFrame:
         return pd.DataFrame(

@@ -3,10 +3,13 @@
 Source: li2022, section 3: Λ = (2/n) λ_max(J Jᵀ) with eigenvector v₁, D = (Dᵀv₁) v₁ + R.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
-from sharpflow.curvature import EigenResult, LinearOperator, gauss_newton_matrix, top_eigenpairs
+from sharpflow.curvature import EigenResult, top_eigenpairs
+from sharpflow.measurements._gram import gram_operator
 from sharpflow.measurements.base import Options, Snapshot, Values
 
 
@@ -17,24 +20,26 @@ class GaussNewton:
     restarted it is such that v₁ sums to a positive number.
     """
 
-    def __init__(self, k: int, tol: float):
+    def __init__(self, k: int, tol: float, output_layer: bool, trained_layers: bool):
         self.k = k
         self.tol = tol
-        self._vectors: Tensor | None = None
+        self.output_layer = output_layer
+        self.trained_layers = trained_layers
+        self._vectors: dict[str, Tensor] = {}
 
     def restart(self) -> None:
         """Forget the last eigenvectors."""
-        self._vectors = None
+        self._vectors = {}
 
     def measure(self, snapshot: Snapshot) -> Values:
         """Sharpness, solver report and residual split at one state."""
-        result = self._solve(snapshot)
+        previous = self._vectors.get("all")
+        result = self._solve(snapshot, "all", self.k)
         first = result.vectors[:, 0]
-        previous = self._vectors
         reference = first.sum() if previous is None else first @ previous[:, 0]
         if float(reference) < 0:
             first = -first
-        self._vectors = torch.cat([first[:, None], result.vectors[:, 1:]], dim=1)
+        self._vectors["all"] = torch.cat([first[:, None], result.vectors[:, 1:]], dim=1)
         outputs = snapshot.outputs.reshape(-1)
         residual = outputs - snapshot.targets.reshape(-1)
         along = residual @ first
@@ -51,18 +56,35 @@ class GaussNewton:
         }
         if previous is not None:
             values["eigenvector_alignment"] = abs(float(first @ previous[:, 0]))
+        return values | self._parts(snapshot, float(result.values[0]))
+
+    def _parts(self, snapshot: Snapshot, sharpness: float) -> Values:
+        """Largest eigenvalues of the parts of the matrix that belong to some of the layers."""
+        values: Values = {}
+        if self.output_layer:
+            part = self._solve(snapshot, "output", 1, [-1])
+            values["output_layer_sharpness"] = float(part.values[0])
+        if self.trained_layers:
+            layers = len(snapshot.problem.model.layers)
+            trained = range(layers - snapshot.problem.training["frozen"])
+            if len(trained) < layers:
+                part = self._solve(snapshot, "trained", 1, trained)
+                sharpness = float(part.values[0])
+            values["trained_sharpness"] = sharpness
         return values
 
-    def _solve(self, snapshot: Snapshot) -> EigenResult:
-        net = snapshot.dense_net
-        if net is None:
-            raise TypeError("gauss_newton is written for dense networks")
-        matrix = gauss_newton_matrix(net.gram_matrix(), snapshot.loss_curvature.reshape(-1))
-        return top_eigenpairs(
-            LinearOperator.from_dense(matrix), k=self.k, tol=self.tol, initial=self._vectors
+    def _solve(
+        self, snapshot: Snapshot, name: str, k: int, layers: Sequence[int] | None = None
+    ) -> EigenResult:
+        result = top_eigenpairs(
+            gram_operator(snapshot, layers), k=k, tol=self.tol, initial=self._vectors.get(name)
         )
+        self._vectors[name] = result.vectors
+        return result
 
 
 def build(options: Options) -> GaussNewton:
-    """The measurement of `{every, k, tol}`."""
-    return GaussNewton(options["k"], options["tol"])
+    """The measurement of `{every, k, tol, output_layer, trained_layers}`."""
+    return GaussNewton(
+        options["k"], options["tol"], options["output_layer"], options["trained_layers"]
+    )

@@ -7,7 +7,7 @@ E[ΔC] = η²(Tr[Σ Q]/S + ∇Lᵀ Q ∇L).
 from torch import Tensor
 
 from sharpflow.errors import ConfigError
-from sharpflow.measurements._population import factors, held_out, population_of, sample_loss
+from sharpflow.measurements._population import factors, held_out, population_of, sampled_noise_trace
 from sharpflow.measurements.base import Options, Snapshot, Values
 from sharpflow.models import Parameters
 from sharpflow.models.scale_invariant import ScaleInvariant
@@ -16,9 +16,7 @@ from sharpflow.symmetry import (
     NoiseTrace,
     gaussian_gammas,
     noether_step,
-    noise_trace,
     population_gradient,
-    scale,
     two_layer_noise_trace,
 )
 from sharpflow.symmetry.predictions import unweighted_gammas
@@ -62,13 +60,8 @@ class NoetherFlow:
             traces["predicted"], traces["unweighted"] = _linear_traces(snapshot)
         elif isinstance(snapshot.problem.model, ScaleInvariant):
             signs["w"] = 1.0
-            traces["predicted"] = noise_trace(
-                sample_loss(snapshot.problem),
-                snapshot.parameters,
-                scale(["u", "w"]),
-                *held_out(snapshot, "flow_prediction", self.samples),
-                chunk_size=1000,
-            )
+            samples = held_out(snapshot, "flow_prediction", self.samples)
+            traces["predicted"] = sampled_noise_trace(snapshot, signs, *samples)
         else:
             raise ConfigError(
                 "measurements.noether_flow: the model must be two_layer with activation linear, or "

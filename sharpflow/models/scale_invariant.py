@@ -33,15 +33,54 @@ class ScaleInvariant:
         u, w = initial_factors(self.initialisation, self.width, dataset["teacher"], generator)
         return {"w": w, "u": u}
 
-    def __call__(self, parameters: Parameters, inputs: Tensor) -> Tensor:
-        """Outputs (R, n, d2) for inputs (n, d0) or (R, n, d0)."""
-        u, w = parameters["u"], parameters["w"]
+    def _sizes(self, u: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
+        """1/n_U and 1/n_W, (R, 1, 1)."""
         size_u, size_w = (t.square().sum((-2, -1), keepdim=True) for t in (u, w))
         if self.normalisation == "global":
             size_u = size_w = size_u + size_w
+        return size_u.rsqrt(), size_w.rsqrt()
+
+    def __call__(self, parameters: Parameters, inputs: Tensor) -> Tensor:
+        """Outputs (R, n, d2) for inputs (n, d0) or (R, n, d0)."""
+        u, w = parameters["u"], parameters["w"]
+        scale_u, scale_w = self._sizes(u, w)
         gain = math.sqrt(self.width)
-        hidden = torch.tanh((gain * inputs) @ (w * size_w.rsqrt()).mT)
-        return (gain * hidden) @ (u * size_u.rsqrt()).mT
+        hidden = torch.tanh((gain * inputs) @ (w * scale_w).mT)
+        return (gain * hidden) @ (u * scale_u).mT
+
+    def descend(
+        self,
+        parameters: Parameters,
+        inputs: Tensor,
+        targets: Tensor,
+        learning_rate: float,
+        weight_decay: float,
+    ) -> None:
+        """One step of the squared loss, in place and written out: θ ← θ − η (∇L + γ θ).
+
+        Args:
+            inputs, targets: (R, S, d0) and (R, S, d2).
+        """
+        u, w = parameters["u"], parameters["w"]
+        scale_u, scale_w = self._sizes(u, w)
+        gain = math.sqrt(self.width)
+        unit_u, unit_w = u * scale_u, w * scale_w
+        inputs = gain * inputs
+        hidden = torch.tanh(torch.bmm(inputs, unit_w.mT))
+        slope = torch.baddbmm(targets, hidden, unit_u.mT, beta=-1.0, alpha=gain)
+        slope *= 2.0 / inputs.shape[1]
+        back = torch.bmm(slope, unit_u).mul_(gain) * (1.0 - hidden.square())
+        grad_u = torch.bmm(slope.mT, hidden).mul_(gain)
+        grad_w = torch.bmm(back.mT, inputs)
+        radial_u = (grad_u * unit_u).sum((-2, -1), keepdim=True)
+        radial_w = (grad_w * unit_w).sum((-2, -1), keepdim=True)
+        if self.normalisation == "global":
+            radial_u = radial_w = radial_u + radial_w
+        keep = 1.0 - learning_rate * weight_decay
+        grad_u.addcmul_(radial_u, unit_u, value=-1.0).mul_(scale_u)
+        grad_w.addcmul_(radial_w, unit_w, value=-1.0).mul_(scale_w)
+        u.mul_(keep).sub_(grad_u, alpha=learning_rate)
+        w.mul_(keep).sub_(grad_w, alpha=learning_rate)
 
 
 def build(spec: Mapping[str, Any], width: int) -> ScaleInvariant:

@@ -16,6 +16,7 @@ from sharpflow.training.streams import BLOCK, generator
 Samples = tuple[Tensor, Tensor]
 EVALUATION_SAMPLES = 2000
 """Samples of a population that stand for it where a loss has no closed form."""
+_CACHED_NUMBERS = 2**17
 
 
 class Streams:
@@ -112,15 +113,22 @@ class OnlineSamples:
         self.population = population
         self._stream, self._size = stream, size
         self._evaluation: Samples | None = None
+        self._group: tuple[tuple[int, int], Samples] | None = None
 
-    def _draw(self, block: int) -> Samples:
+    def _draw(self, block: int) -> Tensor:
         shape = (BLOCK, self._size, self.population.size)
-        return self.population.sample(self._stream.normals("normals", shape, block))
+        return self._stream.normals("normals", shape, block)
 
     def batch(self, step: int) -> Samples:
         """Inputs and targets of a step, (R, S, ...)."""
-        offset, (inputs, targets) = self._stream.block(step, self._draw)
-        return inputs[:, offset], targets[:, offset]
+        offset, normals = self._stream.block(step, self._draw)
+        group = max(1, min(BLOCK, _CACHED_NUMBERS * BLOCK // normals.numel()))
+        first = offset - offset % group
+        if self._group is None or self._group[0] != (step - offset, first):
+            samples = self.population.sample(normals[:, first : first + group])
+            self._group = (step - offset, first), samples
+        inputs, targets = self._group[1]
+        return inputs[:, offset - first], targets[:, offset - first]
 
     def _held_out(self) -> Samples:
         if self._evaluation is None:

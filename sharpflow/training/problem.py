@@ -49,6 +49,7 @@ class Problem:
         self.device = resolve_device(spec["device"])
         self.model = build(spec["model"], spec["width"])
         self.loss = LOSSES[spec["loss"]]
+        self.frozen = _frozen_names(self.model.layers, self.training["frozen"])
         self._dataset = dataset
         self.population: Population | None = None
         if "teacher" in dataset:
@@ -98,6 +99,11 @@ class Problem:
     def targets(self) -> Tensor:
         """The targets of `inputs`."""
         return self.batches.targets
+
+    @property
+    def stability_threshold(self) -> float:
+        """(2 + 2β)/η, the largest curvature at which GD with momentum β is stable."""
+        return (2.0 + 2.0 * self.training["momentum"]) / self.nominal_learning_rate
 
     @property
     def steps(self) -> int:
@@ -157,6 +163,7 @@ class Problem:
         """The state after one optimiser step, and the loss of each run on the step's batch.
 
         θ⁺ = θ − η (∇L + γ θ), or with heavy-ball momentum β: v⁺ = β v − η (∇L + γ θ), θ⁺ = θ + v⁺.
+        Frozen layers do not move.
         """
         parameters = self.parameters(state)
         losses, gradients = self._step_gradient(parameters, step)
@@ -164,6 +171,9 @@ class Problem:
         decay = self.training["weight_decay"]
         new: Parameters = {}
         for name, tensor in parameters.items():
+            if name in self.frozen:
+                new |= {key: state[key] for key in (name, f"velocity/{name}") if key in state}
+                continue
             gradient = gradients[name]
             if decay:
                 gradient = gradient.add(tensor, alpha=decay)
@@ -175,31 +185,34 @@ class Problem:
                 new[name] = tensor.sub(gradient, alpha=rate)
         return new, losses
 
-    def _descend_in_place(self, state: Parameters, step: int) -> bool:
-        """Take a step that the network has written out, if it has one for this set-up."""
-        if self.loss is not LOSSES["mse"] or self.population is None or self.training["momentum"]:
-            return False
-        rate, decay = self.learning_rate(step), self.training["weight_decay"]
-        if self.training["batch"] is not None or self.samples is not None:
-            if not hasattr(self.model, "descend"):
-                return False
-            self.model.descend(state, *self.batch(step), rate, decay)
-            return True
-        if not hasattr(self.model, "descend_population"):
-            return False
-        self.model.descend_population(state, self.population, rate, decay)
-        return True
+    @property
+    def _written_out(self) -> Callable[[Parameters, int], None] | None:
+        """A step in place without automatic differentiation, if the network has one for this."""
+        plain = self.loss is LOSSES["mse"] and not (self.training["momentum"] or self.frozen)
+        on_population = self.training["batch"] is None and self.samples is None
+        method = "descend_population" if on_population else "descend"
+        descend = getattr(self.model, method, None)
+        if self.population is None or not plain or descend is None:
+            return None
+        decay = self.training["weight_decay"]
+
+        def take(state: Parameters, step: int) -> None:
+            samples = (self.population,) if on_population else self.batch(step)
+            descend(state, *samples, self.learning_rate(step), decay)
+
+        return take
 
     def advance(self, state: Parameters, first: int, last: int) -> tuple[Parameters, Tensor | None]:
         """The state at step `last` > `first` from that at step `first`, which is left as it is.
 
         Also the loss of each run at step `first`, where the step computes that of all the data.
         """
-        moving = {name: tensor.clone() for name, tensor in state.items()}
-        if self._descend_in_place(moving, first):
-            for step in range(first + 1, last):
-                self._descend_in_place(moving, step)
-            return moving, None
+        take = self._written_out
+        if take is not None:
+            state = {name: tensor.clone() for name, tensor in state.items()}
+            for step in range(first, last):
+                take(state, step)
+            return state, None
         state, losses = self.step(state, first)
         for step in range(first + 1, last):
             state, _ = self.step(state, step)
@@ -212,6 +225,16 @@ class Problem:
             for layer in self.model.layers
         ]
         return torch.stack(norms, dim=1)
+
+
+def _frozen_names(layers: list[list[str]], count: int) -> frozenset[str]:
+    """Parameters of the last `count` layers."""
+    if count >= len(layers):
+        raise ConfigError(
+            f"training.frozen = {count}: the network has {len(layers)} layers, and at least one "
+            "must be trained."
+        )
+    return frozenset(name for layer in layers[len(layers) - count :] for name in layer)
 
 
 def _differentiate(

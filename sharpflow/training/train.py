@@ -7,8 +7,10 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 
 from sharpflow.models import Parameters
+from sharpflow.storage.checkpoint import Checkpoint
 from sharpflow.training.problem import Problem
 
 
@@ -18,8 +20,9 @@ class Trajectory:
 
     Attributes:
         table: long table (seed, step, quantity, index, value) of loss, learning_rate,
-            norm_squared (index: layer), output_norm_squared, samples (at step 0, if finite) and,
-            for a run that left the finite numbers, diverged_step (the recorded step).
+            norm_squared (index: layer), output_norm_squared, samples (at step 0, if finite),
+            stability_threshold (at step 0, where it is not 2/η) and, for a run that left the
+            finite numbers, diverged_step (the recorded step).
         states: state of the ensemble at each stored step.
     """
 
@@ -61,11 +64,14 @@ def long_table(seeds: list[int], steps: np.ndarray, values: dict[str, np.ndarray
     return pd.concat(frames, ignore_index=True)
 
 
-def train(problem: Problem) -> Trajectory:
+def train(problem: Problem, checkpoint: Checkpoint | None = None) -> Trajectory:
     """Train the ensemble.
 
     A run whose loss leaves the finite numbers stays in the ensemble with NaN in the table; its
     shard-mates do not notice.
+
+    Args:
+        checkpoint: where to go on from, and to save progress to; it does not change the result.
     """
     steps, every = problem.steps, problem.training["record_every"]
     state = problem.initial_state()
@@ -73,8 +79,11 @@ def train(problem: Problem) -> Trajectory:
     keep = set(stored_steps(steps, every, state_bytes(state), budget))
     recorded = sorted({*range(0, steps, every), steps})
     states: dict[int, Parameters] = {}
-    losses, norms = [], []
-    for step, following in pairwise([*recorded, None]):
+    losses: list[Tensor] = []
+    norms: list[Tensor] = []
+    if checkpoint is not None and (saved := checkpoint.load()) is not None:
+        state, states, losses, norms = _unpack(saved[0], problem.device)
+    for step, following in pairwise([*recorded[len(losses) :], None]):
         before, loss = state, None
         if following is not None:
             state, loss = problem.advance(before, step, following)
@@ -83,7 +92,30 @@ def train(problem: Problem) -> Trajectory:
         parameters = problem.parameters(before)
         losses.append(problem.full_loss(parameters) if loss is None else loss)
         norms.append(problem.layer_norms_squared(parameters))
+        if checkpoint is not None:
+            checkpoint.offer(lambda: (_pack(state, states, losses, norms), {}))  # noqa: B023
     return Trajectory(_table(problem, np.asarray(recorded), losses, norms), states)
+
+
+def _pack(
+    state: Parameters, states: dict[int, Parameters], losses: list[Tensor], norms: list[Tensor]
+) -> dict[str, Tensor]:
+    tensors = {f"state|{name}": tensor for name, tensor in state.items()}
+    for step, kept in states.items():
+        tensors |= {f"{step}|{name}": tensor for name, tensor in kept.items()}
+    return tensors | {"losses": torch.stack(losses), "norms": torch.stack(norms)}
+
+
+def _unpack(
+    tensors: dict[str, Tensor], device: torch.device
+) -> tuple[Parameters, dict[int, Parameters], list[Tensor], list[Tensor]]:
+    grouped: dict[str, Parameters] = {}
+    for name, tensor in tensors.items():
+        owner, _, inner = name.rpartition("|")
+        grouped.setdefault(owner, {})[inner] = tensor.to(device)
+    lists, state = grouped.pop(""), grouped.pop("state")
+    states = {int(step): kept for step, kept in sorted(grouped.items(), key=lambda g: int(g[0]))}
+    return state, states, list(lists["losses"]), list(lists["norms"])
 
 
 def _table(
@@ -104,10 +136,13 @@ def _table(
             "output_norm_squared": np.where(alive, norm, np.nan)[:, :, -1:],
         },
     )
+    constants = {} if problem.samples is None else {"samples": problem.samples}
+    if problem.training["momentum"]:
+        constants["stability_threshold"] = problem.stability_threshold
     facts = [
-        {"seed": seed, "step": 0, "quantity": "samples", "index": 0, "value": problem.samples}
+        {"seed": seed, "step": 0, "quantity": quantity, "index": 0, "value": value}
         for seed in problem.seeds
-        if problem.samples is not None
+        for quantity, value in constants.items()
     ]
     facts += [
         {"seed": seed, "step": step, "quantity": "diverged_step", "index": 0, "value": float(step)}

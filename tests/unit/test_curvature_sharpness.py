@@ -287,7 +287,8 @@ def test_the_cold_check_leaves_a_pair_that_was_overtaken():
         model, lambda f, y: f.sum() / 2, data, torch.zeros(1), tol=1e-9, check_every=3
     )
     assert tracker.measure().values.item() == pytest.approx(2.0)
-    tracker._warm = torch.tensor([[1.0], [0.0]]).double()  # exactly the first eigenvector
+    tracker._warm.clear()
+    tracker._warm.update(torch.tensor([[1.0], [0.0]]).double())  # exactly the first eigenvector
     model.curvature.copy_(torch.tensor([2.0, 5.0]))
     values = [tracker.measure().values.item() for _ in range(4)]
     assert values == pytest.approx([2.0, 2.0, 5.0, 5.0])

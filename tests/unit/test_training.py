@@ -316,7 +316,10 @@ def test_the_table_is_complete(make_problem):
         "norm_squared": 3 * rows,
         "output_norm_squared": rows,
         "samples": 3,
+        "stability_threshold": 3,
     }
+    thresholds = table[table["quantity"] == "stability_threshold"]["value"]
+    assert set(thresholds) == {problem.stability_threshold}
     samples = table[table["quantity"] == "samples"]
     assert set(samples["step"]) == {0}
     assert set(samples["value"]) == {12.0}

@@ -1,0 +1,82 @@
+"""Extrapolated start vectors: exact where the motion is, indifferent to signs and rotations."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sharpflow.curvature import LinearOperator, WarmStart, top_eigenpairs
+
+
+def on_circle(*angles):
+    return [torch.tensor([[math.cos(a)], [math.sin(a)], [0.0]]).double() for a in angles]
+
+
+def test_the_first_guesses_are_the_last_vectors():
+    warm = WarmStart()
+    assert not warm
+    assert warm.guess() is None
+    for vectors in on_circle(0.1, 0.3):
+        warm.update(vectors)
+        assert torch.equal(warm.guess(), vectors)
+    warm.clear()
+    assert warm.guess() is None
+
+
+def test_a_steady_turn_is_continued():
+    warm = WarmStart()
+    for vectors in on_circle(0.1, 0.11, 0.12):
+        warm.update(vectors)
+    torch.testing.assert_close(warm.guess(), on_circle(0.13)[0], rtol=0, atol=2e-4)
+
+
+@settings(max_examples=20, deadline=None)
+@given(signs=st.lists(st.sampled_from([-1.0, 1.0]), min_size=4, max_size=4))
+def test_a_swing_of_period_two_is_met_exactly(signs):
+    warm = WarmStart()
+    for sign, vectors in zip(signs, on_circle(0.1, 0.4, 0.1, 0.4), strict=True):
+        warm.update(sign * vectors)
+    overlap = float((warm.guess().T @ on_circle(0.1)[0]).abs())
+    assert overlap == pytest.approx(1.0)
+
+
+def test_a_block_may_turn_within_its_span():
+    warm, generator = WarmStart(), torch.Generator().manual_seed(0)
+    block = torch.linalg.qr(torch.randn(9, 3, dtype=torch.float64, generator=generator)).Q
+    for _ in range(4):
+        turn = torch.linalg.qr(torch.randn(3, 3, dtype=torch.float64, generator=generator)).Q
+        warm.update(block @ turn)
+        guess = warm.guess()
+        torch.testing.assert_close(block @ (block.T @ guess), guess)
+        torch.testing.assert_close(guess.T @ guess, torch.eye(3).double())
+
+
+def test_other_sizes_start_anew():
+    warm = WarmStart()
+    for vectors in on_circle(0.1, 0.2, 0.3):
+        warm.update(vectors)
+    other = torch.eye(5, 2)
+    warm.update(other)
+    assert torch.equal(warm.guess(), other)
+
+
+def test_products_are_saved_on_a_swinging_matrix():
+    generator = torch.Generator().manual_seed(1)
+    noise = torch.randn(200, 200, dtype=torch.float64, generator=generator)
+    base = torch.diag(torch.cat([torch.linspace(0, 1, 198), torch.tensor([2.0, 3.0])]).double())
+    swing = 0.02 * (noise + noise.T)
+    spent = {}
+    for extrapolate in (False, True):
+        warm, spent[extrapolate], last = WarmStart(), 0, None
+        for step in range(12):
+            matrix = base + (-1) ** step * swing
+            start = warm.guess() if extrapolate else last
+            result = top_eigenpairs(LinearOperator.from_dense(matrix), initial=start)
+            exact = float(torch.linalg.eigvalsh(matrix)[-1])
+            assert result.values.item() == pytest.approx(exact, rel=1e-5)
+            last = result.vectors
+            warm.update(last)
+            spent[extrapolate] += result.matvecs
+    assert spent[True] < 0.7 * spent[False]
