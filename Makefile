@@ -9,12 +9,13 @@ READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONPATH := $(CURDIR)
 
-.PHONY: help run smoke verify test lint format check config-reference clean
+.PHONY: help run smoke verify test bench lint format check config-reference clean
 
 help:
 	@echo "make run     every figure, claim and the page (CONFIG=config/paper.yaml CORES=8 to change)"
 	@echo "make smoke   the same workflow at toy scale"
 	@echo "make verify  check a finished tree against its manifest (RESULTS=results/paper)"
+	@echo "make bench   side-by-side timings (several minutes)"
 	@echo "make test    lint and the whole test suite"
 	@echo "make check   validate CONFIG without running anything"
 	@echo "make clean   delete results and caches, keep the environment"
@@ -45,6 +46,11 @@ format: $(READY)
 	ruff check --fix .
 	ruff format .
 	snakefmt Snakefile rules
+
+bench: $(READY)
+	python -m benchmarks.curvature
+	python benchmarks/ensemble.py
+	python benchmarks/dense_run.py
 
 verify: $(READY)
 	@python -m sharpflow.verify $(RESULTS)

@@ -71,7 +71,7 @@ class _Subspace:
         """Room for ``count`` rows; grown as needed, for a warm start uses few of them."""
         held = len(self.basis)
         if count > held and held < self.capacity:
-            room = min(self.capacity, max(count, 8, 2 * held))
+            room = min(self.capacity, max(count, 4, 2 * held))
             for name in ("basis", "image"):
                 old = getattr(self, name)
                 new = old.new_empty(room, old.shape[1])

@@ -1,8 +1,6 @@
 """Top eigenvalues of the Hessian of the full-batch loss, warm-started along the run."""
 
-from torch import Tensor
-
-from sharpflow.curvature import LinearOperator, hessian_operator, top_eigenpairs
+from sharpflow.curvature import LinearOperator, WarmStart, hessian_operator, top_eigenpairs
 from sharpflow.measurements.base import Options, Snapshot, Values
 
 
@@ -12,18 +10,18 @@ class Hessian:
     def __init__(self, k: int, tol: float):
         self.k = k
         self.tol = tol
-        self._vectors: Tensor | None = None
+        self._start = WarmStart()
 
     def restart(self) -> None:
         """Forget the last eigenvectors."""
-        self._vectors = None
+        self._start.clear()
 
     def measure(self, snapshot: Snapshot) -> Values:
         """Eigenvalues and the solver's report at one state."""
         result = top_eigenpairs(
-            self._operator(snapshot), k=self.k, tol=self.tol, initial=self._vectors
+            self._operator(snapshot), k=self.k, tol=self.tol, initial=self._start.guess()
         )
-        self._vectors = result.vectors
+        self._start.update(result.vectors)
         return {
             "hessian_sharpness": result.values.cpu().numpy(),
             "hessian_residual": result.residuals.cpu().numpy(),

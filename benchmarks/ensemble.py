@@ -1,0 +1,134 @@
+"""Sweep of small networks: the ensemble trainer against a loop over runs.
+
+256 two-layer linear networks 30-40-30 under SGD with S = 10, random numbers included. Beside the
+ensemble, in the same process: one run at a time with modules, automatic differentiation and an
+optimiser, and one run at a time with the gradients written out. Prints microseconds of CPU time a
+run-step (wall time would blame this code for its neighbours on the machine) and the ratios.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+
+import torch
+
+from sharpflow.data.gaussian import generate
+from sharpflow.training import Problem
+
+INPUTS, WIDTH, OUTPUTS, BATCH, RATE = 30, 40, 30, 10, 0.01
+
+
+def problem(runs: int, steps: int, dtype: str) -> Problem:
+    """The shard that the ensemble trains."""
+    data = {
+        "inputs": INPUTS,
+        "outputs": OUTPUTS,
+        "input_std": 1.0,
+        "noise_std": 1.0,
+        "teacher": "identity",
+        "teacher_scale": 1.0,
+        "teacher_seed": 0,
+        "samples": None,
+    }
+    start = {"u": 1.0, "w": 1.0, "unit": "fan_in"}
+    spec = {
+        "experiment": "benchmark",
+        "seeds": list(range(runs)),
+        "width": WIDTH,
+        "learning_rate": RATE,
+        "model": {"kind": "two_layer", "activation": "linear", "initialisation": start},
+        "loss": "mse",
+        "training": {
+            "steps": steps,
+            "batch": BATCH,
+            "momentum": 0.0,
+            "weight_decay": 0.0,
+            "frozen": 0,
+            "warmup": None,
+        },
+        "dtype": dtype,
+        "device": "cpu",
+    }
+    return Problem(spec, generate(data)[0])
+
+
+def _samples(dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+    inputs = torch.randn(BATCH, INPUTS, dtype=dtype)
+    return inputs, inputs + torch.randn(BATCH, OUTPUTS, dtype=dtype)
+
+
+def _weights(dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+    u = torch.randn(OUTPUTS, WIDTH, dtype=dtype) / WIDTH**0.5
+    return u, torch.randn(WIDTH, INPUTS, dtype=dtype) / INPUTS**0.5
+
+
+def automatic_loop(steps: int, dtype: torch.dtype) -> None:
+    """One run the usual way: modules, automatic differentiation and PyTorch's optimiser."""
+    net = torch.nn.Sequential(
+        torch.nn.Linear(INPUTS, WIDTH, bias=False), torch.nn.Linear(WIDTH, OUTPUTS, bias=False)
+    ).to(dtype)
+    optimiser = torch.optim.SGD(net.parameters(), lr=RATE)
+    for _ in range(steps):
+        inputs, targets = _samples(dtype)
+        loss = (net(inputs) - targets).square().sum(1).mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+
+
+def written_out_loop(steps: int, dtype: torch.dtype) -> None:
+    """One run with the gradients written out."""
+    u, w = _weights(dtype)
+    for _ in range(steps):
+        inputs, targets = _samples(dtype)
+        hidden = inputs @ w.T
+        residual = hidden @ u.T - targets
+        back = residual @ u
+        u -= (2 * RATE / BATCH) * (residual.T @ hidden)
+        w -= (2 * RATE / BATCH) * (back.T @ inputs)
+
+
+def seconds(function: Callable[[], object]) -> float:
+    """CPU time of one call, on one thread."""
+    start = time.process_time()
+    function()
+    return time.process_time() - start
+
+
+def measure(runs: int, steps: int, repeats: int, dtype: str) -> dict[str, float]:
+    """Fewest microseconds a run-step of each way, taken by turns, and the ratios."""
+    shard, kind = problem(runs, steps, dtype), getattr(torch, dtype)
+    state = shard.initial_state()
+    single = 10 * steps
+    ways = {
+        "ensemble": (lambda: shard.advance(state, 0, steps), runs * steps),
+        "autograd_loop": (lambda: automatic_loop(single, kind), single),
+        "written_out_loop": (lambda: written_out_loop(single, kind), single),
+    }
+    taken: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(repeats):
+        for name, (function, count) in ways.items():
+            taken[name].append(seconds(function) / count * 1e6)
+    result = {f"{name}_us": min(times) for name, times in taken.items()}
+    for name in ("autograd_loop", "written_out_loop"):
+        result[f"over_{name}"] = result[f"{name}_us"] / result["ensemble_us"]
+    return result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=256)
+    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--repeats", type=int, default=5)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    results = {
+        dtype: measure(options.runs, options.steps, options.repeats, dtype)
+        for dtype in ("float64", "float32")
+    }
+    print(json.dumps({"ensemble_sweep": results}, indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,50 @@
+"""The code on docs/sharpness.md runs, top to bottom, and gives what the page says."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+PAGE = Path(__file__).parents[2] / "docs" / "sharpness.md"
+
+
+def blocks():
+    return re.findall(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.M | re.S)
+
+
+@pytest.fixture(scope="module")
+def page():
+    """The variables after all blocks have run in one namespace."""
+    names = {}
+    for block in blocks():
+        exec(compile(block, str(PAGE), "exec"), names)
+    return names
+
+
+def test_the_first_block_measures_in_five_lines():
+    first = [line for line in blocks()[0].splitlines() if line and not line.startswith("import")]
+    assert len(first) <= 5
+    assert first[-1].startswith("value = sharpness(")
+
+
+def test_numbers_are_what_the_page_calls_them(page):
+    assert isinstance(page["value"], float)
+    assert page["value"] > 0
+    assert len(page["history"]) == len(page["unstable"]) == 30
+    assert all(converged for _, _, converged, _ in page["history"])
+    warm = sum(products for *_, products in page["history"][1:]) / 29
+    assert warm < page["history"][0][-1]
+    assert page["top"].vectors.shape == (page["H"].shape[0], 3)
+    assert page["top"].values[0].item() == pytest.approx(page["exact"], rel=1e-3)
+
+
+def test_parts_of_the_page_agree_with_each_other(page):
+    assert page["small"] == pytest.approx(page["exact"], rel=2e-3)
+    assert page["trace"].value == pytest.approx(float(page["H"].to_dense().trace()), rel=1e-3)
+    jacobian = torch.func.jacrev(
+        lambda p: torch.func.functional_call(page["model"], p, (page["inputs"],)).squeeze(1)
+    )({name: p.detach() for name, p in page["params"].items()})
+    rows = torch.cat([block.flatten(1) for block in jacobian.values()], dim=1)
+    exact = 2 / len(rows) * float(torch.linalg.matrix_norm(rows, 2)) ** 2
+    assert page["gauss_newton"] == pytest.approx(exact, rel=1e-3)
