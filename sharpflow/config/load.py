@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from sharpflow.config.explain import explain, nearest
+from sharpflow.config.limits import check_jobs, check_memory
 from sharpflow.config.types import (
     Cifar10,
     Configuration,
@@ -114,11 +115,15 @@ def load(path: str | Path, changes: Mapping[str, Any] | None = None) -> Settings
             return f"{path} (overrides.{name})" if found else str(file)
 
         experiments[name] = _validate(Experiment, document, file_of)
-        cases[name] = {case: _case(document, case, file_of) for case in experiments[name].cases}
+        runs = experiments[name].seeds_per_job
+        cases[name] = {
+            case: _case(document, case, file_of, runs) for case in experiments[name].cases
+        }
+        check_jobs(experiments[name], cases[name], file_of(["seeds"]))
     return Settings(configuration, experiments, cases)
 
 
-def _case(document: Mapping[str, Any], case: str, file_of) -> Setup:
+def _case(document: Mapping[str, Any], case: str, file_of, runs: int) -> Setup:
     own = document["cases"][case]
     shared = {key: document[key] for key in Setup.model_fields if key in document}
     where = ["cases", case]
@@ -130,17 +135,20 @@ def _case(document: Mapping[str, Any], case: str, file_of) -> Setup:
 
     setup = _validate(Setup, merge(shared, own), case_file_of)
     _check_dataset(setup, case_file_of)
+    check_memory(setup, runs, case_file_of)
     return setup
 
 
 def _check_dataset(setup: Setup, file_of) -> None:
     data = setup.data
     where = file_of(["data"])
-    if isinstance(data, Cifar10) and not _files(data.path, "data_batch_*.bin"):
+    local = isinstance(data, Cifar10) and data.path is not None
+    if local and not _files(data.path, "data_batch_*.bin"):
         raise ConfigError(
             f"{where}: data.path = {data.path!r} holds no data_batch_*.bin. Give the folder of the "
             "unpacked binary version of CIFAR-10 (cifar-10-batches-bin, from "
-            "https://www.cs.toronto.edu/~kriz/cifar.html), or set data.source to 'photos'."
+            "https://www.cs.toronto.edu/~kriz/cifar.html), leave data.path out to have it "
+            "downloaded, or set data.source to 'photos'."
         )
     batch, samples = setup.training.batch, data.samples
     if batch is not None and samples is not None and batch > samples:

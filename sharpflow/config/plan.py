@@ -87,17 +87,15 @@ def _dataset_name(data: dict[str, Any]) -> str:
 
 
 def _shards(settings: Settings, experiment: str, case: str, setup: Setup) -> list[Shard]:
-    seeds, block = (
-        settings.experiments[experiment].seeds,
-        settings.experiments[experiment].seeds_per_job,
-    )
+    options = settings.experiments[experiment]
+    seeds = range(options.first_seed, options.first_seed + options.seeds)
     plain = setup.model_dump(mode="json")
     measurements = {n: o for n, o in plain["measurements"].items() if o is not None}
     shards = []
     for width in setup.widths:
         for rate in setup.learning_rates:
-            for first in range(0, seeds, block):
-                members = list(range(first, first + block))
+            for first in range(0, len(seeds), options.seeds_per_job):
+                members = list(seeds[first : first + options.seeds_per_job])
                 training = {
                     "experiment": experiment,
                     "seeds": members,

@@ -61,12 +61,13 @@ class Photos(Strict):
 
 
 class Cifar10(Strict):
-    """CIFAR-10, official binary version, from a local folder."""
+    """CIFAR-10, official binary version, from a local folder or from its source."""
 
     source: Literal["cifar10"]
     """Names this source of data."""
-    path: str
-    """Folder that holds `data_batch_*.bin`, absolute or relative to the working directory."""
+    path: str | None = None
+    """Folder that holds `data_batch_*.bin`, absolute or relative to the working directory; `null`
+    downloads the archive (170 MB) to the cache, `$SHARPFLOW_CACHE` or `~/.cache/sharpflow`."""
     samples: Samples = 1000
     """Number of images n, half of each side."""
     classes: (
@@ -429,7 +430,9 @@ class Experiment(Setup):
     title: str
     """One line for the report."""
     seeds: Annotated[int, Field(ge=1, le=100_000)]
-    """Number of seeds: 0, 1, … seeds - 1."""
+    """Number of seeds: first_seed, first_seed + 1, …"""
+    first_seed: Annotated[int, Field(ge=0, le=1_000_000_000)] = 0
+    """The first seed; claims are to be judged on seeds that no setting was chosen on."""
     seeds_per_job: Annotated[int, Field(ge=1, le=10_000)] = 1
     """Seeds trained together in one job; divides `seeds`."""
     cases: Annotated[dict[Name, dict[str, Any]], Field(min_length=1)]
@@ -486,4 +489,6 @@ class Configuration(Strict):
     def _plain_folder(cls, value: str) -> str:
         if not re.fullmatch(r"[A-Za-z0-9._/-]+", value) or ".." in value.split("/"):
             raise ValueError("a path of letters, digits, '.', '_', '-' and '/', without '..'")
+        if not value.strip("./"):
+            raise ValueError("a folder of its own, not the root or the working directory")
         return value.rstrip("/")

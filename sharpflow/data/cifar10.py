@@ -1,4 +1,4 @@
-"""CIFAR-10 from a local folder with the official binary version (Krizhevsky, 2009).
+"""CIFAR-10, the official binary version (Krizhevsky, 2009), from a folder or from its source.
 
 A record is 1 label byte and 3,072 pixel bytes (red, green, blue planes, row by row), so nothing
 is ever unpickled.
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from sharpflow.data.base import ImageSet, image_tensors
+from sharpflow.data.download import fetch
 from sharpflow.errors import DataError
 from sharpflow.storage.files import sha256_of
 
@@ -45,13 +46,20 @@ def read_batch(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
     return labels, records[:, 1:].reshape(-1, 3, 32, 32)
 
 
-def load(path: str | Path, samples: int, classes: Sequence[int] | None = None) -> ImageSet:
+def load(
+    path: str | Path,
+    samples: int,
+    classes: Sequence[int] | None = None,
+    archive_verified: bool = False,
+) -> ImageSet:
     """A balanced subset: the first `samples` / 2 records of each side, in file order.
 
     Args:
         path: folder with `data_batch_*.bin`.
         samples: even number of images.
         classes: the classes labelled +1 and -1; by default classes 0-4 against 5-9.
+        archive_verified: whether the batches come from an archive of the published checksum;
+            recorded in the provenance, beside the SHA-256 of each batch.
 
     Raises:
         DataError: no batch file, a malformed one, or too few images of a side.
@@ -77,13 +85,22 @@ def load(path: str | Path, samples: int, classes: Sequence[int] | None = None) -
             )
         chosen.append(members[: samples // 2])
     signs = np.repeat([1.0, -1.0], samples // 2).astype(np.float32)
-    provenance = {"source": "cifar10", "sha256": {file.name: sha256_of(file) for file in files}}
+    provenance = {
+        "source": "cifar10",
+        "archive_verified": archive_verified,
+        "sha256": {file.name: sha256_of(file) for file in files},
+    }
     return ImageSet(
         torch.from_numpy(pixels[np.concatenate(chosen)]), torch.from_numpy(signs), provenance
     )
 
 
 def generate(spec: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and provenance of `{source: cifar10, path, samples, classes, scaling}`."""
-    images = load(spec["path"], spec["samples"], spec["classes"])
+    """Tensors and provenance of `{source: cifar10, path, samples, classes, scaling}`.
+
+    Without a path the batches are downloaded to the cache, or found there.
+    """
+    path = spec.get("path")
+    folder = fetch() if path is None else path
+    images = load(folder, spec["samples"], spec["classes"], archive_verified=path is None)
     return image_tensors(images, spec["scaling"]), images.provenance

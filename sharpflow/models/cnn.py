@@ -23,6 +23,7 @@ KERNEL, POOL = 3, 2
 class ConvolutionalNetwork:
     """Two convolutions of `width` channels and one linear output unit.
 
+    Runs are taken one after the other; grouped convolutions over all of them are no faster.
     The activation must not decrease anywhere: max-pooling then commutes with it and is done
     first, on a quarter of the numbers. Features of the output layer run over (row, column,
     channel), the order in which channels-last tensors lie in memory.

@@ -172,7 +172,8 @@ class Problem:
         new: Parameters = {}
         for name, tensor in parameters.items():
             if name in self.frozen:
-                new |= {key: state[key] for key in (name, f"velocity/{name}") if key in state}
+                # a tensor of its own: tensors that share memory cannot be stored
+                new |= {k: state[k].clone() for k in (name, f"velocity/{name}") if k in state}
                 continue
             gradient = gradients[name]
             if decay:

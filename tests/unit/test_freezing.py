@@ -60,6 +60,13 @@ def test_trained_sharpness_is_that_of_the_trained_layers(make_dataset, model, fr
             torch.testing.assert_close(found(table, quantity, 0, step), exact, rtol=1e-6, atol=0)
 
 
+def test_stored_states_share_no_memory(make_dataset):
+    problem = shard(make_dataset(), DEEP, {"steps": 5, "frozen": 2, "momentum": 0.5})
+    trajectory, _ = trained(problem)
+    addresses = [t.data_ptr() for state in trajectory.states.values() for t in state.values()]
+    assert len(set(addresses)) == len(addresses)
+
+
 def test_something_must_be_trained(make_dataset):
     with pytest.raises(ConfigError, match=r"frozen = 4: the network has 4 layers"):
         shard(make_dataset(), DEEP, {"frozen": 4})

@@ -1,0 +1,96 @@
+"""How much a configuration asks for, refused before any of it is taken."""
+
+import os
+from collections.abc import Callable
+
+from sharpflow.config.types import Experiment, Setup
+from sharpflow.errors import ConfigError
+
+MEMORY_VARIABLE = "SHARPFLOW_MEMORY_GIB"
+JOBS = 100_000
+_GIB = 2**30
+_PIXELS = 3 * 32 * 32
+_ITEM = {"float32": 4, "float64": 8}
+
+
+def parameters(setup: Setup, width: int) -> int:
+    """Number of trained parameters of one run, input compression counted in."""
+    model, data = setup.model, setup.data
+    if model.kind == "circle":
+        return 2
+    if model.kind == "cnn":
+        return (3 * 9 + 9 * width) * width + 2 * width + 64 * width
+    if model.kind in ("two_layer", "scale_invariant"):
+        ends = data.inputs + data.outputs
+        compressed = getattr(model, "activation", "") == "linear"
+        return ends * (min(width, ends) if compressed else width)
+    inputs = data.inputs if data.source == "whitened" else min(data.samples, _PIXELS)
+    layers = model.hidden_layers
+    weights = inputs * width + (layers - 1) * width**2 + width
+    if getattr(model, "bias", False):
+        weights += layers * width + 1
+    if getattr(model, "batch_normalisation", False):
+        weights += 2 * layers * width
+    return weights
+
+
+def memory() -> float:
+    """Bytes that a job may take: `$SHARPFLOW_MEMORY_GIB`, or this machine's memory.
+
+    Raises:
+        ConfigError: the variable is not a number above 0.
+    """
+    named = os.environ.get(MEMORY_VARIABLE)
+    if not named:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    try:
+        size = float(named)
+    except ValueError:
+        size = 0.0
+    if not size > 0:
+        raise ConfigError(f"{MEMORY_VARIABLE} = {named!r} is not a number of GiB above 0.")
+    return size * _GIB
+
+
+def check_memory(setup: Setup, runs: int, file_of: Callable[[list[str]], str]) -> None:
+    """Refuse networks whose parameters, gradients and updates fit no memory.
+
+    Args:
+        runs: trained together in one job.
+        file_of: function of a list of keys that names the file in which they stand.
+
+    Raises:
+        ConfigError: it names the width, and what the limit is.
+    """
+    copies = 4 if setup.training.momentum else 3
+    limit = memory()
+    for index, width in enumerate(setup.widths):
+        count = parameters(setup, width)
+        needed = copies * count * runs * _ITEM[setup.dtype]
+        if needed > limit:
+            raise ConfigError(
+                f"{file_of(['widths'])}: widths[{index}] = {width} gives networks of {count:.3g} "
+                f"parameters; with gradients and updates a job of seeds_per_job = {runs} takes "
+                f"{needed / _GIB:.3g} GiB in {setup.dtype}, and {limit / _GIB:.3g} GiB are there. "
+                "Use smaller widths, fewer layers or fewer seeds a job, or set "
+                f"{MEMORY_VARIABLE} to the memory of the machine that will run it."
+            )
+
+
+def check_jobs(experiment: Experiment, cases: dict[str, Setup], where: str) -> None:
+    """Refuse a sweep of more shards than can be planned.
+
+    Args:
+        where: names the file and the experiment.
+
+    Raises:
+        ConfigError: it gives the number of jobs and the limit.
+    """
+    blocks = experiment.seeds // experiment.seeds_per_job
+    count = sum(len(s.widths) * len(s.learning_rates) for s in cases.values()) * blocks
+    if count > JOBS:
+        raise ConfigError(
+            f"{where}: cases × widths × learning_rates × seeds / seeds_per_job is {count:,} "
+            f"training jobs, where at most {JOBS:,} are allowed; raise seeds_per_job = "
+            f"{experiment.seeds_per_job}, or shorten the lists."
+        )
