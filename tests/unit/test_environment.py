@@ -225,12 +225,18 @@ def test_help_has_the_docstring(tmp_path, monkeypatch, capsys):
     assert argparse.ArgumentParser().prog in shown
 
 
+class Params(dict):
+    """Named values, as Snakemake has them."""
+
+    __getattr__ = dict.__getitem__
+
+
 def snakemake(log):
     """What Snakemake gives a script."""
     return SimpleNamespace(
         input={"dataset": "d", "tables": ("a", "b")},
         output={"table": "t"},
-        params=SimpleNamespace(spec={"n": 1}),
+        params=Params(spec={"n": 1}, code="digest"),
         threads=2,
         log=[str(log)] if log else [],
     )
