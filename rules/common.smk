@@ -46,6 +46,9 @@ def figure_path(figure, suffix):
 
 
 FIGURE_FILES = [figure_path(figure, suffix) for figure in PLAN.figures for suffix in ("png", "pdf")]
+SHARPNESS_EXPERIMENTS = [
+    name for name in EXPERIMENTS if PLAN.settings[name]["measurements"].get("gauss_newton")
+]
 JUDGED = [name for name in EXPERIMENTS if PLAN.settings[name]["claims"]]
 
 

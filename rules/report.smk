@@ -46,6 +46,7 @@ rule report:
         pngs=[figure_path(figure, "png") for figure in PLAN.figures],
         captions=[figure_path(figure, "json") for figure in PLAN.figures],
         claims=f"{ROOT}/claims.csv",
+        tables=[f"{ROOT}/tables/{experiment}.parquet" for experiment in SHARPNESS_EXPERIMENTS],
     output:
         page=f"{ROOT}/report/index.html",
     log:
@@ -66,6 +67,7 @@ rule report:
                 for figure in PLAN.figures
             ],
             "experiments": PLAN.settings,
+            "measured": SHARPNESS_EXPERIMENTS,
             "configuration": CONFIG_FILE,
             "device": SETTINGS.configuration.device,
         },

@@ -7,9 +7,18 @@ from pathlib import Path
 
 import pandas as pd
 
+from sharpflow.figures.base import ExperimentTable
 from sharpflow.jobs import Job, run_job
-from sharpflow.report import FigureEntry, build
+from sharpflow.report import (
+    SHARPNESS_NOTE,
+    SHARPNESS_QUANTITIES,
+    FigureEntry,
+    TableEntry,
+    build,
+    sharpness_table,
+)
 from sharpflow.storage.files import write_bytes
+from sharpflow.storage.tables import read_table
 
 PACKAGES = ("torch", "numpy", "pandas", "scipy", "matplotlib", "snakemake")
 
@@ -27,15 +36,28 @@ def main(job: Job) -> None:
         **{package: metadata.version(package) for package in PACKAGES},
     }
     claims = pd.read_csv(job.inputs["claims"], keep_default_na=False, na_values=[""])
-    page = build(figures, claims, job.spec["experiments"], provenance)
+    page = build(figures, claims, job.spec["experiments"], provenance, number_tables(job))
     write_bytes(job.outputs["page"], page.encode())
+
+
+def number_tables(job: Job) -> list[TableEntry]:
+    """The sharpness of every network in numbers; nothing if none was measured."""
+    tables = {}
+    for name, path in zip(job.spec["measured"], job.inputs["tables"], strict=True):
+        runs = read_table(path)
+        runs = runs[runs["quantity"].isin(SHARPNESS_QUANTITIES)]
+        tables[name] = ExperimentTable(runs, pd.DataFrame(), job.spec["experiments"][name])
+    if not tables:
+        return []
+    return [TableEntry("Sharpness in numbers", sharpness_table(tables), SHARPNESS_NOTE)]
 
 
 if __name__ == "__main__":
     run_job(
         main,
         globals(),
-        ["pngs", "captions", "claims"],
+        ["pngs", "captions", "claims", "tables"],
         ["page"],
-        "figures (paper, name, experiments, command), experiments, configuration, device",
+        "figures (paper, name, experiments, command), experiments, configuration, device, "
+        "measured (experiments of the tables, in their order)",
     )

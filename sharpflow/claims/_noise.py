@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from sharpflow import dynamics
 from sharpflow.claims.base import Run
 from sharpflow.statistics import slope
 
@@ -13,8 +14,6 @@ NAN = float("nan")
 
 TAIL = 0.2
 """Share of a run's steps, at its end, over which stationary quantities are averaged."""
-LEAST_ENTRIES = 5
-"""Fewest recorded steps that a line is fitted to."""
 W, U = 0, 1
 """Indices of the input and the output layer in `norm_squared`."""
 
@@ -68,21 +67,6 @@ def charge_decay(run: Run) -> tuple[np.ndarray, np.ndarray]:
     return steps, distance / distance[0] if distance.size else distance
 
 
-def decay_window(
-    steps: np.ndarray, share: np.ndarray, upper: float, lower: float
-) -> tuple[np.ndarray, np.ndarray] | None:
-    """Steps and log share from the first entry below `upper` to the first below `lower`.
-
-    None if the curve does not come down to `lower`, or has under `LEAST_ENTRIES` on its way.
-    """
-    below = np.flatnonzero(share < lower)
-    if not below.size:
-        return None
-    start = int(np.flatnonzero(share < upper)[0])
-    times, values = steps[start : below[0]], share[start : below[0]]
-    return (times, np.log(values)) if times.size >= LEAST_ENTRIES else None
-
-
 def decay_rate(run: Run) -> float:
     """Rate a step at which the charge decays between 0.9 and 0.3 of its start.
 
@@ -94,8 +78,7 @@ def decay_rate(run: Run) -> float:
     steps, share = charge_decay(run)
     if share.size and share[-1] > 0.9:
         return INF
-    window = decay_window(steps, share, 0.9, 0.3)
-    return NAN if window is None else -slope(*window)
+    return dynamics.decay_rate(steps, share)
 
 
 def log_log_slope(x: Sequence[float], rates: Sequence[float]) -> float:

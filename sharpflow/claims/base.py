@@ -39,7 +39,11 @@ class Run:
 
     @property
     def threshold(self) -> float:
-        """2/η, the stability threshold of gradient descent."""
+        """Stability threshold: `stability_threshold` where the table has it, else 2/η."""
+        if "stability_threshold" in self.known:
+            stated = self.curve("stability_threshold")[1]
+            if stated.size:
+                return float(stated[0])
         return 2 / self.learning_rate
 
     @property
@@ -54,7 +58,7 @@ class Run:
     def diverged(self) -> bool:
         """Whether the run left the finite numbers (`diverged_step` present, or a loss that did)."""
         loss = self.curve("loss")[1] if "loss" in self.known else _NOTHING
-        return ("diverged_step", 0) in self._curves or not np.all(np.isfinite(loss))
+        return bool(self.indices("diverged_step")) or not np.all(np.isfinite(loss))
 
     def curve(self, quantity: str, index: int = 0) -> tuple[np.ndarray, np.ndarray]:
         """Steps and values of one quantity, each of shape (n,), in order of the steps.
@@ -67,11 +71,11 @@ class Run:
                 f"quantity is {quantity!r}, which no run of the table has; it must be one of "
                 f"{', '.join(sorted(self.known))}."
             )
-        return self._curves.get((quantity, index), (_NOTHING, _NOTHING))
+        return self._curves(quantity).get(index, (_NOTHING, _NOTHING))
 
     def indices(self, quantity: str) -> list[int]:
         """The indices under which the run has a quantity, ascending."""
-        return sorted(index for name, index in self._curves if name == quantity)
+        return sorted(self._curves(quantity))
 
     def together(self, *quantities: str | tuple[str, int]) -> tuple[np.ndarray, ...]:
         """Steps that all quantities were recorded at, and their values there.
@@ -91,13 +95,24 @@ class Run:
             steps, *(values[np.searchsorted(times, steps)] for times, values in curves)
         )
 
+    def _curves(self, quantity: str) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+        """A quantity's steps and values by index; arranged when first asked for."""
+        if quantity not in self._arranged:
+            rows = self.rows.iloc[self._positions.get(quantity, [])]
+            ordered = rows.sort_values("step", kind="stable")
+            self._arranged[quantity] = {
+                int(index): (part["step"].to_numpy(), part["value"].to_numpy(float))
+                for index, part in ordered.groupby("index", sort=False)
+            }
+        return self._arranged[quantity]
+
     @cached_property
-    def _curves(self) -> dict[tuple[str, int], tuple[np.ndarray, np.ndarray]]:
-        ordered = self.rows.sort_values("step", kind="stable")
-        return {
-            (str(quantity), int(index)): (part["step"].to_numpy(), part["value"].to_numpy(float))
-            for (quantity, index), part in ordered.groupby(["quantity", "index"], sort=False)
-        }
+    def _positions(self) -> dict[str, np.ndarray]:
+        return self.rows.groupby("quantity", sort=False).indices
+
+    @cached_property
+    def _arranged(self) -> dict[str, dict[int, tuple[np.ndarray, np.ndarray]]]:
+        return {}
 
 
 def runs_of(run_table: pd.DataFrame) -> list[Run]:

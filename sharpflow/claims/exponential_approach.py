@@ -5,8 +5,9 @@ from either. A charge that keeps over 0.9 of its start (gradient descent's) is a
 outright failure (−inf), one that is on its way but not there is undefined (NaN).
 """
 
-from sharpflow.claims._noise import INF, NAN, charge_decay, decay_window, goodness_of_line
+from sharpflow.claims._noise import INF, NAN, charge_decay, goodness_of_line
 from sharpflow.claims.base import Claim, Run
+from sharpflow.dynamics import decay_window
 
 UPPER, LOWER = 0.8, 0.1
 

@@ -13,8 +13,7 @@ import numpy as np
 
 from sharpflow.claims._edge import INF, NAN, SHARPNESS
 from sharpflow.claims.base import Claim, Run
-from sharpflow.dynamics import finite_prefix, first_crossing
-from sharpflow.statistics import slope
+from sharpflow.dynamics import growth_rates
 
 LEAST_CASES, LEAST_ENTRIES = 3, 10
 
@@ -34,18 +33,11 @@ def statistic(runs: Sequence[Run]) -> float:
     frozen = np.array([frozen_layers(run.case) for run in runs])
     if len(runs) < LEAST_CASES or len(set(frozen)) < len(runs):
         return NAN
-    curves = [finite_prefix(*run.curve(SHARPNESS)) for run in runs]
-    ends = [
-        steps[-1 if (crossing := first_crossing(values, run.threshold)) is None else crossing]
-        for run, (steps, values) in zip(runs, curves, strict=True)
-        if steps.size
-    ]
-    if len(ends) < len(runs):
+    rates = growth_rates(
+        [run.curve(SHARPNESS) for run in runs], [run.threshold for run in runs], LEAST_ENTRIES
+    )
+    if np.isnan(rates).any():
         return NAN
-    kept = [(steps[steps <= min(ends)], values[steps <= min(ends)]) for steps, values in curves]
-    if min(steps.size for steps, _ in kept) < LEAST_ENTRIES:
-        return NAN
-    rates = np.array([slope(steps, values) for steps, values in kept])
     first, second = np.triu_indices(len(runs), 1)
     return float(
         np.mean(np.sign(frozen[second] - frozen[first]) * np.sign(rates[second] - rates[first]))

@@ -1,4 +1,4 @@
-"""Statistics of curves along training: crossings, phases, plateaus, anomalies, residual split.
+"""Statistics of curves along training: crossings, phases, plateaus, anomalies, decay, residual.
 
 Arrays in, arrays and small dataclasses out. A diverged run's curve is cut before its first
 non-finite entry. At the edge of stability the sharpness alternates with period two; each function
@@ -15,6 +15,7 @@ from sharpflow.dynamics.crossings import (
     rising_trend,
     settled,
     sharpness_summary,
+    up_crossing_indices,
     up_crossings,
 )
 from sharpflow.dynamics.curves import (
@@ -33,6 +34,7 @@ from sharpflow.dynamics.phases import (
     phase_randomised,
     phases,
 )
+from sharpflow.dynamics.rates import decay_rate, decay_window, growth_rates
 from sharpflow.dynamics.residual import (
     ResidualSplit,
     SpikeCoincidence,
@@ -53,10 +55,13 @@ __all__ = [
     "anomaly_points",
     "approach",
     "cycles",
+    "decay_rate",
+    "decay_window",
     "falling_share",
     "finite_prefix",
     "first_crossing",
     "first_cycle_end",
+    "growth_rates",
     "phase_exits",
     "phase_randomised",
     "phases",
@@ -72,5 +77,6 @@ __all__ = [
     "spike_coincidence",
     "spikes",
     "two_step_average",
+    "up_crossing_indices",
     "up_crossings",
 ]

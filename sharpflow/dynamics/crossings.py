@@ -74,9 +74,19 @@ def up_crossings(values: ArrayLike, threshold: float, hysteresis: float = HYSTER
     and goes on to threshold·(1 + hysteresis). Raw entries would count every second step of a
     period-two alternation. A curve that slides onto the threshold without overshoot scores 0.
     """
+    return int(up_crossing_indices(values, threshold, hysteresis).size)
+
+
+def up_crossing_indices(
+    values: ArrayLike, threshold: float, hysteresis: float = HYSTERESIS
+) -> np.ndarray:
+    """Indices of the `up_crossings`: the first average at or above the threshold, of each.
+
+    Index i stands for the mean of entries i and i + 1.
+    """
     (curve,) = finite_prefix(values)
     level = levels(two_step_average(curve), threshold, hysteresis)
-    return int(np.count_nonzero(level[1:] & ~level[:-1]))
+    return np.flatnonzero(level[1:] & ~level[:-1]) + 1
 
 
 def first_cycle_end(values: ArrayLike, threshold: float) -> int | None:

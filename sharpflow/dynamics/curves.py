@@ -56,10 +56,12 @@ def resolves_alternation(steps: ArrayLike) -> bool:
     """Whether neighbouring entries are an odd number of steps apart, and hence on both branches.
 
     A curve measured at an even stride sees one branch of a period-two alternation only, and no
-    average of it can tell the branch from the mean. False for fewer than two entries.
+    average of it can tell the branch from the mean. The last gap of several may be even: a run's
+    end is recorded whether or not the stride meets it. False for fewer than two entries.
     """
     gaps = np.diff(np.asarray(steps))
-    return bool(gaps.size and np.all(gaps % 2 == 1))
+    strides = gaps[:-1] if gaps.size > 2 else gaps
+    return bool(strides.size and np.all(strides % 2 == 1))
 
 
 def running_mean(values: ArrayLike, window: int) -> Curve:

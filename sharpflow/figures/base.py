@@ -10,7 +10,7 @@ import difflib
 import importlib
 import pkgutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -79,17 +79,28 @@ def load(name: str) -> FigureModule:
 
 @dataclass(frozen=True)
 class Network:
-    """One setting that was trained from several seeds."""
+    """One setting that was trained from several seeds.
+
+    ``stability_threshold`` is that of the tables, where they state one (momentum has its own).
+    """
 
     experiment: str
     case: str
     width: int
     learning_rate: float
+    stability_threshold: float | None = field(default=None, compare=False)
 
     @property
     def threshold(self) -> float:
-        """Stability threshold 2/η."""
+        """Stability threshold: the stated one, or else 2/η."""
+        if self.stability_threshold is not None:
+            return self.stability_threshold
         return 2.0 / self.learning_rate
+
+    @property
+    def threshold_symbol(self) -> str:
+        """How the threshold is written: 2/η, or (2 + 2β)/η where the tables state it."""
+        return "2/η" if self.stability_threshold is None else "(2 + 2β)/η"
 
 
 def networks(tables: Tables, quantity: str | None = None) -> list[Network]:
@@ -104,7 +115,9 @@ def networks(tables: Tables, quantity: str | None = None) -> list[Network]:
         keys = runs[["case", "width", "learning_rate"]].drop_duplicates()
         rows = [(str(c), int(w), float(r)) for c, w, r in keys.itertuples(index=False)]
         rows.sort(key=lambda r: (order.index(r[0]) if r[0] in order else len(order), *r[:2], -r[2]))
-        found += [Network(experiment, *row) for row in rows]
+        stated = table.runs[table.runs["quantity"] == "stability_threshold"]
+        values = stated.groupby(["case", "width", "learning_rate"])["value"].first().to_dict()
+        found += [Network(experiment, *row, values.get(row)) for row in rows]
     return found
 
 
@@ -169,7 +182,7 @@ def label(tables: Tables, network: Network, others: Sequence[Network]) -> str:
         parts.insert(0, str(settings.get("title", network.experiment)))
     if len({n.width for n in others}) > 1:
         parts.append(f"width {network.width}")
-    parts.append(f"2/η = {number(network.threshold)}")
+    parts.append(f"{network.threshold_symbol} = {number(network.threshold)}")
     return ", ".join(parts)
 
 
@@ -234,7 +247,9 @@ def scale_sentence(tables: Tables) -> str:
         if (settings.get("training") or {}).get("method"):
             words.append(f"method {settings['training']['method']}")
         words.append(f"width {several([n.width for n in chosen])}")
-        words.append(f"2/η = {several([n.threshold for n in chosen])}")
+        for symbol in dict.fromkeys(n.threshold_symbol for n in chosen):
+            own = [n.threshold for n in chosen if n.threshold_symbol == symbol]
+            words.append(f"{symbol} = {several(own)}")
         count = records["seed"].nunique()
         words.append(f"steps 0 to {int(records['step'].max()):,}")
         words.append(f"{count} seed{'s' if count != 1 else ''}")

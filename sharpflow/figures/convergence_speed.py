@@ -8,15 +8,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
+from sharpflow.dynamics import decay_rate
 from sharpflow.figures import _ensemble as ensemble
 from sharpflow.figures import base, style
-from sharpflow.statistics import slope, slope_interval
+from sharpflow.statistics import slope_interval
 
 TITLE = "The approach to the noise equilibrium: rate against η, S and width"
 
 W, U = 0, 1
-UPPER, LOWER = 0.9, 0.3
-LEAST_ENTRIES = 5
 
 
 @style.house
@@ -64,6 +63,7 @@ def decay_rates(tables: base.Tables) -> pd.DataFrame:
         share = charge / charge.iloc[0]
         predicted = ensemble.constant(tables, network, "rate_predicted")
         for seed in share.columns:
+            kept = share[seed].dropna()
             rows.append(
                 {
                     "group": network.case.split("_")[0],
@@ -71,22 +71,11 @@ def decay_rates(tables: base.Tables) -> pd.DataFrame:
                     "batch": ensemble.number_in(network.case),
                     "width": network.width,
                     "seed": seed,
-                    "rate": _rate(share[seed].dropna()),
+                    "rate": decay_rate(kept.index, kept),
                     "predicted": predicted,
                 }
             )
     return pd.DataFrame(rows)
-
-
-def _rate(share: pd.Series) -> float:
-    below = np.flatnonzero(share.to_numpy() < LOWER)
-    if not below.size:
-        return float("nan")
-    start = int(np.flatnonzero(share.to_numpy() < UPPER)[0])
-    window = share.iloc[start : below[0]]
-    if len(window) < LEAST_ENTRIES:
-        return float("nan")
-    return -slope(window.index.to_numpy(float), np.log(window.to_numpy()))
 
 
 def _draw(axes: Axes, rows: pd.DataFrame, column: str, value: Callable) -> list:

@@ -135,7 +135,7 @@ def _spacing(thresholds: np.ndarray) -> float:
 def _tick(axis, thresholds: np.ndarray) -> None:
     axis.set_major_locator(FixedLocator(list(thresholds)))
     axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(FuncFormatter(lambda value, _: base.number(value)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: base.number(float(f"{value:.3g}"))))
 
 
 def _limits(values: Iterable[float]) -> tuple[float, float]:

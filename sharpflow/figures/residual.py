@@ -1,14 +1,12 @@
 """The loss beside the part of the residual that is orthogonal to v₁ (Li et al., 2022)."""
 
-import pandas as pd
 from matplotlib.figure import Figure
 
-from sharpflow.dynamics import first_crossing
 from sharpflow.figures import base, style
+from sharpflow.figures._edge import crossing_step
 
 TITLE = "Loss and the rest of the residual"
 
-SHARPNESS = "gauss_newton_sharpness"
 REST = "rest_norm_squared"
 ALONG = "residual_along_v1"
 
@@ -40,13 +38,6 @@ def draw(tables: base.Tables) -> Figure:
     style.label_rows(stacks, "loss and rest", "along v₁")
     style.legend_below(figure, handles)
     return figure
-
-
-def crossing_step(tables: base.Tables, network: base.Network, seed: int) -> int | None:
-    """Step at which a run's Λ first reaches 2/η; None if it does not or was not measured."""
-    sharpness = base.curves(tables, network, SHARPNESS).get(seed, pd.Series(dtype=float)).dropna()
-    index = first_crossing(sharpness, network.threshold)
-    return None if index is None else int(sharpness.index[index])
 
 
 def caption(tables: base.Tables) -> str:

@@ -1,7 +1,15 @@
 """The report: one self-contained HTML page with every figure, claim and verdict."""
 
-from sharpflow.report.page import FigureEntry, build
-from sharpflow.report.tables import sharpness_table
+from sharpflow.report.page import FigureEntry, TableEntry, build
+from sharpflow.report.tables import SHARPNESS_NOTE, SHARPNESS_QUANTITIES, sharpness_table
 from sharpflow.report.text import settings_digest
 
-__all__ = ["FigureEntry", "build", "settings_digest", "sharpness_table"]
+__all__ = [
+    "SHARPNESS_NOTE",
+    "SHARPNESS_QUANTITIES",
+    "FigureEntry",
+    "TableEntry",
+    "build",
+    "settings_digest",
+    "sharpness_table",
+]

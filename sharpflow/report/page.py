@@ -6,7 +6,7 @@ The same inputs give the same text: the page carries no date, no path and nothin
 import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import jinja2
 import pandas as pd
@@ -60,12 +60,20 @@ class FigureEntry:
         return anchor("figure", self.paper, self.name)
 
 
+class TableEntry(NamedTuple):
+    """A table as the page shows it: a heading, its numbers, and what they mean (plain text)."""
+
+    title: str
+    frame: pd.DataFrame
+    note: str = ""
+
+
 def build(
     figures: Sequence[FigureEntry],
     claims: pd.DataFrame,
     experiments: Mapping[str, Mapping[str, Any]],
     provenance: Mapping[str, str],
-    tables: Sequence[tuple[str, pd.DataFrame]] = (),
+    tables: Sequence[TableEntry | tuple[str, pd.DataFrame]] = (),
 ) -> str:
     """Page with all figures, claims and verdicts, as one HTML text that needs no other file.
 
@@ -80,7 +88,7 @@ def build(
         Settings of each experiment by its name.
     provenance : dict
         Package versions, device, configuration, commit: shown as they are.
-    tables : sequence of (title, DataFrame)
+    tables : sequence of TableEntry, or of (title, DataFrame)
         Further tables to show after the papers.
 
     Raises
@@ -116,7 +124,7 @@ def build(
         figures=[_figure_section(figure, entries) for figure in figures],
         experiments=[_experiment_section(*item) for item in experiments.items()],
         provenance=sorted((str(key), str(value)) for key, value in provenance.items()),
-        tables=[_plain_table(i, title, frame) for i, (title, frame) in enumerate(tables)],
+        tables=[_plain_table(i, TableEntry(*entry)) for i, entry in enumerate(tables)],
     )
 
 
@@ -185,10 +193,12 @@ def _png_size(png: bytes) -> tuple[int, int] | None:
     return int.from_bytes(png[16:20], "big"), int.from_bytes(png[20:24], "big")
 
 
-def _plain_table(position: int, title: str, frame: pd.DataFrame) -> dict[str, Any]:
+def _plain_table(position: int, entry: TableEntry) -> dict[str, Any]:
+    frame = entry.frame
     return {
         "anchor": f"table-{position + 1}",
-        "title": str(title),
+        "title": str(entry.title),
+        "note": str(entry.note),
         "columns": [str(column) for column in frame.columns],
         "numeric": [pd.api.types.is_numeric_dtype(kind) for kind in frame.dtypes],
         "rows": [[number(value) for value in row] for row in frame.itertuples(index=False)],

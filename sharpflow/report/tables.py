@@ -2,49 +2,108 @@
 
 from collections.abc import Mapping
 
+import numpy as np
 import pandas as pd
 
-from sharpflow.dynamics import sharpness_summary
+from sharpflow.dynamics import anomaly_points, sharpness_summary
 from sharpflow.figures.base import ExperimentTable, curves, networks
 
 SHARPNESS = "gauss_newton_sharpness"
+NORM = "output_norm_squared"
+_NO_BREAK = "\N{NO-BREAK SPACE}"
 
+SHARPNESS_QUANTITIES = (SHARPNESS, NORM, "stability_threshold")
+"""What :func:`sharpness_table` reads of a run table."""
 SHARPNESS_COLUMNS = {
-    "first_crossing": "first crossing (step)",
-    "peak": "peak / (2/η)",
-    "lowest_after": "lowest after / (2/η)",
-    "end_mean": "end mean / (2/η)",
-    "end_spread": "end spread / (2/η)",
-    "up_crossings": "up-crossings",
+    "first_crossing": ("first crossing", 0),
+    "peak": ("peak", 2),
+    "lowest_after": ("lowest after", 2),
+    "end_mean": ("end mean", 2),
+    "end_spread": ("end spread", 3),
+    "up_crossings": ("up-crossings", 0),
+    "anomalies": ("anomaly points, %", 0),
+    "norm_start": ("‖A‖² start", 2),
+    "norm_end": ("‖A‖² end", 2),
 }
+"""Heading and decimals of each number."""
+
+SHARPNESS_NOTE = (
+    "Medians over the seeds, with the lowest and highest in brackets. Peak, lowest value after it, "
+    "mean and spread at the end (the last third of the steps) are of two-step averages, as shares "
+    "of the stability threshold. First crossing: a step, over the seeds that reached the threshold "
+    "(crossed). Up-crossings: passages of the averages from below 0.98 to above 1.02 of "
+    "the threshold. Anomaly points: share of records after which ‖A‖² and the sharpness moved in "
+    "opposite directions, raw. A run that diverged counts until it did."
+)
+"""What the numbers of :func:`sharpness_table` mean."""
 
 
 def sharpness_table(
     tables: Mapping[str, ExperimentTable], quantity: str = SHARPNESS
 ) -> pd.DataFrame:
-    """Sharpness of each network in six numbers, medians over the seeds that have the number.
+    """Each network's sharpness and ‖A‖² in nine numbers, as text, over its seeds.
+
+    A number is the median over the seeds that have it, with the lowest and highest in brackets;
+    a dash if no seed has it.
 
     Returns
     -------
     DataFrame
-        One row a network: experiment, case, width, 2/η, seeds, crossed (how many seeds reached
-        2/η), then the six numbers of :func:`sharpflow.dynamics.sharpness_summary`: step of the
-        first crossing; peak, lowest value after it, mean and spread over the last third, of
-        two-step averages as shares of 2/η; number of up-crossings.
+        One row a network: network (experiment, case and, where it is not the only one, width),
+        threshold, crossed (seeds that reached the threshold, of how many), then the six numbers of
+        :func:`sharpflow.dynamics.sharpness_summary` (step of the first crossing; peak, lowest value
+        after it, mean and spread over the last third, of two-step averages as shares of the
+        threshold; number of up-crossings), the percentage of anomaly points, and ‖A‖² at the start
+        and at the end.
     """
-    columns = ["experiment", "case", "width", "2/η", "seeds", "crossed"]
     rows = []
     for network in networks(tables, quantity):
-        frame = curves(tables, network, quantity)
-        steps = frame.index.to_numpy()
-        summaries = pd.DataFrame(
+        numbers = sharpness_numbers(tables, network, quantity)
+        widths = {n.width for n in networks({network.experiment: tables[network.experiment]})}
+        name = f"{network.experiment}: {network.case}"
+        if len(widths) > 1:
+            name += f", width {network.width}"
+        crossed = int(numbers["first_crossing"].notna().sum())
+        rows.append(
             [
-                vars(sharpness_summary(steps, frame[seed].to_numpy(), network.threshold))
-                for seed in frame.columns
+                name,
+                float(network.threshold),
+                f"{crossed} of {len(numbers)}",
+                *(
+                    _over_seeds(numbers[key], places)
+                    for key, (_, places) in SHARPNESS_COLUMNS.items()
+                ),
             ]
         )
-        medians = summaries.astype(float).median()
-        head = [network.experiment, network.case, network.width, network.threshold]
-        counts = [len(frame.columns), int(summaries["first_crossing"].notna().sum())]
-        rows.append([*head, *counts, *(medians[name] for name in SHARPNESS_COLUMNS)])
-    return pd.DataFrame(rows, columns=[*columns, *SHARPNESS_COLUMNS.values()])
+    heads = ["network", "threshold", "crossed", *(head for head, _ in SHARPNESS_COLUMNS.values())]
+    return pd.DataFrame(rows, columns=heads)
+
+
+def sharpness_numbers(
+    tables: Mapping[str, ExperimentTable], network, quantity: str = SHARPNESS
+) -> pd.DataFrame:
+    """The nine numbers of one network, a row a seed (index), NaN for what cannot be had."""
+    frame = curves(tables, network, quantity)
+    norms = curves(tables, network, NORM)
+    rows = {}
+    for seed in frame.columns:
+        curve = frame[seed]
+        summary = sharpness_summary(curve.index, curve, network.threshold)
+        own = norms.get(seed, pd.Series(dtype=float))
+        both = pd.concat([own, curve], axis=1, join="inner").to_numpy().T
+        points = anomaly_points(*both) if both.shape[1] else np.empty(0)
+        kept = own.dropna()
+        rows[seed] = vars(summary) | {
+            "anomalies": 100 * float(points.mean()) if points.size else np.nan,
+            "norm_start": float(kept.iloc[0]) if len(kept) else np.nan,
+            "norm_end": float(kept.iloc[-1]) if len(kept) else np.nan,
+        }
+    return pd.DataFrame.from_dict(rows, orient="index").astype(float)
+
+
+def _over_seeds(values: pd.Series, places: int) -> str:
+    known = values.dropna()
+    if known.empty:
+        return "–"
+    low, middle, high = (f"{known.quantile(share):,.{places}f}" for share in (0, 0.5, 1))
+    return middle if low == high else f"{middle} [{low},{_NO_BREAK}{high}]"

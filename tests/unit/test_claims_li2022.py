@@ -3,6 +3,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 import pytest
+import two_layer_linear
 from synthetic_runs import STEPS, THRESHOLD, Curves, edge, judge, outcome, rows, sharp, table
 
 from sharpflow import claims
@@ -23,6 +24,7 @@ NAMES = [
     "running_plateau",
     "spikes_coincide",
     "surrogate_factor",
+    "two_layer_returns",
 ]
 
 
@@ -291,6 +293,49 @@ class TestFreezing:
     def test_a_case_without_a_number(self):
         with pytest.raises(ValueError, match="frozen_2"):
             freezing_slows.frozen_layers("tanh")
+
+
+class TestTwoLayerReturns:
+    name = "two_layer_returns"
+
+    def test_the_network_of_the_proof_returns(self):
+        judged = judge(self.name, two_layer_linear.table())
+        assert judged.iloc[-1]["verdict"] == "supported"
+        lowest = []
+        for seed in (1, 2, 3):
+            curve = two_layer_linear.run(seed)["gauss_newton_sharpness"] * 0.35 / 2
+            averaged = (curve[1:] + curve[:-1]) / 2
+            lowest.append(averaged[np.argmax(averaged) :].min())
+        assert judged.iloc[0]["statistic"] == pytest.approx(np.mean(lowest))
+
+    def test_a_net_that_never_gets_there_fails(self):
+        slow = two_layer_linear.table(learning_rates=(0.1,))
+        assert outcome(self.name, slow) == "not supported"
+
+    @pytest.mark.parametrize("level", [1.0, 1.3])
+    def test_a_net_that_stays_up_fails(self, level):
+        climb = np.minimum(100 + 2 * STEPS, level * THRESHOLD)
+        assert outcome(self.name, table(lambda s: sharp(climb + 0.01 * s))) == "not supported"
+
+    def test_a_run_that_starts_above_says_nothing(self):
+        falling = table(lambda s: sharp(np.linspace(500 + s, 100, 600)))
+        assert outcome(self.name, falling) == "inconclusive"
+
+    def test_a_diverged_run_never_returned(self):
+        up = np.where(STEPS < 200, 100 + 3.0 * STEPS, np.nan)
+        gone = table(lambda s: {**sharp(up), "diverged_step": np.array([200.0])})
+        assert outcome(self.name, gone) == "not supported"
+
+    def test_a_late_crossing_is_undefined(self):
+        late = table(lambda s: sharp(np.linspace(100, 401, 600)))
+        assert outcome(self.name, late) == "inconclusive"
+
+
+def test_a_stated_threshold_replaces_two_over_eta():
+    runs = table(lambda s: sharp(0.6 * edge(s)))
+    assert outcome("edge_of_stability", runs) == "not supported"
+    stated = table(lambda s: {"stability_threshold": np.array([0.6 * THRESHOLD])})
+    assert outcome("edge_of_stability", pd.concat([runs, stated])) == "supported"
 
 
 class TestPlateauSlope:

@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sharpflow.figures.base import ExperimentTable
-from sharpflow.report import build, settings_digest, sharpness_table
+from sharpflow.figures.base import ExperimentTable, networks
+from sharpflow.report import TableEntry, build, settings_digest, sharpness_table
+from sharpflow.report.tables import sharpness_numbers
 from sharpflow.report.text import anchor, band, flatten, number
 
 
@@ -73,13 +74,59 @@ def test_sharpness_table_of_a_known_curve():
     )
     table = sharpness_table({"dense": ExperimentTable(runs, pd.DataFrame(), {})})
     row = table.iloc[0]
-    assert (row["experiment"], row["case"], row["2/η"]) == ("dense", "tanh", 100.0)
-    assert (row["seeds"], row["crossed"], row["up-crossings"]) == (3, 3, 1)
-    assert row["first crossing (step)"] == 200
-    assert row["peak / (2/η)"] == pytest.approx(1.3, abs=0.01)
-    assert row["lowest after / (2/η)"] == pytest.approx(0.8)
-    assert row["end mean / (2/η)"] == pytest.approx(0.8, abs=0.01)
-    assert build([], pd.DataFrame(), {}, {}, [("Sharpness", table)]).count("up-crossings") == 1
+    assert (row["network"], row["threshold"]) == ("dense: tanh", 100.0)
+    assert (row["crossed"], row["up-crossings"]) == ("3 of 3", "1")
+    assert row["first crossing"] == "200"
+    assert row["peak"] == "1.30 [1.20,\u00a01.40]"
+    assert row["lowest after"] == "0.80"
+    assert row["end mean"] == "0.80"
+    assert row["anomaly points, %"] == row["‖A‖² end"] == "–"
+    entry = TableEntry("Sharpness", table, "What the <numbers> mean.")
+    page = build([], pd.DataFrame(), {}, {}, [entry])
+    assert page.count("up-crossings") == 1
+    assert "What the &lt;numbers&gt; mean." in page
+
+
+def norms(values, quantity="output_norm_squared", seed=0, rate=0.02) -> pd.DataFrame:
+    values = np.asarray(values, dtype=float)
+    steps = np.arange(values.size)
+    return pd.DataFrame({"step": steps, "value": values}).assign(
+        case="tanh", width=8, learning_rate=rate, seed=seed, quantity=quantity, index=0
+    )
+
+
+def test_sharpness_table_counts_anomalies_and_gives_the_norm():
+    rising = np.linspace(50, 150, 101)
+    opposed = np.concatenate([np.linspace(1, 2, 76), np.linspace(2, 1.5, 26)[1:]])
+    parts = [norms(rising, "gauss_newton_sharpness"), norms(opposed)]
+    (row,) = sharpness_table(
+        {"dense": ExperimentTable(pd.concat(parts), pd.DataFrame(), {})}
+    ).to_dict("records")
+    assert row["anomaly points, %"] == "25"
+    assert (row["‖A‖² start"], row["‖A‖² end"]) == ("1.00", "1.50")
+
+
+def test_sharpness_table_takes_the_stated_threshold_and_survives_divergence():
+    broken = np.where(np.arange(101) < 60, np.linspace(50, 150, 101), np.nan)
+    parts = [
+        norms(np.linspace(50, 90, 101), "gauss_newton_sharpness"),
+        norms(broken, "gauss_newton_sharpness", seed=1),
+        norms([80.0], "stability_threshold"),
+        norms([80.0], "stability_threshold", seed=1),
+    ]
+    table = {"dense": ExperimentTable(pd.concat(parts), pd.DataFrame(), {})}
+    row = sharpness_table(table).iloc[0]
+    assert (row["threshold"], row["crossed"]) == (80.0, "2 of 2")
+    numbers = sharpness_numbers(table, networks(table)[0])
+    assert numbers["first_crossing"].tolist() == [75, 30]
+    assert numbers["peak"].tolist() == pytest.approx([89.8 / 80, 108.5 / 80])
+
+
+def test_widths_are_told_apart_where_there_are_several():
+    one = norms(np.linspace(50, 150, 20), "gauss_newton_sharpness")
+    both = pd.concat([one, one.assign(width=16)])
+    table = sharpness_table({"dense": ExperimentTable(both, pd.DataFrame(), {})})
+    assert table["network"].tolist() == ["dense: tanh, width 8", "dense: tanh, width 16"]
 
 
 def test_sharpness_table_of_nothing_has_its_columns():
