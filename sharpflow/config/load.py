@@ -96,7 +96,11 @@ def load(path: str | Path, changes: Mapping[str, Any] | None = None) -> Settings
     if not available:
         raise ConfigError(f"{path}: experiments_folder = '{folder}' holds no YAML file.")
     chosen = available if configuration.experiments == "all" else configuration.experiments
-    for key, names in (("experiments", chosen), ("overrides", configuration.overrides)):
+    for key, names in (
+        ("experiments", chosen),
+        ("leave_out", configuration.leave_out),
+        ("overrides", configuration.overrides),
+    ):
         for name in names:
             if name not in available:
                 raise ConfigError(
@@ -105,7 +109,7 @@ def load(path: str | Path, changes: Mapping[str, Any] | None = None) -> Settings
                 )
     experiments: dict[str, Experiment] = {}
     cases: dict[str, dict[str, Setup]] = {}
-    for name in chosen:
+    for name in (name for name in chosen if name not in configuration.leave_out):
         file = folder / f"{name}.yaml"
         override = configuration.overrides.get(name, {})
         document = merge(read_yaml(file), override)

@@ -473,6 +473,8 @@ class Configuration(Strict):
     """Folder for everything that is made; no two configurations share one."""
     experiments: Literal["all"] | Annotated[list[Name], Field(min_length=1)] = "all"
     """Experiments to run: `all` files of the folder, or a list of names."""
+    leave_out: list[Name] = []
+    """Experiments that are not run although `experiments` names them or is `all`."""
     experiments_folder: str = "config/experiments"
     """Folder with one YAML file an experiment, relative to the working directory."""
     overrides: dict[Name, dict[str, Any]] = {}

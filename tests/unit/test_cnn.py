@@ -132,6 +132,6 @@ def test_training_is_gradient_descent_and_sharpness_that_of_autograd(images):
         leaves = {name: t.clone().requires_grad_() for name, t in run.items()}
         loss = F.mse_loss(outputs(leaves), images["targets"])
         squared = found(table, "residual_norm_squared", 1, step)
-        assert float(squared) == pytest.approx(20 * float(loss))
+        assert float(squared) == pytest.approx(20 * float(loss.detach()))
         gradients = torch.autograd.grad(loss, list(leaves.values()))
         run = {name: t - 0.05 * g for (name, t), g in zip(run.items(), gradients, strict=True)}
