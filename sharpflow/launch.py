@@ -1,5 +1,8 @@
 """`python -m sharpflow.launch ARGUMENTS`: Snakemake, once an ownerless lock is out of the way.
 
+The configuration is checked first: Snakemake parses the file that it is given before any code of
+ours can see how large or how deep it is.
+
 A killed Snakemake leaves its lock behind. Here each start also holds an operating-system lock,
 which dies with its process: whoever gets it knows that no other start of this kind is alive.
 """
@@ -7,7 +10,11 @@ which dies with its process: whoever gets it knows that no other start of this k
 import fcntl
 import os
 import sys
+from itertools import takewhile
 from pathlib import Path
+
+from sharpflow.config import load
+from sharpflow.errors import ConfigError, SharpflowError
 
 STATE = Path(".snakemake")
 
@@ -27,8 +34,42 @@ def others() -> list[int]:
     return found
 
 
+def configurations(arguments: list[str]) -> list[str]:
+    """The files that Snakemake's arguments name as configurations."""
+    found = []
+    for at, argument in enumerate(arguments):
+        option, _, value = argument.partition("=")
+        if option in ("--configfile", "--configfiles"):
+            following = takewhile(lambda text: not text.startswith("-"), arguments[at + 1 :])
+            found += [value] if value else list(following)
+    return found
+
+
+def check_configuration(file: str) -> None:
+    """Refuse a configuration that is wrong, or whose results could not be written.
+
+    Raises:
+        ConfigError: one paragraph that names the file.
+    """
+    results = load(file).configuration.results
+    folder = Path(results).absolute()
+    while not folder.exists():
+        folder = folder.parent
+    if not (folder.is_dir() and os.access(folder, os.W_OK)):
+        raise ConfigError(
+            f"{file}: results = {results!r} cannot be made or written, for {folder} is read-only "
+            "or not a folder; give another folder."
+        )
+
+
 def main(arguments: list[str]) -> int:
-    """Take the lock, clear what a killed run left, and become Snakemake."""
+    """Check the configuration, take the lock, clear what a killed run left, become Snakemake."""
+    try:
+        for file in configurations(arguments):
+            check_configuration(file)
+    except SharpflowError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 1
     STATE.mkdir(exist_ok=True)
     handle = os.open(STATE / "sharpflow.lock", os.O_RDWR | os.O_CREAT)
     try:
