@@ -2,6 +2,7 @@
 
 import os
 import sys
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -52,10 +53,15 @@ SHARPNESS_EXPERIMENTS = [
 JUDGED = [name for name in EXPERIMENTS if PLAN.settings[name]["claims"]]
 
 
+@cache
+def digest_once(script, entries):
+    """One digest for the many jobs of a sweep."""
+    return digest(f"{workflow.basedir}/scripts/{script}", entries)
+
+
 def code(script, packages=None, names=()):
     """Digest of a script and everything it reaches, with the named modules of a package."""
-    entries = [f"sharpflow.{packages}.{name}" for name in names]
-    return digest(f"{workflow.basedir}/scripts/{script}", entries)
+    return digest_once(script, tuple(f"sharpflow.{packages}.{name}" for name in names))
 
 
 def shard_of(wildcards):
