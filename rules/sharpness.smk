@@ -43,9 +43,7 @@ rule aggregate:
     params:
         spec=lambda w: {
             "confidence": SETTINGS.configuration.confidence,
-            "shards": [
-                shard.described for shard in PLAN.shards_of(w.experiment)
-            ],
+            "shards": [shard.described for shard in PLAN.shards_of(w.experiment)],
         },
         code=code("aggregate.py"),
     script:

@@ -1,6 +1,7 @@
 """The edge between Snakemake, or a command line, and a job's function."""
 
 import argparse
+import errno
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from sharpflow.errors import SharpflowError
+
+_DENIED = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,8 @@ def run_job(
 ) -> None:
     """Run a script's `main` on what Snakemake, or the command line, gives it.
 
-    A SharpflowError ends the process with its message and status 1, without a traceback.
+    A SharpflowError, or a log that cannot be written, ends the process with its message and
+    status 1, without a traceback.
 
     Args:
         script: the script's globals: its docstring, and `snakemake` if that started it.
@@ -109,5 +113,14 @@ def run_job(
                     print(f"Error: {error}", file=handle)
                 raise
     except SharpflowError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        sys.exit(1)
+        message = str(error)
+    except OSError as error:
+        if error.errno not in _DENIED:
+            raise
+        first = error.__context__  # on a full disk the log of a message fails too
+        known = isinstance(first, SharpflowError)
+        message = str(first) if known else f"{log} could not be written: {error.strerror}."
+    else:
+        return
+    print(f"Error: {message}", file=sys.stderr)
+    sys.exit(1)

@@ -11,6 +11,15 @@ from sharpflow.storage.files import sha256_of
 VOUCHED = ("data", "runs", "tables", "claims", "figures", "report")
 
 
+def _difference(path: Path, digest: str) -> str | None:
+    try:
+        if path.is_file():
+            return None if sha256_of(path) == digest else "altered"
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+    return "missing"
+
+
 def differences(results: str | Path) -> list[str]:
     """One line for each file that is missing, altered or not in `manifest.json`, sorted by name.
 
@@ -19,18 +28,15 @@ def differences(results: str | Path) -> list[str]:
     """
     root = Path(results)
     try:
-        expected: dict[str, str] = json.loads((root / "manifest.json").read_text())["sha256"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        expected = dict(json.loads((root / "manifest.json").read_text())["sha256"].items())
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise IntegrityError(
             f"{root}/manifest.json cannot be read ({error}): is {root} a finished results folder?"
         ) from error
     found = {}
     for name, digest in expected.items():
-        path = root / name
-        if not path.is_file():
-            found[name] = "missing"
-        elif sha256_of(path) != digest:
-            found[name] = "altered"
+        if reason := _difference(root / name, digest):
+            found[name] = reason
     for path in (path for folder in VOUCHED for path in (root / folder).rglob("*")):
         name = str(path.relative_to(root))
         if path.is_file() and name not in expected:

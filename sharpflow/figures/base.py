@@ -178,9 +178,9 @@ def label(tables: Tables, network: Network, others: Sequence[Network]) -> str:
     spec = (settings.get("cases") or {}).get(network.case)
     stated = spec.get("title") or spec.get("label") if isinstance(spec, Mapping) else None
     parts = [str(stated or network.case)]
-    if len({n.experiment for n in others if n.case == network.case}) > 1:
-        parts.insert(0, str(settings.get("title", network.experiment)))
-    if len({n.width for n in others}) > 1:
+    if len({n.experiment for n in others}) > 1:
+        parts[0] = f"{network.experiment.replace('_', ' ')}: {parts[0]}"
+    if len({n.width for n in others if n.experiment == network.experiment}) > 1:
         parts.append(f"width {network.width}")
     parts.append(f"{network.threshold_symbol} = {number(network.threshold)}")
     return ", ".join(parts)

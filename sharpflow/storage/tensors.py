@@ -17,6 +17,10 @@ from sharpflow.storage.files import atomic_path
 _KEY = "sharpflow"  # one metadata entry: safetensors writes several in no fixed order
 
 
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def _digest(tensor: Tensor) -> str:
     data = tensor.detach().cpu().contiguous()
     header = f"{data.dtype} {tuple(data.shape)} ".encode()
@@ -27,14 +31,18 @@ def _digest(tensor: Tensor) -> str:
 def write_tensors(
     path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any] | None = None
 ) -> None:
-    """Write tensors and JSON-able metadata atomically, with a SHA-256 for every tensor."""
+    """Write tensors and JSON-able metadata atomically, with a SHA-256 of each and of them all."""
     contents = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
     record = {
         "metadata": dict(metadata or {}),
         "sha256": {name: _digest(t) for name, t in contents.items()},
     }
+    text = json.dumps(record, sort_keys=True)
     with atomic_path(path) as temporary:
-        save_file(contents, temporary, metadata={_KEY: json.dumps(record, sort_keys=True)})
+        try:
+            save_file(contents, temporary, metadata={_KEY: f"{_sha256(text)} {text}"})
+        except SafetensorError as error:  # a full disk is one too
+            raise OSError(str(error)) from error
 
 
 class TensorFile:
@@ -49,8 +57,11 @@ class TensorFile:
         self.path = Path(path)
         try:
             with safe_open(self.path, framework="pt") as handle:
-                record = json.loads((handle.metadata() or {})[_KEY])
+                digest, _, text = (handle.metadata() or {})[_KEY].partition(" ")
                 names = set(handle.keys())
+            if _sha256(text) != digest:
+                raise ValueError("its description differs from its checksum")
+            record = json.loads(text)
             self.metadata: dict[str, Any] = record["metadata"]
             self._sha256: dict[str, str] = record["sha256"]
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:

@@ -92,7 +92,7 @@ def train(problem: Problem, checkpoint: Checkpoint | None = None) -> Trajectory:
         parameters = problem.parameters(before)
         losses.append(problem.full_loss(parameters) if loss is None else loss)
         norms.append(problem.layer_norms_squared(parameters))
-        if checkpoint is not None:
+        if checkpoint is not None and following is not None:
             checkpoint.offer(lambda: (_pack(state, states, losses, norms), {}))  # noqa: B023
     return Trajectory(_table(problem, np.asarray(recorded), losses, norms), states)
 

@@ -166,7 +166,6 @@ def test_a_missing_key_is_named(config_folder, key):
         (["data"], {"samples": 10}, "data.source"),
         (["model"], {"activation": "relu"}, "model"),
         (["training", "warmup"], {"until": 5}, "training.warmup.learning_rate"),
-        (["data"], {"source": "cifar10"}, "data.path"),
     ],
 )
 def test_a_missing_inner_key_is_named(config_folder, keys, value, name):
