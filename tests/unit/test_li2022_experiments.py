@@ -13,12 +13,21 @@ from sharpflow.measurements.evaluate import due_steps
 CONFIG = Path(__file__).parents[2] / "config" / "config.yaml"
 
 
-@pytest.fixture(scope="module")
-def settings():
-    """The default configuration, read from the project's root."""
+def read(name):
+    """A configuration, read from the project's root."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(CONFIG.parents[1])
-        return load("config/config.yaml")
+        return load(f"config/{name}.yaml")
+
+
+@pytest.fixture(scope="module")
+def settings():
+    return read("config")
+
+
+@pytest.fixture(scope="module")
+def beyond():
+    return read("beyond")
 
 
 def test_the_case_of_freezing_names_its_frozen_layers(settings):
@@ -28,10 +37,10 @@ def test_the_case_of_freezing_names_its_frozen_layers(settings):
     assert all(setup.measurements.gauss_newton.trained_layers for setup in cases.values())
 
 
-def test_the_thresholds_with_momentum_agree(settings):
+def test_the_thresholds_with_momentum_agree(beyond):
     thresholds = [
         (2 + 2 * setup.training.momentum) / rate
-        for setup in settings.cases["momentum"].values()
+        for setup in beyond.cases["momentum"].values()
         for rate in setup.learning_rates
     ]
     assert thresholds == pytest.approx([400.0] * 3)
@@ -43,8 +52,10 @@ def test_li2022_has_the_seeds_that_it_needs(settings):
             assert experiment.seeds >= 3, name
 
 
-def test_strides_are_odd_where_the_sharpness_alternates(settings):
+@pytest.mark.parametrize("configuration", ["config", "beyond"])
+def test_strides_are_odd_where_the_sharpness_alternates(configuration):
     """An even stride, to the last step too, sees one branch of the period-two alternation."""
+    settings = read(configuration)
     for name, experiment in settings.experiments.items():
         if experiment.paper not in ("li2022", "beyond"):
             continue
