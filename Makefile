@@ -49,8 +49,8 @@ format: $(READY)
 
 bench: $(READY)
 	python -m benchmarks.curvature
-	python benchmarks/ensemble.py
-	python benchmarks/dense_run.py
+	python -m benchmarks.ensemble
+	python -m benchmarks.dense_run
 
 verify: $(READY)
 	@python -m sharpflow.verify $(RESULTS)

@@ -3,7 +3,7 @@
 n = 1,000, width 200, two hidden layers, 1,200 steps; Gauss-Newton sharpness at every step and the
 Hessian's at every tenth. Prints the seconds of each job, process start and imports included.
 
-    python benchmarks/dense_run.py --threads 2
+    python -m benchmarks.dense_run --threads 2
 """
 
 import argparse
@@ -16,24 +16,27 @@ import tempfile
 import time
 from pathlib import Path
 
+from sharpflow.config import types
+
 PROJECT = Path(__file__).resolve().parent.parent
 DATA = {"source": "photos", "samples": 1000, "scaling": "unit"}
 
 
 def shard(steps: int) -> dict:
     """The training part of the run."""
-    training = {
-        "steps": steps, "batch": None, "momentum": 0.0, "weight_decay": 0.0, "warmup": None,
-        "record_every": 1, "states_megabytes": 64.0,
-    }  # fmt: skip
-    model = {
-        "kind": "mlp", "hidden_layers": 2, "activation": "tanh", "bias": False,
-        "initialisation": "default",
-    }  # fmt: skip
+    training = types.Training(steps=steps, states_megabytes=64.0)
+    model = types.Mlp(kind="mlp", hidden_layers=2, activation="tanh")
     return {
-        "experiment": "benchmark", "seeds": [0], "width": 200, "learning_rate": 0.005,
-        "model": model, "loss": "mse", "training": training, "dtype": "float32", "device": "cpu",
-    }  # fmt: skip
+        "experiment": "benchmark",
+        "seeds": [0],
+        "width": 200,
+        "learning_rate": 0.005,
+        "model": model.model_dump(mode="json"),
+        "loss": "mse",
+        "training": training.model_dump(mode="json"),
+        "dtype": "float32",
+        "device": "cpu",
+    }
 
 
 def job(script: str, spec: dict, threads: int, **paths: Path) -> float:
@@ -54,8 +57,8 @@ def main() -> None:
     options = parser.parse_args()
     spec = shard(options.steps)
     measurements = {
-        "gauss_newton": {"every": 1, "k": 1, "tol": 1e-4},
-        "hessian": {"every": 10, "k": 1, "tol": 1e-3},
+        "gauss_newton": types.GaussNewton(every=1).model_dump(mode="json"),
+        "hessian": types.Hessian(every=10).model_dump(mode="json"),
     }
     with tempfile.TemporaryDirectory() as folder:
         at = Path(folder)
