@@ -73,7 +73,7 @@ class DenseWalk:
 
     def measure(self):
         result = top_eigenpairs(self.operator(), tol=TOLERANCE, initial=self.warm.guess())
-        self.warm.update(result.vectors)
+        self.warm.update(result.refined)
         return result
 
     def measure_module(self, model: torch.nn.Module):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from sharpflow.curvature.operators import LinearOperator, check_finite
 
@@ -25,6 +26,8 @@ class EigenResult:
     matvecs: products used by this call.
     converged: whether every residual is within ``tol·max(|λ|, ε‖H‖)``.
     norm: ‖H‖ as far as it was seen, the largest |Ritz value| (a lower bound).
+    refined: (P, k), each vector after one power step, Hv/λ, which the last product gives away:
+        as a rule nearer to the eigenvector, but its residual is not known. For warm starts.
     """
 
     values: Tensor
@@ -33,6 +36,7 @@ class EigenResult:
     matvecs: int
     converged: bool
     norm: float
+    refined: Tensor
 
 
 class _Subspace:
@@ -208,15 +212,22 @@ def top_eigenpairs(
             floor or not space.expand(_random_rows(operator, 1, generator))
         ):
             break
-    lengths = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
     return EigenResult(
         values=values[:k].clone(),
-        vectors=(rows / lengths).T,
+        vectors=normalize(rows).T,
         residuals=residuals,
         matvecs=spent(),
         converged=bool((residuals <= bounds).all()),
         norm=space.norm,
+        refined=normalize(rows + _power_step(residual_rows, values[:k], residuals <= bounds)).T,
     )
+
+
+def _power_step(residual_rows: Tensor, values: Tensor, converged: Tensor) -> Tensor:
+    """Hv/λ − v, where λ is positive and the residual small enough for it to be an improvement."""
+    sure = converged & (values > 0)
+    factors = torch.where(sure, 1.0 / values, torch.zeros_like(values))
+    return factors[:, None].to(residual_rows) * residual_rows
 
 
 def _take_guard_steps(space: _Subspace, steps: int, generator: torch.Generator) -> None:

@@ -95,7 +95,7 @@ class SharpnessTracker:
         if compressed and bool((result.values < 0).any()):
             return self._measure_uncompressed(vectors)
         self._measurements += 1
-        self._warm.update(result.vectors)
+        self._warm.update(result.refined)
         found = result.vectors if vectors else result.vectors[:, :0]
         if self.dense:
             found = self._closed.to_parameters(found)

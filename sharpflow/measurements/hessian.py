@@ -21,7 +21,7 @@ class Hessian:
         result = top_eigenpairs(
             self._operator(snapshot), k=self.k, tol=self.tol, initial=self._start.guess()
         )
-        self._start.update(result.vectors)
+        self._start.update(result.refined)
         return {
             "hessian_sharpness": result.values.cpu().numpy(),
             "hessian_residual": result.residuals.cpu().numpy(),

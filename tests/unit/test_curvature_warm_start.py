@@ -42,6 +42,34 @@ def test_a_swing_of_period_two_is_met_exactly(signs):
     assert overlap == pytest.approx(1.0)
 
 
+def test_a_swing_that_dies_out_is_met_exactly():
+    warm = WarmStart()
+    line = [torch.tensor([[1.0], [(-0.8) ** step]]).double() for step in range(6)]
+    for vectors in line[:5]:
+        warm.update(vectors)
+    torch.testing.assert_close(warm.guess(), line[5], rtol=0, atol=2e-3)
+
+
+def test_a_refined_vector_is_one_power_step_nearer():
+    generator = torch.Generator().manual_seed(2)
+    matrix = torch.diag(torch.cat([torch.linspace(0, 1, 99), torch.tensor([2.0])]).double())
+    start = torch.eye(100, dtype=torch.float64)[:, -1:]
+    start = start + 1e-4 * torch.randn(100, 1, dtype=torch.float64, generator=generator)
+    result = top_eigenpairs(LinearOperator.from_dense(matrix), tol=1e-2, initial=start)
+    assert result.matvecs == 1
+    power = torch.nn.functional.normalize(matrix @ result.vectors, dim=0)
+    torch.testing.assert_close(result.refined, power)
+    off = [float(v[:-1].norm()) for v in (result.vectors, result.refined)]
+    assert off[1] < 0.5 * off[0]
+
+
+def test_a_vector_without_a_useful_power_step_is_left_alone():
+    operator = LinearOperator.from_dense(-torch.eye(5, dtype=torch.float64))
+    result = top_eigenpairs(operator)
+    assert result.values.item() == pytest.approx(-1.0)
+    torch.testing.assert_close(result.refined, result.vectors)
+
+
 def test_a_block_may_turn_within_its_span():
     warm, generator = WarmStart(), torch.Generator().manual_seed(0)
     block = torch.linalg.qr(torch.randn(9, 3, dtype=torch.float64, generator=generator)).Q
@@ -77,6 +105,6 @@ def test_products_are_saved_on_a_swinging_matrix():
             exact = float(torch.linalg.eigvalsh(matrix)[-1])
             assert result.values.item() == pytest.approx(exact, rel=1e-5)
             last = result.vectors
-            warm.update(last)
+            warm.update(result.refined)
             spent[extrapolate] += result.matvecs
     assert spent[True] < 0.7 * spent[False]
