@@ -257,9 +257,11 @@ def scaling(quick: bool) -> list[dict]:
         product, _ = best(lambda: operator @ vector)  # noqa: B023
         matrix, _ = best(lambda: DenseNet(weights, "tanh", inputs).gram_matrix())  # noqa: B023
         rate = matmul_rate(repeats=3)
-        kept = 0.625 if inputs.staircase else 1.0  # of the triangular inputs' products
+        kept = inputs.product.kept
         flops = 4 * n * kept * n * width + 12 * n * width**2
-        work = 2 * n * width * (kept * n + 2 * width) + 4 * n * n * width * 0.625
+        work = (
+            2 * n * width * (kept * n + 2 * width) + 4 * n * n * width * 0.625
+        )  # blocks of rows up to the diagonal
         rows.append(
             {"samples": n, "width": width, "parameters": net.size,
              "product_seconds": product, "product_fraction": flops / product / 1e9 / rate,

@@ -1,12 +1,12 @@
-"""Exact compression of inputs in more dimensions than samples, and the zeros it makes."""
+"""Exact compression of inputs in more dimensions than samples."""
 
-import itertools
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from sharpflow.curvature.operators import check_dtype, check_finite
+from sharpflow.models.input_product import InputProduct
 
 
 def compress_inputs(inputs: Tensor) -> tuple[Tensor, Tensor]:
@@ -27,13 +27,12 @@ class DenseInputs:
     ----------
     matrix: X, (n, d).
     gram: X X^T (n, n), or None.
-    staircase: row blocks of X with the columns they reach, where X is lower triangular, so that
-        products skip zeros; empty otherwise.
+    product: products with X and X^T.
     """
 
     matrix: Tensor
     gram: Tensor | None
-    staircase: list[tuple[slice, int]]
+    product: InputProduct
 
 
 def prepare_inputs(inputs: Tensor, gram: Tensor | bool | None = None) -> DenseInputs:
@@ -52,19 +51,4 @@ def prepare_inputs(inputs: Tensor, gram: Tensor | bool | None = None) -> DenseIn
     n = inputs.shape[0]
     if gram is not None and gram.shape != (n, n):
         raise ValueError(f"input_gram has shape {tuple(gram.shape)}; it must be {(n, n)}.")
-    return DenseInputs(matrix, gram, _staircase(matrix))
-
-
-def _staircase(inputs: Tensor, steps: int = 4) -> list[tuple[slice, int]]:
-    """Row blocks of lower triangular inputs with the columns they reach.
-
-    Products then skip the zeros to the right of each block. Empty where the inputs are not lower
-    triangular, are too small to gain, or are not on the CPU.
-    """
-    n, d = inputs.shape
-    if d < 256 or n < 256 or inputs.device.type != "cpu":
-        return []
-    if bool(inputs[0, 1:].any()) or bool(torch.triu(inputs, 1).any()):
-        return []
-    edges = [n * i // steps for i in range(steps + 1)]
-    return [(slice(lower, upper), min(upper, d)) for lower, upper in itertools.pairwise(edges)]
+    return DenseInputs(matrix, gram, InputProduct(matrix))

@@ -1,4 +1,4 @@
-"""Per-sample Jacobian and Gram matrix of a small convolutional network, without autograd."""
+"""Per-sample Jacobian and Gram operator of a small convolutional network, without autograd."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from sharpflow.curvature.operators import check_finite
+from sharpflow.curvature.operators import LinearOperator, check_finite
 from sharpflow.models.activations import ACTIVATIONS
 
 _BLOCK = 16  # images at a time: patches and signals then stay in cache
@@ -86,10 +86,23 @@ class ConvNet:
                 signal = F.conv_transpose2d(spread, self._kernels[index], padding=1)
         return (features @ self._output)[:, 0], jacobians[::-1]
 
-    def gram_matrix(self, layers: Sequence[int] | None = None) -> Tensor:
-        """M = J J^T (n, n), summed over ``layers`` (negative indices from the end; default all)."""
+    def gram_operator(
+        self, loss_curvature: Tensor, layers: Sequence[int] | None = None
+    ) -> LinearOperator:
+        """S^½ J Jᵀ S^½ on sample space, (n, n), with S = ``loss_curvature`` (n,), not negative.
+
+        A product reads J twice, where forming J Jᵀ would cost some n/10 products. ``layers``:
+        those to sum over (negative indices from the end; default all).
+        """
         chosen = self.jacobians if layers is None else [self.jacobians[index] for index in layers]
-        total = chosen[0] @ chosen[0].T
-        for jacobian in chosen[1:]:
-            total.addmm_(jacobian, jacobian.T)
-        return total
+        if bool((loss_curvature < 0).any()):
+            raise ValueError("loss_curvature holds a negative number; it must be ≥ 0.")
+        root = loss_curvature.sqrt()[:, None]
+
+        def block(vectors: Tensor) -> Tensor:
+            scaled = root * vectors
+            return root * sum(jacobian @ (jacobian.T @ scaled) for jacobian in chosen)
+
+        return LinearOperator(
+            len(root), lambda u: block(u[:, None])[:, 0], root.dtype, root.device, block
+        )

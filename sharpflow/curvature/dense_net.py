@@ -53,22 +53,22 @@ class DenseNet:
         self.samples = inputs.matrix.shape[0]
         self._activations = [ACTIVATIONS[name] for name in names]
         self._input_gram = inputs.gram if input_gram is None else input_gram
-        self._staircase = inputs.staircase
+        self._inputs = inputs.product
         self.features: list[Tensor] = [inputs.matrix]
         self._preactivations: list[Tensor] = []
+        self.slopes: list[Tensor] = []
         for layer, weight in enumerate(self.weights):
-            z = self._times_inputs(weight) if layer == 0 else self.features[-1] @ weight
+            z = self._inputs.times(weight) if layer == 0 else self.features[-1] @ weight
             if self.biases is not None:
                 z = z + self.biases[layer]
             if layer < depth - 1:
+                value, slope = self._activations[layer].value_and_derivative(z)
                 self._preactivations.append(z)
-                self.features.append(self._activations[layer].function(z))
+                self.features.append(value)
+                self.slopes.append(slope)
         check_finite(z, "the network's output")
         self._last = z
         self.outputs = z.squeeze(1) if z.shape[1] == 1 else z
-        self.slopes = [
-            a.derivative(p) for a, p in zip(self._activations, self._preactivations, strict=True)
-        ]
         self._signals: list[Tensor] | None = None
 
     @property
@@ -112,6 +112,8 @@ class DenseNet:
             target = gram[top, left]
             for layer in chosen:
                 self._add_layer(target, layer, signals[layer], start, stop)
+            corner = gram[top, top]  # a BLAS need not give a symmetric product to the last bit
+            corner.copy_(corner.triu() + corner.triu(1).T)
             below = slice(stop * units, rows)
             gram[below, top] = gram[top, below].T
         return gram
@@ -170,36 +172,6 @@ class DenseNet:
         )
         return LinearOperator(self.size, product.vector, self.dtype, self.device, product.block)
 
-    def _times_inputs(self, matrix: Tensor) -> Tensor:
-        """X times (d, m) or (b, d, m), skipping the zeros of triangular inputs."""
-        x = self.features[0]
-        if not self._staircase:
-            return x @ matrix
-        result = matrix.new_empty(*matrix.shape[:-2], self.samples, matrix.shape[-1])
-        for rows, width in self._staircase:
-            if matrix.ndim == 2:
-                torch.mm(x[rows, :width], matrix[:width], out=result[rows])
-            else:
-                result[..., rows, :] = x[rows, :width] @ matrix[..., :width, :]
-        return result
-
-    def _inputs_transposed_times(self, matrix: Tensor, out: Tensor) -> None:
-        """X^T times (n, m) or (b, n, m) into ``out``, skipping the zeros of triangular inputs."""
-        x = self.features[0]
-        if not self._staircase:
-            out.copy_(x.T @ matrix) if matrix.ndim == 3 else torch.mm(x.T, matrix, out=out)
-            return
-        previous = 0
-        for rows, width in self._staircase:
-            columns = slice(previous, width)
-            part, below = x[rows.start :, columns].T, matrix[..., rows.start :, :]
-            if matrix.ndim == 2:
-                torch.mm(part, below, out=out[columns])
-            else:
-                out[..., columns, :] = part @ below
-            previous = width
-        out[..., previous:, :] = 0.0
-
 
 class _HessianProduct:
     """The linearised forward and backward pass; what does not depend on the vector is kept."""
@@ -252,7 +224,7 @@ class _HessianProduct:
         dh: list[Tensor | None] = [None]
         for layer in range(depth):
             if layer == 0:
-                d = net._times_inputs(v[0])
+                d = net._inputs.times(v[0])
             else:
                 d = _multiply_add(net.features[layer] @ v[layer], dh[layer], net.weights[layer])
             if offset[layer] is not None:
@@ -268,7 +240,7 @@ class _HessianProduct:
             if out_offset[layer] is not None:
                 torch.sum(error, dim=-2, keepdim=True, out=out_offset[layer])
             if layer == 0:
-                net._inputs_transposed_times(error, out[0])
+                net._inputs.transposed_times(error, out[0])
                 break
             gradient = net.features[layer].T @ error
             out[layer].copy_(_multiply_add(gradient, dh[layer].mT, self.deltas[layer]))

@@ -1,4 +1,4 @@
-"""Start vectors for the next state of a trajectory, predicted from those of the states before it."""
+"""Start vectors for the next state of a trajectory, predicted from the last six."""
 
 from itertools import pairwise
 
@@ -13,12 +13,11 @@ _RIDGE = 1e-5
 class WarmStart:
     """Predicts the eigenvectors of the next state from those of the states before it.
 
-    The changes dᵢ = Vᵢ − Vᵢ₋₁ of up to six states are predicted linearly from the two before each
-    of them, dᵢ ≈ a dᵢ₋₁ + b dᵢ₋₂, with the least-squares a and b (later changes count more), and the
-    guess is the last vectors plus the change predicted for the next state. A steady motion, the
-    swing of period two at the edge of stability and a decaying or growing one are all of this
-    form. The guess costs no product, only 6·P·k numbers of memory, and merely starts the solver,
-    whose convergence test is unchanged.
+    Changes dᵢ = Vᵢ − Vᵢ₋₁ are taken for linear in the two before them, dᵢ ≈ a dᵢ₋₁ + b dᵢ₋₂, with
+    the a and b that fit the last six states best (later ones count more), and the guess is the
+    last vectors plus the change that they predict. A steady motion, the swing of period two at the
+    edge of stability, and one that dies out are of this form. The guess costs no product, only
+    6·P·k numbers of memory, and merely starts the solver, whose convergence test is unchanged.
 
     :attr:`EigenResult.refined` is what to feed it: vectors that were only just accurate enough
     make poor predictions.

@@ -9,18 +9,20 @@ from sharpflow.measurements.base import Snapshot
 def gram_operator(snapshot: Snapshot, layers: Sequence[int] | None = None) -> LinearOperator:
     """S^½ J Jᵀ S^½ (n, n) with S = ∂²L/∂F²; for MSE it is (2/n) J Jᵀ.
 
-    A matrix where J Jᵀ has a closed form (dense stacks, the convolutional network); otherwise a
-    product is one backward pass and one forward derivative through a retained graph.
+    A matrix where J Jᵀ has a closed form (dense stacks), two products with J where that is written
+    out (the convolutional network); otherwise a product is one backward pass and one forward
+    derivative through a retained graph.
 
     Args:
         layers: indices into the model's `layers`, negative from the output, of the layers whose
             parameters J differentiates by; all by default.
     """
-    net = snapshot.dense_net or snapshot.conv_net
     curvature = snapshot.loss_curvature
-    if net is not None:
-        matrix = gauss_newton_matrix(net.gram_matrix(layers), curvature.reshape(-1))
-        return LinearOperator.from_dense(matrix)
+    if snapshot.dense_net is not None:
+        matrix = snapshot.dense_net.gram_matrix(layers)
+        return LinearOperator.from_dense(gauss_newton_matrix(matrix, curvature.reshape(-1)))
+    if snapshot.conv_net is not None:
+        return snapshot.conv_net.gram_operator(curvature.reshape(-1), layers)
     parameters, names = snapshot.parameters, snapshot.problem.model.layers
     if layers is not None:
         chosen = {name for layer in layers for name in names[layer]}

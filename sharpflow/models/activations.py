@@ -18,6 +18,14 @@ class Activation:
     function: Callable[[Tensor], Tensor]
     derivative: Callable[[Tensor], Tensor]
     second_derivative: Callable[[Tensor], Tensor]
+    derivative_of_value: Callable[[Tensor], Tensor] | None = None
+
+    def value_and_derivative(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """φ(z) and φ'(z), the latter from the former where that is cheaper."""
+        value = self.function(z)
+        if self.derivative_of_value is not None:
+            return value, self.derivative_of_value(value)
+        return value, self.derivative(z)
 
 
 def _tanh_second(z: Tensor) -> Tensor:
@@ -42,7 +50,9 @@ def _sigmoid_slope(z: Tensor) -> Tensor:
 
 ACTIVATIONS: dict[str, Activation] = {
     "linear": Activation(lambda z: z, torch.ones_like, torch.zeros_like),
-    "tanh": Activation(torch.tanh, lambda z: 1.0 - torch.tanh(z) ** 2, _tanh_second),
+    "tanh": Activation(
+        torch.tanh, lambda z: 1.0 - torch.tanh(z) ** 2, _tanh_second, lambda h: 1.0 - h * h
+    ),
     "relu": Activation(torch.relu, lambda z: (z > 0).to(z.dtype), torch.zeros_like),
     "elu": Activation(
         F.elu,

@@ -14,6 +14,8 @@ from torch import Tensor
 from sharpflow.models.activations import ACTIVATIONS
 from sharpflow.models.base import Parameters
 from sharpflow.models.initialisation import linear_weight
+from sharpflow.models.input_product import InputProduct
+from sharpflow.models.losses import Loss
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,40 @@ class DenseNetwork:
             if index < self.hidden_layers:
                 hidden = function(hidden)
         return hidden
+
+    def loss_and_gradient(
+        self, parameters: Parameters, inputs: InputProduct, targets: Tensor, loss: Loss
+    ) -> tuple[Tensor, Parameters]:
+        """Loss of each run, (R,), and its gradient, written out.
+
+        Args:
+            inputs: of coordinates (n, r) or (R, n, r).
+            targets: (n, 1) or (R, n, 1).
+        """
+        activation = ACTIVATIONS[self.activation]
+        weights, biases = self.dense_stack(parameters)
+        features: list[Tensor] = []
+        slopes: list[Tensor] = []
+        for index, weight in enumerate(weights):
+            before = features[-1] @ weight if index else inputs.times(weight)
+            if biases is not None:
+                before = before + biases[index].unsqueeze(-2)
+            if index < self.hidden_layers:
+                value, slope = activation.value_and_derivative(before)
+                features.append(value)
+                slopes.append(slope)
+        losses = loss(before, targets)
+        error = loss.slope(before, targets) / targets.shape[-2]
+        gradients = {"unseen": torch.zeros_like(parameters["unseen"])}
+        for index in range(self.hidden_layers, -1, -1):
+            if biases is not None:
+                gradients[f"bias{index}"] = error.sum(dim=-2)
+            if index == 0:
+                gradients["weight0"] = inputs.transposed_times(error)
+                break
+            gradients[f"weight{index}"] = features[index - 1].mT @ error
+            error = (error @ weights[index].mT).mul_(slopes[index - 1])
+        return losses, {name: gradients[name] for name in parameters}
 
 
 def build(spec: Mapping[str, Any], width: int) -> DenseNetwork:

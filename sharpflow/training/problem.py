@@ -1,6 +1,7 @@
 """One shard as a mathematical object: its data, network, loss and update rule."""
 
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 from sharpflow.data.gaussian import Population
 from sharpflow.errors import ConfigError
 from sharpflow.models import LOSSES, Parameters, build
+from sharpflow.models.input_product import InputProduct
 from sharpflow.training.batches import Batches, OnlineSamples, RunSamples, SharedSamples, Streams
 from sharpflow.training.streams import generator
 
@@ -150,7 +152,17 @@ class Problem:
         self, parameters: Parameters, inputs: Tensor, targets: Tensor
     ) -> tuple[Tensor, Parameters]:
         """Loss of each run, (R,), and its gradient; parameters the loss does not use get zero."""
+        written_out = getattr(self.model, "loss_and_gradient", None)
+        if written_out is not None:
+            whole = inputs is self._whole.matrix
+            product = self._whole if whole else InputProduct(inputs)
+            return written_out(parameters, product, targets, self.loss)
         return _differentiate(lambda p: self.loss(self.model(p, inputs), targets), parameters)
+
+    @cached_property
+    def _whole(self) -> InputProduct:
+        """Products with all inputs, examined once."""
+        return InputProduct(self.inputs)
 
     def _step_gradient(self, parameters: Parameters, step: int) -> tuple[Tensor, Parameters]:
         if self.training["batch"] is None and self.samples is None:

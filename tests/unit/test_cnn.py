@@ -90,6 +90,8 @@ def test_the_written_out_jacobian_is_the_jacobian(images, activation):
         return model({name: t[None] for name, t in chosen.items()}, inputs)[0, :, 0]
 
     torch.testing.assert_close(net.outputs, outputs_of(parameters))
+    root = torch.linspace(0.5, 2.0, 20, dtype=torch.float64)
+    whole = torch.zeros(20, 20, dtype=torch.float64)
     for index, names in enumerate(model.layers):
         own = {name: parameters[name] for name in names}
         exact = dense_jacobian(lambda p: outputs_of({**parameters, **p}), own)
@@ -98,11 +100,19 @@ def test_the_written_out_jacobian_is_the_jacobian(images, activation):
             kernels = kernels.view(20, 4, -1, 3, 3).permute(0, 1, 3, 4, 2).flatten(1)
             exact = torch.cat([kernels, biases], dim=1)
         torch.testing.assert_close(net.jacobians[index], exact)
-        torch.testing.assert_close(net.gram_matrix([index]), exact @ exact.T)
-    torch.testing.assert_close(
-        net.gram_matrix(), sum(net.gram_matrix([index]) for index in range(3))
-    )
-    torch.testing.assert_close(net.gram_matrix([-1]), net.gram_matrix([2]))
+        part = root[:, None] * exact @ exact.T * root
+        torch.testing.assert_close(net.gram_operator(root.square(), [index]).to_dense(), part)
+        whole = whole + part
+    torch.testing.assert_close(net.gram_operator(root.square()).to_dense(), whole)
+    last = net.gram_operator(root.square(), [-1])
+    torch.testing.assert_close(last @ root, part @ root)
+
+
+def test_a_negative_curvature_of_the_loss_is_refused(images):
+    model = ConvolutionalNetwork(4, "relu")
+    net = ConvNet(*model.convolution_stack(draw(model, images)), "relu", images["inputs"])
+    with pytest.raises(ValueError, match="loss_curvature"):
+        net.gram_operator(-torch.ones(20, dtype=torch.float64))
 
 
 def test_parameters_that_are_not_finite_are_refused(images):

@@ -10,7 +10,10 @@ from hypothesis import strategies as st
 from trajectories import values
 
 from sharpflow.errors import ConfigError
+from sharpflow.models import LOSSES
 from sharpflow.models.initialisation import linear_weight
+from sharpflow.models.input_product import InputProduct
+from sharpflow.models.mlp import DenseNetwork
 from sharpflow.training import BLOCK, generator, stored_steps, train
 
 SIZES = (30, 7, 7, 1)
@@ -324,3 +327,29 @@ def test_the_table_is_complete(make_problem):
     assert set(samples["step"]) == {0}
     assert set(samples["value"]) == {12.0}
     assert not table.duplicated(["seed", "step", "quantity", "index"]).any()
+
+
+@pytest.mark.parametrize("samples", [40, 300])
+@pytest.mark.parametrize("loss", sorted(LOSSES))
+@pytest.mark.parametrize("activation", ["tanh", "elu", "swish"])
+def test_the_written_out_gradient_is_that_of_autograd(samples, loss, activation):
+    stream = torch.Generator().manual_seed(0)
+    inputs = torch.randn(samples, samples, dtype=torch.float64, generator=stream).tril()
+    targets = torch.randn(samples, 1, dtype=torch.float64, generator=stream).sign()
+    model = DenseNetwork(6, 2, activation, bias=True)
+    shapes = {"weight0": (samples, 6), "bias0": (6,), "weight1": (6, 6), "bias1": (6,)}
+    shapes |= {"weight2": (6, 1), "bias2": (1,), "unseen": (1,)}
+    leaves = {
+        name: (torch.randn(3, *shape, dtype=torch.float64, generator=stream) / 6).requires_grad_()
+        for name, shape in shapes.items()
+    }
+    expected = LOSSES[loss](model(leaves, inputs), targets)
+    exact = torch.autograd.grad(expected.sum(), list(leaves.values()), materialize_grads=True,
+                                allow_unused=True)  # fmt: skip
+    product = InputProduct(inputs)
+    assert (product.kept < 1) == (samples == 300)
+    detached = {name: leaf.detach() for name, leaf in leaves.items()}
+    losses, gradients = model.loss_and_gradient(detached, product, targets, LOSSES[loss])
+    torch.testing.assert_close(losses, expected.detach())
+    for name, gradient in zip(leaves, exact, strict=True):
+        torch.testing.assert_close(gradients[name], gradient, msg=name)

@@ -1,0 +1,75 @@
+"""Products with a network's inputs that skip the zeros of compressed ones."""
+
+import itertools
+
+import torch
+from torch import Tensor
+
+_SMALLEST, _STEPS = 256, 10
+
+
+class InputProduct:
+    """Products with X and Xᵀ, X (n, d) or (R, n, d).
+
+    Samples in more dimensions than there are of them are stored as a lower triangular X (their
+    coordinates in the basis of a QR decomposition). Of such an X the zeros to the right of each of
+    ten blocks of rows are skipped, which leaves 0.55 of the work.
+
+    Attributes:
+        matrix: X.
+        kept: share of the multiplications that is left.
+    """
+
+    def __init__(self, matrix: Tensor):
+        self.matrix = matrix
+        self._blocks = _staircase(matrix)
+        rows = [(rows.stop - rows.start) * width for rows, width in self._blocks]
+        self.kept = sum(rows) / matrix.numel() if rows else 1.0
+
+    def times(self, right: Tensor) -> Tensor:
+        """X times (d, m) or (b, d, m)."""
+        x = self.matrix
+        if not self._blocks:
+            return x @ right
+        result = right.new_empty(*right.shape[:-2], x.shape[0], right.shape[-1])
+        for rows, width in self._blocks:
+            if right.ndim == 2:
+                torch.mm(x[rows, :width], right[:width], out=result[rows])
+            else:
+                result[..., rows, :] = x[rows, :width] @ right[..., :width, :]
+        return result
+
+    def transposed_times(self, right: Tensor, out: Tensor | None = None) -> Tensor:
+        """Xᵀ times (n, m) or (b, n, m), written to ``out`` (..., d, m) where it is given."""
+        x = self.matrix
+        if out is None:
+            lead = torch.broadcast_shapes(x.shape[:-2], right.shape[:-2])
+            out = right.new_empty(*lead, x.shape[-1], right.shape[-1])
+        if not self._blocks:
+            plain = right.ndim == x.ndim == 2
+            return torch.mm(x.T, right, out=out) if plain else out.copy_(x.mT @ right)
+        previous = 0
+        for rows, width in self._blocks:
+            columns = slice(previous, width)
+            part, below = x[rows.start :, columns].T, right[..., rows.start :, :]
+            if right.ndim == 2:
+                torch.mm(part, below, out=out[columns])
+            else:
+                out[..., columns, :] = part @ below
+            previous = width
+        out[..., previous:, :] = 0.0
+        return out
+
+
+def _staircase(inputs: Tensor) -> list[tuple[slice, int]]:
+    """Row blocks of lower triangular inputs with the columns they reach.
+
+    Empty where the inputs are not lower triangular, are too small to gain, or are not on the CPU.
+    """
+    if inputs.ndim != 2 or min(inputs.shape) < _SMALLEST or inputs.device.type != "cpu":
+        return []
+    if bool(inputs[0, 1:].any()) or bool(torch.triu(inputs, 1).any()):
+        return []
+    n, d = inputs.shape
+    edges = [n * i // _STEPS for i in range(_STEPS + 1)]
+    return [(slice(lower, upper), min(upper, d)) for lower, upper in itertools.pairwise(edges)]
