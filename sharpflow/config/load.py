@@ -56,6 +56,20 @@ def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]
     return merged
 
 
+def _set_path(document: Mapping[str, Any], path: str) -> None:
+    """Have CIFAR-10 data without a `path` read from `path`, in an experiment and its cases."""
+    shared = document.get("data")
+    cases = document.get("cases")
+    parts = [document, *(cases.values() if isinstance(cases, Mapping) else [])]
+    for part in parts:
+        data = part.get("data") if isinstance(part, Mapping) else None
+        if not isinstance(data, dict):
+            continue
+        inherited = shared.get("source") if isinstance(shared, Mapping) else None
+        if data.get("source", inherited) == "cifar10":
+            data.setdefault("path", path)
+
+
 def _holds(document: Any, keys: list[str]) -> bool:
     for key in keys:
         name = key.partition("[")[0]
@@ -113,6 +127,8 @@ def load(path: str | Path, changes: Mapping[str, Any] | None = None) -> Settings
         file = folder / f"{name}.yaml"
         override = configuration.overrides.get(name, {})
         document = merge(read_yaml(file), override)
+        if configuration.cifar10_path is not None:
+            _set_path(document, configuration.cifar10_path)
 
         def file_of(keys: list[str], override=override, file=file, name=name) -> str:
             found = keys and _holds(override, keys)

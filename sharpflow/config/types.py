@@ -479,6 +479,8 @@ class Configuration(Strict):
     """Folder with one YAML file an experiment, relative to the working directory."""
     overrides: dict[Name, dict[str, Any]] = {}
     """Changes to experiments, merged key by key over their files; `null` removes a key."""
+    cifar10_path: str | None = None
+    """Folder of your copy of CIFAR-10's binary version, for all data that name no `path`."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where jobs compute; `auto` is CUDA where there is one."""
     threads_per_job: Annotated[int, Field(ge=1, le=256)] = 1

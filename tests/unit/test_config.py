@@ -147,6 +147,27 @@ def test_top_level_changes_take_the_place_of_the_files(config_folder):
         load(config_folder.file, {"device": "gpu"})
 
 
+def test_one_path_serves_all_cifar10_data_that_name_none(config_folder, tmp_path):
+    (tmp_path / "data_batch_1.bin").touch()
+    cases = {
+        "shared": {},
+        "own": {"data": {"path": str(tmp_path)}},
+        "photos": {"data": {"source": "photos", "scaling": "unit"}},
+    }
+    config_folder.write({"data": {"source": "cifar10"}, "cases": cases})
+    paths = {
+        name: getattr(setup.data, "path", "no such key")
+        for name, setup in load(config_folder.file).cases["dense"].items()
+    }
+    assert paths == {"shared": None, "own": str(tmp_path), "photos": "no such key"}
+    folder = tmp_path / "another"
+    folder.mkdir()
+    (folder / "data_batch_1.bin").touch()
+    settings = load(config_folder.file, {"cifar10_path": str(folder)})
+    paths = {n: getattr(s.data, "path", "no such key") for n, s in settings.cases["dense"].items()}
+    assert paths == {"shared": str(folder), "own": str(tmp_path), "photos": "no such key"}
+
+
 def test_the_plan_has_every_run_once(config_folder):
     plan = make_plan(load(config_folder.file))
     assert len(plan.shards) == 2 * 2 * 2 * 2
