@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
@@ -14,6 +15,8 @@ from sharpflow.curvature.operators import (
     check_finite,
     hessian_operator,
 )
+
+_BLOCK_BYTES = 2**24  # of activations: they stay in cache, and the C library keeps the memory
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 Inputs = Tensor | tuple[Tensor, ...]
@@ -35,6 +38,10 @@ class ModelLoss:
     Modules that draw random numbers are refused, and so is a loss that differs between two
     evaluations. ``micro_batch`` bounds the number of samples whose graph is held at once; each
     product then runs the network again, batch by batch.
+
+    On a CPU the graph of a large batch is made in blocks that fit the cache, all of them kept,
+    where that is the same function: under the mean squared error or the cross-entropy, if the
+    outputs of the blocks are those of the whole batch.
     """
 
     def __init__(
@@ -56,41 +63,89 @@ class ModelLoss:
         refuse_random_modules(model)
         self._refuse_random_loss()
         self._reduction = "mean" if self.micro_batch is None else self._find_reduction()
+        self.block = self.samples if self.micro_batch is not None else self._find_block()
 
     def value(self, params: dict[str, Tensor], samples: slice | None = None) -> Tensor:
         """Loss over ``samples`` (all by default) at ``params``; the model's state is untouched."""
         rows = slice(None) if samples is None else samples
+        return self.loss_fn(self._outputs(params, rows), self.targets[rows])
+
+    def _outputs(self, params: dict[str, Tensor], rows: slice) -> Tensor:
         # Batch norm writes to its buffers, so it gets copies.
         state = {name: b.clone() for name, b in self.model.named_buffers()}
-        outputs = functional_call(
-            self.model, {**state, **params}, tuple(x[rows] for x in self.inputs)
-        )
-        return self.loss_fn(outputs, self.targets[rows])
+        return functional_call(self.model, {**state, **params}, tuple(x[rows] for x in self.inputs))
 
     def hessian(self) -> LinearOperator:
         """Hessian at the model's present trainable parameters, in their order."""
         refuse_random_modules(self.model)
         params = trainable_parameters(self.model)
-        if self.micro_batch is None:
-            return hessian_operator(self.value, params)
-        self._refuse_batch_norm()
-        params = {name: p.detach().clone() for name, p in params.items()}
+        if self.micro_batch is not None:
+            self._refuse_batch_norm()
+            params = {name: p.detach().clone() for name, p in params.items()}
+            return self._sum(params, self.micro_batch, keep=False)
+        if self.block < self.samples and self._batch_norm() is None:
+            return self._sum(params, self.block, keep=True)
+        return hessian_operator(self.value, params)
+
+    def _sum(self, params: dict[str, Tensor], size: int, keep: bool) -> LinearOperator:
+        """Hessian as a sum over batches of ``size``, whose graphs are kept or made at a product."""
         first = next(iter(params.values()))
         check_dtype(first.dtype, "params")
-        edges = range(0, self.samples, self.micro_batch)
-        batches = [slice(i, min(i + self.micro_batch, self.samples)) for i in edges]
+        edges = range(0, self.samples, size)
+        batches = [slice(i, min(i + size, self.samples)) for i in edges]
+
+        def part(rows: slice) -> LinearOperator:
+            return hessian_operator(lambda p: self.value(p, rows), params)
+
+        kept = [part(rows) for rows in batches] if keep else None
 
         def product(vectors: Tensor) -> Tensor:
             total = torch.zeros_like(vectors)
-            for rows in batches:
-                part = hessian_operator(lambda p, rows=rows: self.value(p, rows), params)
+            for index, rows in enumerate(batches):
                 share = (rows.stop - rows.start) / self.samples
+                operator = part(rows) if kept is None else kept[index]
                 weight = share if self._reduction == "mean" else 1.0
-                total.add_(part.matvec(vectors), alpha=weight)
+                total.add_(operator.matvec(vectors), alpha=weight)
             return total
 
-        size = sum(p.numel() for p in params.values())
-        return LinearOperator(size, product, first.dtype, first.device, product)
+        count = sum(p.numel() for p in params.values())
+        return LinearOperator(count, product, first.dtype, first.device, product)
+
+    def _find_block(self) -> int:
+        """Samples a block; all of them where blocks gain nothing or are another function."""
+        reduction = _separable(self.loss_fn, self.targets)
+        on_cpu = all(t.device.type == "cpu" for t in (*self.inputs, self.targets))
+        if reduction is None or not on_cpu or self._batch_norm() is not None:
+            return self.samples
+        block = max(1, int(_BLOCK_BYTES / max(self._bytes_a_sample(), 1.0)))
+        if 2 * block > self.samples:
+            return self.samples
+        with torch.no_grad():
+            whole = self._outputs({}, slice(None))
+            parts = [self._outputs({}, slice(i, i + block)) for i in range(0, self.samples, block)]
+        alike = isinstance(whole, Tensor) and whole.shape[:1] == (self.samples,)
+        slack = 1e-4 * float(whole.abs().max()) if alike else 0.0
+        if not alike or not torch.allclose(torch.cat(parts), whole, rtol=0, atol=slack):
+            return self.samples
+        self._reduction = reduction
+        return block
+
+    def _bytes_a_sample(self) -> float:
+        """Bytes that the graph of the loss keeps for each sample, parameters apart."""
+        count = min(4, self.samples)
+        fixed = {p.untyped_storage().data_ptr() for p in self.model.parameters()}
+        sizes: dict[int, int] = {}
+
+        def note(tensor: Tensor) -> Tensor:
+            storage = tensor.untyped_storage()
+            if storage.data_ptr() not in fixed:
+                sizes[storage.data_ptr()] = storage.nbytes()
+            return tensor
+
+        with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(note, lambda t: t):
+            graph = self.value({}, slice(0, count))  # holds its tensors, so addresses are unique
+        del graph
+        return sum(sizes.values()) / count
 
     def _scalar(self, samples: slice | None = None) -> float:
         with torch.no_grad():
@@ -116,13 +171,20 @@ class ModelLoss:
                 "remove the randomness, or call model.eval()."
             )
 
-    def _refuse_batch_norm(self) -> None:
+    def _batch_norm(self) -> str | None:
+        """Name of a batch norm that uses the batch's statistics, if there is one."""
         for name, module in self.model.named_modules():
             if isinstance(module, _BatchNorm) and (module.training or module.running_mean is None):
-                raise ValueError(
-                    f"micro_batch changes the loss: {name or 'the model'} is a batch norm that "
-                    "uses the batch's statistics; call model.eval() or leave micro_batch out."
-                )
+                return name or "the model"
+        return None
+
+    def _refuse_batch_norm(self) -> None:
+        name = self._batch_norm()
+        if name is not None:
+            raise ValueError(
+                f"micro_batch changes the loss: {name} is a batch norm that uses the batch's "
+                "statistics; call model.eval() or leave micro_batch out."
+            )
 
     def _find_reduction(self) -> str:
         """Whether the loss is a mean or a sum over samples, seen on two micro-batches."""
@@ -143,6 +205,22 @@ class ModelLoss:
                 f"gave {a} and {b}, together {both}; leave micro_batch out for this loss."
             )
         return "mean" if mean else "sum"
+
+
+def _separable(loss_fn: LossFunction, targets: Tensor) -> str | None:
+    """Reduction of a loss that is known to be a mean or a sum over samples; None for others."""
+    if loss_fn in (F.mse_loss, F.cross_entropy):
+        kind, reduction, weight = loss_fn, "mean", None
+    elif type(loss_fn) in (nn.MSELoss, nn.CrossEntropyLoss):
+        kind, reduction = type(loss_fn), loss_fn.reduction
+        weight = getattr(loss_fn, "weight", None)
+    else:
+        return None
+    classes = kind in (F.cross_entropy, nn.CrossEntropyLoss) and not targets.is_floating_point()
+    ignored = getattr(loss_fn, "ignore_index", -100)
+    if weight is not None or reduction == "none" or (classes and bool((targets == ignored).any())):
+        return None
+    return reduction
 
 
 def check_data(inputs: tuple[Tensor, ...], targets: Tensor) -> None:

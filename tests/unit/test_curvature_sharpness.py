@@ -10,6 +10,7 @@ from torch.func import functional_call
 from torch.nn.functional import cross_entropy, dropout, mse_loss
 
 from sharpflow.curvature import SharpnessTracker, dense_hessian, sharpness
+from sharpflow.curvature.model_loss import ModelLoss
 
 
 def draw(*shape, seed=0, dtype=torch.float64):
@@ -297,6 +298,69 @@ def test_the_cold_check_leaves_a_pair_that_was_overtaken():
     values = [tracker.measure().values.item() for _ in range(4)]
     assert values == pytest.approx([2.0, 2.0, 5.0, 5.0])
     assert tracker.corrections == 1
+
+
+class Centred(nn.Module):
+    """Outputs that depend on the other samples."""
+
+    def forward(self, x):
+        return x - x.mean(0)
+
+
+class Counted(nn.Linear):
+    """Notes the sizes of the batches that it is given."""
+
+    def forward(self, x):
+        self.sizes.add(len(x))
+        return super().forward(x)
+
+
+@pytest.mark.parametrize(
+    ("layers", "loss_fn", "classes", "blocks"),
+    [
+        ([], mse_loss, False, True),
+        ([], nn.MSELoss(reduction="sum"), False, True),
+        ([], nn.CrossEntropyLoss(label_smoothing=0.1), True, True),
+        ([], nn.CrossEntropyLoss(weight=torch.tensor([1.0, 2.0, 3.0]).double()), True, False),
+        ([], lambda f, y: mse_loss(f, y), False, False),
+        ([Centred()], mse_loss, False, False),
+        ([nn.BatchNorm1d(3)], mse_loss, False, False),
+        ([nn.BatchNorm1d(3).eval()], mse_loss, False, True),
+    ],
+    ids=["mse", "sum", "smoothed", "weighted", "unknown", "mixing", "batch_norm", "eval"],
+)
+def test_a_large_batch_is_taken_in_blocks_where_that_is_the_same(
+    layers, loss_fn, classes, blocks, monkeypatch
+):
+    monkeypatch.setattr("sharpflow.curvature.model_loss._BLOCK_BYTES", 2000)
+    torch.manual_seed(0)
+    first = Counted(6, 5)
+    model = nn.Sequential(first, nn.GELU(), nn.Linear(5, 3), *layers).double()
+    inputs, targets = draw(37, 6), draw(37, 3, seed=1)
+    if classes:
+        targets = targets.argmax(1)
+    first.sizes = set()
+    loss = ModelLoss(model, loss_fn, inputs, targets)
+    first.sizes = set()
+    hessian = loss.hessian().to_dense()
+    assert (max(first.sizes) < 37) == blocks
+    torch.testing.assert_close(hessian, reference(model, loss_fn, inputs, targets))
+    for module in model.modules():  # what is noticed once is noticed again
+        if isinstance(module, nn.BatchNorm1d):
+            module.train()
+    again = loss.hessian().to_dense()
+    torch.testing.assert_close(again, reference(model, loss_fn, inputs, targets))
+
+
+def test_ignored_classes_are_not_taken_in_blocks(monkeypatch):
+    monkeypatch.setattr("sharpflow.curvature.model_loss._BLOCK_BYTES", 2000)
+    model = stack(nn.Linear(6, 5), nn.GELU(), nn.Linear(5, 3))
+    inputs, targets = draw(37, 6), draw(37, 3, seed=1).argmax(1)
+    targets[:5] = -100
+    loss = ModelLoss(model, nn.CrossEntropyLoss(), inputs, targets)
+    assert loss.block == 37
+    expected = reference(model, nn.CrossEntropyLoss(), inputs, targets)
+    torch.testing.assert_close(loss.hessian().to_dense(), expected)
 
 
 def test_freezing_between_measurements_is_noticed():
