@@ -56,7 +56,7 @@ class ScaleInvariant:
 
         θ ← θ − η (∇L + γ θ), with the batch's η.
         """
-        u = stack(parameters["u"].clone())
+        u = stack(parameters["u"].clone(memory_format=torch.contiguous_format))
         w_t = stack(parameters["w"].mT.clone(memory_format=torch.contiguous_format))
         gain = math.sqrt(self.width)
         with divergence_allowed():

@@ -83,7 +83,7 @@ class TwoLayer:
         θ ← θ − η (∇L + γ θ), with the batch's η.
         """
         # W is held as its transpose: every product but one then reads its factors as they lie
-        u = stack(parameters["u"].clone())
+        u = stack(parameters["u"].clone(memory_format=torch.contiguous_format))
         w_t = stack(parameters["w"].mT.clone(memory_format=torch.contiguous_format))
         activation = None if self.activation == "linear" else ACTIVATIONS[self.activation]
         with divergence_allowed():
@@ -136,7 +136,8 @@ class TwoLayerLinear(TwoLayer):
         weight_decay: float,
     ) -> Parameters:
         """The parameters after a step a learning rate on `population_loss`, written out."""
-        u, w = (stack(parameters[name].clone()) for name in ("u", "w"))
+        contiguous = torch.contiguous_format
+        u, w = (stack(parameters[n].clone(memory_format=contiguous)) for n in ("u", "w"))
         teacher, variance = stack(population.teacher), stack(population.input_std.square())
         with divergence_allowed():
             for rate in learning_rates:
