@@ -342,7 +342,7 @@ class Representations(Strict):
 
 
 class NormGrowth(Strict):
-    """One step's increment of ‖θ‖² beside its expectation."""
+    """Expected increment of ‖θ‖² in a step."""
 
     every: Stride = 1
     """Stride, in steps."""
@@ -393,7 +393,7 @@ class Measurements(Strict):
     representations: Representations | None = None
     """Alignment of the two layers' representations."""
     norm_growth: NormGrowth | None = None
-    """Increments of the norm of scale-invariant networks."""
+    """Expected growth of the norm of scale-invariant networks."""
     noether_flow: NoetherFlow | None = None
     """Drawn and predicted change of a Noether charge."""
     circle_radius: CircleRadius | None = None

@@ -300,7 +300,7 @@ def test_growth_of_the_norm_and_its_exponent(every):
     slopes = module.exponents(tables, network)
     assert len(slopes) == noise.SEEDS
     assert np.mean(slopes) == pytest.approx(0.5, abs=0.02)
-    ratio = module.increment_ratio(tables, network)
+    ratio = module.growth_ratio(tables, network)
     assert ratio.shape[1] == noise.SEEDS
     assert ratio.to_numpy().mean() == pytest.approx(1, abs=0.05)
     (growth,) = lines(titled(module.draw(tables), "Net-B"), "‖θ‖², SGD")
