@@ -337,8 +337,8 @@ class Representations(Strict):
     """Stride, in steps; the first and the last step are always measured."""
     samples: Annotated[int, Field(ge=2, le=1_000_000)] = 4000
     """Held-out samples that the Γ are estimated from."""
-    grams: bool = True
-    """Whether the two matrices of seed 0 are kept at the last step."""
+    grams_of: Annotated[int, Field(ge=0)] | None = None
+    """Seed of the experiment whose two matrices are kept at the last step, for the figure."""
 
 
 class NormGrowth(Strict):

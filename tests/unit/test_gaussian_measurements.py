@@ -110,7 +110,7 @@ def test_predictions_know_weight_decay_and_isotropy():
 def test_representations_of_a_linear_network_are_those_of_the_closed_form():
     problem = shard()
     trajectory = train(problem)
-    options = {"every": 120, "samples": 30_000, "grams": True}
+    options = {"every": 120, "samples": 30_000, "grams_of": 0}
     values = measured(problem, trajectory, representations=options).sort_index()
     u, w = trajectory.states[120]["u"][0], trajectory.states[120]["w"][0]
     gram_u, gram_w = weighted_grams(u, w, *gaussian_gammas(u, w, *covariances(problem)))
@@ -122,6 +122,17 @@ def test_representations_of_a_linear_network_are_those_of_the_closed_form():
     assert np.allclose(values["gram_u", 0, 120], gram_u.flatten(), atol=0.05 * gram_u.max())
     grams = values.index[values.index.get_level_values(0) == "gram_w"]
     assert set(grams.droplevel(["quantity", "index"])) == {(0, 120)}
+
+
+def test_the_matrices_are_of_one_seed_whichever_shard_it_is_in():
+    options = {"every": 120, "samples": 50, "grams_of": 101}
+    alone, together = (
+        measured(shard(seeds=seeds), representations=options) for seeds in ((101,), (100, 101, 102))
+    )
+    for name in ("gram_u", "gram_w"):
+        kept = together.xs(name, level="quantity")
+        assert set(kept.index.get_level_values("seed")) == {101}
+        assert np.allclose(kept, alone.xs(name, level="quantity"), rtol=1e-9)
 
 
 def norms(trajectory):
