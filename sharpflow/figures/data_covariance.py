@@ -12,6 +12,8 @@ from sharpflow.figures import base, style
 TITLE = "The data's covariance sets the norm ratio, and sharpens or flattens"
 
 W, U = 0, 1
+CHANGE = 0.05
+"""Relative change of Tr H that the caption calls sharpening or flattening, as the claims do."""
 SWEEPS = {
     "sgd": ("SGD", style.BLUE, "o", True),
     "sgd_decay": ("SGD, weight decay", style.GREEN, "^", True),
@@ -165,8 +167,8 @@ def caption(tables: base.Tables) -> str:
     sharpening = ""
     if found := _sharpening(tables, "sgd"):
         ends = [(k, trace_change(tables, n).mean()) for k, n in found]
-        risen = [f"k = {k:g}" for k, end in ends if end > 1.02]
-        fallen = [f"k = {k:g}" for k, end in ends if end < 0.98]
+        risen = [f"k = {k:g}" for k, end in ends if end > 1 + CHANGE]
+        fallen = [f"k = {k:g}" for k, end in ends if end < 1 - CHANGE]
         closed = [change for _, change in _predicted_changes(tables)]
         listed = "; ".join(
             f"{k:g}: {end:.3f} ({exact:.3f})" for (k, end), exact in zip(ends, closed, strict=True)
@@ -180,7 +182,8 @@ def caption(tables: base.Tables) -> str:
             f"and flattens at {base.several(fallen)}:" if fallen else "and flattens nowhere:",
             "isotropic label noise (k = 0) does not sharpen, for that the noise has to be larger "
             "where the signal is larger. Where an end is short of the closed form, the quietest "
-            "directions have not settled: they are the slowest.",
+            "directions have not settled: they are the slowest. Terms of order η lower Tr H by "
+            "about 2 %, also where no change is predicted (k = 1).",
         )
     away = [
         float(trace_change(tables, n).mean()) for _, n in _sweep(tables, "hessian_trace", "sgd")

@@ -18,7 +18,7 @@ SUPPORTED = {
         "exponential_approach",
         "gd_charge_conserved",
     ],
-    "equilibrium": ["equilibrium_closed_form", "plain_balance_excluded"],
+    "equilibrium": ["equilibrium_closed_form", "plain_balance_excluded", "gd_stays_unbalanced"],
     "data_covariance": [
         "data_norm_ratio",
         "isotropic_balance",
