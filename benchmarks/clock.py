@@ -24,10 +24,10 @@ def best(work: Callable[[], object], repeats: int = 5) -> tuple[float, float]:
     return median(p[0] for p in pairs), median(p[1] for p in pairs)
 
 
-def matmul_rate(size: int = 1500, repeats: int = 7) -> float:
-    """float32 matrix products of this machine now, in GFLOP a wall second."""
-    a, b = torch.randn(size, size), torch.randn(size, size)
-    out = torch.empty(size, size)
+def matmul_rate(size: int = 1500, repeats: int = 7, dtype: torch.dtype = torch.float32) -> float:
+    """Matrix products of this machine now, in GFLOP a wall second."""
+    a, b = (torch.randn(size, size, dtype=dtype) for _ in range(2))
+    out = torch.empty(size, size, dtype=dtype)
     seconds, _ = best(lambda: torch.mm(a, b, out=out), repeats)
     return 2 * size**3 / seconds / 1e9
 

@@ -3,7 +3,8 @@
 256 two-layer linear networks 30-40-30 under SGD with S = 10, random numbers included. Beside the
 ensemble, in the same process: one run at a time with modules, automatic differentiation and an
 optimiser, and one run at a time with the gradients written out. Prints microseconds of CPU time a
-run-step (wall time would blame this code for its neighbours on the machine) and the ratios.
+run-step (wall time would blame this code for its neighbours on the machine) and the ratios; of the
+ensemble also what its steps and its random numbers take alone, and its share of the machine's rate.
 """
 
 import argparse
@@ -11,12 +12,17 @@ import json
 import time
 from collections.abc import Callable
 
+import numpy as np
 import torch
 
+from benchmarks.clock import matmul_rate
 from sharpflow.data.gaussian import generate
-from sharpflow.training import Problem
+from sharpflow.training import BLOCK, Problem
+from sharpflow.training.streams import normals
 
 INPUTS, WIDTH, OUTPUTS, BATCH, RATE = 30, 40, 30, 10, 0.01
+OPERATIONS = 2 * BATCH * WIDTH * (2 * INPUTS + 3 * OUTPUTS)
+"""Of the five products of a run-step."""
 
 
 def problem(runs: int, steps: int, dtype: str) -> Problem:
@@ -100,9 +106,21 @@ def measure(runs: int, steps: int, repeats: int, dtype: str) -> dict[str, float]
     """Fewest microseconds a run-step of each way, taken by turns, and the ratios."""
     shard, kind = problem(runs, steps, dtype), getattr(torch, dtype)
     state = shard.initial_state()
-    single = 10 * steps
+    single, samples = 10 * steps, shard.batch(0)
+    numbers = np.empty(BLOCK * BATCH * (INPUTS + OUTPUTS), dtype=np.float32)
+
+    def step_only() -> None:
+        shard.model.descend(state, ((*samples, RATE) for _ in range(steps)), 0.0)
+
+    def draw_only() -> None:
+        for seed in range(runs):
+            for block in range(steps // BLOCK):
+                normals(numbers, "benchmark", seed, "normals", block)
+
     ways = {
         "ensemble": (lambda: shard.advance(state, 0, steps), runs * steps),
+        "steps_alone": (step_only, runs * steps),
+        "random_numbers": (draw_only, runs * (steps // BLOCK) * BLOCK),
         "autograd_loop": (lambda: automatic_loop(single, kind), single),
         "written_out_loop": (lambda: written_out_loop(single, kind), single),
     }
@@ -113,6 +131,8 @@ def measure(runs: int, steps: int, repeats: int, dtype: str) -> dict[str, float]
     result = {f"{name}_us": min(times) for name, times in taken.items()}
     for name in ("autograd_loop", "written_out_loop"):
         result[f"over_{name}"] = result[f"{name}_us"] / result["ensemble_us"]
+    result["gflops_of_steps"] = OPERATIONS / result["steps_alone_us"] / 1e3
+    result["of_matrix_rate"] = result["gflops_of_steps"] / matmul_rate(dtype=kind)
     return result
 
 

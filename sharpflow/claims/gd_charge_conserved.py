@@ -30,5 +30,5 @@ CLAIM = Claim(
     band_low=-INF,
     band_high=0.1,
     method="relative change of ‖U‖² − ‖W‖² from the first to the last step",
-    cases=("gd", "gd_small_*", "gd_phi_*"),
+    cases=("gd", "gd_small_*", "gd_mild_*", "gd_phi_*"),
 )

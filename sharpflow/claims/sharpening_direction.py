@@ -2,7 +2,7 @@
 
 log(Tr H at the end / at the start) is compared with its prediction, so that sign and size both
 count: 0 is gradient descent's, a negative value the wrong direction. The band is wide, 0.5 to 1.3:
-the quietest directions need far more steps than the rest, which leaves up to half of the way to go
+the quietest directions need far more steps than the rest, which leaves a quarter of the way to go
 where noise follows the signal most, and terms of order η lower Tr H by 1 to 2 %, a quarter of the
 smallest change predicted. Noise in proportion to the signal (k = 1), where no change is predicted,
 is `sharpening_absent`.

@@ -140,6 +140,7 @@ def load(path: str | Path, changes: Mapping[str, Any] | None = None) -> Settings
             case: _case(document, case, file_of, runs) for case in experiments[name].cases
         }
         check_jobs(experiments[name], cases[name], file_of(["seeds"]))
+        _check_pictured_seed(experiments[name], cases[name], file_of)
     return Settings(configuration, experiments, cases)
 
 
@@ -157,6 +158,19 @@ def _case(document: Mapping[str, Any], case: str, file_of, runs: int) -> Setup:
     _check_dataset(setup, case_file_of)
     check_memory(setup, runs, case_file_of)
     return setup
+
+
+def _check_pictured_seed(experiment: Experiment, cases: Mapping[str, Setup], file_of) -> None:
+    first, last = experiment.first_seed, experiment.first_seed + experiment.seeds - 1
+    for case, setup in cases.items():
+        options = setup.measurements.representations
+        if options is None or options.grams_of is None or first <= options.grams_of <= last:
+            continue
+        file = file_of(["measurements", "representations", "grams_of"])
+        raise ConfigError(
+            f"{file}: measurements.representations.grams_of = {options.grams_of} in the case "
+            f"{case!r}: the matrices are those of one of the experiment's seeds, {first} to {last}."
+        )
 
 
 def _check_dataset(setup: Setup, file_of) -> None:

@@ -337,12 +337,12 @@ class Representations(Strict):
     """Stride, in steps; the first and the last step are always measured."""
     samples: Annotated[int, Field(ge=2, le=1_000_000)] = 4000
     """Held-out samples that the Γ are estimated from."""
-    grams: bool = True
-    """Whether the two matrices of seed 0 are kept at the last step."""
+    grams_of: Annotated[int, Field(ge=0)] | None = None
+    """Seed of the experiment whose two matrices are kept at the last step, for the figure."""
 
 
 class NormGrowth(Strict):
-    """One step's increment of ‖θ‖² beside its expectation."""
+    """Expected increment of ‖θ‖² in a step."""
 
     every: Stride = 1
     """Stride, in steps."""
@@ -393,7 +393,7 @@ class Measurements(Strict):
     representations: Representations | None = None
     """Alignment of the two layers' representations."""
     norm_growth: NormGrowth | None = None
-    """Increments of the norm of scale-invariant networks."""
+    """Expected growth of the norm of scale-invariant networks."""
     noether_flow: NoetherFlow | None = None
     """Drawn and predicted change of a Noether charge."""
     circle_radius: CircleRadius | None = None

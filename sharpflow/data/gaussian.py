@@ -87,15 +87,20 @@ class Population:
         return torch.equal(self.teacher, torch.eye(*self.teacher.shape).to(self.teacher))
 
     @cached_property
-    def _isotropic(self) -> bool:
-        return bool((self.input_std == 1).all() and (self.noise_std == 1).all())
+    def _stds(self) -> Tensor | None:
+        """Standard deviations of x and ε in a row, None where all are one."""
+        stds = torch.cat([self.input_std, self.noise_std])
+        return None if bool((stds == 1).all()) else stds
 
     def sample(self, normals: Tensor) -> tuple[Tensor, Tensor]:
-        """Inputs (..., d0) and targets (..., d2) from standard normals (..., d0 + d2)."""
-        sizes = [self.input_std.numel(), self.noise_std.numel()]
-        inputs, noise = (part.to(self.teacher).contiguous() for part in normals.split(sizes, -1))
-        if not self._isotropic:
-            inputs, noise = inputs * self.input_std, noise * self.noise_std
+        """Inputs (..., d0) and targets (..., d2) from standard normals (..., d0 + d2).
+
+        The inputs may share the memory of the normals.
+        """
+        drawn = normals.to(self.teacher)
+        if self._stds is not None:
+            drawn = drawn * self._stds
+        inputs, noise = drawn.split([self.input_std.numel(), self.noise_std.numel()], -1)
         if self._identity and inputs.shape == noise.shape:
             return inputs, inputs + noise
         return inputs, inputs @ self.teacher.mT + noise

@@ -34,7 +34,7 @@ from sharpflow.dynamics.phases import (
     phase_randomised,
     phases,
 )
-from sharpflow.dynamics.rates import decay_rate, decay_window, growth_rates
+from sharpflow.dynamics.rates import accumulated, decay_rate, decay_window, growth_rates
 from sharpflow.dynamics.residual import (
     ResidualSplit,
     SpikeCoincidence,
@@ -52,6 +52,7 @@ __all__ = [
     "ResidualSplit",
     "SharpnessSummary",
     "SpikeCoincidence",
+    "accumulated",
     "anomaly_points",
     "approach",
     "cycles",

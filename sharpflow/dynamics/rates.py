@@ -1,4 +1,4 @@
-"""Rates along training: of an exponential approach, and of early sharpening."""
+"""Rates along training: of an exponential approach and of early sharpening; their sums."""
 
 from collections.abc import Sequence
 
@@ -53,6 +53,17 @@ def decay_rate(
     if window is None:
         return float("nan")
     return -_slope(*window)
+
+
+def accumulated(steps: ArrayLike, rates: ArrayLike) -> np.ndarray:
+    """What rates a step add up to from each step to the next by the trapezoidal rule, (n − 1,).
+
+    Args:
+        steps, rates: shape (n,); further dimensions of `rates` are kept.
+    """
+    times, values = np.asarray(steps, float), np.asarray(rates, float)
+    lengths = np.diff(times).reshape(-1, *[1] * (values.ndim - 1))
+    return lengths * (values[1:] + values[:-1]) / 2
 
 
 def growth_rates(

@@ -19,6 +19,8 @@ STARTS = {
     "small_u": (style.BLUE, "o", "-", "small U, large W"),
     "small_w": (style.GREEN, "^", (0, (4, 1.5)), "large U, small W"),
     "balanced": (style.PURPLE, "s", (0, (2, 1)), "equal scale"),
+    "mild_u": (style.SKY, "v", (0, (6, 1.5)), "U half of W"),
+    "mild_w": (style.ORANGE, "D", (0, (5, 1, 1, 1)), "W half of U"),
 }
 
 
@@ -224,8 +226,9 @@ def caption(tables: base.Tables) -> str:
         "continuous time at the minimum; a residual that is not zero, early or fluctuating at a "
         "finite η, adds to it. Entries of UᵀΓ_U U − WΓ_W Wᵀ (logarithmic beyond ±1): "
         "lines for the lowest seed, grey for all. Norms: small grey markers are starts, blue and "
-        "filled ends of SGD, red and hollow ends of GD, the cross the closed form. "
-        "Relative imbalance at the end: "
+        "filled ends of SGD, red and hollow ends of GD, which keeps the charge of each "
+        "start, the cross the closed form, where SGD ends from all of them. "
+        "Relative imbalance at the end, from the two most unbalanced starts: "
         + "; ".join(f"{m.upper()} {lo:.2f} to {hi:.2f}" for m, (lo, hi) in ends.items())
         + ". Without label noise there is no approach: the gradient noise vanishes at the minimum.",
         anisotropic,

@@ -21,14 +21,21 @@ LAWS = {
     "flow_unweighted": ("unweighted: isotropic Γ of the same trace", style.ORANGE, "D", False),
 }
 MARGIN = 0.02
-CASES = {"tanh": "scale-invariant\n(tanh)"}
+CASES = {
+    "isotropic": "isotropic\ndata",
+    "anisotropic": "anisotropic\ndata",
+    "rotated": "rotated\nteacher",
+    "narrow": "narrow\nnet",
+    "narrow_rotated": "narrow,\nrotated",
+    "tanh": "scale-inv.\n(tanh)",
+}
 
 
 @style.house
 def draw(tables: base.Tables) -> Figure:
     """Measured over predicted for each law and case; one panel a kind of point."""
     chosen = ensemble.networks(tables, "flow_measured")
-    figure = Figure(figsize=(9.2, 4.3), layout="constrained")
+    figure = Figure(figsize=(11.0, 4.3), layout="constrained")
     panels = figure.subplots(1, 2)
     handles = []
     for (index, title), axes in zip(POINTS.items(), panels, strict=True):
@@ -78,11 +85,13 @@ def caption(tables: base.Tables) -> str:
     """What is drawn, how far the SDE's law falls short, and the scale."""
     chosen = ensemble.networks(tables, "flow_measured")
 
-    def spread(law: str, index: int) -> str:
-        means = [ratio(tables, n, law, index).mean() for n in chosen]
+    def spread(law: str, index: int, nets: list[base.Network] = chosen) -> str:
+        means = [ratio(tables, n, law, index).mean() for n in nets]
         means = [mean for mean in means if mean == mean]
         return f"{min(means):.3f} to {max(means):.3f}" if means else "not measured"
 
+    narrow = [n for n in chosen if n.case.startswith("narrow")]
+    wide = [n for n in chosen if n not in narrow]
     draws = [ensemble.constant(tables, n, "draws") for n in chosen]
     draws = [value for value in draws if value == value]
     return base.join(
@@ -98,9 +107,14 @@ def caption(tables: base.Tables) -> str:
         "The SDE's law leaves out η²∇LᵀQ∇L, which vanishes at a minimum: the measured change is "
         f"{spread('flow_sde', 0)} of the SDE's there and {spread('flow_sde', 1)} away from it.",
         "With isotropic Γ of the same trace (unweighted) it is "
-        f"{spread('flow_unweighted', 0)} of the prediction at a minimum: where the factors are as "
-        "isotropic as their random start, or the data are, this charge cannot tell the weights."
-        if any(len(ratio(tables, n, "flow_unweighted", 0)) for n in chosen)
+        f"{spread('flow_unweighted', 0, wide)} of the prediction at a minimum of a wide net, "
+        "whose factors stay as isotropic as their random start: this charge cannot tell the "
+        "weights there."
+        if any(len(ratio(tables, n, "flow_unweighted", 0)) for n in wide)
+        else "",
+        "A narrow net keeps the loud inputs, and there it is "
+        f"{spread('flow_unweighted', 0, narrow)} of it: the unweighted flow is excluded."
+        if narrow
         else "",
         ensemble.POINTS,
         ensemble.scale_sentence(tables).replace("Scale:", "Training to the minimum:"),

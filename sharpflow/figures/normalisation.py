@@ -5,6 +5,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from sharpflow import dynamics
 from sharpflow.figures import _ensemble as ensemble
 from sharpflow.figures import base, style
 
@@ -23,23 +24,23 @@ LAYERS = {
 
 @style.house
 def draw(tables: base.Tables) -> Figure:
-    """Total norm, layers' norms, increments over their prediction; one stack of panels a net."""
+    """Total norm, layers' norms, growth over its prediction; one stack of panels a net."""
     nets = [net for net in NETS if _network(tables, net, "sgd") is not None]
     if not nets:
         raise ValueError("tables hold no quantity 'norm_squared' of a case net_a_sgd or net_b_sgd")
     figure, stacks = style.panel_grid(len(nets), (3.4, 3.0, 2.2), columns=2, width=4.6)
     handles = []
-    for net, (total, layers, increments) in zip(nets, stacks, strict=True):
+    for net, (total, layers, ratios) in zip(nets, stacks, strict=True):
         handles += _draw_total(total, tables, net)
         handles += _draw_layers(layers, tables, _network(tables, net, "sgd"))
-        handles += _draw_increments(increments, tables, _network(tables, net, "sgd"))
+        handles += _draw_ratio(ratios, tables, _network(tables, net, "sgd"))
         total.set_title(NETS[net])
-        increments.set_xlabel("step")
+        ratios.set_xlabel("step")
     for level in range(3):
         limits = [stack[level].get_ylim() for stack in stacks]
         for stack in stacks:
             stack[level].set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
-    style.label_rows(stacks, "‖θ‖² / start", "‖U‖², ‖W‖² / start", "Δ‖θ‖² / predicted")
+    style.label_rows(stacks, "‖θ‖² / start", "‖U‖², ‖W‖² / start", "growth / predicted")
     style.legend_below(figure, handles)
     return figure
 
@@ -93,29 +94,35 @@ def _draw_layers(axes: Axes, tables: base.Tables, network: base.Network) -> list
     return handles
 
 
-def increment_ratio(tables: base.Tables, network: base.Network, groups: int = 8) -> pd.DataFrame:
-    """Σ measured over Σ predicted increments of ‖θ‖², in groups of steps of equal log length."""
-    measured, predicted = (
-        base.curves(tables, network, name)
-        for name in ("norm_increment", "norm_increment_predicted")
-    )
-    shared = measured.index.intersection(predicted.index)
-    steps = shared.to_numpy(float)
-    if len(steps) < 2:
+def growth_ratio(tables: base.Tables, network: base.Network, groups: int = 8) -> pd.DataFrame:
+    """Growth of ‖θ‖² over the accumulated predictions, by groups of steps of equal log length.
+
+    From the second measured state on, one column a seed; the index is the middle of each group.
+    """
+    norm = total_norm(tables, network)
+    predicted = base.curves(tables, network, "norm_increment_predicted")
+    shared = norm.index.intersection(predicted.index)[1:]
+    if len(shared) < 2:
         return pd.DataFrame()
-    edges = np.geomspace(max(steps[steps > 0][0], 1), steps[-1] * 1.0001, groups + 1)
-    group = np.clip(np.digitize(np.maximum(steps, edges[0]), edges) - 1, 0, groups - 1)
-    ratio = measured.loc[shared].groupby(group).sum() / predicted.loc[shared].groupby(group).sum()
-    ratio.index = [np.exp(np.log(np.maximum(steps, 1))[group == g].mean()) for g in ratio.index]
+    steps = shared.to_numpy(float)
+    grown = norm.loc[shared].diff().iloc[1:]
+    expected = pd.DataFrame(
+        dynamics.accumulated(steps, predicted.loc[shared]), grown.index, predicted.columns
+    )
+    middles = np.sqrt(steps[1:] * steps[:-1])
+    edges = np.geomspace(steps[0], steps[-1], groups + 1)
+    group = np.clip(np.digitize(middles, edges) - 1, 0, groups - 1)
+    ratio = grown.groupby(group).sum() / expected.groupby(group).sum()
+    ratio.index = [np.exp(np.log(middles[group == g]).mean()) for g in ratio.index]
     return ratio
 
 
-def _draw_increments(axes: Axes, tables: base.Tables, network: base.Network) -> list:
+def _draw_ratio(axes: Axes, tables: base.Tables, network: base.Network) -> list:
     handles = []
-    for step, values in increment_ratio(tables, network).iterrows():
+    for step, values in growth_ratio(tables, network).iterrows():
         handles.append(
             ensemble.draw_points(
-                axes, step, values, style.BLUE, "o", "Δ‖θ‖² / predicted, SGD", spread=0.12
+                axes, step, values, style.BLUE, "o", "growth / predicted, SGD", spread=0.12
             )
         )
     axes.axhline(1.0, **ensemble.PREDICTION | {"linewidth": 1.0, "zorder": 1})
@@ -144,9 +151,9 @@ def caption(tables: base.Tables) -> str:
         "Above: ‖θ‖² relative to its start under SGD and GD, and a line of slope ½, which the "
         "scaling of the gradient noise, Σ ∝ 1/‖θ‖², gives. Middle: the layers' norms under SGD; in "
         "Net-B, where each layer's scale is a symmetry, both can only grow, in Net-A only their "
-        "sum does. Below: increments of ‖θ‖² over η²(Tr Σ/S + ‖∇L‖²), summed over the measured "
-        "steps of each interval (grey: within 5 %). The second term is the one that the SDE "
-        "leaves out; it is all that moves the norm under GD.",
+        "sum does. Below: growth of ‖θ‖² over what η²(Tr Σ/S + ‖∇L‖²) a step adds up to, by "
+        "stretches of steps (grey: within 5 %). The second term is the one that the SDE leaves "
+        "out; it is all that moves the norm under GD.",
         "That ‖θ‖ never shrinks is an identity (θ·∇ℓ = 0), which GD shares: how far it grows is "
         "the finding.",
         f"Growth of ‖θ‖², with {100 * ensemble.CONFIDENCE:g} % t-intervals: {'; '.join(grown)}.",

@@ -66,11 +66,20 @@ def held_out(snapshot: Snapshot, purpose: str, *shape: int) -> tuple[Tensor, Ten
 
 
 def sampled_noise_trace(
-    snapshot: Snapshot, signs: Mapping[str, float], inputs: Tensor, targets: Tensor
+    snapshot: Snapshot,
+    signs: Mapping[str, float],
+    inputs: Tensor,
+    targets: Tensor,
+    *,
+    whole: bool,
 ) -> NoiseTrace:
     """Tr[Σ Q] and ∇Lᵀ Q ∇L of samples (n, ...), Q = ±1 on each named parameter.
 
     The samples take the place of runs, each with the run's parameters and a batch of one.
+
+    Args:
+        whole: they are all the data that there are. Otherwise they stand for the population that
+            they were drawn from, n > 1, and both numbers are free of bias.
     """
     second, mean, count = 0.0, dict.fromkeys(signs, 0.0), len(inputs)
     for x, y in zip(inputs.split(_CHUNK), targets.split(_CHUNK), strict=True):
@@ -80,4 +89,7 @@ def sampled_noise_trace(
             second = second + sign * gradients[name].square().sum() / count
             mean[name] = mean[name] + gradients[name].sum(0) / count
     drift = sum(sign * mean[name].square().sum() for name, sign in signs.items())
-    return NoiseTrace(second - drift, drift)
+    if whole:
+        return NoiseTrace(second - drift, drift)
+    covariance = (second - drift) * count / (count - 1)
+    return NoiseTrace(covariance, drift - covariance / count)

@@ -46,14 +46,6 @@ class Snapshot:
         return self.step == self.problem.steps
 
     @property
-    def next_parameters(self) -> Parameters:
-        """The run's parameters after its next step (without momentum)."""
-        if self._shared.get("next_step") != self.step + 1:
-            state, _ = self.problem.advance(self.ensemble, self.step, self.step + 1)
-            self._shared |= {"next_step": self.step + 1, "next": self.problem.parameters(state)}
-        return {name: t[self.run] for name, t in self._shared["next"].items()}
-
-    @property
     def inputs(self) -> Tensor:
         """The run's samples, (n, ...)."""
         return self.problem.batches.of_run(self.run)[0]

@@ -61,7 +61,7 @@ class NoetherFlow:
         elif isinstance(snapshot.problem.model, ScaleInvariant):
             signs["w"] = 1.0
             samples = held_out(snapshot, "flow_prediction", self.samples)
-            traces["predicted"] = sampled_noise_trace(snapshot, signs, *samples)
+            traces["predicted"] = sampled_noise_trace(snapshot, signs, *samples, whole=False)
         else:
             raise ConfigError(
                 "measurements.noether_flow: the model must be two_layer with activation linear, or "

@@ -17,15 +17,15 @@ class Representations:
     Γ_U = E[‖x‖² r rᵀ] and Γ_W = E[‖r‖² x xᵀ] are means over held-out samples.
     """
 
-    def __init__(self, samples: int, grams: bool):
+    def __init__(self, samples: int, grams_of: int | None):
         self.samples = samples
-        self.grams = grams
+        self.grams_of = grams_of
 
     def restart(self) -> None:
         """Nothing is kept between steps."""
 
     def measure(self, snapshot: Snapshot) -> Values:
-        """The cosines; at the last step of seed 0 also the two matrices, flattened."""
+        """The cosines; at the last step of the chosen seed also both matrices, flattened."""
         u, w = factors(snapshot)
         problem = snapshot.problem
         inputs, targets = held_out(snapshot, "representations", self.samples)
@@ -37,12 +37,12 @@ class Representations:
             "alignment": float(alignment(gram_u, gram_w)),
             "alignment_unweighted": float(alignment(u.mT @ u, w @ w.mT)),
         }
-        if self.grams and snapshot.last and problem.seeds[snapshot.run] == 0:
+        if snapshot.last and problem.seeds[snapshot.run] == self.grams_of:
             values["gram_u"] = gram_u.flatten().cpu().numpy()
             values["gram_w"] = gram_w.flatten().cpu().numpy()
         return values
 
 
 def build(options: Options) -> Representations:
-    """The measurement of `{every, samples, grams}`."""
-    return Representations(options["samples"], options["grams"])
+    """The measurement of `{every, samples, grams_of}`."""
+    return Representations(options["samples"], options["grams_of"])

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 Parameters = dict[str, Tensor]
+Batch = tuple[Tensor, Tensor, float]
+"""Inputs (R, S, ...) and targets (R, S, ...) of a step, and its learning rate."""
 
 
 class Model(Protocol):

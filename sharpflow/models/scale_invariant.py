@@ -4,14 +4,15 @@ Source: ziyin2024, section 5.4 and figures 5 and 7 (Net-A and Net-B).
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from sharpflow.models.base import Parameters
+from sharpflow.models.base import Batch, Parameters
+from sharpflow.models.stacks import Stack, divergence_allowed, elementwise, stack, tensor
 from sharpflow.models.two_layer import Initialisation, initial_factors
 
 
@@ -33,12 +34,12 @@ class ScaleInvariant:
         u, w = initial_factors(self.initialisation, self.width, dataset["teacher"], generator)
         return {"w": w, "u": u}
 
-    def _sizes(self, u: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
+    def _sizes(self, u: Stack, w: Stack) -> tuple[Stack, Stack]:
         """1/n_U and 1/n_W, (R, 1, 1)."""
-        size_u, size_w = (t.square().sum((-2, -1), keepdim=True) for t in (u, w))
+        size_u, size_w = _inner(u, u), _inner(w, w)
         if self.normalisation == "global":
             size_u = size_w = size_u + size_w
-        return size_u.rsqrt(), size_w.rsqrt()
+        return size_u**-0.5, size_w**-0.5
 
     def __call__(self, parameters: Parameters, inputs: Tensor) -> Tensor:
         """Outputs (R, n, d2) for inputs (n, d0) or (R, n, d0)."""
@@ -49,38 +50,49 @@ class ScaleInvariant:
         return (gain * hidden) @ (u * scale_u).mT
 
     def descend(
-        self,
-        parameters: Parameters,
-        inputs: Tensor,
-        targets: Tensor,
-        learning_rate: float,
-        weight_decay: float,
-    ) -> None:
-        """One step of the squared loss, in place and written out: θ ← θ − η (∇L + γ θ).
+        self, parameters: Parameters, batches: Iterable[Batch], weight_decay: float
+    ) -> Parameters:
+        """The parameters after a step a batch on the squared loss, written out.
 
-        Args:
-            inputs, targets: (R, S, d0) and (R, S, d2).
+        θ ← θ − η (∇L + γ θ), with the batch's η.
         """
-        u, w = parameters["u"], parameters["w"]
-        scale_u, scale_w = self._sizes(u, w)
+        u = stack(parameters["u"].clone(memory_format=torch.contiguous_format))
+        w_t = stack(parameters["w"].mT.clone(memory_format=torch.contiguous_format))
         gain = math.sqrt(self.width)
-        unit_u, unit_w = u * scale_u, w * scale_w
-        inputs = gain * inputs
-        hidden = torch.tanh(torch.bmm(inputs, unit_w.mT))
-        slope = torch.baddbmm(targets, hidden, unit_u.mT, beta=-1.0, alpha=gain)
-        slope *= 2.0 / inputs.shape[1]
-        back = torch.bmm(slope, unit_u).mul_(gain) * (1.0 - hidden.square())
-        grad_u = torch.bmm(slope.mT, hidden).mul_(gain)
-        grad_w = torch.bmm(back.mT, inputs)
-        radial_u = (grad_u * unit_u).sum((-2, -1), keepdim=True)
-        radial_w = (grad_w * unit_w).sum((-2, -1), keepdim=True)
-        if self.normalisation == "global":
-            radial_u = radial_w = radial_u + radial_w
-        keep = 1.0 - learning_rate * weight_decay
-        grad_u.addcmul_(radial_u, unit_u, value=-1.0).mul_(scale_u)
-        grad_w.addcmul_(radial_w, unit_w, value=-1.0).mul_(scale_w)
-        u.mul_(keep).sub_(grad_u, alpha=learning_rate)
-        w.mul_(keep).sub_(grad_w, alpha=learning_rate)
+        with divergence_allowed():
+            for inputs, targets, rate in batches:
+                scale_u, scale_w = self._sizes(u, w_t)
+                unit_u, unit_w = u * scale_u, w_t * scale_w
+                x = gain * stack(inputs)
+                hidden = elementwise(torch.tanh, x @ unit_w)
+                slope = hidden @ unit_u.mT
+                slope *= gain
+                slope -= stack(targets)
+                slope *= 2.0 * rate / x.shape[1]
+                back = slope @ unit_u
+                back *= gain
+                back *= 1.0 - hidden * hidden
+                step_u = slope.mT @ hidden
+                step_u *= gain
+                step_w = x.mT @ back
+                radial_u, radial_w = _inner(step_u, unit_u), _inner(step_w, unit_w)
+                if self.normalisation == "global":
+                    radial_u = radial_w = radial_u + radial_w
+                step_u -= radial_u * unit_u
+                step_w -= radial_w * unit_w
+                step_u *= scale_u
+                step_w *= scale_w
+                if weight_decay:
+                    u *= 1.0 - rate * weight_decay
+                    w_t *= 1.0 - rate * weight_decay
+                u -= step_u
+                w_t -= step_w
+        return {"w": tensor(w_t.mT), "u": tensor(u)}
+
+
+def _inner(a: Stack, b: Stack) -> Stack:
+    """Inner products of the matrices of two stacks, (R, 1, 1)."""
+    return (a * b).sum(axis=(-2, -1), keepdims=True)
 
 
 def build(spec: Mapping[str, Any], width: int) -> ScaleInvariant:

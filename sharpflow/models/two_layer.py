@@ -4,7 +4,7 @@ Source: ziyin2024, section 5 (matrix factorisation) and figures 2 to 9.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,8 +14,9 @@ from torch import Tensor
 from sharpflow.data.gaussian import Population
 from sharpflow.errors import ConfigError
 from sharpflow.models.activations import ACTIVATIONS
-from sharpflow.models.base import Parameters
+from sharpflow.models.base import Batch, Parameters
 from sharpflow.models.initialisation import linear_weight
+from sharpflow.models.stacks import divergence_allowed, elementwise, stack, tensor
 
 Initialisation = str | Mapping[str, Any]
 
@@ -75,29 +76,34 @@ class TwoLayer:
         return hidden @ parameters["u"].mT
 
     def descend(
-        self,
-        parameters: Parameters,
-        inputs: Tensor,
-        targets: Tensor,
-        learning_rate: float,
-        weight_decay: float,
-    ) -> None:
-        """One step of the squared loss, in place and written out: θ ← θ − η (∇L + γ θ).
+        self, parameters: Parameters, batches: Iterable[Batch], weight_decay: float
+    ) -> Parameters:
+        """The parameters after a step a batch on the squared loss, written out.
 
-        Args:
-            inputs, targets: (R, S, d0) and (R, S, d2).
+        θ ← θ − η (∇L + γ θ), with the batch's η.
         """
-        u, w = parameters["u"], parameters["w"]
-        hidden = before = torch.bmm(inputs, w.mT)
-        if self.activation != "linear":
-            hidden = ACTIVATIONS[self.activation].function(before)
-        residual = torch.baddbmm(targets, hidden, u.mT, beta=-1.0)
-        back = torch.bmm(residual, u)
-        if self.activation != "linear":
-            back *= ACTIVATIONS[self.activation].derivative(before)
-        keep, rate = 1.0 - learning_rate * weight_decay, -2.0 * learning_rate / inputs.shape[1]
-        u.baddbmm_(residual.mT, hidden, beta=keep, alpha=rate)
-        w.baddbmm_(back.mT, inputs, beta=keep, alpha=rate)
+        # W is held as its transpose: every product but one then reads its factors as they lie
+        u = stack(parameters["u"].clone(memory_format=torch.contiguous_format))
+        w_t = stack(parameters["w"].mT.clone(memory_format=torch.contiguous_format))
+        activation = None if self.activation == "linear" else ACTIVATIONS[self.activation]
+        with divergence_allowed():
+            for inputs, targets, rate in batches:
+                x = stack(inputs)
+                hidden = before = x @ w_t
+                if activation is not None:
+                    hidden = elementwise(activation.function, before)
+                slope = hidden @ u.mT
+                slope -= stack(targets)
+                slope *= 2.0 * rate / x.shape[1]
+                back = slope @ u
+                if activation is not None:
+                    back *= elementwise(activation.derivative, before)
+                if weight_decay:
+                    u *= 1.0 - rate * weight_decay
+                    w_t *= 1.0 - rate * weight_decay
+                u -= slope.mT @ hidden
+                w_t -= x.mT @ back
+        return {"w": tensor(w_t.mT), "u": tensor(u)}
 
 
 @dataclass(frozen=True)
@@ -126,16 +132,26 @@ class TwoLayerLinear(TwoLayer):
         self,
         parameters: Parameters,
         population: Population,
-        learning_rate: float,
+        learning_rates: Iterable[float],
         weight_decay: float,
-    ) -> None:
-        """One step of gradient descent on `population_loss`, in place and written out."""
-        u, w = parameters["u"], parameters["w"]
-        excess = (u @ w - population.teacher) * population.input_std.square()
-        back = torch.bmm(u.mT, excess)
-        keep, rate = 1.0 - learning_rate * weight_decay, -2.0 * learning_rate
-        u.baddbmm_(excess, w.mT, beta=keep, alpha=rate)
-        w.mul_(keep).add_(back, alpha=rate)
+    ) -> Parameters:
+        """The parameters after a step a learning rate on `population_loss`, written out."""
+        contiguous = torch.contiguous_format
+        u, w = (stack(parameters[n].clone(memory_format=contiguous)) for n in ("u", "w"))
+        teacher, variance = stack(population.teacher), stack(population.input_std.square())
+        with divergence_allowed():
+            for rate in learning_rates:
+                excess = u @ w
+                excess -= teacher
+                excess *= 2.0 * rate * variance
+                back = u.mT @ excess
+                if weight_decay:
+                    u *= 1.0 - rate * weight_decay
+                u -= excess @ w.mT
+                if weight_decay:
+                    w *= 1.0 - rate * weight_decay
+                w -= back
+        return {"w": tensor(w), "u": tensor(u)}
 
 
 def build(spec: Mapping[str, Any], width: int) -> TwoLayer:

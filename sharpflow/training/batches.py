@@ -5,13 +5,15 @@ that a full loss is taken over: shared by the runs, or with a leading run dimens
 and `of_run(run)`. Random numbers are drawn for `BLOCK` steps at a time, each run's from its stream.
 """
 
+import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from sharpflow.data.gaussian import Population
-from sharpflow.training.streams import BLOCK, generator
+from sharpflow.training.streams import BLOCK, generator, normals
 
 Samples = tuple[Tensor, Tensor]
 EVALUATION_SAMPLES = 2000
@@ -116,8 +118,12 @@ class OnlineSamples:
         self._group: tuple[tuple[int, int], Samples] | None = None
 
     def _draw(self, block: int) -> Tensor:
-        shape = (BLOCK, self._size, self.population.size)
-        return self._stream.normals("normals", shape, block)
+        """Standard normals of a block, (R, BLOCK, S, d0 + d2), float32."""
+        stream, sizes = self._stream, (BLOCK, self._size, self.population.size)
+        drawn = np.empty((len(stream.seeds), math.prod(sizes)), dtype=np.float32)
+        for row, seed in zip(drawn, stream.seeds, strict=True):
+            normals(row, stream.experiment, seed, "normals", block)
+        return torch.from_numpy(drawn.reshape(-1, *sizes))
 
     def batch(self, step: int) -> Samples:
         """Inputs and targets of a step, (R, S, ...)."""

@@ -199,8 +199,8 @@ class Problem:
         return new, losses
 
     @property
-    def _written_out(self) -> Callable[[Parameters, int], None] | None:
-        """A step in place without automatic differentiation, if the network has one for this."""
+    def _written_out(self) -> Callable[[Parameters, range], Parameters] | None:
+        """Steps without automatic differentiation, if the network has them for this problem."""
         plain = self.loss is LOSSES["mse"] and not (self.training["momentum"] or self.frozen)
         on_population = self.training["batch"] is None and self.samples is None
         method = "descend_population" if on_population else "descend"
@@ -209,9 +209,11 @@ class Problem:
             return None
         decay = self.training["weight_decay"]
 
-        def take(state: Parameters, step: int) -> None:
-            samples = (self.population,) if on_population else self.batch(step)
-            descend(state, *samples, self.learning_rate(step), decay)
+        def take(state: Parameters, steps: range) -> Parameters:
+            if on_population:
+                return descend(state, self.population, map(self.learning_rate, steps), decay)
+            batches = ((*self.batch(step), self.learning_rate(step)) for step in steps)
+            return descend(state, batches, decay)
 
         return take
 
@@ -222,10 +224,7 @@ class Problem:
         """
         take = self._written_out
         if take is not None:
-            state = {name: tensor.clone() for name, tensor in state.items()}
-            for step in range(first, last):
-                take(state, step)
-            return state, None
+            return take(state, range(first, last)), None
         state, losses = self.step(state, first)
         for step in range(first + 1, last):
             state, _ = self.step(state, step)

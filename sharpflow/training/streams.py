@@ -3,10 +3,18 @@
 import hashlib
 import json
 
+import numpy as np
 import torch
 
 BLOCK = 50
 """Steps whose random numbers are drawn together."""
+
+
+def _number(experiment: str, seed: int, purpose: str, block: int) -> int:
+    """The 63 bits that stand for an address."""
+    address = json.dumps([experiment, seed, purpose, block]).encode()
+    number = int.from_bytes(hashlib.blake2b(address, digest_size=8).digest(), "big")
+    return number >> 1
 
 
 def generator(experiment: str, seed: int, purpose: str, block: int = 0) -> torch.Generator:
@@ -15,6 +23,25 @@ def generator(experiment: str, seed: int, purpose: str, block: int = 0) -> torch
     It depends on its address only: runs with one seed are paired across learning rates, widths
     and cases, and a run's numbers do not depend on its shard-mates.
     """
-    address = json.dumps([experiment, seed, purpose, block]).encode()
-    number = int.from_bytes(hashlib.blake2b(address, digest_size=8).digest(), "big")
-    return torch.Generator().manual_seed(number >> 1)
+    return torch.Generator().manual_seed(_number(experiment, seed, purpose, block))
+
+
+def normals(out: np.ndarray, experiment: str, seed: int, purpose: str, block: int = 0) -> None:
+    """Fill `out`, (n,) float32, with the standard normals of one block of one stream.
+
+    Box and Muller's transform of 32-bit numbers of an SFC64 generator, which takes a fifth less
+    time than `torch.randn`. The numbers depend on the address and on n only.
+    """
+    pairs = (out.size + 1) // 2
+    source = np.random.SFC64(_number(experiment, seed, purpose, block))
+    bits = source.random_raw(pairs).view(np.uint32).astype(np.float32)
+    radius, angle = bits[:pairs], bits[pairs:]
+    radius += np.float32(0.5)
+    radius *= np.float32(2.0**-32)
+    np.log(radius, out=radius)
+    radius *= np.float32(-2.0)
+    np.sqrt(radius, out=radius)
+    angle *= np.float32(2.0**-31 * np.pi)
+    first, second = out[:pairs], out[pairs:]
+    np.multiply(np.cos(angle), radius, out=first)
+    np.multiply(np.sin(angle[: second.size]), radius[: second.size], out=second)

@@ -203,23 +203,24 @@ def warmup(diverging: int = SEEDS, ratio: float = 1.0, seeds: int = SEEDS) -> pd
 
 
 def normalisation(power: float = 0.5, factor: float = 1.0, seeds: int = SEEDS) -> pd.DataFrame:
-    """‖θ‖² = (1 + ct)^power; measured increments are `factor` times the predicted ones."""
-    steps = np.unique(np.r_[0, np.geomspace(10, 10_000, 60).astype(int)])
+    """‖θ‖² = (1 + ct)^power, whose increments are `factor` times the predicted ones."""
+    steps = np.unique(np.r_[0, np.geomspace(10, 10_000, 120).astype(int)])
     runs = []
     for seed in range(seeds):
         for net, start in (("net_a", 4.2), ("net_b", 4.2)):
             rng = generator(seed, len(net), ord(net[-1]))
-            growth = (1 + 0.03 * (1 + 0.05 * rng.standard_normal()) * steps) ** power
+            speed = 0.03 * (1 + 0.05 * rng.standard_normal())
+            growth = (1 + speed * steps) ** power
+            rising = power * speed * (1 + speed * steps) ** (power - 1)
             still = 1 + 0.03 * (1 - np.exp(-steps / 500))
-            for method, curve in (("sgd", growth), ("gd", still)):
-                predicted = 1 / np.sqrt(curve)
-                noise = 1 + 0.1 * rng.standard_normal(steps.size)
+            settling = 0.03 / 500 * np.exp(-steps / 500)
+            for method, curve, rate in (("sgd", growth, rising), ("gd", still, settling)):
+                noise = 1 + 0.05 * rng.standard_normal(steps.size)
                 values = {
                     "loss": learning(steps),
                     ("norm_squared", 0): 0.7 * start * curve,
                     ("norm_squared", 1): 0.3 * start * curve,
-                    "norm_increment": factor * predicted * noise,
-                    "norm_increment_predicted": predicted,
+                    "norm_increment_predicted": start * rate / factor * noise,
                 }
                 runs.append(run(f"{net}_{method}", seed, steps, values, 32, 0.05))
     return join(runs)
@@ -316,11 +317,16 @@ def convergence_speed(
     return join(runs)
 
 
-def noether_flow(bias: float = 1.0, discrete: float = 0.08, seeds: int = SEEDS) -> pd.DataFrame:
-    """Measured flow `bias` times the prediction; `discrete` is the share the SDE leaves out."""
+def noether_flow(
+    bias: float = 1.0, discrete: float = 0.08, seeds: int = SEEDS, weighting: float = 1.7
+) -> pd.DataFrame:
+    """Measured flow `bias` times the prediction; `discrete` is the share the SDE leaves out.
+
+    `weighting` is the flow over that of isotropic Γ where the factors are anisotropic.
+    """
     runs = []
     for seed in range(seeds):
-        for place, case in enumerate(("isotropic", "anisotropic", "rotated", "tanh")):
+        for place, case in enumerate(("isotropic", "anisotropic", "narrow", "tanh")):
             rng = generator(seed, place)
             values: dict = {"loss": 30.0, "draws": 2000.0}
             for index, flow in enumerate((3e-4, 8e-4)):
@@ -330,8 +336,9 @@ def noether_flow(bias: float = 1.0, discrete: float = 0.08, seeds: int = SEEDS) 
                     ("flow_predicted", index): flow,
                     ("flow_sde", index): flow * (1 - left_out),
                 }
-                if case in ("anisotropic", "rotated"):
-                    values["flow_unweighted", index] = flow / 1.19
+                if case != "tanh":
+                    apart = case == "narrow" and index == 0
+                    values["flow_unweighted", index] = flow / (weighting if apart else 1.004)
             runs.append(run(case, seed, np.arange(1), values, 40, 1e-3))
     return join(runs)
 

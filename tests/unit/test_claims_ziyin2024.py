@@ -18,7 +18,7 @@ SUPPORTED = {
         "exponential_approach",
         "gd_charge_conserved",
     ],
-    "equilibrium": ["equilibrium_closed_form", "plain_balance_excluded"],
+    "equilibrium": ["equilibrium_closed_form", "plain_balance_excluded", "gd_stays_unbalanced"],
     "data_covariance": [
         "data_norm_ratio",
         "isotropic_balance",
@@ -42,7 +42,11 @@ SUPPORTED = {
         "rate_prefactor",
         "gd_charge_conserved",
     ],
-    "noether_flow": ["noether_flow_ratio", "noether_flow_discrete_term"],
+    "noether_flow": [
+        "noether_flow_ratio",
+        "noether_flow_discrete_term",
+        "noether_flow_weighted",
+    ],
 }
 NAMES = sorted({name for names in SUPPORTED.values() for name in names})
 
@@ -403,6 +407,14 @@ class TestNoetherFlow:
             wrong = table[table["quantity"] == other].assign(quantity="flow_predicted")
             wrong = pd.concat([parts[parts["case"].isin(wrong["case"])], wrong])
             assert outcome(name, wrong) == "not supported"
+
+    def test_isotropic_data_cannot_tell_the_weights(self, tables):
+        name = "noether_flow_weighted"
+        assert outcome(name, noise.noether_flow(weighting=1.0)) == "not supported"
+        assert outcome(name, halves(noise.noether_flow, "weighting", 1.1, 1.3)) == "inconclusive"
+        table = tables["noether_flow"]
+        wide = table[table["case"] == "isotropic"].assign(case="narrow")
+        assert outcome(name, wide) == "not supported"
 
     def test_what_fails_at_one_point_alone_fails(self, tables):
         table = tables["noether_flow"].copy()

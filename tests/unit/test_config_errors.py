@@ -95,6 +95,11 @@ MISTAKES = {
         ["edge_of_stabilty"],
         ["claims", "edge_of_stabilty", "plateau_slope", "mean 'edge_of_stability'"],
     ),
+    "matrices of a seed that is not run": (
+        ["measurements"],
+        {"representations": {"grams_of": 100}},
+        ["measurements.representations.grams_of = 100", "the experiment's seeds, 0 to"],
+    ),
     "bad case name": (["cases"], {"a b": {}}, ["cases", "'a b'"]),
     "no case": (["cases"], {}, ["cases", "{}", "at least 1"]),
     "case not a mapping": (["cases", "tanh"], [1], ["cases.tanh", "[1]", "dictionary"]),

@@ -8,6 +8,15 @@ from hypothesis import strategies as st
 from sharpflow import dynamics as d
 
 
+def test_rates_add_up_by_the_trapezoidal_rule():
+    steps = np.array([0, 1, 4, 9, 20])
+    np.testing.assert_allclose(
+        d.accumulated(steps, 3 - 0.1 * steps).cumsum(), [2.95, 11.2, 22.95, 40]
+    )
+    both = np.stack([np.ones(5), 2 * np.ones(5)], axis=1)
+    np.testing.assert_allclose(d.accumulated(steps, both).sum(0), [20, 40])
+
+
 class TestDecay:
     @given(rate=st.floats(0.01, 0.3), stride=st.integers(1, 3))
     def test_rate_of_an_exponential(self, rate, stride):

@@ -273,6 +273,9 @@ def test_caption_says_which_noise_sharpens_from_the_tables(every):
 
 
 def test_sharpening_is_left_out_where_it_was_not_run(every):
+    alone = {"sharpening": every["data_covariance"]["sharpening"]}
+    assert len(base.load("data_covariance").draw(alone).axes) == 2
+    assert "Above" not in base.load("data_covariance").caption(alone)
     alone = {"data_covariance": every["data_covariance"]["data_covariance"]}
     module = base.load("data_covariance")
     assert len(module.draw(alone).axes) == 2
@@ -300,7 +303,7 @@ def test_growth_of_the_norm_and_its_exponent(every):
     slopes = module.exponents(tables, network)
     assert len(slopes) == noise.SEEDS
     assert np.mean(slopes) == pytest.approx(0.5, abs=0.02)
-    ratio = module.increment_ratio(tables, network)
+    ratio = module.growth_ratio(tables, network)
     assert ratio.shape[1] == noise.SEEDS
     assert ratio.to_numpy().mean() == pytest.approx(1, abs=0.05)
     (growth,) = lines(titled(module.draw(tables), "Net-B"), "‖θ‖², SGD")
@@ -369,4 +372,5 @@ def test_ratio_of_the_flow(every):
     assert module.ratio(tables, network, "nothing", 1).empty
     assert "(η = 0.001, S = 10), over 2,000 draws" in module.caption(tables)
     order = [t.get_text() for t in module.draw(tables).axes[0].get_xticklabels()]
-    assert order[:2] == ["isotropic", "anisotropic"]
+    assert order[:3] == ["isotropic\ndata", "anisotropic\ndata", "narrow\nnet"]
+    assert "the unweighted flow is excluded" in module.caption(tables)

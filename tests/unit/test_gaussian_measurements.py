@@ -3,8 +3,10 @@ import pytest
 import torch
 from gaussian_shards import FAN_IN, population, shard
 
+from sharpflow.dynamics import accumulated
 from sharpflow.errors import ConfigError, IntegrityError
-from sharpflow.measurements import evaluate
+from sharpflow.measurements import Snapshot, evaluate
+from sharpflow.measurements._population import held_out, sampled_noise_trace
 from sharpflow.symmetry import (
     alignment,
     gaussian_gammas,
@@ -12,6 +14,7 @@ from sharpflow.symmetry import (
     noise_equilibrium,
     noise_imbalance,
     plain_balance,
+    population_gradient,
     weighted_grams,
 )
 from sharpflow.training import train
@@ -107,7 +110,7 @@ def test_predictions_know_weight_decay_and_isotropy():
 def test_representations_of_a_linear_network_are_those_of_the_closed_form():
     problem = shard()
     trajectory = train(problem)
-    options = {"every": 120, "samples": 30_000, "grams": True}
+    options = {"every": 120, "samples": 30_000, "grams_of": 0}
     values = measured(problem, trajectory, representations=options).sort_index()
     u, w = trajectory.states[120]["u"][0], trajectory.states[120]["w"][0]
     gram_u, gram_w = weighted_grams(u, w, *gaussian_gammas(u, w, *covariances(problem)))
@@ -121,25 +124,61 @@ def test_representations_of_a_linear_network_are_those_of_the_closed_form():
     assert set(grams.droplevel(["quantity", "index"])) == {(0, 120)}
 
 
-def test_norm_growth_is_the_run_s_own_next_step():
-    problem = shard(model=NET_B, batch=4, learning_rate=0.05, record_every=5)
+def test_the_matrices_are_of_one_seed_whichever_shard_it_is_in():
+    options = {"every": 120, "samples": 50, "grams_of": 101}
+    alone, together = (
+        measured(shard(seeds=seeds), representations=options) for seeds in ((101,), (100, 101, 102))
+    )
+    for name in ("gram_u", "gram_w"):
+        kept = together.xs(name, level="quantity")
+        assert set(kept.index.get_level_values("seed")) == {101}
+        assert np.allclose(kept, alone.xs(name, level="quantity"), rtol=1e-9)
+
+
+def norms(trajectory):
+    table = trajectory.table[trajectory.table.quantity == "norm_squared"]
+    return table.groupby(["seed", "step"]).value.sum()
+
+
+def test_norm_growth_is_what_steps_of_the_run_add_on_average():
+    problem = shard(model=NET_B, batch=4, learning_rate=0.05, steps=400, seeds=tuple(range(12)))
     trajectory = train(problem)
-    values = measured(problem, trajectory, norm_growth={"every": 20, "samples": 50})
-    state = trajectory.states[40]
-    following, _ = problem.advance(state, 40, 41)
-    grown = sum((following[n][2].square() - state[n][2].square()).sum() for n in state)
-    assert values["norm_increment", 2, 40, 0] == pytest.approx(float(grown))
-    assert ("norm_increment", 0, 0, 0) not in values.index
-    predicted = values["norm_increment_predicted"]
-    ratio = values["norm_increment"].sum() / predicted.sum()
-    assert ratio == pytest.approx(1.0, abs=0.5)
-    assert (predicted > 0).all()
+    values = measured(problem, trajectory, norm_growth={"every": 10, "samples": 20})
+    predicted = values["norm_increment_predicted"].droplevel("index").unstack("seed").loc[50:]
+    grown = norms(trajectory).unstack("seed").loc[50:].diff().sum()
+    ratio = grown.sum() / accumulated(predicted.index, predicted).sum()
+    assert ratio == pytest.approx(1.0, abs=0.02)
 
 
 def test_norm_growth_of_gradient_descent_is_exact():
-    problem = shard(population(samples=20), model=NET_B, batch=None, learning_rate=0.05)
-    values = measured(problem, norm_growth={"every": 20, "samples": 50})
-    assert np.allclose(values["norm_increment"], values["norm_increment_predicted"], rtol=1e-6)
+    data = population(samples=20)
+    problem = shard(data, model=NET_B, batch=None, learning_rate=0.05, record_every=1)
+    trajectory = train(problem)
+    values = measured(problem, trajectory, norm_growth={"every": 1, "samples": 50})
+    predicted = values["norm_increment_predicted"].droplevel("index")
+    grown = norms(trajectory).groupby("seed").diff().groupby("seed").shift(-1).dropna()
+    assert np.allclose(grown, predicted.loc[grown.index], rtol=1e-6)
+
+
+def test_the_noise_of_held_out_samples_is_unbiased():
+    problem = shard(seeds=(0,))
+    state = problem.initial_state()
+    u, w = state["u"][0], state["w"][0]
+    teacher, sigma_x, sigma_noise = covariances(problem)
+    drift = population_gradient(u, w, teacher, sigma_x)[0].square().sum()
+    gamma_w = gaussian_gammas(u, w, teacher, sigma_x, sigma_noise)[1]
+    exact = 4 * torch.trace(w @ gamma_w @ w.mT) - drift, drift
+    found = []
+    for step in range(3000):
+        snapshot = Snapshot(problem, 0, state, {}, step)
+        samples = held_out(snapshot, "test", 2)
+        found.append(sampled_noise_trace(snapshot, {"u": 1.0}, *samples, whole=False))
+    for index in range(2):
+        values = torch.stack([trace[index] for trace in found])
+        error = values.std() / len(values) ** 0.5
+        assert abs(values.mean() - exact[index]) < 4 * error
+        # biased, half of the noise would count as signal
+        assert 4 * error < exact[0] / 2
 
 
 @pytest.mark.parametrize("model", [{}, NET_B], ids=["linear", "net_b"])

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from sharpflow.data.gaussian import Population
 from sharpflow.errors import ConfigError
-from sharpflow.models import LOSSES, build
+from sharpflow.models import LOSSES, build, scale_invariant, stacks, two_layer
 from sharpflow.symmetry import population_gradient
 from sharpflow.training import BLOCK, train
 
@@ -58,6 +58,29 @@ def test_a_run_alone_is_the_run_in_a_shard(model, samples):
     assert (table.value - alone.table.value).abs().max() < 1e-9
     last = {name: tensor[2:3] for name, tensor in together.states[120].items()}
     assert_same(last, alone.states[120])
+
+
+@pytest.mark.parametrize("model", MODELS.values(), ids=MODELS.keys())
+def test_written_out_steps_on_tensors_are_those_on_arrays(model, monkeypatch):
+    stochastic, exact = shard(model=model, weight_decay=0.1), shard(batch=None, weight_decay=0.1)
+    state, start = stochastic.initial_state(), exact.initial_state()
+    moved, fallen = stochastic.advance(state, 0, 30)[0], exact.advance(start, 0, 30)[0]
+    for module in (two_layer, scale_invariant, stacks):
+        monkeypatch.setattr(module, "stack", lambda tensor: tensor)
+    assert_same(stochastic.advance(state, 0, 30)[0], moved)
+    assert_same(exact.advance(start, 0, 30)[0], fallen)
+
+
+def test_steps_do_not_depend_on_how_the_state_lies_in_memory():
+    problem = shard(seeds=(0, 1))
+    state = problem.initial_state()
+    turned = {name: t.mT.contiguous().mT for name, t in state.items()}
+    assert not turned["w"].is_contiguous()
+    whole = problem.advance(state, 0, 60)[0]
+    assert_same(problem.advance(turned, 0, 60)[0], whole, 0.0)
+    cut = problem.advance(problem.advance(state, 0, 7)[0], 7, 60)[0]
+    assert_same(cut, whole, 0.0)
+    assert all(t.is_contiguous() for t in whole.values())
 
 
 def test_seeds_differ_and_learning_rates_share_their_random_numbers():

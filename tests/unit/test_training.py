@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 from trajectories import values
 
 from sharpflow.errors import ConfigError
@@ -15,6 +16,7 @@ from sharpflow.models.initialisation import linear_weight
 from sharpflow.models.input_product import InputProduct
 from sharpflow.models.mlp import DenseNetwork
 from sharpflow.training import BLOCK, generator, stored_steps, train
+from sharpflow.training.streams import normals
 
 SIZES = (30, 7, 7, 1)
 
@@ -31,6 +33,37 @@ def test_a_stream_is_its_address():
     addresses += [("a", 0, "x", 1), ("a", 10, "x", 1), ("a", 1, "x", 10)]
     draws = [draw(*address) for address in addresses]
     assert all(a != b for a, b in itertools.combinations(draws, 2))
+
+
+def drawn(size, *address):
+    out = np.empty(size, dtype=np.float32)
+    normals(out, *address)
+    return out
+
+
+def test_normals_are_their_address_and_number():
+    address = ("a", 0, "normals", 3)
+    assert np.array_equal(drawn(31, *address), drawn(31, *address))
+    assert not np.array_equal(drawn(30, *address), drawn(30, "a", 0, "normals", 4))
+    assert not np.array_equal(drawn(30, *address), drawn(30, "a", 1, "normals", 3))
+    assert np.isfinite(drawn(1, *address)).all()
+
+
+def test_normals_are_standard_and_independent():
+    sample = np.stack([drawn(100_001, "a", seed, "normals") for seed in range(10)]).astype(float)
+    assert stats.kstest(sample.ravel(), "norm").pvalue > 1e-3
+    count = sample.size
+    for power, moment, variance in ((1, 0, 1), (2, 1, 2), (3, 0, 15), (4, 3, 96), (6, 15, 10_170)):
+        assert abs((sample**power).mean() - moment) < 4 * (variance / count) ** 0.5
+    assert 4.5 < np.abs(sample).max() < 7
+    # the two numbers of a pair are half a row apart; powers show dependence that products hide
+    half = sample.shape[1] // 2 + 1
+    for lag in (1, 2, half - 1, half, half + 1):
+        for power in (1, 2):
+            left, right = sample[:, :-lag] ** power, sample[:, lag:] ** power
+            assert abs(np.corrcoef(left.ravel(), right.ravel())[0, 1]) < 4 / left.size**0.5
+    between = np.corrcoef(sample)
+    assert np.abs(between - np.eye(10)).max() < 4.5 / sample.shape[1] ** 0.5
 
 
 def test_seeds_are_paired_across_learning_rates_and_shards(make_problem):
