@@ -1,9 +1,11 @@
-"""What the claims of li2022 share: a run's sharpness curve, and lengths in steps as entries."""
+"""What claims about a sharpness curve share: levels of a run, and lengths in steps as entries."""
+
+import re
 
 import numpy as np
 
 from sharpflow.claims.base import Run
-from sharpflow.dynamics import first_crossing, plateau, resolves_alternation
+from sharpflow.dynamics import first_crossing, plateau, resolves_alternation, sharpness_summary
 
 SHARPNESS = "gauss_newton_sharpness"
 INF = float("inf")
@@ -11,6 +13,10 @@ NAN = float("nan")
 
 WINDOW = 50
 """Steps of the running mean; also the least number of steps that count as a plateau."""
+BAND_LOW, BAND_HIGH = 0.9, 1.1
+"""A level within 10 % of the threshold is at it."""
+LEAST_RECORDS = 12
+"""Fewest records whose last third counts as an end."""
 
 
 def entries(steps: np.ndarray, span: int) -> int:
@@ -30,6 +36,26 @@ def plateau_level(run: Run) -> float:
     if run.diverged or not sees_both_branches(run):
         return NAN
     return plateau(values, run.threshold, minimum=entries(steps, WINDOW))
+
+
+def end_level(run: Run, quantity: str = SHARPNESS) -> float:
+    """Mean of two-step averages of a curvature over the threshold, over the last third of the run.
+
+    inf for a diverged run; NaN at an even stride, or for fewer than `LEAST_RECORDS` records.
+    """
+    steps, values = run.curve(quantity)
+    if run.diverged:
+        return INF
+    usable = values.size >= LEAST_RECORDS and np.all(np.isfinite(values))
+    if not (usable and resolves_alternation(steps)):
+        return NAN
+    return sharpness_summary(steps, values, run.threshold).end_mean
+
+
+def case_number(case: str) -> int | None:
+    """The integer that ends the name of a case, 2 of `frozen_2`; None if there is none."""
+    match = re.search(r"(\d+)$", case)
+    return int(match.group(1)) if match else None
 
 
 def crosses(run: Run) -> bool:

@@ -6,10 +6,8 @@ third if that is outside the band, else −inf. A diverged run: inf. Undefined (
 only of an alternation with period two.
 """
 
-from sharpflow.claims._edge import INF, crosses, plateau_level
+from sharpflow.claims._edge import BAND_HIGH, BAND_LOW, INF, crosses, plateau_level
 from sharpflow.claims.base import Claim, Run
-
-BAND_LOW, BAND_HIGH = 0.9, 1.1
 
 
 def statistic(run: Run) -> float:
@@ -24,11 +22,11 @@ CLAIM = Claim(
     paper="li2022",
     figure="output_norm",
     statement=(
-        "Edge of stability: the sharpness reaches 2/η, and its mean after the first cycle is "
-        "within 10 % of it."
+        "Edge of stability: the sharpness reaches the stability threshold, 2/η for gradient "
+        "descent, and its mean after the first cycle is within 10 % of it."
     ),
     statistic=statistic,
     band_low=BAND_LOW,
     band_high=BAND_HIGH,
-    method="mean over 2/η of two-step averages of Λ after the first cycle",
+    method="mean over the threshold of two-step averages of Λ after the first cycle",
 )
