@@ -173,15 +173,21 @@ def diverged(tables: Tables, network: Network) -> list[int]:
 
 
 def label(tables: Tables, network: Network, others: Sequence[Network]) -> str:
-    """Title of a network's panel: its case, 2/η, and whatever tells it from ``others``."""
+    """Title of a network's panel: its case, 2/η, and whatever tells it from ``others``.
+
+    Momentum β is named where the settings state it.
+    """
     settings = tables[network.experiment].settings
     spec = (settings.get("cases") or {}).get(network.case)
     stated = spec.get("title") or spec.get("label") if isinstance(spec, Mapping) else None
-    parts = [str(stated or network.case)]
+    parts = [str(stated or network.case.replace("_", " "))]
     if len({n.experiment for n in others}) > 1:
         parts[0] = f"{network.experiment.replace('_', ' ')}: {parts[0]}"
     if len({n.width for n in others if n.experiment == network.experiment}) > 1:
         parts.append(f"width {network.width}")
+    training = spec.get("training") if isinstance(spec, Mapping) else None
+    if training and training.get("momentum"):
+        parts.append(f"β = {number(training['momentum'])}")
     parts.append(f"{network.threshold_symbol} = {number(network.threshold)}")
     return ", ".join(parts)
 
