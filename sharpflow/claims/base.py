@@ -159,18 +159,18 @@ class Claim:
     def judged_in(self, paper: str, figures: Mapping[str, str]) -> "Claim":
         """The claim as the verdicts of an experiment list it.
 
-        On an experiment of another paper it is a question about that experiment and no verdict on
-        the claim's own paper: it stands under the experiment's paper, at the figure that the
-        claim's module draws there, else at the experiment's first figure.
+        It stands at the figure that the module of its own figure draws there. On an experiment of
+        another paper it is a question about that experiment and no verdict on the claim's own
+        paper: it stands under the experiment's paper, at the experiment's first figure if that
+        module draws none.
 
         Args:
             paper: the experiment's.
             figures: module of each figure that shows the experiment, by the figure's name.
         """
-        if paper == self.paper:
-            return self
         drawn = [name for name, module in figures.items() if module == self.figure]
-        return replace(self, paper=paper, figure=next(iter([*drawn, *figures]), self.figure))
+        others = [] if paper == self.paper else list(figures)
+        return replace(self, paper=paper, figure=[*drawn, *others, self.figure][0])
 
 
 def judge(

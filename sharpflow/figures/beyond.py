@@ -6,13 +6,16 @@ For gradient descent the sharpness is Λ and the threshold 2/η, with heavy-ball
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from sharpflow.dynamics import (
     finite_prefix,
     resolves_alternation,
     sharpness_summary,
     sign_agreement,
+    two_step_average,
 )
 from sharpflow.figures import base, style
 from sharpflow.figures._edge import SHARPNESS, crossing_step
@@ -55,6 +58,8 @@ def draw(tables: base.Tables) -> Figure:
                 above, ratio, strong, style.BLUE, label="sharpness Λ / threshold", width=0.9
             )
         )
+        if batch.empty:
+            handles.append(_draw_average(above, ratio[strong].dropna()))
         line = style.draw_threshold(above, 1.0)
         line.set_label("threshold")
         handles.append(line)
@@ -66,6 +71,19 @@ def draw(tables: base.Tables) -> Figure:
     style.label_rows(stacks, "over threshold", "‖A‖²")
     style.legend_below(figure, handles)
     return figure
+
+
+def _draw_average(axes: Axes, ratio: pd.Series) -> Line2D:
+    """The two-step averages of a curve, which show the middle of its alternation."""
+    (line,) = axes.plot(
+        ratio.index[1:],
+        two_step_average(ratio),
+        color=style.VERMILION,
+        linewidth=0.8,
+        label="its two-step average",
+        zorder=3.2,
+    )
+    return line
 
 
 def verdicts(tables: base.Tables) -> pd.DataFrame:
@@ -120,6 +138,7 @@ def caption(tables: base.Tables) -> str:
     return base.join(
         "Above: Gauss-Newton sharpness Λ over the stability threshold, which is 2/η, and "
         "(2 + 2β)/η with heavy-ball momentum β (dashed; grey: within 10 % of it).",
+        "" if batched else "Red: mean of each record of the strong line and the one before it.",
         "Dashed orange: the batch sharpness E[gᵀ H_B g]/E‖g‖² over the same threshold, g and H_B "
         "the gradient and the Hessian of the loss of one batch (with all samples there is one, and "
         "before Λ reaches the threshold its gradient hardly points along v₁)."

@@ -131,4 +131,7 @@ class TestOtherPapers:
         assert self.claim.judged_in("mine", figures).figure == expected
 
     def test_a_claim_on_its_own_paper_stays_where_it_is(self):
-        assert self.claim.judged_in("li2022", {"phases": "phases"}) is self.claim
+        stays = self.claim.judged_in("li2022", {"phases": "phases"})
+        assert (stays.paper, stays.figure) == ("li2022", "output_norm")
+        renamed = claims.load("sgd_stays_below").judged_in("beyond", {"minibatch": "beyond"})
+        assert (renamed.paper, renamed.figure) == ("beyond", "minibatch")

@@ -295,6 +295,11 @@ class TestBeyond:
         assert f"‖A‖² moves with Λ at {percent:.0f} % of records" in beyond.caption(net)
         assert "batch" not in beyond.caption(net)
 
+    def test_the_average_of_the_strong_line_is_drawn(self, net):
+        curve = two_layer_linear.run(1)["gauss_newton_sharpness"] * RATE / 2
+        shown = drawn(beyond.draw(net).axes[0], "its two-step average")
+        np.testing.assert_allclose(shown[:, 1], (curve[1:] + curve[:-1]) / 2)
+
     def test_a_norm_that_goes_the_other_way_does_not_track(self, net):
         runs = net["net"].runs.copy()
         norm = runs["quantity"] == "output_norm_squared"
