@@ -79,7 +79,8 @@ def _draw_average(axes: Axes, ratio: pd.Series) -> Line2D:
         ratio.index[1:],
         two_step_average(ratio),
         color=style.VERMILION,
-        linewidth=0.8,
+        linestyle=(0, (5, 1)),
+        linewidth=1.0,
         label="its two-step average",
         zorder=3.2,
     )
@@ -138,7 +139,9 @@ def caption(tables: base.Tables) -> str:
     return base.join(
         "Above: Gauss-Newton sharpness Λ over the stability threshold, which is 2/η, and "
         "(2 + 2β)/η with heavy-ball momentum β (dashed; grey: within 10 % of it).",
-        "" if batched else "Red: mean of each record of the strong line and the one before it.",
+        ""
+        if batched
+        else "Red, dashed: mean of each record of the strong line and the one before it.",
         "Dashed orange: the batch sharpness E[gᵀ H_B g]/E‖g‖² over the same threshold, g and H_B "
         "the gradient and the Hessian of the loss of one batch (with all samples there is one, and "
         "before Λ reaches the threshold its gradient hardly points along v₁)."
