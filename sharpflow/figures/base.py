@@ -1,7 +1,8 @@
 """What every figure module shares: the tables it is given, the runs in them, and its caption.
 
 A figure is a module of this package with a ``TITLE``, a function ``draw(tables)`` that returns a
-matplotlib figure, and a function ``caption(tables)`` that returns plain text; ``tables`` maps the
+matplotlib figure, and a function ``caption(tables)`` that returns plain text; one that is drawn of
+several experiments, each by itself, may have a function ``title(tables)`` too. ``tables`` maps the
 name of an experiment to its :class:`ExperimentTable`. Everything a figure or its caption says
 about scale comes from the tables and settings.
 """
@@ -75,6 +76,12 @@ def load(name: str) -> FigureModule:
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise ValueError(f"figure is {name!r}, and must be one of {', '.join(known)}{hint}")
     return importlib.import_module(f"sharpflow.figures.{name}")
+
+
+def title(figure: FigureModule, tables: Tables) -> str:
+    """Title of a figure on the page: what its ``title`` makes of the tables, or its ``TITLE``."""
+    own = getattr(figure, "title", None)
+    return own(tables) if own else figure.TITLE
 
 
 @dataclass(frozen=True)

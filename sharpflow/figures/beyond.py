@@ -20,7 +20,7 @@ from sharpflow.dynamics import (
 from sharpflow.figures import base, style
 from sharpflow.figures._edge import SHARPNESS, crossing_step
 
-TITLE = "Beyond the paper: the sharpness over its threshold, and ‖A‖²"
+TITLE = "The sharpness over its threshold, and ‖A‖²"
 
 BATCH = "batch_sharpness"
 NORM = "output_norm_squared"
@@ -28,6 +28,12 @@ BAND = (0.9, 1.1)
 """What counts as at the threshold in the claims."""
 LEAST_TOP = 1.25
 """Least upper end of an axis over the threshold, so that panels compare."""
+
+
+def title(tables: base.Tables) -> str:
+    """The experiments, and what is drawn of them."""
+    titles = [str(table.settings.get("title", name)) for name, table in tables.items()]
+    return f"{', '.join(titles)}: {TITLE[0].lower()}{TITLE[1:]}"
 
 
 @style.house

@@ -295,6 +295,11 @@ class TestBeyond:
         assert f"‖A‖² moves with Λ at {percent:.0f} % of records" in beyond.caption(net)
         assert "batch" not in beyond.caption(net)
 
+    def test_the_title_names_the_experiment(self, net):
+        expected = "Two layers: the sharpness over its threshold, and ‖A‖²"
+        assert base.title(beyond, net) == expected
+        assert base.title(alignment, net) == alignment.TITLE
+
     def test_the_average_of_the_strong_line_is_drawn(self, net):
         curve = two_layer_linear.run(1)["gauss_newton_sharpness"] * RATE / 2
         shown = drawn(beyond.draw(net).axes[0], "its two-step average")
