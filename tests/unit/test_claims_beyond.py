@@ -1,12 +1,19 @@
 """Claims about what goes beyond the papers, on data on which they hold and on which they fail."""
 
+import json
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 from synthetic_runs import STEPS, THRESHOLD, Curves, edge, outcome, rows, sharp, table
 
 from sharpflow import claims
+from sharpflow.storage.tables import write_table
 
+ROOT = Path(__file__).parents[2]
 NAMES = [
     "batch_sharpness_level",
     "reaches_threshold",
@@ -135,3 +142,24 @@ class TestOtherPapers:
         assert (stays.paper, stays.figure) == ("li2022", "output_norm")
         renamed = claims.load("sgd_stays_below").judged_in("beyond", {"minibatch": "beyond"})
         assert (renamed.paper, renamed.figure) == ("beyond", "minibatch")
+
+    def test_the_script_lists_them_there(self, tmp_path):
+        write_table(tmp_path / "table.parquet", table(lambda s: sharp(edge(s))))
+        spec = {
+            "experiment": "momentum",
+            "paper": "beyond",
+            "figures": {"momentum": "beyond"},
+            "claims": ["edge_of_stability", "reaches_threshold"],
+            "confidence": 0.95,
+        }
+        files = ["--table", tmp_path / "table.parquet", "--verdicts", tmp_path / "verdicts.csv"]
+        subprocess.run(
+            [sys.executable, "scripts/judge_claims.py", *files, "--spec", json.dumps(spec)],
+            cwd=ROOT,
+            env={"PYTHONPATH": str(ROOT), "PATH": ""},
+            check=True,
+        )
+        verdicts = pd.read_csv(tmp_path / "verdicts.csv")
+        assert set(verdicts["claim"]) == {"edge_of_stability", "reaches_threshold"}
+        assert set(verdicts["paper"]) == {"beyond"}
+        assert set(verdicts["figure"]) == {"momentum"}
