@@ -15,6 +15,8 @@ rule judge_claims:
     params:
         spec=lambda w: {
             "experiment": w.experiment,
+            "paper": PLAN.settings[w.experiment]["paper"],
+            "figures": {f.name: f.module for f in PLAN.figures if w.experiment in f.experiments},
             "claims": PLAN.settings[w.experiment]["claims"],
             "confidence": SETTINGS.configuration.confidence,
         },

@@ -10,13 +10,26 @@ from sharpflow.storage.tables import read_table
 
 def main(job: Job) -> None:
     table = read_table(job.inputs["table"])
-    experiment, confidence = job.spec["experiment"], job.spec["confidence"]
+    spec = job.spec
     verdicts = [
-        judge(name, load(name), experiment, table, confidence) for name in job.spec["claims"]
+        judge(
+            name,
+            load(name).judged_in(spec["paper"], spec["figures"]),
+            spec["experiment"],
+            table,
+            spec["confidence"],
+        )
+        for name in spec["claims"]
     ]
     with atomic_path(job.outputs["verdicts"]) as path:
         pd.concat(verdicts, ignore_index=True).to_csv(path, index=False)
 
 
 if __name__ == "__main__":
-    run_job(main, globals(), ["table"], ["verdicts"], "experiment, claims (names), confidence")
+    run_job(
+        main,
+        globals(),
+        ["table"],
+        ["verdicts"],
+        "experiment, paper, figures (module by name), claims (names), confidence",
+    )

@@ -1,6 +1,6 @@
 """Draw one figure from the tables of the experiments that name it."""
 
-from sharpflow.figures.base import ExperimentTable, load
+from sharpflow.figures.base import ExperimentTable, load, title
 from sharpflow.figures.style import save
 from sharpflow.jobs import Job, run_job
 from sharpflow.storage.files import atomic_path, write_json
@@ -20,7 +20,8 @@ def main(job: Job) -> None:
     figure = load(job.spec["module"])
     with atomic_path(job.outputs["png"]) as png, atomic_path(job.outputs["pdf"]) as pdf:
         save(figure.draw(tables), png, pdf)
-    write_json(job.outputs["caption"], {"title": figure.TITLE, "caption": figure.caption(tables)})
+    words = {"title": title(figure, tables), "caption": figure.caption(tables)}
+    write_json(job.outputs["caption"], words)
 
 
 if __name__ == "__main__":

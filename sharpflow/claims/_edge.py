@@ -1,9 +1,11 @@
-"""What the claims of li2022 share: a run's sharpness curve, and lengths in steps as entries."""
+"""What claims about a sharpness curve share: levels of a run, and lengths in steps as entries."""
+
+import re
 
 import numpy as np
 
 from sharpflow.claims.base import Run
-from sharpflow.dynamics import first_crossing, plateau, resolves_alternation
+from sharpflow.dynamics import first_crossing, plateau, resolves_alternation, sharpness_summary
 
 SHARPNESS = "gauss_newton_sharpness"
 INF = float("inf")
@@ -11,6 +13,12 @@ NAN = float("nan")
 
 WINDOW = 50
 """Steps of the running mean; also the least number of steps that count as a plateau."""
+BAND_LOW, BAND_HIGH = 0.9, 1.1
+"""A level within 10 % of the threshold is at it."""
+LEAST_FLIPS, LEAST_SHARE = 0.9, 0.01
+"""Of a run that swings: share of records at which Dᵀv₁ flips, and its part of ‖D‖²."""
+LEAST_RECORDS = 12
+"""Fewest records whose last third counts as an end."""
 
 
 def entries(steps: np.ndarray, span: int) -> int:
@@ -32,9 +40,52 @@ def plateau_level(run: Run) -> float:
     return plateau(values, run.threshold, minimum=entries(steps, WINDOW))
 
 
-def crosses(run: Run) -> bool:
-    """Whether Λ ever reaches 2/η."""
-    return first_crossing(run.curve(SHARPNESS)[1], run.threshold) is not None
+def end_level(run: Run, quantity: str = SHARPNESS) -> float:
+    """Mean of two-step averages of a curvature over the threshold, over the last third of the run.
+
+    inf for a diverged run; NaN at an even stride, or for fewer than `LEAST_RECORDS` records.
+    """
+    steps, values = run.curve(quantity)
+    if run.diverged:
+        return INF
+    usable = values.size >= LEAST_RECORDS and np.all(np.isfinite(values))
+    if not (usable and resolves_alternation(steps)):
+        return NAN
+    return sharpness_summary(steps, values, run.threshold).end_mean
+
+
+def case_number(case: str) -> int | None:
+    """The integer that ends the name of a case, 2 of `frozen_2`; None if there is none."""
+    match = re.search(r"(\d+)$", case)
+    return int(match.group(1)) if match else None
+
+
+def at_edge(run: Run) -> bool:
+    """Whether the run comes to the edge of stability: Λ reaches the threshold, or the run swings.
+
+    A run that swings is at the edge though Λ stays short of the threshold. On an orbit of period
+    two between θ₊ and θ₋ the gradients are opposite, so that the Hessian averaged over the segment
+    between them has the eigenvalue 2/η exactly; at the two ends Λ may be less, as with ReLU, whose
+    kinks lie in between. Without the instability Dᵀv₁ decays by |1 − ηΛ| a step.
+    """
+    crossing = first_crossing(run.curve(SHARPNESS)[1], run.threshold)
+    return crossing is not None or swings(run)
+
+
+def swings(run: Run) -> bool:
+    """Whether Dᵀv₁ changes sign at nearly every record of the last third, and is not negligible.
+
+    False where it was not measured, or at an even stride.
+    """
+    if not {"residual_along_v1", "residual_norm_squared"} <= run.known:
+        return False
+    steps, along, total = run.together("residual_along_v1", "residual_norm_squared")
+    along, total = (values[2 * steps.size // 3 :] for values in (along, total))
+    if not resolves_alternation(steps) or along.size < LEAST_RECORDS:
+        return False
+    flips = np.mean(along[1:] * along[:-1] < 0)
+    share = np.median(along**2 / total) if np.all(total > 0) else 0.0
+    return bool(flips >= LEAST_FLIPS and share >= LEAST_SHARE)
 
 
 def from_crossing(sharpness: np.ndarray, threshold: float) -> slice:

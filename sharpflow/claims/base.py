@@ -1,7 +1,7 @@
 """What a claim is, and how it is judged from a run table alone."""
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import Any, Literal
@@ -155,6 +155,22 @@ class Claim:
     method: str
     scope: Literal["run", "case", "experiment"] = "run"
     cases: tuple[str, ...] = ("*",)
+
+    def judged_in(self, paper: str, figures: Mapping[str, str]) -> "Claim":
+        """The claim as the verdicts of an experiment list it.
+
+        It stands at the figure that the module of its own figure draws there. On an experiment of
+        another paper it is a question about that experiment and no verdict on the claim's own
+        paper: it stands under the experiment's paper, at the experiment's first figure if that
+        module draws none.
+
+        Args:
+            paper: the experiment's.
+            figures: module of each figure that shows the experiment, by the figure's name.
+        """
+        drawn = [name for name, module in figures.items() if module == self.figure]
+        others = [] if paper == self.paper else list(figures)
+        return replace(self, paper=paper, figure=[*drawn, *others, self.figure][0])
 
 
 def judge(

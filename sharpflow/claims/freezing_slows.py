@@ -6,26 +6,25 @@ all runs of a seed: to the earliest first crossing among them, or the end. Undef
 than three cases, several runs of one case, or a horizon of fewer than ten entries.
 """
 
-import re
 from collections.abc import Sequence
 
 import numpy as np
 
-from sharpflow.claims._edge import INF, NAN, SHARPNESS
+from sharpflow.claims._edge import INF, NAN, SHARPNESS, case_number
 from sharpflow.claims.base import Claim, Run
-from sharpflow.dynamics import growth_rates
+from sharpflow.dynamics import growth_rates, kendall_tau
 
 LEAST_CASES, LEAST_ENTRIES = 3, 10
 
 
 def frozen_layers(case: str) -> int:
     """The integer at the end of a case's name; ValueError if there is none."""
-    match = re.search(r"(\d+)$", case)
-    if not match:
+    number = case_number(case)
+    if number is None:
         raise ValueError(
             f"case is {case!r}; its name must end with the number of frozen layers, as frozen_2."
         )
-    return int(match.group(1))
+    return number
 
 
 def statistic(runs: Sequence[Run]) -> float:
@@ -36,12 +35,7 @@ def statistic(runs: Sequence[Run]) -> float:
     rates = growth_rates(
         [run.curve(SHARPNESS) for run in runs], [run.threshold for run in runs], LEAST_ENTRIES
     )
-    if np.isnan(rates).any():
-        return NAN
-    first, second = np.triu_indices(len(runs), 1)
-    return float(
-        np.mean(np.sign(frozen[second] - frozen[first]) * np.sign(rates[second] - rates[first]))
-    )
+    return kendall_tau(frozen, rates)
 
 
 CLAIM = Claim(

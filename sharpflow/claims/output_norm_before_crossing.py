@@ -24,8 +24,8 @@ CLAIM = Claim(
     paper="li2022",
     figure="output_norm",
     statement=(
-        "Before the first crossing of 2/η, at most 3 % of steps are anomaly points, where ‖A‖² and "
-        "the sharpness move in opposite directions."
+        "Before the first crossing of the stability threshold, at most 3 % of steps are anomaly "
+        "points, where ‖A‖² and the sharpness move in opposite directions."
     ),
     statistic=statistic,
     band_low=-float("inf"),

@@ -1,8 +1,9 @@
 """Claim 2, over time: the running mean of Λ stays near 2/η (Li et al., section 3).
 
-Outright failures (inf): a diverged run, and one that never reaches 2/η though its running mean over
-the last third is within the bound. Undefined (NaN) where fewer than 50 steps follow the first
-cycle, at an even stride, or where Λ is not finite in a run that did not diverge.
+Outright failures (inf): a diverged run, and one that neither reaches 2/η nor swings (see
+`_edge.at_edge`) though its running mean over the last third is within the bound. Undefined (NaN)
+where fewer than 50 steps follow the first cycle, at an even stride, or where Λ is not finite in a
+run that did not diverge.
 """
 
 import numpy as np
@@ -12,7 +13,7 @@ from sharpflow.claims._edge import (
     NAN,
     SHARPNESS,
     WINDOW,
-    crosses,
+    at_edge,
     entries,
     sees_both_branches,
 )
@@ -33,7 +34,7 @@ def statistic(run: Run) -> float:
     if not means.size:
         return NAN
     distance = float(np.max(np.abs(means / run.threshold - 1)))
-    return INF if distance <= BOUND and not crosses(run) else distance
+    return INF if distance <= BOUND and not at_edge(run) else distance
 
 
 CLAIM = Claim(

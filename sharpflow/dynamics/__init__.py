@@ -21,6 +21,7 @@ from sharpflow.dynamics.crossings import (
 from sharpflow.dynamics.curves import (
     falling_share,
     finite_prefix,
+    kendall_tau,
     rank_correlation,
     resolves_alternation,
     running_mean,
@@ -63,6 +64,7 @@ __all__ = [
     "first_crossing",
     "first_cycle_end",
     "growth_rates",
+    "kendall_tau",
     "phase_exits",
     "phase_randomised",
     "phases",

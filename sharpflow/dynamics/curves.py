@@ -108,6 +108,21 @@ def rank_correlation(first: ArrayLike, second: ArrayLike) -> float:
     return float(np.clip(centred[0] @ centred[1] / (spread[0] * spread[1]), -1, 1))
 
 
+def kendall_tau(first: ArrayLike, second: ArrayLike) -> float:
+    """Kendall's τ of two vectors of one length, in [−1, 1]: agreeing less opposite pairs.
+
+    Over all pairs of entries; a tie in either counts as neither (τ-a), so that vectors which do not
+    move cannot reach ±1. NaN for fewer than two entries, or where an entry is not finite.
+    """
+    a, b = as_curve(first, "first"), as_curve(second, "second")
+    if a.size != b.size:
+        raise ValueError(f"first and second have {a.size} and {b.size} entries; they must agree.")
+    if a.size < 2 or not (np.all(np.isfinite(a)) and np.all(np.isfinite(b))):
+        return float("nan")
+    i, j = np.triu_indices(a.size, 1)
+    return float(np.mean(np.sign(a[j] - a[i]) * np.sign(b[j] - b[i])))
+
+
 def _average_ranks(values: Curve) -> Curve:
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     return (np.cumsum(counts) - (counts - 1) / 2)[inverse]

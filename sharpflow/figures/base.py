@@ -1,7 +1,8 @@
 """What every figure module shares: the tables it is given, the runs in them, and its caption.
 
 A figure is a module of this package with a ``TITLE``, a function ``draw(tables)`` that returns a
-matplotlib figure, and a function ``caption(tables)`` that returns plain text; ``tables`` maps the
+matplotlib figure, and a function ``caption(tables)`` that returns plain text; one that is drawn of
+several experiments, each by itself, may have a function ``title(tables)`` too. ``tables`` maps the
 name of an experiment to its :class:`ExperimentTable`. Everything a figure or its caption says
 about scale comes from the tables and settings.
 """
@@ -75,6 +76,12 @@ def load(name: str) -> FigureModule:
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise ValueError(f"figure is {name!r}, and must be one of {', '.join(known)}{hint}")
     return importlib.import_module(f"sharpflow.figures.{name}")
+
+
+def title(figure: FigureModule, tables: Tables) -> str:
+    """Title of a figure on the page: what its ``title`` makes of the tables, or its ``TITLE``."""
+    own = getattr(figure, "title", None)
+    return own(tables) if own else figure.TITLE
 
 
 @dataclass(frozen=True)
@@ -173,15 +180,21 @@ def diverged(tables: Tables, network: Network) -> list[int]:
 
 
 def label(tables: Tables, network: Network, others: Sequence[Network]) -> str:
-    """Title of a network's panel: its case, 2/η, and whatever tells it from ``others``."""
+    """Title of a network's panel: its case, 2/η, and whatever tells it from ``others``.
+
+    Momentum β is named where the settings state it.
+    """
     settings = tables[network.experiment].settings
     spec = (settings.get("cases") or {}).get(network.case)
     stated = spec.get("title") or spec.get("label") if isinstance(spec, Mapping) else None
-    parts = [str(stated or network.case)]
+    parts = [str(stated or network.case.replace("_", " "))]
     if len({n.experiment for n in others}) > 1:
         parts[0] = f"{network.experiment.replace('_', ' ')}: {parts[0]}"
     if len({n.width for n in others if n.experiment == network.experiment}) > 1:
         parts.append(f"width {network.width}")
+    training = spec.get("training") if isinstance(spec, Mapping) else None
+    if training and training.get("momentum"):
+        parts.append(f"β = {number(training['momentum'])}")
     parts.append(f"{network.threshold_symbol} = {number(network.threshold)}")
     return ", ".join(parts)
 

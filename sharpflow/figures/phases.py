@@ -46,6 +46,7 @@ def draw(tables: base.Tables) -> Figure:
             style.draw_seeds(below, loss, strong, style.VERMILION, label="loss", width=0.9)
         )
         below.set(yscale="log", xlabel="step", xlim=(0, float(loss.index.max())))
+        style.plain_log_ticks(below)
     style.label_rows(stacks, "phase", "sharpness Λ", "loss")
     for strip, *_ in style.left_column(stacks):
         strip.yaxis.label.set(rotation=0, ha="right", va="center", fontsize=8)

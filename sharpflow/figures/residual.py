@@ -32,6 +32,7 @@ def draw(tables: base.Tables) -> Figure:
         for axes in (above, below):
             handles.append(style.draw_moment(axes, crossing, "Λ first reaches 2/η"))
         above.set_yscale("log")
+        style.plain_log_ticks(above)
         style.log_limits(below, along)
         above.set_title(base.label(tables, network, chosen))
         below.set(xlabel="step", xlim=(0, float(loss.index.max())))

@@ -18,6 +18,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from PIL import Image
 
 BLACK = "#000000"
@@ -207,6 +208,19 @@ def log_limits(axes: Axes, curves: pd.DataFrame, decades: float = 6.0) -> None:
     if values.size:
         low = max(values.min(), values.max() * 10.0**-decades)
         axes.set_ylim(0.7 * low, 1.5 * values.max())
+
+
+def plain_log_ticks(axes: Axes) -> None:
+    """Label a logarithmic y axis of fewer than two decades at 1, 2 and 5 times powers of ten.
+
+    With powers of ten alone such an axis has one label, or none; matplotlib's own labels between
+    them are of the form 6 × 10⁻¹ and crowd. Wider axes are left as they are.
+    """
+    low, high = axes.get_ylim()
+    if 0 < low < high < 100 * low:
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def legend_below(figure: Figure, handles: Sequence[Artist | None]) -> None:

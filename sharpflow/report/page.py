@@ -23,6 +23,7 @@ PAPERS = {
         "Ziyin, Wang, Li and Wu (NeurIPS 2024)",
         "Parameter Symmetry and Noise Equilibrium of Stochastic Gradient Descent",
     ),
+    "beyond": ("", "Beyond the papers: questions that they leave open"),
 }
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"

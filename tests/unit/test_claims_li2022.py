@@ -71,6 +71,29 @@ class TestEdgeOfStability:
         assert outcome(name, table(lambda s: sharp(hover(level)))) == "not supported"
 
     @pytest.mark.parametrize("name", names)
+    def test_a_net_that_swings_just_below_is_at_the_edge(self, name):
+        def swinging(level: float, along: np.ndarray) -> pd.DataFrame:
+            norms = {"residual_along_v1": along, "residual_norm_squared": np.full(600, 100.0)}
+            return table(lambda s: sharp(hover(level) + 0.1 * s) | norms)
+
+        swing = 3 * (-1.0) ** STEPS
+        assert outcome(name, swinging(0.965, swing)) == "supported"
+        assert outcome(name, swinging(0.8, swing)) == "not supported"
+        assert outcome(name, swinging(0.965, 3 * np.ones(600))) == "not supported"
+        assert outcome(name, swinging(0.965, swing / 10)) == "not supported"
+        decaying = swing * (2 * 0.965 - 1.0) ** STEPS
+        assert outcome(name, swinging(0.965, decaying)) == "not supported"
+
+    @pytest.mark.parametrize("name", names)
+    def test_a_swing_is_not_seen_at_an_even_stride(self, name):
+        curves = {
+            "residual_along_v1": 3 * (-1.0) ** (STEPS[::2] // 2),
+            "residual_norm_squared": np.full(300, 100.0),
+        }
+        frame = table(lambda s: sharp(hover(0.965)[::2]) | curves, steps=STEPS[::2])
+        assert outcome(name, frame) != "supported"
+
+    @pytest.mark.parametrize("name", names)
     def test_a_level_off_the_threshold_fails(self, name):
         for level in (0.8, 1.2):
             frame = table(lambda s, level=level: sharp(edge(s, level)))

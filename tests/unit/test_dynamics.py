@@ -84,6 +84,20 @@ class TestCurves:
         else:
             assert d.rank_correlation(a, b) == pytest.approx(stats.spearmanr(a, b)[0], abs=1e-12)
 
+    @given(st.lists(st.integers(0, 50), min_size=2, max_size=20, unique=True), st.randoms())
+    def test_kendall_tau_is_scipys_where_nothing_is_tied(self, first, random):
+        second = random.sample(first, len(first))
+        expected = stats.kendalltau(first, second)[0]
+        assert d.kendall_tau(first, second) == pytest.approx(expected, abs=1e-12)
+
+    def test_kendall_tau_counts_a_tie_as_neither(self):
+        assert d.kendall_tau([1, 2, 3], [5, 5, 5]) == 0
+        assert d.kendall_tau([1, 2, 3], [5, 5, 6]) == pytest.approx(2 / 3)
+        assert np.isnan(d.kendall_tau([1], [2]))
+        assert np.isnan(d.kendall_tau([1, 2], [2, np.inf]))
+        with pytest.raises(ValueError, match="2 and 1 entries"):
+            d.kendall_tau([1, 2], [1])
+
 
 class TestCrossings:
     def test_first_crossing_counts_equality_and_stops_at_divergence(self):

@@ -299,6 +299,31 @@ def test_same_bytes_from_a_process_with_another_hash_seed(tmp_path):
         assert there.read_bytes() == here.read_bytes()
 
 
+@pytest.mark.parametrize(
+    ("limits", "labels"),
+    [((0.4, 9.0), ["0.5", "1", "2", "5"]), ((0.06, 0.9), ["0.1", "0.2", "0.5"])],
+)
+def test_short_logarithmic_axes_have_plain_labels(limits, labels):
+    _, ((axes,),) = style.panel_grid(1, (3,))
+    axes.set(yscale="log", ylim=limits)
+    style.plain_log_ticks(axes)
+    axes.figure.draw_without_rendering()
+    shown = [
+        text.get_text()
+        for text in axes.get_yticklabels(which="both")
+        if text.get_text() and limits[0] <= text.get_position()[1] <= limits[1]
+    ]
+    assert shown == labels
+
+
+def test_long_logarithmic_axes_keep_powers_of_ten():
+    _, ((axes,),) = style.panel_grid(1, (3,))
+    axes.set(yscale="log", ylim=(1e-4, 1.0))
+    before = axes.yaxis.get_major_formatter()
+    style.plain_log_ticks(axes)
+    assert axes.yaxis.get_major_formatter() is before
+
+
 def test_reduced_colours_keep_flat_areas_and_change_edges_little(tmp_path):
     figure, ((axes,),) = style.panel_grid(1, (3,))
     axes.axvspan(0, 1, color="#E1F0FA")

@@ -159,6 +159,8 @@ class TestStatedThreshold:
         (network,) = base.networks(chosen, "gauss_newton_sharpness")
         assert network.threshold == 7.5
         assert base.label(chosen, network, [network]) == "linear, (2 + 2β)/η = 7.5"
+        chosen["net"].settings["cases"] = {"linear": {"training": {"momentum": 0.5}}}
+        assert base.label(chosen, network, [network]) == "linear, β = 0.5, (2 + 2β)/η = 7.5"
         assert "(2 + 2β)/η = 7.5" in base.scale_sentence(chosen)
         figure = beyond.draw(chosen)
         ratio = drawn(figure.axes[0], "sharpness Λ / threshold")[:, 1]
@@ -287,16 +289,38 @@ class TestBeyond:
         assert judged["reached"].all()
         assert judged["batch_end"].isna().all()
         assert (judged["agreement"] > 0.9).all()
-        assert "reaches its threshold in 3 of 3 seeds" in beyond.caption(net)
-        assert "‖A‖² tracks Λ" in beyond.caption(net)
+        assert not judged["above"].any()
+        assert "Λ reaches its threshold in 3 of 3 seeds" in beyond.caption(net)
+        percent = 100 * judged["agreement"].median()
+        assert f"‖A‖² moves with Λ at {percent:.0f} % of records" in beyond.caption(net)
         assert "batch" not in beyond.caption(net)
+
+    def test_the_title_names_the_experiment(self, net):
+        expected = "Two layers: the sharpness over its threshold, and ‖A‖²"
+        assert base.title(beyond, net) == expected
+        assert base.title(alignment, net) == alignment.TITLE
+
+    def test_the_average_of_the_strong_line_is_drawn(self, net):
+        curve = two_layer_linear.run(1)["gauss_newton_sharpness"] * RATE / 2
+        shown = drawn(beyond.draw(net).axes[0], "its two-step average")
+        np.testing.assert_allclose(shown[:, 1], (curve[1:] + curve[:-1]) / 2)
 
     def test_a_norm_that_goes_the_other_way_does_not_track(self, net):
         runs = net["net"].runs.copy()
         norm = runs["quantity"] == "output_norm_squared"
         runs.loc[norm, "value"] = 10 - runs.loc[norm, "value"]
         assert (beyond.verdicts(tables(runs))["agreement"] < 0.1).all()
-        assert "‖A‖² does not track Λ" in beyond.caption(tables(runs))
+
+    def test_a_network_that_starts_above_comes_down(self, net):
+        runs = net["net"].runs
+        curve = runs["quantity"] == "gauss_newton_sharpness"
+        falling = runs.assign(value=np.where(curve, 4 / RATE - runs["value"], runs["value"]))
+        judged = beyond.verdicts(tables(falling))
+        assert judged["above"].all()
+        assert judged["reached"].all()
+        assert "Λ comes down to its threshold in 3 of 3 seeds" in beyond.caption(tables(falling))
+        far = runs.assign(value=np.where(curve, 9 / RATE, runs["value"]))
+        assert "Λ comes down to its threshold in 0 of 3" in beyond.caption(tables(far))
 
     def test_the_batch_sharpness_is_drawn_over_the_same_threshold(self, net):
         runs = net["net"].runs

@@ -46,6 +46,13 @@ def test_the_thresholds_with_momentum_agree(beyond):
     assert thresholds == pytest.approx([400.0] * 3)
 
 
+def test_what_goes_beyond_is_judged_on_seeds_that_no_setting_was_chosen_on(beyond):
+    for name, experiment in beyond.experiments.items():
+        assert experiment.claims, name
+        assert experiment.seeds >= 5, name
+        assert experiment.first_seed >= 100, name
+
+
 def test_li2022_has_the_seeds_that_it_needs(settings):
     for name, experiment in settings.experiments.items():
         if experiment.paper == "li2022":

@@ -1,0 +1,165 @@
+"""Claims about what goes beyond the papers, on data on which they hold and on which they fail."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from synthetic_runs import STEPS, THRESHOLD, Curves, edge, outcome, rows, sharp, table
+
+from sharpflow import claims
+from sharpflow.storage.tables import write_table
+
+ROOT = Path(__file__).parents[2]
+NAMES = [
+    "batch_sharpness_level",
+    "reaches_threshold",
+    "sgd_stays_below",
+    "smaller_batch_flatter",
+]
+DIVERGED = {"diverged_step": np.array([300.0])}
+
+
+def settling(level: float) -> np.ndarray:
+    return THRESHOLD * (level - (level - 0.3) * np.exp(-STEPS / 60))
+
+
+def test_no_claim_beyond_the_papers_is_one_of_theirs():
+    assert {claims.load(name).paper for name in NAMES} == {"beyond"}
+
+
+class TestReachesThreshold:
+    name = "reaches_threshold"
+
+    def test_from_below(self):
+        assert outcome(self.name, table(lambda s: sharp(edge(s)))) == "supported"
+        below = table(lambda s: sharp(settling(0.97) + 0.1 * s))
+        assert outcome(self.name, below) == "not supported"
+        mixed = table(lambda s: sharp(settling(0.9 + 0.1 * (s > 1))))
+        assert outcome(self.name, mixed) == "inconclusive"
+
+    def test_from_above(self):
+        falling = THRESHOLD * (0.9 + 9 * np.exp(-STEPS / 60))
+        assert outcome(self.name, table(lambda s: sharp(falling - s))) == "supported"
+        assert outcome(self.name, table(lambda s: sharp(2 * falling - s))) == "not supported"
+
+    def test_the_threshold_is_the_stated_one(self):
+        stated = {"stability_threshold": np.array([1.5 * THRESHOLD])}
+        frame = table(lambda s: sharp(settling(1.2) + s) | stated)
+        assert outcome(self.name, frame) == "not supported"
+
+    def test_a_short_run_says_nothing(self):
+        assert outcome(self.name, table(lambda s: sharp(edge(s)[:9]))) == "inconclusive"
+
+
+class TestBatchSharpness:
+    name = "batch_sharpness_level"
+
+    @staticmethod
+    def frame(level: float, every: int = 17, **extra) -> pd.DataFrame:
+        def make(seed: int) -> Curves:
+            noise = np.random.default_rng(seed).normal(0, 10, STEPS.size)
+            return {"batch_sharpness": (settling(level) + noise)[::every], **extra}
+
+        return table(make, steps=STEPS[::every])
+
+    def test_verdicts(self):
+        assert outcome(self.name, self.frame(1.0)) == "supported"
+        assert outcome(self.name, self.frame(0.7)) == "not supported"
+        assert outcome(self.name, self.frame(1.3)) == "not supported"
+        assert outcome(self.name, self.frame(0.9)) == "inconclusive"
+
+    def test_only_the_end_counts(self):
+        falling = table(lambda s: {"batch_sharpness": settling(1.0)[::-1] + s})
+        assert outcome(self.name, falling) == "not supported"
+
+    def test_undefined_and_diverged(self):
+        assert outcome(self.name, self.frame(1.0, every=10)) == "inconclusive"
+        assert outcome(self.name, self.frame(1.0, every=57)) == "inconclusive"
+        assert outcome(self.name, self.frame(1.0, **DIVERGED)) == "not supported"
+
+
+class TestSgd:
+    @staticmethod
+    def frame(**levels: float) -> pd.DataFrame:
+        parts = []
+        for seed in range(5):
+            for case, level in levels.items():
+                curves = sharp(settling(level) + 0.5 * seed) | {"samples": np.array([400.0])}
+                parts.append(rows(curves, case=case, seed=seed))
+        return pd.concat(parts)
+
+    def test_stays_below(self):
+        name = "sgd_stays_below"
+        assert outcome(name, self.frame(batch_8=0.6, batch_32=0.9, full=1.0)) == "supported"
+        assert outcome(name, self.frame(batch_8=0.6, batch_32=1.0, full=0.5)) == "not supported"
+        gone = table(lambda s: sharp(settling(0.5)) | DIVERGED, case="batch_8")
+        assert outcome(name, gone) == "not supported"
+
+    def test_smaller_is_flatter(self):
+        name = "smaller_batch_flatter"
+        ordered = self.frame(batch_8=0.6, batch_32=0.8, batch_128=0.9, full=1.0)
+        assert outcome(name, ordered) == "supported"
+        turned = self.frame(batch_8=1.0, batch_32=0.9, batch_128=0.8, full=0.6)
+        assert outcome(name, turned) == "not supported"
+        alike = self.frame(batch_8=0.9, batch_32=0.9, batch_128=0.9, full=0.9)
+        assert outcome(name, alike) == "not supported"
+        assert outcome(name, self.frame(batch_8=0.6, full=1.0)) == "inconclusive"
+
+    def test_all_samples_are_the_largest_batch(self):
+        name = "smaller_batch_flatter"
+        assert outcome(name, self.frame(full=1.0, batch_8=0.6, batch_32=0.8)) == "supported"
+        assert outcome(name, self.frame(full=0.5, batch_8=0.6, batch_32=0.8)) == "not supported"
+
+
+class TestOtherPapers:
+    claim = claims.load("edge_of_stability")
+
+    def test_a_row_stands_under_the_experiments_paper(self):
+        moved = self.claim.judged_in("beyond", {"momentum": "beyond"})
+        assert (moved.paper, moved.figure) == ("beyond", "momentum")
+        judged = claims.judge("edge_of_stability", moved, "e", table(lambda s: sharp(edge(s))))
+        assert set(judged["paper"]) == {"beyond"}
+        assert set(judged["figure"]) == {"momentum"}
+        assert moved.statement == self.claim.statement
+
+    @pytest.mark.parametrize(
+        ("figures", "expected"),
+        [
+            ({"other": "residual", "norm": "output_norm"}, "norm"),
+            ({"other": "residual"}, "other"),
+            ({}, "output_norm"),
+        ],
+    )
+    def test_at_the_figure_that_shows_it(self, figures, expected):
+        assert self.claim.judged_in("mine", figures).figure == expected
+
+    def test_a_claim_on_its_own_paper_stays_where_it_is(self):
+        stays = self.claim.judged_in("li2022", {"phases": "phases"})
+        assert (stays.paper, stays.figure) == ("li2022", "output_norm")
+        renamed = claims.load("sgd_stays_below").judged_in("beyond", {"minibatch": "beyond"})
+        assert (renamed.paper, renamed.figure) == ("beyond", "minibatch")
+
+    def test_the_script_lists_them_there(self, tmp_path):
+        write_table(tmp_path / "table.parquet", table(lambda s: sharp(edge(s))))
+        spec = {
+            "experiment": "momentum",
+            "paper": "beyond",
+            "figures": {"momentum": "beyond"},
+            "claims": ["edge_of_stability", "reaches_threshold"],
+            "confidence": 0.95,
+        }
+        files = ["--table", tmp_path / "table.parquet", "--verdicts", tmp_path / "verdicts.csv"]
+        subprocess.run(
+            [sys.executable, "scripts/judge_claims.py", *files, "--spec", json.dumps(spec)],
+            cwd=ROOT,
+            env={"PYTHONPATH": str(ROOT), "PATH": ""},
+            check=True,
+        )
+        verdicts = pd.read_csv(tmp_path / "verdicts.csv")
+        assert set(verdicts["claim"]) == {"edge_of_stability", "reaches_threshold"}
+        assert set(verdicts["paper"]) == {"beyond"}
+        assert set(verdicts["figure"]) == {"momentum"}
