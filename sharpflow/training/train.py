@@ -79,50 +79,58 @@ def train(problem: Problem, checkpoint: Checkpoint | None = None) -> Trajectory:
     keep = set(stored_steps(steps, every, state_bytes(state), budget))
     recorded = sorted({*range(0, steps, every), steps})
     states: dict[int, Parameters] = {}
-    losses: list[Tensor] = []
-    norms: list[Tensor] = []
+    runs, layers = len(problem.seeds), len(problem.model.layers)
+    # room for all records at once: small tensors kept one by one would pin freed memory around them
+    kind = {"dtype": problem.dtype, "device": problem.device}
+    losses = torch.zeros(len(recorded), runs, **kind)
+    norms = torch.zeros(len(recorded), runs, layers, **kind)
+    done = 0
     if checkpoint is not None and (saved := checkpoint.load()) is not None:
-        state, states, losses, norms = _unpack(saved[0], problem.device)
-    for step, following in pairwise([*recorded[len(losses) :], None]):
+        tensors, done = saved[0], saved[1]["records"]
+        losses, norms = (tensors.pop(name).to(problem.device) for name in ("losses", "norms"))
+        state, states = _unpack(tensors, problem.device)
+    for row, (step, following) in enumerate(pairwise([*recorded[done:], None]), start=done):
         before, loss = state, None
         if following is not None:
             state, loss = problem.advance(before, step, following)
         if step in keep:
             states[step] = before
         parameters = problem.parameters(before)
-        losses.append(problem.full_loss(parameters) if loss is None else loss)
-        norms.append(problem.layer_norms_squared(parameters))
+        losses[row] = problem.full_loss(parameters) if loss is None else loss
+        norms[row] = problem.layer_norms_squared(parameters)
         if checkpoint is not None and following is not None:
-            checkpoint.offer(lambda: (_pack(state, states, losses, norms), {}))  # noqa: B023
+            checkpoint.offer(
+                lambda: (
+                    _pack(state, states) | {"losses": losses, "norms": norms},  # noqa: B023
+                    {"records": row + 1},  # noqa: B023
+                )
+            )
     return Trajectory(_table(problem, np.asarray(recorded), losses, norms), states)
 
 
-def _pack(
-    state: Parameters, states: dict[int, Parameters], losses: list[Tensor], norms: list[Tensor]
-) -> dict[str, Tensor]:
+def _pack(state: Parameters, states: dict[int, Parameters]) -> dict[str, Tensor]:
     tensors = {f"state|{name}": tensor for name, tensor in state.items()}
     for step, kept in states.items():
         tensors |= {f"{step}|{name}": tensor for name, tensor in kept.items()}
-    return tensors | {"losses": torch.stack(losses), "norms": torch.stack(norms)}
+    return tensors
 
 
 def _unpack(
     tensors: dict[str, Tensor], device: torch.device
-) -> tuple[Parameters, dict[int, Parameters], list[Tensor], list[Tensor]]:
+) -> tuple[Parameters, dict[int, Parameters]]:
     grouped: dict[str, Parameters] = {}
     for name, tensor in tensors.items():
         owner, _, inner = name.rpartition("|")
         grouped.setdefault(owner, {})[inner] = tensor.to(device)
-    lists, state = grouped.pop(""), grouped.pop("state")
-    states = {int(step): kept for step, kept in sorted(grouped.items(), key=lambda g: int(g[0]))}
-    return state, states, list(lists["losses"]), list(lists["norms"])
+    state = grouped.pop("state")
+    return state, {
+        int(step): kept for step, kept in sorted(grouped.items(), key=lambda g: int(g[0]))
+    }
 
 
-def _table(
-    problem: Problem, steps: np.ndarray, losses: list[torch.Tensor], norms: list[torch.Tensor]
-) -> pd.DataFrame:
-    loss = torch.stack(losses).double().cpu().numpy()[:, :, None]
-    norm = torch.stack(norms).double().cpu().numpy()
+def _table(problem: Problem, steps: np.ndarray, losses: Tensor, norms: Tensor) -> pd.DataFrame:
+    loss = losses.double().cpu().numpy()[:, :, None]
+    norm = norms.double().cpu().numpy()
     finite = np.isfinite(loss) & np.isfinite(norm).all(axis=2, keepdims=True)
     alive = np.logical_and.accumulate(finite, axis=0)
     rates = np.asarray([problem.learning_rate(int(step)) for step in steps])

@@ -29,7 +29,7 @@ def shard(tree):
 
 def _command(tree, shard, script: str, folder) -> list[str]:
     dataset = tree.results / "data" / f"{shard.dataset}.safetensors"
-    training = shard.training | {"training": shard.training["training"] | {"steps": 400}}
+    training = shard.training | {"training": shard.training["training"] | {"steps": 1500}}
     paths = {"dataset": dataset, "states": folder / "states.safetensors"}
     spec = training
     if script == "train":
@@ -69,10 +69,11 @@ def test_a_killed_job_goes_on_and_ends_with_the_same_bytes(tree, shard, tmp_path
     name = "train" if script == "train" else "evaluate"
     chance = random.Random(script)
     killed, resumed = 0, 0
-    for _ in range(10):
+    for attempt in range(10):
         resumed += (rough / f".{name}.checkpoint").exists()
-        watch = rough / f".{name}.lock"
-        watch.unlink(missing_ok=True)
+        (rough / f".{name}.lock").unlink(missing_ok=True)
+        # at any moment, or once there is something to go on from
+        watch = rough / f".{name}.{('lock', 'checkpoint')[attempt % 2]}"
         command = _command(tree, shard, script, rough)
         killed += not _run(tree, command, chance.uniform(0, 0.6), watch)
     _run(tree, _command(tree, shard, script, rough))
