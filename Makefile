@@ -15,7 +15,7 @@ help:
 	@echo "make run     every figure, claim and the page (CONFIG=config/paper.yaml CORES=8 to change)"
 	@echo "make smoke   the same workflow at toy scale"
 	@echo "make verify  check a finished tree against its manifest (RESULTS=results/paper)"
-	@echo "make bench   side-by-side timings (several minutes)"
+	@echo "make bench   side-by-side timings (a quarter of an hour)"
 	@echo "make test    lint and the whole test suite"
 	@echo "make check   validate CONFIG without running anything"
 	@echo "make clean   delete results and caches, keep the environment"
@@ -48,9 +48,11 @@ format: $(READY)
 	snakefmt Snakefile rules
 
 bench: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r benchmarks/requirements.txt
 	python -m benchmarks.curvature
 	python -m benchmarks.ensemble
-	python -m benchmarks.dense_run
+	python -m benchmarks.paper_run --threads 2
+	python -m benchmarks.paper_run --threads 2 --model cnn
 
 verify: $(READY)
 	@python -m sharpflow.verify $(RESULTS)

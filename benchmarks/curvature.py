@@ -8,7 +8,6 @@ Writes results/benchmarks.json and results/benchmarks.png.
 """
 
 import argparse
-import json
 import os
 import platform
 from pathlib import Path
@@ -21,6 +20,7 @@ from benchmarks import baselines
 from benchmarks.clock import best, matmul_rate, summary, timed
 from benchmarks.picture import draw
 from benchmarks.problems import SETTINGS, Setting, dense_problem, photos, uncompressed
+from benchmarks.record import REPORT, record
 from sharpflow.curvature import (
     DenseNet,
     LinearOperator,
@@ -309,7 +309,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="steps of a trajectory (default 50; quick 6)")
     parser.add_argument("--networks", nargs="*", choices=SETTINGS, default=list(SETTINGS))
     parser.add_argument("--parts", nargs="*", choices=PARTS, default=PARTS)
-    parser.add_argument("--output", type=Path, default=Path("results/benchmarks.json"))
+    parser.add_argument("--output", type=Path, default=REPORT)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     steps = options.steps or (6 if options.quick else 50)
@@ -319,10 +319,9 @@ def main() -> None:
         "threads": options.threads, "torch": torch.__version__, "machine": platform.machine(),
         "tolerance": TOLERANCE, "gflop_per_second": matmul_rate(),
     }  # fmt: skip
-    options.output.parent.mkdir(parents=True, exist_ok=True)
 
     def write() -> None:
-        options.output.write_text(json.dumps(report, indent=2) + "\n")
+        record(report, options.output)
 
     work = {
         "gram": lambda: gram(100 if options.quick else 1000),

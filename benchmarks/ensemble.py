@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from benchmarks.clock import matmul_rate
+from benchmarks.record import record
 from sharpflow.data.gaussian import generate
 from sharpflow.training import BLOCK, Problem
 from sharpflow.training.streams import normals
@@ -147,7 +148,9 @@ def main() -> None:
         dtype: measure(options.runs, options.steps, options.repeats, dtype)
         for dtype in ("float64", "float32")
     }
-    print(json.dumps({"ensemble_sweep": results}, indent=2))
+    report = {"ensemble_sweep": results}
+    record(report)
+    print(json.dumps(report, indent=2))
 
 
 if __name__ == "__main__":
