@@ -16,7 +16,7 @@ from sharpflow.curvature.warm_start import WarmStart
 class SharpnessTracker:
     """Follows the top Hessian eigenpairs of a model while it is trained.
 
-    Each :meth:`measure` starts from eigenvectors extrapolated from the last ones
+    Each :meth:`measure` starts from eigenvectors predicted from the last ones
     (:class:`WarmStart`). Every ``check_every`` measurements a cold start from fresh random vectors
     is made too, and the larger values are kept, so that a pair that was overtaken is not followed
     for ever.

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.numpy import save_file
 from torch import Tensor
 
 from sharpflow.errors import IntegrityError
@@ -40,7 +40,8 @@ def write_tensors(
     text = json.dumps(record, sort_keys=True)
     with atomic_path(path) as temporary:
         try:
-            save_file(contents, temporary, metadata={_KEY: f"{_sha256(text)} {text}"})
+            arrays = {name: t.numpy() for name, t in contents.items()}  # may share memory
+            save_file(arrays, temporary, metadata={_KEY: f"{_sha256(text)} {text}"})
         except SafetensorError as error:  # a full disk is one too
             raise OSError(str(error)) from error
 

@@ -78,9 +78,15 @@ def train(problem: Problem, checkpoint: Checkpoint | None = None) -> Trajectory:
     budget = int(problem.training["states_megabytes"] * 2**20)
     keep = set(stored_steps(steps, every, state_bytes(state), budget))
     recorded = sorted({*range(0, steps, every), steps})
+    places = {step: place for place, step in enumerate(sorted(keep))}
+    room = {name: t.new_empty(len(keep), *t.shape) for name, t in state.items()}
     states: dict[int, Parameters] = {}
+
+    def store(step: int, values: Parameters) -> None:
+        states[step] = {name: room[name][places[step]].copy_(t) for name, t in values.items()}
+
     runs, layers = len(problem.seeds), len(problem.model.layers)
-    # room for all records at once: small tensors kept one by one would pin freed memory around them
+    # room for all that is kept at once: tensors kept one by one would pin freed memory around them
     kind = {"dtype": problem.dtype, "device": problem.device}
     losses = torch.zeros(len(recorded), runs, **kind)
     norms = torch.zeros(len(recorded), runs, layers, **kind)
@@ -88,13 +94,15 @@ def train(problem: Problem, checkpoint: Checkpoint | None = None) -> Trajectory:
     if checkpoint is not None and (saved := checkpoint.load()) is not None:
         tensors, done = saved[0], saved[1]["records"]
         losses, norms = (tensors.pop(name).to(problem.device) for name in ("losses", "norms"))
-        state, states = _unpack(tensors, problem.device)
+        state, earlier = _unpack(tensors, problem.device)
+        for step, values in earlier.items():
+            store(step, values)
     for row, (step, following) in enumerate(pairwise([*recorded[done:], None]), start=done):
         before, loss = state, None
         if following is not None:
             state, loss = problem.advance(before, step, following)
         if step in keep:
-            states[step] = before
+            store(step, before)
         parameters = problem.parameters(before)
         losses[row] = problem.full_loss(parameters) if loss is None else loss
         norms[row] = problem.layer_norms_squared(parameters)
