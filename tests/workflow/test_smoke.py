@@ -51,7 +51,8 @@ def test_tables_hold_every_run_at_every_step(tree, monkeypatch):
         )
         whole = all(case["training"]["record_every"] == 1 for case in settings["cases"].values())
         assert not whole or len(losses) == expected
-        assert set(table.seed) == set(range(settings["seeds"]))
+        first = settings["first_seed"]
+        assert set(table.seed) == set(range(first, first + settings["seeds"]))
         keys = ["case", "width", "learning_rate", "seed", "step", "quantity", "index"]
         assert not table.duplicated(keys).any()
 
