@@ -131,15 +131,15 @@ class ModelLoss:
         return block
 
     def _bytes_a_sample(self) -> float:
-        """Bytes that the graph of the loss keeps for each sample, parameters apart."""
+        """Bytes that the graph of the loss keeps for each sample, beyond data and parameters."""
         count = min(4, self.samples)
-        fixed = {p.untyped_storage().data_ptr() for p in self.model.parameters()}
+        held = (*self.model.parameters(), *self.model.buffers(), *self.inputs, self.targets)
+        fixed = {t.untyped_storage().data_ptr() for t in held}
         sizes: dict[int, int] = {}
 
         def note(tensor: Tensor) -> Tensor:
-            storage = tensor.untyped_storage()
-            if storage.data_ptr() not in fixed:
-                sizes[storage.data_ptr()] = storage.nbytes()
+            if tensor.untyped_storage().data_ptr() not in fixed:
+                sizes[tensor.data_ptr()] = tensor.numel() * tensor.element_size()
             return tensor
 
         with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(note, lambda t: t):
