@@ -332,7 +332,7 @@ class Counted(nn.Linear):
 def test_a_large_batch_is_taken_in_blocks_where_that_is_the_same(
     layers, loss_fn, classes, blocks, monkeypatch
 ):
-    monkeypatch.setattr("sharpflow.curvature.model_loss._BLOCK_BYTES", 2000)
+    monkeypatch.setattr("sharpflow.curvature.model_loss._BLOCK_BYTES", 700)
     torch.manual_seed(0)
     first = Counted(6, 5)
     model = nn.Sequential(first, nn.GELU(), nn.Linear(5, 3), *layers).double()
@@ -353,7 +353,7 @@ def test_a_large_batch_is_taken_in_blocks_where_that_is_the_same(
 
 
 def test_ignored_classes_are_not_taken_in_blocks(monkeypatch):
-    monkeypatch.setattr("sharpflow.curvature.model_loss._BLOCK_BYTES", 2000)
+    monkeypatch.setattr("sharpflow.curvature.model_loss._BLOCK_BYTES", 700)
     model = stack(nn.Linear(6, 5), nn.GELU(), nn.Linear(5, 3))
     inputs, targets = draw(37, 6), draw(37, 3, seed=1).argmax(1)
     targets[:5] = -100
