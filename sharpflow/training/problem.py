@@ -184,8 +184,7 @@ class Problem:
         new: Parameters = {}
         for name, tensor in parameters.items():
             if name in self.frozen:
-                # a tensor of its own: tensors that share memory cannot be stored
-                new |= {k: state[k].clone() for k in (name, f"velocity/{name}") if k in state}
+                new |= {k: state[k] for k in (name, f"velocity/{name}") if k in state}
                 continue
             gradient = gradients[name]
             if decay:
