@@ -35,7 +35,7 @@ def main(job: Job) -> None:
             problem, states.metadata["steps"], read_state, job.spec["measurements"], checkpoint
         )
         print(f"replay landed within {result.replay_deviation:.1e} of every stored state")
-        write_table(job.outputs["measurements"], result.table, fingerprint(job.spec))
+        write_table(job.outputs["measurements"], result.columns, fingerprint(job.spec))
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ def main(job: Job) -> None:
         origin = fingerprint(job.spec)
         described = {"steps": sorted(trajectory.states), "origin": origin}
         write_tensors(job.outputs["states"], states, described)
-        write_table(job.outputs["trajectory"], trajectory.table, origin)
+        write_table(job.outputs["trajectory"], trajectory.columns, origin)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import argparse
 import ctypes
 import errno
+import gc
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -114,6 +115,7 @@ def run_job(
     """
     log = None
     keep_freed_memory()
+    gc.freeze()  # what was imported stays: to search it at the end is a quarter of a small job
     if "snakemake" in script:
         job, log = _from_snakemake(script["snakemake"])
     else:

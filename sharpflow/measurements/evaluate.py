@@ -3,13 +3,13 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from importlib import import_module
 from itertools import chain, pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
+import pyarrow as pa
 import torch
 from torch import Tensor
 
@@ -18,7 +18,11 @@ from sharpflow.errors import IntegrityError
 from sharpflow.measurements.base import Measurement, Snapshot, Values
 from sharpflow.models import Parameters
 from sharpflow.storage.checkpoint import Checkpoint
+from sharpflow.storage.tables import long_table
 from sharpflow.training import Problem
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 REPLAY_TOLERANCE = 1e-6
 RESTART_STRIDE = 10
@@ -30,12 +34,17 @@ class Evaluation:
     """What evaluation leaves.
 
     Attributes:
-        table: long table (seed, step, quantity, index, value).
+        columns: long table (seed, step, quantity, index, value).
         replay_deviation: largest relative difference between a replayed state and the stored one.
     """
 
-    table: pd.DataFrame
+    columns: pa.Table
     replay_deviation: float
+
+    @cached_property
+    def table(self) -> "pd.DataFrame":
+        """The columns as a data frame."""
+        return self.columns.to_pandas()
 
 
 def due_steps(steps: int, every: int) -> set[int]:
@@ -129,7 +138,7 @@ def evaluate(
             worst = max(worst, _check_landing(state, read_state(last), first, last))
         if last == problem.steps:
             _measure(problem, read_state(last), last, due, makers, shared, rows)
-    return Evaluation(rows.table(), worst)
+    return Evaluation(rows.columns(), worst)
 
 
 def _measure(
@@ -184,45 +193,34 @@ def _recall(
 
 class _Rows:
     def __init__(self):
+        self.names: list[str] = []
         self.seed: list[int] = []
         self.step: list[int] = []
-        self.quantity: list[str] = []
+        self.quantity: list[int] = []
         self.index: list[int] = []
         self.value: list[float] = []
 
     def add(self, seed: int, step: int, values: Values) -> None:
         for quantity, value in values.items():
             array = np.atleast_1d(np.asarray(value, dtype=np.float64))
+            if quantity not in self.names:
+                self.names.append(quantity)
             self.seed += [seed] * len(array)
             self.step += [step] * len(array)
-            self.quantity += [quantity] * len(array)
+            self.quantity += [self.names.index(quantity)] * len(array)
             self.index += range(len(array))
             self.value += array.tolist()
 
     def pack(self) -> tuple[dict[str, Tensor], list[str]]:
-        names = sorted(set(self.quantity))
-        codes = {name: code for code, name in enumerate(names)}
-        whole = {
-            "seed": self.seed,
-            "step": self.step,
-            "quantity": [codes[name] for name in self.quantity],
-            "index": self.index,
-        }
-        tensors = {name: torch.tensor(column) for name, column in whole.items()}
-        return tensors | {"value": torch.tensor(self.value, dtype=torch.float64)}, names
+        whole = (self.seed, self.step, self.quantity, self.index)
+        names = ("seed", "step", "quantity", "index")
+        tensors = {name: torch.tensor(column) for name, column in zip(names, whole, strict=True)}
+        return tensors | {"value": torch.tensor(self.value, dtype=torch.float64)}, self.names
 
     def unpack(self, tensors: Mapping[str, Tensor], names: Sequence[str]) -> None:
-        for column in ("seed", "step", "index", "value"):
+        self.names = list(names)
+        for column in ("seed", "step", "quantity", "index", "value"):
             setattr(self, column, tensors[column].tolist())
-        self.quantity = [names[code] for code in tensors["quantity"].tolist()]
 
-    def table(self) -> pd.DataFrame:
-        return pd.DataFrame(
-            {
-                "seed": np.asarray(self.seed, dtype=np.int64),
-                "step": np.asarray(self.step, dtype=np.int64),
-                "quantity": pd.Series(self.quantity, dtype="str"),
-                "index": np.asarray(self.index, dtype=np.int64),
-                "value": np.asarray(self.value, dtype=np.float64),
-            }
-        )
+    def columns(self) -> pa.Table:
+        return long_table(self.seed, self.step, self.quantity, self.index, self.value, self.names)

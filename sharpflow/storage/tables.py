@@ -2,47 +2,75 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sharpflow.errors import IntegrityError
 from sharpflow.storage.files import atomic_path
 
+if TYPE_CHECKING:  # a third of a second that the jobs of small networks do not need
+    import pandas as pd
+
 _KEY = b"sharpflow-sha256"
 _ORIGIN = b"sharpflow-origin"
 
 
-def _digest(frame: pd.DataFrame) -> str:
+def long_table(
+    seed: np.ndarray,
+    step: np.ndarray,
+    quantity: np.ndarray,
+    index: np.ndarray,
+    value: np.ndarray,
+    names: Sequence[str],
+) -> pa.Table:
+    """A long table from its columns, each (rows,); `quantity` holds places in `names`."""
+    words = pa.DictionaryArray.from_arrays(
+        np.asarray(quantity, dtype=np.int32), pa.array(names, pa.string())
+    )
+    return pa.table(
+        {
+            "seed": np.asarray(seed, dtype=np.int64),
+            "step": np.asarray(step, dtype=np.int64),
+            "quantity": words.cast(pa.string()),
+            "index": np.asarray(index, dtype=np.int64),
+            "value": np.asarray(value, dtype=np.float64),
+        }
+    )
+
+
+def _digest(table: pa.Table) -> str:
     digest = hashlib.sha256()
-    for name in frame.columns:
-        column = frame[name]
-        if pd.api.types.is_numeric_dtype(column.dtype):
-            values, labels = column.to_numpy(), []
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        labels = []
+        if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+            codes = column.combine_chunks().dictionary_encode()
+            labels, values = codes.dictionary.to_pylist(), codes.indices.fill_null(-1).to_numpy()
+        else:
+            values = column.to_numpy()
             if values.dtype.kind == "f":  # Arrow keeps no NaN's sign or payload
                 values = np.where(np.isnan(values), np.nan, values)
-        else:
-            values, uniques = pd.factorize(column, sort=True)
-            labels = [str(label) for label in uniques]
-        digest.update(json.dumps([str(name), str(values.dtype), len(values), labels]).encode())
+        digest.update(json.dumps([name, str(values.dtype), len(values), labels]).encode())
         digest.update(np.ascontiguousarray(values).tobytes())
     return digest.hexdigest()
 
 
-def write_table(path: str | Path, frame: pd.DataFrame, origin: str = "") -> None:
-    """Write a data frame (index dropped) atomically, with the SHA-256 of its contents.
+def write_table(path: str | Path, table: "pa.Table | pd.DataFrame", origin: str = "") -> None:
+    """Write a table (a data frame's index is dropped) atomically, with its contents' SHA-256.
 
     Args:
         origin: fingerprint of the job that made it.
     """
-    table = pa.Table.from_pandas(frame, preserve_index=False)
+    if not isinstance(table, pa.Table):
+        table = pa.Table.from_pandas(table, preserve_index=False)
     with atomic_path(path) as temporary:
         pq.write_table(
             table.replace_schema_metadata(
-                {_KEY: _digest(frame).encode(), _ORIGIN: origin.encode()}
+                {_KEY: _digest(table).encode(), _ORIGIN: origin.encode()}
             ),
             temporary,
             compression="zstd",
@@ -50,7 +78,7 @@ def write_table(path: str | Path, frame: pd.DataFrame, origin: str = "") -> None
         )
 
 
-def read_table(path: str | Path, origin: str | None = None) -> pd.DataFrame:
+def read_table(path: str | Path, origin: str | None = None) -> "pd.DataFrame":
     """Read a table that `write_table` wrote.
 
     Args:
@@ -63,13 +91,14 @@ def read_table(path: str | Path, origin: str | None = None) -> pd.DataFrame:
         table = pq.read_table(path, page_checksum_verification=True)
         metadata = table.schema.metadata or {}
         expected, found = metadata[_KEY].decode(), metadata[_ORIGIN].decode()
+        whole = _digest(table) == expected
         frame = table.replace_schema_metadata(None).to_pandas()
     except (pa.ArrowException, OSError, KeyError, ValueError) as error:
         raise IntegrityError(
             f"{path} is not a whole table of sharpflow ({error}); "
             "delete it and it will be made again."
         ) from error
-    if _digest(frame) != expected:
+    if not whole:
         raise IntegrityError(f"{path} differs from its checksum; delete it to have it made again.")
     if origin not in (None, found):
         raise IntegrityError(

@@ -2,16 +2,22 @@
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
+import pyarrow as pa
 import torch
 from torch import Tensor
 
 from sharpflow.models import Parameters
 from sharpflow.storage.checkpoint import Checkpoint
+from sharpflow.storage.tables import long_table
 from sharpflow.training.problem import Problem
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -19,15 +25,20 @@ class Trajectory:
     """What training leaves.
 
     Attributes:
-        table: long table (seed, step, quantity, index, value) of loss, learning_rate,
+        columns: long table (seed, step, quantity, index, value) of loss, learning_rate,
             norm_squared (index: layer), output_norm_squared, samples (at step 0, if finite),
             stability_threshold (at step 0, where it is not 2/η) and, for a run that left the
             finite numbers, diverged_step (the recorded step).
         states: state of the ensemble at each stored step.
     """
 
-    table: pd.DataFrame
+    columns: pa.Table
     states: dict[int, Parameters]
+
+    @cached_property
+    def table(self) -> "pd.DataFrame":
+        """The columns as a data frame."""
+        return self.columns.to_pandas()
 
 
 def stored_steps(steps: int, every: int, bytes_per_state: int, budget: int) -> list[int]:
@@ -43,25 +54,6 @@ def stored_steps(steps: int, every: int, bytes_per_state: int, budget: int) -> l
 def state_bytes(state: Parameters) -> int:
     """Bytes of one run's state."""
     return sum(t[0].numel() * t.element_size() for t in state.values())
-
-
-def long_table(seeds: list[int], steps: np.ndarray, values: dict[str, np.ndarray]) -> pd.DataFrame:
-    """A long table from arrays (steps, seeds, indices) a quantity."""
-    frames = []
-    for quantity, array in values.items():
-        count, runs, indices = array.shape
-        frames.append(
-            pd.DataFrame(
-                {
-                    "seed": np.tile(np.repeat(np.asarray(seeds), indices), count),
-                    "step": np.repeat(steps, runs * indices),
-                    "quantity": quantity,
-                    "index": np.tile(np.arange(indices), count * runs),
-                    "value": array.reshape(-1).astype(np.float64),
-                }
-            )
-        )
-    return pd.concat(frames, ignore_index=True)
 
 
 def train(problem: Problem, checkpoint: Checkpoint | None = None) -> Trajectory:
@@ -136,33 +128,32 @@ def _unpack(
     }
 
 
-def _table(problem: Problem, steps: np.ndarray, losses: Tensor, norms: Tensor) -> pd.DataFrame:
+def _table(problem: Problem, steps: np.ndarray, losses: Tensor, norms: Tensor) -> pa.Table:
     loss = losses.double().cpu().numpy()[:, :, None]
     norm = norms.double().cpu().numpy()
     finite = np.isfinite(loss) & np.isfinite(norm).all(axis=2, keepdims=True)
     alive = np.logical_and.accumulate(finite, axis=0)
     rates = np.asarray([problem.learning_rate(int(step)) for step in steps])
-    table = long_table(
-        problem.seeds,
-        steps,
-        {
-            "loss": np.where(alive, loss, np.nan),
-            "learning_rate": np.broadcast_to(rates[:, None, None], loss.shape),
-            "norm_squared": np.where(alive, norm, np.nan),
-            "output_norm_squared": np.where(alive, norm, np.nan)[:, :, -1:],
-        },
-    )
+    seeds = np.asarray(problem.seeds)
+    # arrays (steps, seeds, indices), and their steps
+    found = {
+        "loss": (steps, np.where(alive, loss, np.nan)),
+        "learning_rate": (steps, np.broadcast_to(rates[:, None, None], loss.shape)),
+        "norm_squared": (steps, np.where(alive, norm, np.nan)),
+        "output_norm_squared": (steps, np.where(alive, norm, np.nan)[:, :, -1:]),
+    }
     constants = {} if problem.samples is None else {"samples": problem.samples}
     if problem.training["momentum"]:
         constants["stability_threshold"] = problem.stability_threshold
-    facts = [
-        {"seed": seed, "step": 0, "quantity": quantity, "index": 0, "value": value}
-        for seed in problem.seeds
-        for quantity, value in constants.items()
-    ]
-    facts += [
-        {"seed": seed, "step": step, "quantity": "diverged_step", "index": 0, "value": float(step)}
-        for run, seed in enumerate(problem.seeds)
-        for step in steps[~alive[:, run, 0]][:1]
-    ]
-    return pd.concat([table, pd.DataFrame(facts)] if facts else [table], ignore_index=True)
+    for name, value in constants.items():
+        found[name] = (steps[:1], np.full((1, len(seeds), 1), float(value)))
+    parts = []
+    for quantity, (moments, array) in enumerate(found.values()):
+        step, run, index = (axis.reshape(-1) for axis in np.indices(array.shape))
+        codes = np.full(array.size, quantity)
+        parts.append((seeds[run], moments[step], codes, index, array.reshape(-1)))
+    for run in np.flatnonzero(~alive[-1, :, 0]):
+        lost = steps[np.argmin(alive[:, run, 0])]
+        parts.append(([seeds[run]], [lost], [len(found)], [0], [lost]))
+    columns = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return long_table(*columns, [*found, "diverged_step"])
