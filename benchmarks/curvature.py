@@ -175,12 +175,13 @@ def gram(rows: int) -> dict:
     walk = DenseWalk(SETTINGS["dense tanh"])
     walk.advance(SETTINGS["dense tanh"].start)
     scale = 2 / len(walk.targets)
-    last: list[torch.Tensor | None] = [None]
+    warm = WarmStart()
 
     def ours():
         matrix = gauss_newton_matrix(walk.net().gram_matrix(), scale)
-        result = top_eigenpairs(LinearOperator.from_dense(matrix), tol=1e-4, initial=last[0])
-        last[0] = result.vectors
+        operator = LinearOperator.from_dense(matrix)
+        result = top_eigenpairs(operator, tol=1e-4, initial=warm.guess())
+        warm.update(result.refined)
         return result
 
     def advance_and_measure():

@@ -9,7 +9,7 @@ from sharpflow.curvature.compression import DenseInputs, prepare_inputs
 from sharpflow.curvature.operators import LinearOperator, check_finite
 from sharpflow.models.activations import ACTIVATIONS
 
-_BLOCK = 256  # rows of a Gram matrix made at a time: the temporaries then stay in cache
+_BLOCK = 128  # rows of a Gram matrix made at a time: the temporaries then stay in cache
 
 
 class DenseNet:
@@ -85,7 +85,9 @@ class DenseNet:
             eye = torch.eye(units, dtype=self.dtype, device=self.device)
             signals = [eye.expand(self.samples, units, units)]
             for weight, slope in zip(self.weights[:0:-1], self.slopes[::-1], strict=True):
-                signals.append((signals[-1] @ weight.T) * slope[:, None, :])
+                first = len(signals) == 1
+                back = weight.T if first else signals[-1] @ weight.T
+                signals.append(back * slope[:, None, :])
             self._signals = signals[::-1]
         return self._signals
 
@@ -104,12 +106,12 @@ class DenseNet:
         units = self._last.shape[1]
         signals = self.output_jacobian_signals
         rows = self.samples * units
-        gram = torch.zeros(rows, rows, dtype=self.dtype, device=self.device)
+        gram = torch.empty(rows, rows, dtype=self.dtype, device=self.device)
         step = max(1, _BLOCK // units) if gram.device.type == "cpu" else self.samples
         for start in range(0, self.samples, step):
             stop = min(start + step, self.samples)
             top, left = slice(start * units, stop * units), slice(start * units, rows)
-            target = gram[top, left]
+            target = gram[top, left].zero_()
             for layer in chosen:
                 self._add_layer(target, layer, signals[layer], start, stop)
             corner = gram[top, top]  # a BLAS need not give a symmetric product to the last bit
@@ -121,13 +123,16 @@ class DenseNet:
     def _add_layer(self, target: Tensor, layer: int, b: Tensor, start: int, stop: int) -> None:
         """Add one layer's part for the samples ``start:stop`` against ``start:``."""
         h, units = self.features[layer], b.shape[1]
+        last = layer == len(self.weights) - 1
+        if last and units == 1 and self.biases is None:
+            target.addmm_(h[start:stop], h[start:].T)
+            return
         if layer == 0 and self._input_gram is not None:
             kernel = self._input_gram[start:stop, start:]
         else:
             kernel = h[start:stop] @ h[start:].T
         if self.biases is not None:
             kernel = kernel + 1.0
-        last = layer == len(self.weights) - 1
         if units == 1:
             if last:
                 target.add_(kernel)

@@ -3,12 +3,12 @@
 Source: li2022, section 3: Λ = (2/n) λ_max(J Jᵀ) with eigenvector v₁, D = (Dᵀv₁) v₁ + R.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
-from sharpflow.curvature import EigenResult, top_eigenpairs
+from sharpflow.curvature import EigenResult, WarmStart, top_eigenpairs
 from sharpflow.measurements._gram import gram_operator
 from sharpflow.measurements.base import Options, Snapshot, Values
 
@@ -25,21 +25,22 @@ class GaussNewton:
         self.tol = tol
         self.output_layer = output_layer
         self.trained_layers = trained_layers
-        self._vectors: dict[str, Tensor] = {}
+        self.restart()
 
     def restart(self) -> None:
         """Forget the last eigenvectors."""
-        self._vectors = {}
+        self._previous: Tensor | None = None
+        self._warm: dict[str, WarmStart] = defaultdict(WarmStart)
 
     def measure(self, snapshot: Snapshot) -> Values:
         """Sharpness, solver report and residual split at one state."""
-        previous = self._vectors.get("all")
+        previous = self._previous
         result = self._solve(snapshot, "all", self.k)
         first = result.vectors[:, 0]
-        reference = first.sum() if previous is None else first @ previous[:, 0]
+        reference = first.sum() if previous is None else first @ previous
         if float(reference) < 0:
             first = -first
-        self._vectors["all"] = torch.cat([first[:, None], result.vectors[:, 1:]], dim=1)
+        self._previous = first
         outputs = snapshot.outputs.reshape(-1)
         residual = outputs - snapshot.targets.reshape(-1)
         along = residual @ first
@@ -55,7 +56,7 @@ class GaussNewton:
             "residual_dot_outputs": float(residual @ outputs),
         }
         if previous is not None:
-            values["eigenvector_alignment"] = abs(float(first @ previous[:, 0]))
+            values["eigenvector_alignment"] = abs(float(first @ previous))
         return values | self._parts(snapshot, float(result.values[0]))
 
     def _parts(self, snapshot: Snapshot, sharpness: float) -> Values:
@@ -76,10 +77,9 @@ class GaussNewton:
     def _solve(
         self, snapshot: Snapshot, name: str, k: int, layers: Sequence[int] | None = None
     ) -> EigenResult:
-        result = top_eigenpairs(
-            gram_operator(snapshot, layers), k=k, tol=self.tol, initial=self._vectors.get(name)
-        )
-        self._vectors[name] = result.vectors
+        warm, operator = self._warm[name], gram_operator(snapshot, layers)
+        result = top_eigenpairs(operator, k=k, tol=self.tol, initial=warm.guess())
+        warm.update(result.refined)
         return result
 
 
