@@ -186,10 +186,14 @@ class _HessianProduct:
         self.curvature = curvature
         self.deltas = [slope]
         self.bends: list[Tensor | None] = []
-        layers = list(zip(net.weights[1:], net._activations, net._preactivations, strict=True))
-        for (weight, activation, z), phi in zip(layers[::-1], net.slopes[::-1], strict=True):
-            back = self.deltas[-1] @ weight.T
-            bend = back * activation.second_derivative(z)
+        for layer in range(len(net.weights) - 1, 0, -1):
+            back = self.deltas[-1] @ net.weights[layer].T
+            z, value, phi = (
+                net._preactivations[layer - 1],
+                net.features[layer],
+                net.slopes[layer - 1],
+            )
+            bend = back * net._activations[layer - 1].bend(z, value, phi)
             self.bends.append(bend if bool(bend.any()) else None)
             self.deltas.append(back * phi)
         self.deltas.reverse()

@@ -63,7 +63,10 @@ class _Subspace:
         added = self.count - start
         if added:
             new = self.operator.matvec(self.basis[start : self.count].T).T
-            self.image[start : self.count] = new
+            for place, row in enumerate(
+                new, start
+            ):  # as a block one row would be transposed, slowly
+                self.image[place] = row
             overlap = (self.basis[: self.count] @ new.T).double().cpu()
             self.projected[: self.count, start : self.count] = overlap
             self.projected[start : self.count, : self.count] = overlap.T
@@ -75,7 +78,7 @@ class _Subspace:
         """Room for ``count`` rows; grown as needed, for a warm start uses few of them."""
         held = len(self.basis)
         if count > held and held < self.capacity:
-            room = min(self.capacity, max(count, 4, 2 * held))
+            room = min(self.capacity, max(count, 8, 2 * held))
             for name in ("basis", "image"):
                 old = getattr(self, name)
                 new = old.new_empty(room, old.shape[1])

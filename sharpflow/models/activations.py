@@ -19,6 +19,7 @@ class Activation:
     derivative: Callable[[Tensor], Tensor]
     second_derivative: Callable[[Tensor], Tensor]
     derivative_of_value: Callable[[Tensor], Tensor] | None = None
+    second_of_value: Callable[[Tensor, Tensor], Tensor] | None = None
 
     def value_and_derivative(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """φ(z) and φ'(z), the latter from the former where that is cheaper."""
@@ -26,6 +27,12 @@ class Activation:
         if self.derivative_of_value is not None:
             return value, self.derivative_of_value(value)
         return value, self.derivative(z)
+
+    def bend(self, z: Tensor, value: Tensor, slope: Tensor) -> Tensor:
+        """φ''(z), from φ(z) and φ'(z) where that is cheaper."""
+        if self.second_of_value is not None:
+            return self.second_of_value(value, slope)
+        return self.second_derivative(z)
 
 
 def _tanh_second(z: Tensor) -> Tensor:
@@ -51,7 +58,11 @@ def _sigmoid_slope(z: Tensor) -> Tensor:
 ACTIVATIONS: dict[str, Activation] = {
     "linear": Activation(lambda z: z, torch.ones_like, torch.zeros_like),
     "tanh": Activation(
-        torch.tanh, lambda z: 1.0 - torch.tanh(z) ** 2, _tanh_second, lambda h: 1.0 - h * h
+        torch.tanh,
+        lambda z: 1.0 - torch.tanh(z) ** 2,
+        _tanh_second,
+        lambda h: 1.0 - h * h,
+        lambda h, slope: -2.0 * h * slope,
     ),
     "relu": Activation(torch.relu, lambda z: (z > 0).to(z.dtype), torch.zeros_like),
     "elu": Activation(
