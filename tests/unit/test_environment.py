@@ -4,6 +4,7 @@ import argparse
 import ast
 import json
 import re
+import subprocess
 import sys
 import tomllib
 import typing
@@ -80,6 +81,18 @@ def test_the_library_itself_imports_only_what_it_depends_on(requirements):
         for top in imports(path):
             if top not in sys.stdlib_module_names and top != "sharpflow":
                 assert names.get(top, top) in requirements, f"{path.name} imports {top}"
+
+
+def test_jobs_of_runs_start_without_pandas():
+    """Its import is a fifth of a job of a small network."""
+    modules = "sharpflow.training", "sharpflow.measurements", "sharpflow.storage.tables"
+    lines = [*(f"import {module}" for module in modules), "import sys", "print(*sys.modules)"]
+    done = subprocess.run(
+        [sys.executable, "-c", "; ".join(lines)], cwd=ROOT, capture_output=True, text=True
+    )
+    loaded = done.stdout.split()
+    assert "pyarrow" in loaded, done.stderr
+    assert "pandas" not in loaded
 
 
 def test_schema_and_reference_are_in_step_with_the_types():

@@ -45,6 +45,10 @@ def test_activations_and_their_derivatives(name, values):
     torch.testing.assert_close(
         activation.second_derivative(z)[away], difference[away], rtol=1e-6, atol=1e-6
     )
+    value, slope = activation.value_and_derivative(z)
+    torch.testing.assert_close(
+        activation.bend(z, value, slope), activation.second_derivative(z), rtol=1e-9, atol=1e-12
+    )
 
 
 def test_activation_references_cover_the_registry():
