@@ -49,7 +49,11 @@ def _digest(table: pa.Table) -> str:
         labels = []
         if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
             codes = column.combine_chunks().dictionary_encode()
-            labels, values = codes.dictionary.to_pylist(), codes.indices.fill_null(-1).to_numpy()
+            found = codes.dictionary.to_pylist()
+            labels = sorted(found)
+            place = {label: position for position, label in enumerate(labels)}
+            places = np.array([*(place[label] for label in found), -1])  # the last: missing
+            values = places[codes.indices.fill_null(-1).to_numpy()]
         else:
             values = column.to_numpy()
             if values.dtype.kind == "f":  # Arrow keeps no NaN's sign or payload
