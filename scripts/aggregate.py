@@ -2,12 +2,12 @@
 
 import pandas as pd
 
-from sharpflow.jobs import Job, run_job
+from sharpflow import jobs
 from sharpflow.statistics import summarise
 from sharpflow.storage.tables import read_table, write_table
 
 
-def main(job: Job) -> None:
+def main(job: jobs.Job) -> None:
     frames = []
     for name in ("trajectories", "measured"):
         for shard, path in zip(job.spec["shards"], job.inputs[name], strict=True):
@@ -21,7 +21,7 @@ def main(job: Job) -> None:
 
 
 if __name__ == "__main__":
-    run_job(
+    jobs.run_job(
         main,
         globals(),
         ["trajectories", "measured"],

@@ -2,12 +2,12 @@
 
 import pandas as pd
 
+from sharpflow import jobs
 from sharpflow.claims.base import COLUMNS
-from sharpflow.jobs import Job, run_job
 from sharpflow.storage.files import atomic_path
 
 
-def main(job: Job) -> None:
+def main(job: jobs.Job) -> None:
     frames = [pd.read_csv(path, keep_default_na=False) for path in job.inputs["verdicts"]]
     joined = pd.concat([pd.DataFrame(columns=COLUMNS), *frames], ignore_index=True)
     joined = joined.sort_values(["paper", "figure", "claim", "experiment"], kind="stable")
@@ -16,4 +16,4 @@ def main(job: Job) -> None:
 
 
 if __name__ == "__main__":
-    run_job(main, globals(), ["verdicts"], ["claims"], "{} (nothing)")
+    jobs.run_job(main, globals(), ["verdicts"], ["claims"], "{} (nothing)")

@@ -1,10 +1,9 @@
 """Measure the states of one shard, replaying the steps between stored ones."""
 
-import torch
-
+from sharpflow import jobs
 from sharpflow.errors import IntegrityError
-from sharpflow.jobs import Job, run_job
 from sharpflow.measurements import evaluate
+from sharpflow.models import Parameters
 from sharpflow.storage.checkpoint import job_checkpoint
 from sharpflow.storage.files import fingerprint
 from sharpflow.storage.tables import write_table
@@ -12,8 +11,7 @@ from sharpflow.storage.tensors import TensorFile, read_tensors
 from sharpflow.training import Problem
 
 
-def main(job: Job) -> None:
-    torch.set_num_threads(job.threads)
+def main(job: jobs.Job) -> None:
     dataset, _ = read_tensors(job.inputs["dataset"])
     problem = Problem(job.spec["training"], dataset)
     states = TensorFile(job.inputs["states"])
@@ -23,7 +21,7 @@ def main(job: Job) -> None:
             "again."
         )
 
-    def read_state(step: int) -> dict[str, torch.Tensor]:
+    def read_state(step: int) -> Parameters:
         prefix = f"{step:08d}/"
         names = [name for name in states.names() if name.startswith(prefix)]
         tensors = states.read(names)
@@ -39,7 +37,7 @@ def main(job: Job) -> None:
 
 
 if __name__ == "__main__":
-    run_job(
+    jobs.run_job(
         main,
         globals(),
         ["dataset", "states"],

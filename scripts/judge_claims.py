@@ -2,13 +2,13 @@
 
 import pandas as pd
 
+from sharpflow import jobs
 from sharpflow.claims import judge, load
-from sharpflow.jobs import Job, run_job
 from sharpflow.storage.files import atomic_path
 from sharpflow.storage.tables import read_table
 
 
-def main(job: Job) -> None:
+def main(job: jobs.Job) -> None:
     table = read_table(job.inputs["table"])
     spec = job.spec
     verdicts = [
@@ -26,7 +26,7 @@ def main(job: Job) -> None:
 
 
 if __name__ == "__main__":
-    run_job(
+    jobs.run_job(
         main,
         globals(),
         ["table"],

@@ -4,7 +4,7 @@ import platform
 import subprocess
 from importlib import metadata
 
-from sharpflow.jobs import Job, run_job
+from sharpflow import jobs
 from sharpflow.storage.files import sha256_of, write_json
 
 PACKAGES = (
@@ -31,7 +31,7 @@ def commit() -> str:
     return head.stdout.strip() + ("+changes" if status.stdout.strip() else "")
 
 
-def main(job: Job) -> None:
+def main(job: jobs.Job) -> None:
     root = job.spec["results"] + "/"
     write_json(
         job.outputs["manifest"],
@@ -47,4 +47,4 @@ def main(job: Job) -> None:
 
 
 if __name__ == "__main__":
-    run_job(main, globals(), ["files"], ["manifest"], "results, configuration, device")
+    jobs.run_job(main, globals(), ["files"], ["manifest"], "results, configuration, device")

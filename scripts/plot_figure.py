@@ -1,13 +1,13 @@
 """Draw one figure from the tables of the experiments that name it."""
 
+from sharpflow import jobs
 from sharpflow.figures.base import ExperimentTable, load, title
 from sharpflow.figures.style import save
-from sharpflow.jobs import Job, run_job
 from sharpflow.storage.files import atomic_path, write_json
 from sharpflow.storage.tables import read_table
 
 
-def main(job: Job) -> None:
+def main(job: jobs.Job) -> None:
     tables = {
         name: ExperimentTable(read_table(table), read_table(summary), settings)
         for (name, settings), table, summary in zip(
@@ -25,7 +25,7 @@ def main(job: Job) -> None:
 
 
 if __name__ == "__main__":
-    run_job(
+    jobs.run_job(
         main,
         globals(),
         ["tables", "summaries"],

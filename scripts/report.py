@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from sharpflow import jobs
 from sharpflow.figures.base import ExperimentTable
-from sharpflow.jobs import Job, run_job
 from sharpflow.report import (
     SHARPNESS_NOTE,
     SHARPNESS_QUANTITIES,
@@ -23,7 +23,7 @@ from sharpflow.storage.tables import read_table
 PACKAGES = ("torch", "numpy", "pandas", "scipy", "matplotlib", "snakemake")
 
 
-def main(job: Job) -> None:
+def main(job: jobs.Job) -> None:
     figures = []
     pictures = zip(job.spec["figures"], job.inputs["pngs"], job.inputs["captions"], strict=True)
     for entry, png, caption in pictures:
@@ -40,7 +40,7 @@ def main(job: Job) -> None:
     write_bytes(job.outputs["page"], page.encode())
 
 
-def number_tables(job: Job) -> list[TableEntry]:
+def number_tables(job: jobs.Job) -> list[TableEntry]:
     """The sharpness of every network in numbers; nothing if none was measured."""
     tables = {}
     for name, path in zip(job.spec["measured"], job.inputs["tables"], strict=True):
@@ -53,7 +53,7 @@ def number_tables(job: Job) -> list[TableEntry]:
 
 
 if __name__ == "__main__":
-    run_job(
+    jobs.run_job(
         main,
         globals(),
         ["pngs", "captions", "claims", "tables"],

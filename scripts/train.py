@@ -1,8 +1,6 @@
 """Train one shard: the runs of one case, width and learning rate for a block of seeds."""
 
-import torch
-
-from sharpflow.jobs import Job, run_job
+from sharpflow import jobs
 from sharpflow.storage.checkpoint import job_checkpoint
 from sharpflow.storage.files import fingerprint
 from sharpflow.storage.tables import write_table
@@ -10,8 +8,7 @@ from sharpflow.storage.tensors import read_tensors, write_tensors
 from sharpflow.training import Problem, train
 
 
-def main(job: Job) -> None:
-    torch.set_num_threads(job.threads)
+def main(job: jobs.Job) -> None:
     dataset, _ = read_tensors(job.inputs["dataset"])
     checkpoint = job_checkpoint(job, "train", job.outputs["states"])
     with checkpoint.held():
@@ -28,7 +25,7 @@ def main(job: Job) -> None:
 
 
 if __name__ == "__main__":
-    run_job(
+    jobs.run_job(
         main,
         globals(),
         ["dataset"],

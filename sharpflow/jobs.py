@@ -5,6 +5,7 @@ import ctypes
 import errno
 import gc
 import json
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, redirect_stderr, redirect_stdout
@@ -13,6 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from sharpflow.errors import SharpflowError
+
+if hasattr(sys.modules["__main__"], "snakemake"):
+    gc.disable()  # a job is mostly its imports, and to search them is a tenth of those: see run_job
 
 _DENIED = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
@@ -116,10 +120,13 @@ def run_job(
     log = None
     keep_freed_memory()
     gc.freeze()  # what was imported stays: to search it at the end is a quarter of a small job
+    gc.enable()
     if "snakemake" in script:
         job, log = _from_snakemake(script["snakemake"])
     else:
         job = _from_command_line(script["__doc__"], inputs, outputs, spec)
+    if (torch := sys.modules.get("torch")) is not None:  # a job without it need not import it
+        torch.set_num_threads(job.threads)
     try:
         with ExitStack() as stack:
             if log is not None:
@@ -141,6 +148,10 @@ def run_job(
         known = isinstance(first, SharpflowError)
         message = str(first) if known else f"{log} could not be written: {error.strerror}."
     else:
+        if script.get("__name__") == "__main__":  # taking PyTorch down is a tenth of a small job
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(0)
         return
     print(f"Error: {message}", file=sys.stderr)
     sys.exit(1)
