@@ -210,15 +210,24 @@ def log_limits(axes: Axes, curves: pd.DataFrame, decades: float = 6.0) -> None:
         axes.set_ylim(0.7 * low, 1.5 * values.max())
 
 
+_SUBS = (1.0, 2.0, 5.0), (1.0, 1.5, 2.0, 3.0, 5.0, 7.0), (1.0, 1.2, 1.5, *range(2, 10))
+
+
 def plain_log_ticks(axes: Axes) -> None:
     """Label a logarithmic y axis of fewer than two decades at 1, 2 and 5 times powers of ten.
 
-    With powers of ten alone such an axis has one label, or none; matplotlib's own labels between
-    them are of the form 6 × 10⁻¹ and crowd. Wider axes are left as they are.
+    Closer where that gives fewer than three labels. With powers of ten alone such an axis has one
+    label, or none; matplotlib's own labels between them are of the form 6 × 10⁻¹ and crowd. Wider
+    axes are left as they are.
     """
     low, high = axes.get_ylim()
     if 0 < low < high < 100 * low:
-        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        decades = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)))
+        for subs in _SUBS:
+            ticks = np.outer(decades, subs)
+            if ((low <= ticks) & (ticks <= high)).sum() >= 3:
+                break
+        axes.yaxis.set_major_locator(LogLocator(subs=subs))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.yaxis.set_minor_formatter(NullFormatter())
 

@@ -301,7 +301,12 @@ def test_same_bytes_from_a_process_with_another_hash_seed(tmp_path):
 
 @pytest.mark.parametrize(
     ("limits", "labels"),
-    [((0.4, 9.0), ["0.5", "1", "2", "5"]), ((0.06, 0.9), ["0.1", "0.2", "0.5"])],
+    [
+        ((0.4, 9.0), ["0.5", "1", "2", "5"]),
+        ((0.06, 0.9), ["0.1", "0.2", "0.5"]),
+        ((0.8, 2.6), ["1", "1.5", "2"]),
+        ((0.75, 1.9), ["0.8", "0.9", "1", "1.2", "1.5"]),
+    ],
 )
 def test_short_logarithmic_axes_have_plain_labels(limits, labels):
     _, ((axes,),) = style.panel_grid(1, (3,))
