@@ -3,11 +3,12 @@
 Every baseline runs beside the work it is compared with, at the same steps, to the same residual.
 Writes results/benchmarks.json and results/benchmarks.png.
 
-    python -m benchmarks.curvature            # all of it, one thread, as a job of the workflow has
+    python -m benchmarks.curvature            # all of it
     python -m benchmarks.curvature --quick    # fewer steps and networks
 """
 
 import argparse
+import os
 import platform
 from pathlib import Path
 
@@ -305,7 +306,7 @@ def show(report: dict) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="fewer steps, networks and sizes")
-    parser.add_argument("--threads", type=int, default=1, help="default 1, a job's share")
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--steps", type=int, help="steps of a trajectory (default 50; quick 6)")
     parser.add_argument("--networks", nargs="*", choices=SETTINGS, default=list(SETTINGS))
     parser.add_argument("--parts", nargs="*", choices=PARTS, default=PARTS)

@@ -9,7 +9,7 @@ from sharpflow.curvature.compression import DenseInputs, prepare_inputs
 from sharpflow.curvature.operators import LinearOperator, check_finite
 from sharpflow.models.activations import ACTIVATIONS
 
-_BLOCK = 128  # rows of a Gram matrix made at a time: the temporaries then stay in cache
+_BLOCK = 200  # rows of a Gram matrix made at a time: the temporaries then stay in cache
 
 
 class DenseNet:
@@ -85,8 +85,10 @@ class DenseNet:
             eye = torch.eye(units, dtype=self.dtype, device=self.device)
             signals = [eye.expand(self.samples, units, units)]
             for weight, slope in zip(self.weights[:0:-1], self.slopes[::-1], strict=True):
-                first = len(signals) == 1
-                back = weight.T if first else signals[-1] @ weight.T
+                if len(signals) == 1:
+                    back = weight.T
+                else:  # in two dimensions: many small matrices would be multiplied one by one
+                    back = (signals[-1].flatten(0, 1) @ weight.T).view(-1, units, len(weight))
                 signals.append(back * slope[:, None, :])
             self._signals = signals[::-1]
         return self._signals

@@ -56,10 +56,7 @@ class _Subspace:
         start = self.count
         self._reserve(start + len(rows))
         for row in rows:
-            unit = self._orthonormalise(row)
-            if unit is not None:
-                self.basis[self.count] = unit
-                self.count += 1
+            self.count += self._orthonormalise(row)
         added = self.count - start
         if added:
             new = self.operator.matvec(self.basis[start : self.count].T).T
@@ -85,23 +82,25 @@ class _Subspace:
                 new[: self.count] = old[: self.count]
                 setattr(self, name, new)
 
-    def _orthonormalise(self, row: Tensor) -> Tensor | None:
+    def _orthonormalise(self, row: Tensor) -> bool:
+        """Write the new direction of ``row`` behind the basis; False if it has none."""
         if self.count == self.capacity:
-            return None
+            return False
         length = float(torch.linalg.vector_norm(row))
         if length == 0.0 or not math.isfinite(length):
-            return None
-        row = row / length
-        basis = self.basis[: self.count]
+            return False
+        basis, new = self.basis[: self.count], self.basis[self.count]
+        torch.div(row, length, out=new)
         for _ in range(4):
-            row = torch.addmv(row, basis.T, basis @ row, alpha=-1.0) if self.count else row
-            length = float(torch.linalg.vector_norm(row))
-            if length < 100 * torch.finfo(row.dtype).eps:
-                return None
-            row = row / length
+            if self.count:
+                new.addmv_(basis.T, basis @ new, alpha=-1.0)
+            length = float(torch.linalg.vector_norm(new))
+            if length < 100 * torch.finfo(new.dtype).eps:
+                return False
+            new /= length
             if length > 0.5:  # little was removed, so what is left is clean (Daniel et al. 1976)
-                return row
-        return row
+                break
+        return True
 
     def ritz(self) -> tuple[Tensor, Tensor]:
         """Ritz values, descending, and coefficients (count, count) in the basis."""
@@ -189,7 +188,7 @@ def top_eigenpairs(
     while True:
         values, coefficients = space.ritz()
         rows, images = space.combine(coefficients[:, :k])
-        residual_rows = images - values[:k, None].to(rows) * rows
+        residual_rows = torch.addcmul(images, rows, values[:k, None].to(rows), value=-1.0)
         residuals = torch.linalg.vector_norm(residual_rows, dim=1).double().cpu()
         bounds = tol * values[:k].abs().clamp(min=math.sqrt(unit) * space.norm)
         open_pairs = (residuals > bounds).nonzero().flatten()

@@ -1,7 +1,5 @@
 """Start vectors for the next state of a trajectory, predicted from the last six."""
 
-from itertools import pairwise
-
 import torch
 from torch import Tensor
 
@@ -24,35 +22,48 @@ class WarmStart:
     """
 
     def __init__(self) -> None:
-        self._blocks: list[Tensor] = []
+        self.clear()
 
     def __bool__(self) -> bool:
-        return bool(self._blocks)
+        return self._last is not None
 
     def clear(self) -> None:
         """Forget all states."""
-        self._blocks = []
+        self._last: Tensor | None = None
+        self._changes: list[Tensor] = []  # the oldest first
+        self._gram = torch.zeros(0, 0, dtype=torch.float64)  # of their inner products
 
     def update(self, vectors: Tensor) -> None:
         """Take the orthonormal eigenvectors (P, k) found at a state."""
-        if self._blocks and self._blocks[-1].shape != vectors.shape:
+        last = self._last
+        if last is not None and last.shape != vectors.shape:
             self.clear()
-        if self._blocks:
+            last = None
+        if last is not None:
             # Signs, and bases of eigenvalues that come close, are free: the nearest are taken.
-            left, _, right = torch.linalg.svd(vectors.T @ self._blocks[-1])
+            left, _, right = torch.linalg.svd(vectors.T @ last)
             vectors = vectors @ (left @ right)
-        self._blocks = [*self._blocks[1 - _STATES :], vectors]
+            self._add(vectors - last)
+        self._last = vectors
+
+    def _add(self, change: Tensor) -> None:
+        kept = min(len(self._changes), _STATES - 2)
+        self._changes = [*self._changes[len(self._changes) - kept :], change]
+        products = [torch.sum(change * other) for other in self._changes]
+        gram = torch.zeros(kept + 1, kept + 1, dtype=torch.float64)
+        gram[:kept, :kept] = self._gram[len(self._gram) - kept :, len(self._gram) - kept :]
+        gram[kept] = gram[:, kept] = torch.stack(products).double().cpu()
+        self._gram = gram
 
     def guess(self) -> Tensor | None:
         """Start vectors (P, k), not quite orthonormal; None before the first state."""
-        if not self._blocks:
-            return None
-        last = self._blocks[-1]
-        if len(self._blocks) < 3:
-            return last
-        changes = torch.stack([b - a for a, b in pairwise(self._blocks)]).flatten(1)
-        step = _coefficients((changes @ changes.T).double().cpu()).to(changes)
-        return last + (step @ changes[-len(step) :].flip(0)).view_as(last)
+        if self._last is None or len(self._changes) < 2:
+            return self._last
+        step = _coefficients(self._gram).tolist()
+        guess = self._last
+        for factor, change in zip(step, reversed(self._changes), strict=False):
+            guess = guess.add(change, alpha=factor)
+        return guess
 
 
 def _coefficients(gram: Tensor) -> Tensor:
