@@ -26,7 +26,6 @@ from sharpflow.curvature import (
     LinearOperator,
     SharpnessTracker,
     WarmStart,
-    gauss_newton_matrix,
     prepare_inputs,
     top_eigenpairs,
 )
@@ -174,12 +173,10 @@ def gram(rows: int) -> dict:
     """Top pair of J Jᵀ: one backward pass a sample and ``eigh``, against the closed form."""
     walk = DenseWalk(SETTINGS["dense tanh"])
     walk.advance(SETTINGS["dense tanh"].start)
-    scale = 2 / len(walk.targets)
     warm = WarmStart()
 
     def ours():
-        matrix = gauss_newton_matrix(walk.net().gram_matrix(), scale)
-        operator = LinearOperator.from_dense(matrix)
+        operator = LinearOperator.from_dense(walk.net().gram_matrix())
         result = top_eigenpairs(operator, tol=1e-4, initial=warm.guess())
         warm.update(result.refined)
         return result
@@ -195,7 +192,7 @@ def gram(rows: int) -> dict:
 
     def spectrum():
         matrix = jacobian @ jacobian.T
-        return scale * torch.linalg.eigh(matrix).eigenvalues[-1]
+        return torch.linalg.eigh(matrix).eigenvalues[-1]
 
     value, rest, rest_cpu = timed(spectrum)
     share = count / rows  # of the samples; the loop is linear in them
@@ -203,7 +200,7 @@ def gram(rows: int) -> dict:
     found += [advance_and_measure() for _ in range(5)]
     mine = float(np.median([wall for _, wall, _ in found]))
     mine_cpu = float(np.median([used for _, _, used in found]))
-    matrix = scale * walk_gram(model, walk.inputs) if rows < count else None
+    matrix = walk_gram(model, walk.inputs) if rows < count else None
     exact = float(value) if matrix is None else float(torch.linalg.eigvalsh(matrix)[-1])
     at_model = found[4][0]
     return {

@@ -1,21 +1,22 @@
-"""Start vectors for the next state of a trajectory, predicted from the last six."""
+"""Start vectors for the next state of a trajectory, predicted from the last seven."""
 
 import torch
 from torch import Tensor
 
-_STATES = 6
-_ORDER = 2
+_STATES = 7
+_ORDER = 3
 _RIDGE = 1e-5
 
 
 class WarmStart:
     """Predicts the eigenvectors of the next state from those of the states before it.
 
-    Changes dᵢ = Vᵢ − Vᵢ₋₁ are taken for linear in the two before them, dᵢ ≈ a dᵢ₋₁ + b dᵢ₋₂, with
-    the a and b that fit the last six states best (later ones count more), and the guess is the
-    last vectors plus the change that they predict. A steady motion, the swing of period two at the
-    edge of stability, and one that dies out are of this form. The guess costs no product, only
-    6·P·k numbers of memory, and merely starts the solver, whose convergence test is unchanged.
+    Changes dᵢ = Vᵢ − Vᵢ₋₁ are taken for linear in the three before them, with the coefficients that
+    fit the last seven states best (later ones count more), and the guess is the last vectors plus
+    the change that they predict. Any sum of three motions is of this form whose changes keep, swing,
+    grow or shrink by a factor a step: the drift and the swing of period two at the edge of
+    stability, and a swing that dies out. The guess costs no product, only 7·P·k numbers of memory,
+    and merely starts the solver, whose convergence test is unchanged.
 
     :attr:`EigenResult.refined` is what to feed it: vectors that were only just accurate enough
     make poor predictions.

@@ -50,6 +50,17 @@ def test_a_swing_that_dies_out_is_met_exactly():
     torch.testing.assert_close(warm.guess(), line[5], rtol=0, atol=2e-3)
 
 
+def test_a_drift_a_swing_and_one_that_dies_out_are_told_apart():
+    warm = WarmStart()
+    line = [
+        torch.tensor([[1.0], [1e-4 * step], [1e-3 * (-1) ** step], [1e-3 * (-0.6) ** step]])
+        for step in range(8)
+    ]
+    for vectors in line[:7]:
+        warm.update(vectors.double())
+    torch.testing.assert_close(warm.guess(), line[7].double(), rtol=0, atol=2e-5)
+
+
 def test_a_refined_vector_is_one_power_step_nearer():
     generator = torch.Generator().manual_seed(2)
     matrix = torch.diag(torch.cat([torch.linspace(0, 1, 99), torch.tensor([2.0])]).double())
