@@ -13,8 +13,8 @@ class WarmStart:
 
     Changes dᵢ = Vᵢ − Vᵢ₋₁ are taken for linear in the three before them, with the coefficients that
     fit the last seven states best (later ones count more), and the guess is the last vectors plus
-    the change that they predict. Any sum of three motions is of this form whose changes keep, swing,
-    grow or shrink by a factor a step: the drift and the swing of period two at the edge of
+    the change that they predict. Any sum of three motions is of this form whose changes are
+    multiplied by a factor at every step: the drift and the swing of period two at the edge of
     stability, and a swing that dies out. The guess costs no product, only 7·P·k numbers of memory,
     and merely starts the solver, whose convergence test is unchanged.
 
