@@ -140,7 +140,9 @@ def test_snakemake_killed_leaves_no_damage(tree, tmp_path):
 
 def test_interrupt_leaves_no_child(tmp_path):
     rough = copy_project(tmp_path / "rough")
-    process = _launch(rough, start_new_session=True)
+    # started from a background job of a shell, Python would inherit that Ctrl-C is ignored
+    heed = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+    process = _launch(rough, start_new_session=True, **heed)
     # a log stays, where the lock of a short job is easily missed
     while process.poll() is None and not list(rough.results.rglob("train.log")):
         time.sleep(0.05)
