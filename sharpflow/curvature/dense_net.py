@@ -126,8 +126,10 @@ class DenseNet:
         """Add one layer's part for the samples ``start:stop`` against ``start:``."""
         h, units = self.features[layer], b.shape[1]
         last = layer == len(self.weights) - 1
-        if last and units == 1 and self.biases is None:
+        if last and units == 1:
             target.addmm_(h[start:stop], h[start:].T)
+            if self.biases is not None:
+                target += 1.0
             return
         if layer == 0 and self._input_gram is not None:
             kernel = self._input_gram[start:stop, start:]
@@ -136,10 +138,7 @@ class DenseNet:
         if self.biases is not None:
             kernel = kernel + 1.0
         if units == 1:
-            if last:
-                target.add_(kernel)
-            else:
-                target.addcmul_(kernel, b[start:stop, 0] @ b[start:, 0].T)
+            target.addcmul_(kernel, b[start:stop, 0] @ b[start:, 0].T)
             return
         shape = (kernel.shape[0], units, kernel.shape[1], units)
         view = target.view(shape) if target.is_contiguous() else target.unflatten(0, shape[:2])

@@ -60,9 +60,8 @@ class _Subspace:
         added = self.count - start
         if added:
             new = self.operator.matvec(self.basis[start : self.count].T).T
-            for place, row in enumerate(
-                new, start
-            ):  # as a block one row would be transposed, slowly
+            # row by row: a block of one row would be transposed, slowly
+            for place, row in enumerate(new, start):
                 self.image[place] = row
             overlap = (self.basis[: self.count] @ new.T).double().cpu()
             self.projected[: self.count, start : self.count] = overlap

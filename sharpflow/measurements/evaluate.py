@@ -193,7 +193,7 @@ def _recall(
 
 class _Rows:
     def __init__(self):
-        self.names: list[str] = []
+        self.codes: dict[str, int] = {}  # of the quantities
         self.seed: list[int] = []
         self.step: list[int] = []
         self.quantity: list[int] = []
@@ -203,11 +203,10 @@ class _Rows:
     def add(self, seed: int, step: int, values: Values) -> None:
         for quantity, value in values.items():
             array = np.atleast_1d(np.asarray(value, dtype=np.float64))
-            if quantity not in self.names:
-                self.names.append(quantity)
+            code = self.codes.setdefault(quantity, len(self.codes))
             self.seed += [seed] * len(array)
             self.step += [step] * len(array)
-            self.quantity += [self.names.index(quantity)] * len(array)
+            self.quantity += [code] * len(array)
             self.index += range(len(array))
             self.value += array.tolist()
 
@@ -215,12 +214,14 @@ class _Rows:
         whole = (self.seed, self.step, self.quantity, self.index)
         names = ("seed", "step", "quantity", "index")
         tensors = {name: torch.tensor(column) for name, column in zip(names, whole, strict=True)}
-        return tensors | {"value": torch.tensor(self.value, dtype=torch.float64)}, self.names
+        return tensors | {"value": torch.tensor(self.value, dtype=torch.float64)}, list(self.codes)
 
     def unpack(self, tensors: Mapping[str, Tensor], names: Sequence[str]) -> None:
-        self.names = list(names)
+        self.codes = {name: code for code, name in enumerate(names)}
         for column in ("seed", "step", "quantity", "index", "value"):
             setattr(self, column, tensors[column].tolist())
 
     def columns(self) -> pa.Table:
-        return long_table(self.seed, self.step, self.quantity, self.index, self.value, self.names)
+        return long_table(
+            self.seed, self.step, self.quantity, self.index, self.value, list(self.codes)
+        )
