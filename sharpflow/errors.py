@@ -2,11 +2,15 @@
 
 
 class SharpflowError(Exception):
-    """A mistake in what sharpflow was given: configuration, data or files."""
+    """A mistake in what sharpflow was given: configuration, parts, data or files."""
 
 
 class ConfigError(SharpflowError):
     """The configuration asks for something that does not exist or cannot be."""
+
+
+class PartError(SharpflowError):
+    """The file of a part cannot be loaded, or what it gives is not what its kind must give."""
 
 
 class DataError(SharpflowError):

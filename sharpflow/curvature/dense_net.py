@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from sharpflow.curvature.compression import DenseInputs, prepare_inputs
-from sharpflow.curvature.operators import LinearOperator, check_finite
+from sharpflow.curvature.operators import LinearOperator, block_root, check_finite
 from sharpflow.models.activations import ACTIVATIONS
 
 _BLOCK = 200  # rows of a Gram matrix made at a time: the temporaries then stay in cache
@@ -155,8 +155,8 @@ class DenseNet:
     ) -> LinearOperator:
         """Hessian of Σ_i l(F_i) as a :class:`LinearOperator`, written out (Pearlmutter 1994).
 
-        ``loss_slope`` l'(F) has the outputs' shape; ``loss_curvature`` l''(F) too, or is a
-        number. For L = ‖F − Y‖²/n they are 2(F − Y)/n and 2/n.
+        ``loss_slope`` l'(F) has the outputs' shape; ``loss_curvature`` l''(F) too, or is a number,
+        or (n, c, c), a block a sample. For L = ‖F − Y‖²/n they are 2(F − Y)/n and 2/n.
         """
         curvature = torch.as_tensor(loss_curvature, dtype=self.dtype, device=self.device)
         if loss_slope.shape != self.outputs.shape:
@@ -164,17 +164,18 @@ class DenseNet:
                 f"loss_slope has shape {tuple(loss_slope.shape)}; "
                 f"it must be that of the outputs, {tuple(self.outputs.shape)}."
             )
-        if curvature.ndim and curvature.shape != self.outputs.shape:
+        blocks = (*self._last.shape, self._last.shape[1])
+        if curvature.ndim and curvature.shape not in (self.outputs.shape, blocks):
             raise ValueError(
-                f"loss_curvature has shape {tuple(curvature.shape)}; "
-                f"it must be a number or have the outputs' shape, {tuple(self.outputs.shape)}."
+                f"loss_curvature has shape {tuple(curvature.shape)}; it must be a number, or have "
+                f"the outputs' shape, {tuple(self.outputs.shape)}, or that of blocks, {blocks}."
             )
         check_finite(loss_slope, "loss_slope")
         check_finite(curvature, "loss_curvature")
         product = _HessianProduct(
             self,
             loss_slope.detach().to(self.dtype).view_as(self._last),
-            curvature.view_as(self._last) if curvature.ndim else curvature,
+            curvature if curvature.shape in ((), blocks) else curvature.view_as(self._last),
         )
         return LinearOperator(self.size, product.vector, self.dtype, self.device, product.block)
 
@@ -245,7 +246,10 @@ class _HessianProduct:
         # Backward: derivative of every δ_l, and of the gradients H_{l-1}^T δ_l.
         result = torch.empty_like(flat)
         out, out_offset = self._split(result)
-        error = d.mul_(self.curvature)
+        if self.curvature.ndim == 3:
+            error = (self.curvature @ d.unsqueeze(-1)).squeeze(-1)
+        else:
+            error = d.mul_(self.curvature)
         for layer in range(depth - 1, -1, -1):
             if out_offset[layer] is not None:
                 torch.sum(error, dim=-2, keepdim=True, out=out_offset[layer])
@@ -262,12 +266,16 @@ class _HessianProduct:
 
 
 def gauss_newton_matrix(gram: Tensor, loss_curvature: Tensor | float) -> Tensor:
-    """S^½ M S^½ of a Gram matrix M (N, N) and the loss's second derivatives S, N or a number.
+    """S^½ M S^½ of a Gram matrix M (N, N) and the loss's second derivatives S.
 
-    Its eigenvalues are the nonzero ones of the Gauss-Newton matrix J^T S J. For L = ‖F − Y‖²/n,
-    S = 2/n gives Λ, which compares with 2/η. ValueError for a negative second derivative.
+    S is a number, or has N of them, or is (n, c, c) with n c = N, a block a sample. The
+    eigenvalues are the nonzero ones of the Gauss-Newton matrix J^T S J. For L = ‖F − Y‖²/n,
+    S = 2/n gives Λ, which compares with 2/η. ValueError where S is negative or not finite.
     """
-    s = torch.as_tensor(loss_curvature, dtype=gram.dtype, device=gram.device).reshape(-1)
+    s = torch.as_tensor(loss_curvature, dtype=gram.dtype, device=gram.device)
+    if s.ndim == 3:
+        return _between_blocks(gram, s)
+    s = s.reshape(-1)
     if bool((s < 0).any()) or not bool(torch.isfinite(s).all()):
         raise ValueError("loss_curvature holds a negative or non-finite number; it must be ≥ 0.")
     if s.numel() == 1:
@@ -276,6 +284,18 @@ def gauss_newton_matrix(gram: Tensor, loss_curvature: Tensor | float) -> Tensor:
         raise ValueError(f"loss_curvature has {s.numel()} numbers; gram has {gram.shape[0]} rows.")
     root = s.sqrt()
     return gram * root[:, None] * root
+
+
+def _between_blocks(gram: Tensor, blocks: Tensor) -> Tensor:
+    root = block_root(blocks)
+    n, c, _ = root.shape
+    if n * c != gram.shape[0]:
+        raise ValueError(
+            f"loss_curvature has blocks {tuple(root.shape)}; gram has {gram.shape[0]} rows."
+        )
+    left = (root @ gram.view(n, c, -1)).view(n * c, n, c)
+    scaled = (left.transpose(0, 1) @ root).transpose(0, 1).reshape(n * c, n * c)
+    return (scaled + scaled.T) / 2
 
 
 def _multiply_add(target: Tensor, left: Tensor, right: Tensor) -> Tensor:

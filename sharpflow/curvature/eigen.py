@@ -28,6 +28,7 @@ class EigenResult:
     norm: ‖H‖ as far as it was seen, the largest |Ritz value| (a lower bound).
     refined: (P, k), each vector after one power step, Hv/λ, which the last product gives away:
         as a rule nearer to the eigenvector, but its residual is not known. For warm starts.
+    pair_converged: (k,) bool, the same of each pair.
     """
 
     values: Tensor
@@ -37,6 +38,7 @@ class EigenResult:
     converged: bool
     norm: float
     refined: Tensor
+    pair_converged: Tensor
 
 
 class _Subspace:
@@ -221,6 +223,7 @@ def top_eigenpairs(
         converged=bool((residuals <= bounds).all()),
         norm=space.norm,
         refined=normalize(rows + _power_step(residual_rows, values[:k], residuals <= bounds)).T,
+        pair_converged=residuals <= bounds,
     )
 
 

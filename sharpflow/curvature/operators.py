@@ -301,9 +301,8 @@ def _output_scalings(curvature: Tensor | float, outputs: Tensor) -> tuple[Produc
             return u * half
 
     elif outputs.ndim == 2 and s.shape == (*outputs.shape, outputs.shape[1]):
-        values, vectors = torch.linalg.eigh(s)
-        negative = bool((values < -1e-6 * values.abs().max()).any())
-        blocks = (vectors * values.clamp(min=0).sqrt()[:, None, :]) @ vectors.mT
+        negative = not semidefinite(s)
+        blocks = torch.zeros_like(s) if negative else block_root(s)
 
         def scale(u: Tensor) -> Tensor:
             return (s @ u.reshape(*outputs.shape, 1)).reshape(-1)
@@ -318,6 +317,22 @@ def _output_scalings(curvature: Tensor | float, outputs: Tensor) -> tuple[Produc
             "allowed are a number, the outputs' shape, or (n, c, c)."
         )
     return scale, root
+
+
+def semidefinite(blocks: Tensor) -> bool:
+    """Whether symmetric matrices (n, c, c) have no negative eigenvalue, up to rounding."""
+    values = torch.linalg.eigvalsh(blocks)
+    return not bool((values < -1e-6 * values.abs().max()).any())
+
+
+def block_root(blocks: Tensor) -> Tensor:
+    """Square roots of symmetric positive semi-definite matrices (n, c, c).
+
+    ValueError where one of them has a negative eigenvalue.
+    """
+    values, vectors = torch.linalg.eigh(blocks)
+    _refuse_negative(bool((values < -1e-6 * values.abs().max()).any()))
+    return (vectors * values.clamp(min=0).sqrt()[:, None, :]) @ vectors.mT
 
 
 def _refuse_negative(negative: bool) -> None:

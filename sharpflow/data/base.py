@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib import import_module
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from sharpflow.parts.loading import load_part
 
 
 @dataclass(frozen=True)
@@ -29,13 +30,13 @@ def generate(spec: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]
     """Tensors and provenance of the dataset that `spec` describes.
 
     Args:
-        spec: the `data` part of an experiment; `spec["source"]` names the module
-            of `sharpflow.data` whose `generate(spec)` makes it.
+        spec: the `data` part of an experiment; `spec["source"]` names the part whose
+            `generate(spec)` makes it.
 
     Raises:
         DataError: the source cannot give what is asked for.
     """
-    return import_module(f"sharpflow.data.{spec['source']}").generate(spec)
+    return load_part("data", spec, "source").generate(spec)
 
 
 def scale_pixels(pixels: Tensor, scaling: str) -> Tensor:

@@ -1,17 +1,20 @@
 """What a measurement sees and what it gives."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from torch import Tensor
 
 from sharpflow.curvature import ConvNet, DenseNet, prepare_inputs
-from sharpflow.models import Parameters
+from sharpflow.models.base import Parameters
+from sharpflow.optimisers.base import State
 from sharpflow.training import Problem
 
 Values = dict[str, "float | np.ndarray"]
+Options = Mapping[str, Any]
 
 
 class Snapshot:
@@ -20,24 +23,19 @@ class Snapshot:
     Args:
         problem: the shard.
         run: index of the run on the ensemble's run dimension.
-        parameters: the ensemble's parameters.
+        state: the ensemble's state: parameters, the optimiser's tensors, buffers.
         shared: a store that lives as long as the evaluation, for what never changes.
         step: the step.
     """
 
     def __init__(
-        self,
-        problem: Problem,
-        run: int,
-        parameters: Parameters,
-        shared: dict[str, Any],
-        step: int = 0,
+        self, problem: Problem, run: int, state: State, shared: dict[str, Any], step: int = 0
     ):
         self.problem = problem
         self.run = run
         self.step = step
-        self.parameters = {name: t[run] for name, t in parameters.items()}
-        self.ensemble = parameters
+        self.state = state
+        self.parameters = {name: t[run] for name, t in problem.parameters(state).items()}
         self._shared = shared
 
     @property
@@ -52,45 +50,62 @@ class Snapshot:
 
     @property
     def targets(self) -> Tensor:
-        """Their targets, (n, k)."""
-        return self.problem.batches.of_run(self.run)[1]
+        """Their targets, a row a sample, or a position of a sequence: (m, k)."""
+        return self.problem.rows(self.problem.batches.of_run(self.run)[1])
+
+    @cached_property
+    def optimiser_state(self) -> State:
+        """The optimiser's tensors of this run, by `<slot>/<parameter>`."""
+        whole = self.problem.optimiser_state(self.state)
+        return {name: t[self.run] for name, t in whole.items()}
+
+    @cached_property
+    def preconditioner(self) -> Parameters | None:
+        """The optimiser's positive diagonal P, by trained parameter; None where it has none yet."""
+        return self.problem.optimiser.preconditioner(self.optimiser_state, self.step)
 
     @cached_property
     def dense_net(self) -> DenseNet | None:
         """The closed form of the network, if it is a stack of dense layers."""
-        stack = getattr(self.problem.model, "dense_stack", None)
-        if stack is None:
+        if "dense stack" not in self.problem.model.capabilities:
             return None
         if "dense_inputs" not in self._shared:
             self._shared["dense_inputs"] = prepare_inputs(self.inputs, gram=True)
-        weights, biases = stack(self.parameters)
-        return DenseNet(
-            weights, self.problem.model.activation, self._shared["dense_inputs"], biases
-        )
+        model: Any = self.problem.model
+        weights, biases = model.dense_stack(self.parameters)
+        return DenseNet(weights, model.activation, self._shared["dense_inputs"], biases)
 
     @cached_property
     def conv_net(self) -> ConvNet | None:
-        """The Jacobian of the network, if it is a stack of convolutions."""
-        stack = getattr(self.problem.model, "convolution_stack", None)
-        if stack is None:
+        """The Jacobian of the network, if it is a stack of convolutions with one output."""
+        if "convolution stack" not in self.problem.model.capabilities or self.targets.shape[1] > 1:
             return None
-        return ConvNet(*stack(self.parameters), self.problem.model.activation, self.inputs)
+        model: Any = self.problem.model
+        stack = model.convolution_stack(self.parameters)
+        return ConvNet(*stack, model.activation, self.inputs)
 
     @cached_property
     def outputs(self) -> Tensor:
-        """F, (n, k)."""
+        """F, (m, k)."""
         net = self.dense_net or self.conv_net
         if net is not None:
             return net.outputs.reshape(len(self.targets), -1)
         return self.network(self.parameters).detach()
 
-    def network(self, parameters: Parameters) -> Tensor:
-        """Outputs (n, k) as a function of parameters of this run (no run dimension).
+    def network(self, parameters: Parameters, inputs: Tensor | None = None) -> Tensor:
+        """Outputs (m, k) as a function of parameters of this run (no run dimension).
 
-        Parameters that are not given stay at this run's.
+        Args:
+            parameters: those that are not given stay at this run's.
+            inputs: (n, ...); the run's samples by default.
         """
-        whole = {name: t.unsqueeze(0) for name, t in (self.parameters | parameters).items()}
-        return self.problem.model(whole, self.inputs)[0]
+        samples = self.inputs if inputs is None else inputs
+        return self._function(self.parameters | parameters, samples)
+
+    @cached_property
+    def _function(self) -> Any:
+        moment = self.problem.moment(self.state, self.step)
+        return self.problem.model.network(moment, self.run)
 
     def loss(self, parameters: Parameters) -> Tensor:
         """The full-batch loss as a function of this run's parameters (no run dimension)."""
@@ -98,28 +113,35 @@ class Snapshot:
 
     @property
     def loss_slope(self) -> Tensor:
-        """∂L/∂Fᵢ, (n, k)."""
+        """∂L/∂Fᵢ, (m, k)."""
         return self.problem.loss.slope(self.outputs, self.targets) / len(self.targets)
 
     @property
     def loss_curvature(self) -> Tensor:
-        """∂²L/∂Fᵢ², (n, k)."""
+        """∂²L/∂Fᵢ²: its diagonal (m, k), or (m, k, k) where it is not diagonal."""
         return self.problem.loss.curvature(self.outputs, self.targets) / len(self.targets)
 
 
-class Measurement(Protocol):
-    """A measurement of one run. A module of this package has `build(options) -> Measurement`.
+class Measurement(ABC):
+    """A measurement of one run. Its part has `build(options) -> Measurement`.
 
     One object serves one run, so it may keep what it found at the last step as a warm start.
+
+    A value that comes from an iteration that may not have converged stands with a quantity
+    `<its name>_converged`, 1 or 0, under the same indices: whoever reads the table leaves out the
+    values that have not.
     """
 
-    def restart(self) -> None:
+    def restart(self) -> None:  # noqa: B027
         """Forget the last step: evaluation is at a stored state."""
-        ...
 
+    def memory(self) -> dict[str, Tensor]:
+        """What a checkpoint has to keep, for a measurement that runs on through stored states."""
+        return {}
+
+    def recall(self, memory: dict[str, Tensor]) -> None:  # noqa: B027
+        """Go on from what `memory` gave."""
+
+    @abstractmethod
     def measure(self, snapshot: Snapshot) -> Values:
         """Scalars, or one-dimensional arrays whose position is the table's index."""
-        ...
-
-
-Options = Mapping[str, Any]

@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
-from importlib import import_module
 from itertools import chain, pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +13,10 @@ import torch
 from torch import Tensor
 
 from sharpflow.curvature import NonFiniteError
-from sharpflow.errors import IntegrityError
+from sharpflow.errors import IntegrityError, PartError
 from sharpflow.measurements.base import Measurement, Snapshot, Values
-from sharpflow.models import Parameters
+from sharpflow.optimisers.base import State
+from sharpflow.parts.loading import load
 from sharpflow.storage.checkpoint import Checkpoint
 from sharpflow.storage.tables import long_table
 from sharpflow.training import Problem
@@ -52,7 +52,7 @@ def due_steps(steps: int, every: int) -> set[int]:
     return {*range(0, steps, every), steps}
 
 
-def _deviation(replayed: Parameters, stored: Parameters) -> float:
+def _deviation(replayed: State, stored: State) -> float:
     worst = 0.0
     for name, tensor in stored.items():
         if not torch.equal(torch.isfinite(tensor), torch.isfinite(replayed[name])):
@@ -67,7 +67,7 @@ def _deviation(replayed: Parameters, stored: Parameters) -> float:
     return worst
 
 
-def _check_landing(replayed: Parameters, stored: Parameters, first: int, last: int) -> float:
+def _check_landing(replayed: State, stored: State, first: int, last: int) -> float:
     deviation = _deviation(replayed, stored)
     if deviation > REPLAY_TOLERANCE:
         raise IntegrityError(
@@ -81,7 +81,7 @@ def _check_landing(replayed: Parameters, stored: Parameters, first: int, last: i
 def evaluate(
     problem: Problem,
     stored: Sequence[int],
-    read_state: Callable[[int], Parameters],
+    read_state: Callable[[int], State],
     measurements: Mapping[str, Mapping[str, Any]],
     checkpoint: Checkpoint | None = None,
 ) -> Evaluation:
@@ -107,7 +107,8 @@ def evaluate(
     wanted = set().union(*due.values()) if due else set()
     makers = {
         name: [
-            import_module(f"sharpflow.measurements.{name}").build(options) for _ in problem.seeds
+            load("measurements", name, options.get("paper", "")).build(options)
+            for _ in problem.seeds
         ]
         for name, options in measurements.items()
     }
@@ -132,7 +133,7 @@ def evaluate(
         between = sorted(wanted & {*range(first + 1, last)})
         if between:
             for step, following in pairwise([first, *between, last]):
-                state, _ = problem.advance(state, step, following)
+                state = problem.advance(state, step, following).state
                 if following < last:
                     _measure(problem, state, following, due, makers, shared, rows)
             worst = max(worst, _check_landing(state, read_state(last), first, last))
@@ -143,7 +144,7 @@ def evaluate(
 
 def _measure(
     problem: Problem,
-    state: Parameters,
+    state: State,
     step: int,
     due: Mapping[str, set[int]],
     makers: Mapping[str, list[Measurement]],
@@ -153,13 +154,12 @@ def _measure(
     names = [name for name in makers if step in due[name]]
     if not names:
         return
-    parameters = problem.parameters(state)
     for run, seed in enumerate(problem.seeds):
-        snapshot = Snapshot(problem, run, parameters, shared, step)
+        snapshot = Snapshot(problem, run, state, shared, step)
         # a run that left the finite numbers has no curvature; its shard-mates go on
         with suppress(NonFiniteError):
             for name in names:
-                rows.add(seed, step, makers[name][run].measure(snapshot))
+                rows.add(name, seed, step, makers[name][run].measure(snapshot))
 
 
 def _remember(
@@ -169,7 +169,7 @@ def _remember(
         f"{name}|{run}|{key}": tensor
         for name, maker in makers.items()
         for run, measurement in enumerate(maker)
-        for key, tensor in getattr(measurement, "memory", dict)().items()
+        for key, tensor in measurement.memory().items()
     }
     table, names = rows.pack()
     return tensors | table, {"step": step, "worst": worst, "quantities": names}
@@ -200,9 +200,17 @@ class _Rows:
         self.index: list[int] = []
         self.value: list[float] = []
 
-    def add(self, seed: int, step: int, values: Values) -> None:
+    def add(self, name: str, seed: int, step: int, values: Values) -> None:
         for quantity, value in values.items():
-            array = np.atleast_1d(np.asarray(value, dtype=np.float64))
+            try:
+                array = np.atleast_1d(np.asarray(value, dtype=np.float64))
+            except (TypeError, ValueError):
+                array = np.empty((0, 0))
+            if array.ndim != 1:
+                raise PartError(
+                    f"measurements.{name} gave {quantity} = {value!r} at step {step}; it must give "
+                    "numbers, or one-dimensional arrays of them."
+                )
             code = self.codes.setdefault(quantity, len(self.codes))
             self.seed += [seed] * len(array)
             self.step += [step] * len(array)

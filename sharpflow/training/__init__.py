@@ -1,4 +1,4 @@
-"""GD and SGD on an ensemble of runs."""
+"""Training of an ensemble of runs: batches, steps, checkpoints."""
 
 from sharpflow.training.problem import Problem
 from sharpflow.training.streams import BLOCK, generator

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sharpflow.data.gaussian import Population
+from sharpflow.data.population import Population
 from sharpflow.training.streams import BLOCK, generator, normals
 
 Samples = tuple[Tensor, Tensor]

@@ -2,17 +2,21 @@
 
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from sharpflow.data.gaussian import Population
-from sharpflow.errors import ConfigError
-from sharpflow.models import LOSSES, Parameters, build
+from sharpflow.data.population import Population
+from sharpflow.errors import ConfigError, PartError
+from sharpflow.losses.base import Loss
+from sharpflow.models.base import BUFFERS, Gradient, Parameters, Pass, Setting, build, differentiate
 from sharpflow.models.input_product import InputProduct
+from sharpflow.optimisers import base as optimisers
+from sharpflow.optimisers.base import State
+from sharpflow.parts.loading import load_part
 from sharpflow.training.batches import Batches, OnlineSamples, RunSamples, SharedSamples, Streams
-from sharpflow.training.streams import generator
+from sharpflow.training.streams import generator, number
 
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -30,16 +34,30 @@ def resolve_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+class Advance(NamedTuple):
+    """What some steps give.
+
+    Attributes:
+        state: after them.
+        losses: of each run at the first of them, (R,), where it is that of all the data.
+        threshold: the stability threshold at the first of them, a number or (R,).
+    """
+
+    state: State
+    losses: Tensor | None
+    threshold: float | Tensor
+
+
 class Problem:
     """The ensemble of runs of one shard: initial state, batches, gradients and steps.
 
     Args:
         spec: plain configuration of the shard: experiment, seeds, width, learning_rate, model,
-            loss, training, dtype, device.
+            loss, optimiser, schedule, training, dtype, device.
         dataset: tensors of the shard's dataset: samples, or a Gaussian population.
 
-    State is a dict of tensors with a leading run dimension: the parameters, and with momentum
-    their velocities under `velocity/<name>`.
+    State is a dict of tensors with a leading run dimension: the parameters, the optimiser's tensors
+    under `<slot>/<parameter>`, and the network's buffers under `buffers/<name>`.
     """
 
     def __init__(self, spec: Mapping[str, Any], dataset: Mapping[str, Tensor]):
@@ -49,21 +67,40 @@ class Problem:
         self.training: Mapping[str, Any] = spec["training"]
         self.dtype = _DTYPES[spec["dtype"]]
         self.device = resolve_device(spec["device"])
-        self.model = build(spec["model"], spec["width"])
-        self.loss = LOSSES[spec["loss"]]
-        self.frozen = _frozen_names(self.model.layers, self.training["frozen"])
+        self.optimiser = optimisers.build(
+            spec["optimiser"], self.training["weight_decay"], self.training["clip_norm"]
+        )
+        self.schedule = spec["schedule"]
+        self.learning_rate: Callable[[int], float] = load_part("schedules", self.schedule).build(
+            self.schedule, self.nominal_learning_rate, self.training["steps"]
+        )
+        """Learning rate of the step from `step` to `step` + 1."""
+        self.loss: Loss = load_part("losses", spec["loss"]).build(spec["loss"])
         self._dataset = dataset
         self.population: Population | None = None
         if "teacher" in dataset:
             like = torch.empty(0, dtype=self.dtype, device=self.device)
             self.population = Population.of(dataset, like)
+        self.model = build(spec["model"], self._setting(spec["width"]))
+        self.frozen = _frozen_names(self.model.layers, self.training["frozen"])
         self.batches = self._batches(dataset)
+
+    def _setting(self, width: int) -> Setting:
+        dataset = self._dataset
+        compressed = self.optimiser.rotation_invariant and "coordinates" in dataset
+        if self.population is not None:
+            outputs, inputs = self.population.teacher.shape
+            return Setting(width, (inputs,), outputs, compressed)
+        vocabulary = int(dataset["vocabulary"]) if "vocabulary" in dataset else None
+        outputs = dataset["targets"].shape[-1] if "targets" in dataset else int(dataset["classes"])
+        shape = tuple(dataset["inputs"].shape[1:])
+        return Setting(width, shape, outputs, compressed, vocabulary)
 
     def _batches(self, dataset: Mapping[str, Tensor]) -> Batches:
         size, streams = self.training["batch"], Streams(self.experiment, self.seeds)
         if self.population is None:
             inputs = self._place(self.model.data_inputs(dataset))
-            batches = SharedSamples(streams, inputs, self._place(dataset["targets"]), size)
+            batches = SharedSamples(streams, inputs, self._place(_targets(dataset)), size)
         elif count := int(dataset["samples"]):
             batches = RunSamples(streams, self.population, count, size)
         else:
@@ -84,7 +121,7 @@ class Problem:
     @property
     def _closed_form(self) -> bool:
         """Whether the loss over the population is known in closed form."""
-        known = hasattr(self.model, "population_loss") and self.loss is LOSSES["mse"]
+        known = "population loss" in self.model.capabilities and self.loss.squared_error
         return known and self.population is not None
 
     @property
@@ -103,131 +140,182 @@ class Problem:
         return self.batches.targets
 
     @property
-    def stability_threshold(self) -> float:
-        """(2 + 2β)/η, the largest curvature at which GD with momentum β is stable."""
-        return (2.0 + 2.0 * self.training["momentum"]) / self.nominal_learning_rate
-
-    @property
     def steps(self) -> int:
         """Number of optimiser steps."""
         return self.training["steps"]
 
     def _place(self, tensor: Tensor) -> Tensor:
-        return tensor.to(device=self.device, dtype=self.dtype)
+        kind = self.dtype if tensor.is_floating_point() else tensor.dtype
+        return tensor.to(device=self.device, dtype=kind)
 
-    def initial_state(self) -> Parameters:
-        """The state at step 0, each run drawn from its own stream."""
-        runs = [
-            self.model.initialise(self._dataset, generator(self.experiment, seed, "initialise"))
-            for seed in self.seeds
-        ]
-        state = {name: self._place(torch.stack([run[name] for run in runs])) for name in runs[0]}
-        if self.training["momentum"]:
-            state |= {f"velocity/{name}": torch.zeros_like(t) for name, t in state.items()}
-        return state
+    def initial_state(self) -> State:
+        """The state at step 0, each run drawn from its own stream.
 
-    def parameters(self, state: Parameters) -> Parameters:
-        """The state without velocities."""
+        Raises:
+            PartError: the runs of one network start with different parameters' names or shapes.
+        """
+        runs, buffers = [], []
+        for seed in self.seeds:
+            runs.append(
+                self.model.initialise(
+                    self._dataset, generator(self.experiment, seed, "initialise")
+                )
+            )
+            buffers.append(self.model.buffers())
+        parameters = {name: self._stacked(runs, name) for name in runs[0]}
+        trained = {n: t for n, t in parameters.items() if n not in self.frozen}
+        kept = {f"{BUFFERS}{name}": self._stacked(buffers, name) for name in buffers[0]}
+        return parameters | self.optimiser.initial(trained) | kept
+
+    def _stacked(self, runs: list[Parameters], name: str) -> Tensor:
+        try:
+            return self._place(torch.stack([run[name] for run in runs]))
+        except (KeyError, RuntimeError) as error:
+            raise PartError(
+                f"model: the parameter or buffer {name!r} is missing, or of another shape, in some "
+                "of the runs; a network must have the same ones for every seed."
+            ) from error
+
+    def parameters(self, state: State) -> Parameters:
+        """The state's parameters alone."""
         return {name: t for name, t in state.items() if "/" not in name}
 
-    def learning_rate(self, step: int) -> float:
-        """Learning rate of the step from `step` to `step` + 1."""
-        warmup = self.training["warmup"]
-        if warmup is not None and step < warmup["until"]:
-            return warmup["learning_rate"]
-        return self.nominal_learning_rate
+    def optimiser_state(self, state: State) -> State:
+        """The state's tensors that belong to the optimiser."""
+        return {n: t for n, t in state.items() if "/" in n and not n.startswith(BUFFERS)}
+
+    def moment(self, state: State, step: int) -> Pass:
+        """What a pass through the network needs at a step."""
+        buffers = {n.removeprefix(BUFFERS): t for n, t in state.items() if n.startswith(BUFFERS)}
+        seeds = (number(self.experiment, seed, "forward", step) for seed in self.seeds)
+        return Pass(buffers, tuple(seeds))
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
         """Inputs and targets of a step: all samples, or S drawn for each run."""
         return self.batches.batch(step)
 
-    def full_loss(self, parameters: Parameters) -> Tensor:
+    def full_loss(self, state: State, step: int) -> Tensor:
         """Loss of each run over all samples, or over the population, (R,)."""
+        parameters = self.parameters(state)
         with torch.no_grad():
             if self.samples is None and self._closed_form:
                 return self.model.population_loss(parameters, self.population)
-            return self.loss(self.model(parameters, self.inputs), self.targets)
+            if self.model.stateless:
+                return self.loss(self.model(parameters, self.inputs), self.rows(self.targets))
+            moment, losses = self.moment(state, step), []
+            for run in range(len(self.seeds)):
+                inputs, targets = self.batches.of_run(run)
+                own = {name: t[run] for name, t in parameters.items()}
+                outputs = self.model.network(moment, run)(own, inputs)
+                losses.append(self.loss(outputs, self.rows(targets)))
+            return torch.stack(losses)
+
+    def rows(self, targets: Tensor) -> Tensor:
+        """Targets (..., n, k) as the loss takes them: positions of sequences are rows."""
+        return targets.flatten(-3, -2) if self._sequences else targets
+
+    @cached_property
+    def _sequences(self) -> bool:
+        return "labels" in self._dataset and self._dataset["labels"].ndim == 2
 
     def loss_and_gradient(
-        self, parameters: Parameters, inputs: Tensor, targets: Tensor
-    ) -> tuple[Tensor, Parameters]:
-        """Loss of each run, (R,), and its gradient; parameters the loss does not use get zero."""
-        written_out = getattr(self.model, "loss_and_gradient", None)
-        if written_out is not None:
-            whole = inputs is self._whole.matrix
-            product = self._whole if whole else InputProduct(inputs)
-            return written_out(parameters, product, targets, self.loss)
-        return _differentiate(lambda p: self.loss(self.model(p, inputs), targets), parameters)
+        self, parameters: Parameters, inputs: Tensor, targets: Tensor, moment: Pass | None = None
+    ) -> Gradient:
+        """Loss of each run on samples, (R,), and its gradient; what the loss does not use gets zero.
+
+        Args:
+            inputs, targets: (n, ...) that all runs share, or (R, n, ...).
+        """
+        product = self._whole if inputs is self._whole.matrix else InputProduct(inputs)
+        return self.model.loss_and_gradient(
+            parameters, product, self.rows(targets), self.loss, moment or Pass()
+        )
 
     @cached_property
     def _whole(self) -> InputProduct:
         """Products with all inputs, examined once."""
         return InputProduct(self.inputs)
 
-    def _step_gradient(self, parameters: Parameters, step: int) -> tuple[Tensor, Parameters]:
-        if self.training["batch"] is None and self.samples is None:
-            return _differentiate(
-                lambda p: self.model.population_loss(p, self.population), parameters
-            )
-        return self.loss_and_gradient(parameters, *self.batch(step))
+    def gradient(self, state: State, step: int) -> Callable[[Parameters], Gradient]:
+        """The pass of a step as a function of the trained parameters: frozen ones stay."""
+        fixed = {n: t for n, t in self.parameters(state).items() if n in self.frozen}
+        moment = self.moment(state, step)
 
-    def step(self, state: Parameters, step: int) -> tuple[Parameters, Tensor]:
+        def found(trained: Parameters) -> Gradient:
+            parameters = trained | fixed
+            if self.training["batch"] is None and self.samples is None:
+                whole = Gradient(
+                    *differentiate(
+                        lambda p: self.model.population_loss(p, self.population), parameters
+                    )
+                )
+            else:
+                whole = self.loss_and_gradient(parameters, *self.batch(step), moment)
+            kept = {name: whole.gradients[name] for name in trained}
+            return Gradient(whole.losses, kept, whole.buffers)
+
+        return found
+
+    def step(self, state: State, step: int) -> Advance:
         """The state after one optimiser step, and the loss of each run on the step's batch.
 
-        θ⁺ = θ − η (∇L + γ θ), or with heavy-ball momentum β: v⁺ = β v − η (∇L + γ θ), θ⁺ = θ + v⁺.
         Frozen layers do not move.
         """
         parameters = self.parameters(state)
-        losses, gradients = self._step_gradient(parameters, step)
-        rate, beta = self.learning_rate(step), self.training["momentum"]
-        decay = self.training["weight_decay"]
-        new: Parameters = {}
-        for name, tensor in parameters.items():
-            if name in self.frozen:
-                new |= {k: state[k] for k in (name, f"velocity/{name}") if k in state}
-                continue
-            gradient = gradients[name]
-            if decay:
-                gradient = gradient.add(tensor, alpha=decay)
-            if beta:
-                velocity = beta * state[f"velocity/{name}"] - rate * gradient
-                new[f"velocity/{name}"] = velocity
-                new[name] = tensor + velocity
-            else:
-                new[name] = tensor.sub(gradient, alpha=rate)
-        return new, losses
+        trained = {n: t for n, t in parameters.items() if n not in self.frozen}
+        taken = self.optimiser.step(
+            trained,
+            self.optimiser_state(state),
+            self.gradient(state, step),
+            self.learning_rate(step),
+            step,
+        )
+        moved = parameters | taken.parameters | taken.state
+        moved |= {f"{BUFFERS}{name}": t for name, t in taken.pass_.buffers.items()}
+        kept = {n: t for n, t in state.items() if n.startswith(BUFFERS) and n not in moved}
+        return Advance(moved | kept, taken.pass_.losses, taken.threshold)
+
+    def threshold(self, state: State, step: int) -> float | Tensor:
+        """The stability threshold at a state, a number or (R,)."""
+        rate = self.learning_rate(step)
+        if not self.optimiser.threshold_moves:
+            return self.optimiser.threshold(rate, None)
+        trained = {n: t for n, t in self.parameters(state).items() if n not in self.frozen}
+        return self.optimiser.threshold(rate, self.gradient(state, step)(trained).gradients)
 
     @property
     def _written_out(self) -> Callable[[Parameters, range], Parameters] | None:
         """Steps without automatic differentiation, if the network has them for this problem."""
-        plain = self.loss is LOSSES["mse"] and not (self.training["momentum"] or self.frozen)
+        optimiser = self.optimiser
+        plain = optimiser.plain and optimiser.clip_norm is None and not self.frozen
+        able = "written-out steps" in self.model.capabilities and self.loss.squared_error
         on_population = self.training["batch"] is None and self.samples is None
-        method = "descend_population" if on_population else "descend"
-        descend = getattr(self.model, method, None)
-        if self.population is None or not plain or descend is None:
+        if self.population is None or not (plain and able):
             return None
-        decay = self.training["weight_decay"]
+        decay = optimiser.weight_decay
+        population = self.population
 
         def take(state: Parameters, steps: range) -> Parameters:
             if on_population:
-                return descend(state, self.population, map(self.learning_rate, steps), decay)
+                rates = map(self.learning_rate, steps)
+                return self.model.descend_population(state, population, rates, decay)
             batches = ((*self.batch(step), self.learning_rate(step)) for step in steps)
-            return descend(state, batches, decay)
+            return self.model.descend(state, batches, decay)
 
         return take
 
-    def advance(self, state: Parameters, first: int, last: int) -> tuple[Parameters, Tensor | None]:
-        """The state at step `last` > `first` from that at step `first`, which is left as it is.
-
-        Also the loss of each run at step `first`, where the step computes that of all the data.
-        """
+    def advance(self, state: State, first: int, last: int) -> Advance:
+        """The state at step `last` > `first` from that at step `first`, which is left as it is."""
         take = self._written_out
         if take is not None:
-            return take(state, range(first, last)), None
-        state, losses = self.step(state, first)
+            moved = take(state, range(first, last))
+            return Advance(moved, None, self.threshold(state, first))
+        begun = self.step(state, first)
+        state = begun.state
         for step in range(first + 1, last):
-            state, _ = self.step(state, step)
-        return state, losses if self.training["batch"] is None else None
+            state = self.step(state, step).state
+        whole = self.training["batch"] is None
+        return Advance(state, begun.losses if whole else None, begun.threshold)
 
     def layer_norms_squared(self, parameters: Parameters) -> Tensor:
         """Squared Frobenius norm of each layer's parameters, (R, layers)."""
@@ -238,6 +326,13 @@ class Problem:
         return torch.stack(norms, dim=1)
 
 
+def _targets(dataset: Mapping[str, Tensor]) -> Tensor:
+    """Targets (n, k), or (n, T, k) for sequences; one-hot where the dataset has labels."""
+    if "targets" in dataset:
+        return dataset["targets"]
+    return torch.nn.functional.one_hot(dataset["labels"].long(), int(dataset["classes"])).float()
+
+
 def _frozen_names(layers: list[list[str]], count: int) -> frozenset[str]:
     """Parameters of the last `count` layers."""
     if count >= len(layers):
@@ -246,14 +341,3 @@ def _frozen_names(layers: list[list[str]], count: int) -> frozenset[str]:
             "must be trained."
         )
     return frozenset(name for layer in layers[len(layers) - count :] for name in layer)
-
-
-def _differentiate(
-    loss: Callable[[Parameters], Tensor], parameters: Parameters
-) -> tuple[Tensor, Parameters]:
-    leaves = {name: t.detach().requires_grad_() for name, t in parameters.items()}
-    losses = loss(leaves)
-    gradients = torch.autograd.grad(
-        losses.sum(), list(leaves.values()), allow_unused=True, materialize_grads=True
-    )
-    return losses.detach(), dict(zip(leaves, gradients, strict=True))

@@ -10,7 +10,7 @@ BLOCK = 50
 """Steps whose random numbers are drawn together."""
 
 
-def _number(experiment: str, seed: int, purpose: str, block: int) -> int:
+def number(experiment: str, seed: int, purpose: str, block: int) -> int:
     """The 63 bits that stand for an address."""
     address = json.dumps([experiment, seed, purpose, block]).encode()
     number = int.from_bytes(hashlib.blake2b(address, digest_size=8).digest(), "big")
@@ -23,7 +23,7 @@ def generator(experiment: str, seed: int, purpose: str, block: int = 0) -> torch
     It depends on its address only: runs with one seed are paired across learning rates, widths
     and cases, and a run's numbers do not depend on its shard-mates.
     """
-    return torch.Generator().manual_seed(_number(experiment, seed, purpose, block))
+    return torch.Generator().manual_seed(number(experiment, seed, purpose, block))
 
 
 def normals(out: np.ndarray, experiment: str, seed: int, purpose: str, block: int = 0) -> None:
@@ -33,7 +33,7 @@ def normals(out: np.ndarray, experiment: str, seed: int, purpose: str, block: in
     time than `torch.randn`. The numbers depend on the address and on n only.
     """
     pairs = (out.size + 1) // 2
-    source = np.random.SFC64(_number(experiment, seed, purpose, block))
+    source = np.random.SFC64(number(experiment, seed, purpose, block))
     bits = source.random_raw(pairs).view(np.uint32).astype(np.float32)
     radius, angle = bits[:pairs], bits[pairs:]
     radius += np.float32(0.5)

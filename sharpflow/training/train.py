@@ -11,7 +11,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from sharpflow.models import Parameters
+from sharpflow.optimisers.base import State
 from sharpflow.storage.checkpoint import Checkpoint
 from sharpflow.storage.tables import long_table
 from sharpflow.training.problem import Problem
@@ -26,14 +26,14 @@ class Trajectory:
 
     Attributes:
         columns: long table (seed, step, quantity, index, value) of loss, learning_rate,
-            norm_squared (index: layer), output_norm_squared, samples (at step 0, if finite),
-            stability_threshold (at step 0, where it is not 2/η) and, for a run that left the
-            finite numbers, diverged_step (the recorded step).
+            stability_threshold, norm_squared (index: layer), output_norm_squared, samples (at
+            step 0, if finite) and, for a run that left the finite numbers, diverged_step (the
+            recorded step).
         states: state of the ensemble at each stored step.
     """
 
     columns: pa.Table
-    states: dict[int, Parameters]
+    states: dict[int, State]
 
     @cached_property
     def table(self) -> "pd.DataFrame":
@@ -51,7 +51,7 @@ def stored_steps(steps: int, every: int, bytes_per_state: int, budget: int) -> l
     return sorted({*range(0, steps, stride), steps})
 
 
-def state_bytes(state: Parameters) -> int:
+def state_bytes(state: State) -> int:
     """Bytes of one run's state."""
     return sum(t[0].numel() * t.element_size() for t in state.values())
 
@@ -72,43 +72,46 @@ def train(problem: Problem, checkpoint: Checkpoint | None = None) -> Trajectory:
     recorded = sorted({*range(0, steps, every), steps})
     places = {step: place for place, step in enumerate(sorted(keep))}
     room = {name: t.new_empty(len(keep), *t.shape) for name, t in state.items()}
-    states: dict[int, Parameters] = {}
+    states: dict[int, State] = {}
 
-    def store(step: int, values: Parameters) -> None:
+    def store(step: int, values: State) -> None:
         states[step] = {name: room[name][places[step]].copy_(t) for name, t in values.items()}
 
     runs, layers = len(problem.seeds), len(problem.model.layers)
     # room for all that is kept at once: tensors kept one by one would pin freed memory around them
     kind = {"dtype": problem.dtype, "device": problem.device}
-    losses = torch.zeros(len(recorded), runs, **kind)
-    norms = torch.zeros(len(recorded), runs, layers, **kind)
+    records = {
+        "losses": torch.zeros(len(recorded), runs, **kind),
+        "norms": torch.zeros(len(recorded), runs, layers, **kind),
+        "thresholds": torch.zeros(len(recorded), runs, dtype=torch.float64),
+    }
     done = 0
     if checkpoint is not None and (saved := checkpoint.load()) is not None:
         tensors, done = saved[0], saved[1]["records"]
-        losses, norms = (tensors.pop(name).to(problem.device) for name in ("losses", "norms"))
+        for name, room_of in records.items():
+            room_of.copy_(tensors.pop(name))
         state, earlier = _unpack(tensors, problem.device)
         for step, values in earlier.items():
             store(step, values)
     for row, (step, following) in enumerate(pairwise([*recorded[done:], None]), start=done):
         before, loss = state, None
-        if following is not None:
-            state, loss = problem.advance(before, step, following)
+        if following is None:
+            threshold = problem.threshold(before, step)
+        else:
+            state, loss, threshold = problem.advance(before, step, following)
         if step in keep:
             store(step, before)
-        parameters = problem.parameters(before)
-        losses[row] = problem.full_loss(parameters) if loss is None else loss
-        norms[row] = problem.layer_norms_squared(parameters)
+        records["losses"][row] = problem.full_loss(before, step) if loss is None else loss
+        records["norms"][row] = problem.layer_norms_squared(problem.parameters(before))
+        records["thresholds"][row] = torch.as_tensor(threshold, dtype=torch.float64)
         if checkpoint is not None and following is not None:
             checkpoint.offer(
-                lambda: (
-                    _pack(state, states) | {"losses": losses, "norms": norms},  # noqa: B023
-                    {"records": row + 1},  # noqa: B023
-                )
+                lambda: (_pack(state, states) | records, {"records": row + 1})  # noqa: B023
             )
-    return Trajectory(_table(problem, np.asarray(recorded), losses, norms), states)
+    return Trajectory(_table(problem, np.asarray(recorded), records), states)
 
 
-def _pack(state: Parameters, states: dict[int, Parameters]) -> dict[str, Tensor]:
+def _pack(state: State, states: dict[int, State]) -> dict[str, Tensor]:
     tensors = {f"state|{name}": tensor for name, tensor in state.items()}
     for step, kept in states.items():
         tensors |= {f"{step}|{name}": tensor for name, tensor in kept.items()}
@@ -117,8 +120,8 @@ def _pack(state: Parameters, states: dict[int, Parameters]) -> dict[str, Tensor]
 
 def _unpack(
     tensors: dict[str, Tensor], device: torch.device
-) -> tuple[Parameters, dict[int, Parameters]]:
-    grouped: dict[str, Parameters] = {}
+) -> tuple[State, dict[int, State]]:
+    grouped: dict[str, State] = {}
     for name, tensor in tensors.items():
         owner, _, inner = name.rpartition("|")
         grouped.setdefault(owner, {})[inner] = tensor.to(device)
@@ -128,9 +131,10 @@ def _unpack(
     }
 
 
-def _table(problem: Problem, steps: np.ndarray, losses: Tensor, norms: Tensor) -> pa.Table:
-    loss = losses.double().cpu().numpy()[:, :, None]
-    norm = norms.double().cpu().numpy()
+def _table(problem: Problem, steps: np.ndarray, records: dict[str, Tensor]) -> pa.Table:
+    loss = records["losses"].double().cpu().numpy()[:, :, None]
+    norm = records["norms"].double().cpu().numpy()
+    threshold = records["thresholds"].cpu().numpy()[:, :, None]
     finite = np.isfinite(loss) & np.isfinite(norm).all(axis=2, keepdims=True)
     alive = np.logical_and.accumulate(finite, axis=0)
     rates = np.asarray([problem.learning_rate(int(step)) for step in steps])
@@ -139,14 +143,12 @@ def _table(problem: Problem, steps: np.ndarray, losses: Tensor, norms: Tensor) -
     found = {
         "loss": (steps, np.where(alive, loss, np.nan)),
         "learning_rate": (steps, np.broadcast_to(rates[:, None, None], loss.shape)),
+        "stability_threshold": (steps, np.where(alive, threshold, np.nan)),
         "norm_squared": (steps, np.where(alive, norm, np.nan)),
         "output_norm_squared": (steps, np.where(alive, norm, np.nan)[:, :, -1:]),
     }
-    constants = {} if problem.samples is None else {"samples": problem.samples}
-    if problem.training["momentum"]:
-        constants["stability_threshold"] = problem.stability_threshold
-    for name, value in constants.items():
-        found[name] = (steps[:1], np.full((1, len(seeds), 1), float(value)))
+    if problem.samples is not None:
+        found["samples"] = (steps[:1], np.full((1, len(seeds), 1), float(problem.samples)))
     parts = []
     for quantity, (moments, array) in enumerate(found.values()):
         step, run, index = (axis.reshape(-1) for axis in np.indices(array.shape))

@@ -1,0 +1,31 @@
+"""Options of scale-invariant networks."""
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from sharpflow.parts.options import Form, ModelOptions, Needs, PartOf, Words
+
+
+class Options(ModelOptions):
+    """Two tanh layers with normalised weights, on `gaussian` data."""
+
+    takes: ClassVar[tuple[str, ...]] = ("population",)
+
+    normalisation: Literal["layer", "global"] = "layer"
+    """`layer` divides each layer's weights by their norm (Net-B), `global` by that of all weights
+    (Net-A)."""
+    initialisation: Annotated[Any, PartOf("initialisations")] = "factors"
+    """Distribution of the initial weights."""
+
+    def capabilities(self) -> Words:
+        return frozenset({"two layers", "scale invariance", "written-out steps"})
+
+    def needs(self) -> Needs:
+        return ("gaussian population",)
+
+    def parameter_count(self, form: Form, width: int) -> int | None:
+        if form.size is None or form.outputs is None:
+            return None
+        return (form.size + form.outputs) * width
+
+    def layer_count(self) -> int:
+        return 2

@@ -1,0 +1,1 @@
+"""Losses, with the derivatives that curvature needs; one a folder."""

@@ -1,0 +1,1 @@
+"""Update rules, each with its state, stability threshold and preconditioner; one a folder."""

@@ -1,0 +1,43 @@
+"""Heavy-ball momentum (Polyak 1964), as `torch.optim.SGD` has it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sharpflow.models.base import Parameters
+from sharpflow.optimisers.base import Optimiser, State, over
+
+
+class HeavyBall(Optimiser):
+    """v⁺ = βv + g, θ⁺ = θ − ηv⁺, g = ∇L + γθ; stable up to λ = (2 + 2β)/η − γ."""
+
+    slots = ("velocity",)
+    rotation_invariant = True
+
+    def __init__(self, momentum: float, weight_decay: float, clip_norm: float | None):
+        super().__init__(weight_decay, clip_norm)
+        self.momentum = momentum
+
+    def update(
+        self,
+        parameters: Parameters,
+        gradients: Parameters,
+        state: State,
+        learning_rate: float,
+        step: int,
+    ) -> tuple[Parameters, State]:
+        """Parameters and state after the step."""
+        moved, new = {}, {}
+        for name, tensor in parameters.items():
+            velocity = self.momentum * state[f"velocity/{name}"] + gradients[name]
+            new[f"velocity/{name}"] = velocity
+            moved[name] = tensor.sub(velocity, alpha=learning_rate)
+        return moved, new
+
+    def threshold(self, learning_rate: float, gradients: Parameters | None) -> float:
+        """(2 + 2β)/η − γ."""
+        return over(2.0 + 2.0 * self.momentum, learning_rate) - self.weight_decay
+
+
+def build(options: Mapping[str, Any], weight_decay: float, clip_norm: float | None) -> HeavyBall:
+    """The rule of `{kind: heavy_ball, momentum}`."""
+    return HeavyBall(options["momentum"], weight_decay, clip_norm)

@@ -1,0 +1,20 @@
+"""Options of heavy-ball momentum."""
+
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from sharpflow.parts.options import OptimiserOptions, Words
+
+
+class Options(OptimiserOptions):
+    """Polyak's heavy ball: v ← βv + ∇L, θ ← θ − ηv."""
+
+    copies: ClassVar[int] = 1
+    threshold_symbol: ClassVar[str] = "(2 + 2β)/η"
+
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """Coefficient β."""
+
+    def capabilities(self) -> Words:
+        return frozenset({"rotation invariant"})

@@ -1,0 +1,213 @@
+"""What the options of each kind of part are made of; light to import.
+
+An `options.py` has one class, `Options`, which derives from the class of its kind below. Its fields
+are the keys of the YAML: annotations give type and bounds, the docstring under a field its meaning.
+Its methods say what the part needs and what it gives, as words and numbers that can be known before
+anything runs.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_serializer
+
+
+class Strict(BaseModel):
+    """A mapping of which every key is known, and every value of its own type."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True
+    )
+
+
+class PartOf:
+    """Marks a field that holds another part: a name, or a mapping with its `kind` and options."""
+
+    def __init__(self, kind: str):
+        self.kind = kind
+
+
+class UserPath:
+    """Marks a field that names a file or folder of the user's.
+
+    It is looked for beside the paper's `paper.yaml` first, then in the working directory.
+
+    Args:
+        holds: `code` is digested with whatever it imports; `data` is an input of the job.
+        pattern: of the files in a folder that are inputs; only for `data`.
+    """
+
+    def __init__(self, holds: Literal["code", "data"], pattern: str = "*"):
+        self.holds = holds
+        self.pattern = pattern
+
+
+def distinct(values: list) -> list:
+    """`values`, if no two are alike."""
+    if len({str(value) for value in values}) != len(values):
+        raise ValueError("the same value stands in the list twice")
+    return values
+
+
+def _learning_rate(value: float) -> float:
+    if not (math.isfinite(value) and 0 < value <= 1e6):
+        raise ValueError("a learning rate is a finite number above 0, at most 1e6")
+    return value
+
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
+LearningRate = Annotated[float, AfterValidator(_learning_rate)]
+Width = Annotated[int, Field(ge=1, le=20_000)]
+Stride = Annotated[int, Field(ge=1, le=10_000_000)]
+Eigenpairs = Annotated[int, Field(ge=1, le=32)]
+Tolerance = Annotated[float, Field(ge=1e-12, le=0.1)]
+Seed = Annotated[int, Field(ge=0, le=2**31)]
+Activation = Literal["linear", "tanh", "relu", "elu", "softplus", "swish"]
+
+
+@dataclass(frozen=True)
+class Form:
+    """The form of a data source's samples, as far as it is known before they are made.
+
+    Attributes:
+        inputs: `images` (channels, rows, columns), `vectors` (d), `tokens` (length), or
+            `population` (d): vectors drawn anew from a distribution.
+        shape: of one input; None where only the data can tell.
+        outputs: numbers a target; None where only the data can tell.
+        targets: `signs` (±1), `one_hot`, `classes` (an index a position) or `real`.
+        samples: n; None for a population that is sampled online, or where only the data can tell.
+        vocabulary: number of different tokens.
+    """
+
+    inputs: Literal["images", "vectors", "tokens", "population"]
+    shape: tuple[int, ...] | None
+    outputs: int | None
+    targets: Literal["signs", "one_hot", "classes", "real"]
+    samples: int | None
+    vocabulary: int | None = None
+
+    @property
+    def size(self) -> int | None:
+        """Numbers an input."""
+        return None if self.shape is None else math.prod(self.shape)
+
+
+class Options(Strict):
+    """What the options of every kind of part share.
+
+    Attributes:
+        paper: key of the paper that the part belongs to; empty for the library's.
+    """
+
+    paper_key: ClassVar[str] = ""
+
+    @model_serializer(mode="wrap")
+    def _plain(self, handler: Any) -> dict[str, Any]:
+        """The options as a job gets them: with the paper that the part is found in, if any."""
+        plain = handler(self)
+        return plain | {"paper": self.paper_key} if self.paper_key else plain
+
+
+Words = frozenset[str]
+Needs = Sequence[str | tuple[str, ...]]
+"""Capabilities that are needed; of a tuple of them, any one."""
+
+
+class DataOptions(Options):
+    """Options of a data source."""
+
+    def form(self) -> Form:
+        """The form of its samples."""
+        raise NotImplementedError
+
+    def capabilities(self) -> Words:
+        """What its datasets have beyond inputs and targets."""
+        return frozenset()
+
+    @property
+    def label(self) -> str:
+        """How the page and file names call it, beside the number of samples."""
+        return ""
+
+
+class ModelOptions(Options):
+    """Options of a network."""
+
+    takes: ClassVar[tuple[str, ...]] = ("vectors", "images")
+    """The forms of inputs that it can be given."""
+
+    def capabilities(self) -> Words:
+        """What can be done with it beyond calling it, `dense stack` say."""
+        return frozenset()
+
+    def needs(self) -> Needs:
+        """Capabilities of the data that it needs."""
+        return ()
+
+    def check(self, form: Form, width: int) -> None:
+        """Raise ValueError, with a sentence, where the data's form or the width does not do."""
+
+    def parameter_count(self, form: Form, width: int) -> int | None:
+        """Trained parameters of one run, where they are known before the network is built."""
+        return None
+
+    def layer_count(self) -> int | None:
+        """Layers that can be frozen, where they are known before the network is built."""
+        return None
+
+
+class LossOptions(Options):
+    """Options of a loss."""
+
+    targets: ClassVar[tuple[str, ...]] = ("real", "signs", "one_hot")
+    """The forms of targets that it is defined for."""
+
+    def capabilities(self) -> Words:
+        """What is known of it, `squared error` say."""
+        return frozenset()
+
+
+class InitialisationOptions(Options):
+    """Options of a distribution of initial weights."""
+
+    def needs(self) -> Needs:
+        """Capabilities of the network and the data that it needs."""
+        return ()
+
+
+class OptimiserOptions(Options):
+    """Options of an update rule."""
+
+    copies: ClassVar[int] = 0
+    """Tensors of the parameters' size that its state holds."""
+    threshold_symbol: ClassVar[str] = "threshold"
+    """How figures write its stability threshold."""
+
+    def capabilities(self) -> Words:
+        """What is known of it: `rotation invariant` if any orthonormal basis gives the same run,
+        `plain steps` if a step is θ − η∇L, `preconditioner` if it has one."""
+        return frozenset()
+
+
+class ScheduleOptions(Options):
+    """Options of a learning rate's course."""
+
+    def check(self, steps: int) -> None:
+        """Raise ValueError, with a sentence, where the training's length does not do."""
+
+
+class MeasurementOptions(Options):
+    """Options of a measurement."""
+
+    def needs(self) -> Needs:
+        """Capabilities of network, data, loss and optimiser that it needs."""
+        return ()
+
+    def gives(self) -> Words:
+        """Quantities that the table will have."""
+        raise NotImplementedError
+
+    def check(self, seeds: range) -> None:
+        """Raise ValueError, with a sentence, where the experiment's seeds do not do."""
