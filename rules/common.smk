@@ -4,12 +4,11 @@ import os
 import sys
 from functools import cache
 from importlib.metadata import version
-from pathlib import Path
 
 sys.path.insert(0, workflow.basedir)
 
 from sharpflow.config import load, make_plan
-from sharpflow.config.digest import digest
+from sharpflow.config.digest import Code
 from sharpflow.errors import SharpflowError
 
 DEFAULT = "config/config.yaml"
@@ -28,16 +27,17 @@ def read_plan():
         refuse(f"Give one --configfile, not {len(files)}: each is a whole configuration.")
     try:
         settings = load(files[0], dict(workflow.config_settings.config or {}))
-        return os.path.relpath(files[0]), settings, make_plan(settings)
+        return os.path.relpath(files[0]), settings.configuration, make_plan(settings)
     except SharpflowError as error:
         refuse(error)
 
 
-CONFIG_FILE, SETTINGS, PLAN = read_plan()
-ROOT = SETTINGS.configuration.results
+CONFIG_FILE, CONFIGURATION, PLAN = read_plan()
+ROOT = CONFIGURATION.results
 TORCH = version("torch")
 EXPERIMENTS = list(PLAN.settings)
-PAPERS = sorted({options["paper"] for options in PLAN.settings.values()})
+PAPERS = list(PLAN.papers)
+CODE = Code(PLAN.folders)
 CONFIG_OPTION = "" if CONFIG_FILE == DEFAULT else f" --configfile {CONFIG_FILE}"
 
 
@@ -48,20 +48,21 @@ def figure_path(figure, suffix):
 
 FIGURE_FILES = [figure_path(figure, suffix) for figure in PLAN.figures for suffix in ("png", "pdf")]
 SHARPNESS_EXPERIMENTS = [
-    name for name in EXPERIMENTS if PLAN.settings[name]["measurements"].get("gauss_newton")
+    name for name in EXPERIMENTS if "gauss_newton" in PLAN.settings[name]["measurements"]
 ]
-JUDGED = [name for name in EXPERIMENTS if PLAN.settings[name]["claims"]]
+JUDGED = [name for name in EXPERIMENTS if PLAN.claims[name]]
+FIGURES = {(figure.paper, figure.name): figure for figure in PLAN.figures}
 
 
 @cache
 def digest_once(script, entries):
     """One digest for the many jobs of a sweep."""
-    return digest(f"{workflow.basedir}/scripts/{script}", entries)
+    return CODE.digest(f"{workflow.basedir}/scripts/{script}", entries)
 
 
-def code(script, packages=None, names=()):
-    """Digest of a script and everything it reaches, with the named modules of a package."""
-    return digest_once(script, tuple(f"sharpflow.{packages}.{name}" for name in names))
+def code(script, entries=()):
+    """Digest of a script and everything it reaches, with the modules that it loads by name."""
+    return digest_once(script, tuple(entries))
 
 
 def shard_of(wildcards):
@@ -82,24 +83,15 @@ def shard_files(experiment, name):
 
 def figure_of(wildcards):
     """The figure that the wildcards spell."""
-    return next(f for f in PLAN.figures if (f.paper, f.name) == (wildcards.paper, wildcards.figure))
-
-
-def batch_files(wildcards):
-    """The files that a dataset is read from."""
-    data = PLAN.datasets[wildcards.dataset]
-    folder = data.get("path")
-    if folder is None:
-        return []
-    return sorted(str(path) for path in Path(folder).glob("data_batch_*.bin"))
+    return FIGURES[wildcards.paper, wildcards.figure]
 
 
 def evaluation_code(wildcards):
-    """Digest of the measurements that the shard's experiment makes, and of its model."""
+    """Digests of the measurements that are made, and of what training is replayed with."""
     shard = shard_of(wildcards)
     return [
-        code("evaluate_sharpness.py", "measurements", shard.measurements),
-        code("train.py", "models", [shard.training["model"]["kind"]]),
+        code("evaluate_sharpness.py", shard.measuring_code),
+        code("train.py", shard.training_code),
     ]
 
 

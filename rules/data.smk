@@ -1,6 +1,6 @@
 rule generate_data:
     input:
-        batch_files,
+        lambda w: PLAN.datasets[w.dataset].inputs,
     output:
         dataset=f"{ROOT}/data/{{dataset}}.safetensors",
     log:
@@ -13,7 +13,7 @@ rule generate_data:
         mem_mb=2000,
         runtime=10,
     params:
-        spec=lambda w: PLAN.datasets[w.dataset],
-        code=lambda w: code("generate_data.py", "data", [PLAN.datasets[w.dataset]["source"]]),
+        spec=lambda w: PLAN.datasets[w.dataset].spec,
+        code=lambda w: code("generate_data.py", PLAN.datasets[w.dataset].code),
     script:
         "../scripts/generate_data.py"

@@ -19,7 +19,9 @@ rule plot_figure:
         spec=lambda w: {
             "module": figure_of(w).module,
             "experiments": {e: PLAN.settings[e] for e in figure_of(w).experiments},
+            "confidence": CONFIGURATION.confidence,
+            "papers": PLAN.folders_of([figure_of(w).module]),
         },
-        code=lambda w: code("plot_figure.py", "figures", [figure_of(w).module]),
+        code=lambda w: code("plot_figure.py", [figure_of(w).module]),
     script:
         "../scripts/plot_figure.py"

@@ -16,11 +16,17 @@ rule judge_claims:
         spec=lambda w: {
             "experiment": w.experiment,
             "paper": PLAN.settings[w.experiment]["paper"],
-            "figures": {f.name: f.module for f in PLAN.figures if w.experiment in f.experiments},
-            "claims": PLAN.settings[w.experiment]["claims"],
-            "confidence": SETTINGS.configuration.confidence,
+            "cases": PLAN.settings[w.experiment]["cases"],
+            "claims": [
+                {"name": claim.name, "module": claim.module, "figure": claim.figure}
+                for claim in PLAN.claims[w.experiment]
+            ],
+            "confidence": CONFIGURATION.confidence,
+            "papers": PLAN.folders_of(claim.module for claim in PLAN.claims[w.experiment]),
         },
-        code=lambda w: code("judge_claims.py", "claims", PLAN.settings[w.experiment]["claims"]),
+        code=lambda w: code(
+            "judge_claims.py", [claim.module for claim in PLAN.claims[w.experiment]]
+        ),
     script:
         "../scripts/judge_claims.py"
 
@@ -69,9 +75,10 @@ rule report:
                 for figure in PLAN.figures
             ],
             "experiments": PLAN.settings,
+            "papers": PLAN.papers,
             "measured": SHARPNESS_EXPERIMENTS,
             "configuration": CONFIG_FILE,
-            "device": SETTINGS.configuration.device,
+            "device": CONFIGURATION.device,
         },
         code=code("report.py"),
     script:
@@ -92,8 +99,8 @@ rule manifest:
     params:
         spec={
             "results": ROOT,
-            "device": SETTINGS.configuration.device,
-            "configuration": SETTINGS.configuration.model_dump(mode="json"),
+            "device": CONFIGURATION.device,
+            "configuration": CONFIGURATION.model_dump(mode="json"),
         },
         code=code("manifest.py"),
     script:

@@ -10,7 +10,7 @@ rule evaluate_sharpness:
         f"{ROOT}/benchmarks/{SHARD}/evaluate_sharpness.tsv"
     conda:
         "../environment.yml"
-    threads: SETTINGS.configuration.threads_per_job
+    threads: CONFIGURATION.threads_per_job
     resources:
         mem_mb=lambda w, attempt: 2000 * attempt,
         runtime=lambda w, attempt: 120 * attempt,
@@ -33,8 +33,6 @@ rule aggregate:
         f"{ROOT}/logs/aggregate/{{experiment}}.log",
     benchmark:
         f"{ROOT}/benchmarks/aggregate/{{experiment}}.tsv"
-    wildcard_constraints:
-        experiment="[A-Za-z0-9_]+",
     conda:
         "../environment.yml"
     resources:
@@ -42,7 +40,7 @@ rule aggregate:
         runtime=10,
     params:
         spec=lambda w: {
-            "confidence": SETTINGS.configuration.confidence,
+            "confidence": CONFIGURATION.confidence,
             "shards": [shard.described for shard in PLAN.shards_of(w.experiment)],
         },
         code=code("aggregate.py"),

@@ -10,13 +10,13 @@ rule train:
         f"{ROOT}/benchmarks/{SHARD}/train.tsv"
     conda:
         "../environment.yml"
-    threads: SETTINGS.configuration.threads_per_job
+    threads: CONFIGURATION.threads_per_job
     resources:
         mem_mb=lambda w, attempt: 2000 * attempt,
         runtime=lambda w, attempt: 60 * attempt,
     params:
         spec=lambda w: shard_of(w).training,
-        code=lambda w: code("train.py", "models", [shard_of(w).training["model"]["kind"]]),
+        code=lambda w: code("train.py", shard_of(w).training_code),
         torch=TORCH,
     script:
         "../scripts/train.py"

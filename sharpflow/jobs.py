@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sharpflow.errors import SharpflowError
+from sharpflow.parts.loading import register
 
 if hasattr(sys.modules["__main__"], "snakemake"):
     gc.disable()  # a job is mostly its imports, and to search them is a tenth of those: see run_job
@@ -134,6 +135,7 @@ def run_job(
                 stack.enter_context(redirect_stdout(handle))
                 stack.enter_context(redirect_stderr(handle))
             try:
+                register(job.spec.get("papers", {}))
                 main(job)
             except SharpflowError as error:
                 if log is not None:

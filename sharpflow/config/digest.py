@@ -6,78 +6,145 @@ everything the script reaches in its `params`, an edit reruns what depends on it
 
 import ast
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
+
+from sharpflow.parts.loading import PAPERS
 
 _ROOT = Path(__file__).resolve().parent.parent.parent
 _PACKAGE = "sharpflow"
 
 
-def module_file(module: str) -> Path | None:
-    """The source file of a dotted module of sharpflow, or None if there is none."""
-    base = _ROOT.joinpath(*module.split("."))
-    for candidate in (base.with_suffix(".py"), base / "__init__.py"):
-        if candidate.is_file():
-            return candidate
-    return None
+class _Import(NamedTuple):
+    """`from ..module import name`: level 2; `import module`: level 0, no name."""
+
+    level: int
+    module: str
+    name: str
 
 
-def _imports(tree: ast.AST) -> Iterable[str]:
+@dataclass(frozen=True)
+class Code:
+    """The code that jobs can reach.
+
+    Args:
+        papers: folder of each paper, by key.
+        root: folder that holds the package `sharpflow`.
+    """
+
+    papers: Mapping[str, str | Path] = field(default_factory=dict)
+    root: Path = _ROOT
+
+    def file(self, module: str) -> Path | None:
+        """The source file of a dotted module of sharpflow or of a paper; None for any other."""
+        top, *rest = module.split(".")
+        if top == _PACKAGE:
+            return _source(self.root / _PACKAGE, rest)
+        if top == PAPERS and rest and rest[0] in self.papers:
+            return _source(Path(self.papers[rest[0]]), rest[1:])
+        return None
+
+    def closure(self, entries: Iterable[str]) -> dict[str, Path]:
+        """Every file that importing `entries` runs, packages included, by a name for each.
+
+        Args:
+            entries: dotted modules, or paths of Python files of the user's.
+        """
+        reached: dict[str, Path] = {}
+        waiting = list(entries)
+        while waiting:
+            entry = waiting.pop()
+            for name, path in self._opened(entry):
+                if name not in reached:
+                    reached[name] = path
+                    waiting.extend(self._imported(name, path))
+        return reached
+
+    def _opened(self, entry: str) -> Iterator[tuple[str, Path]]:
+        """The files that an entry runs: its own, and the packages that it stands in."""
+        if entry.endswith(".py"):
+            yield entry, Path(entry)
+            return
+        parts = entry.split(".")
+        for end in range(1, len(parts) + 1):
+            name = ".".join(parts[:end])
+            if (path := self.file(name)) is not None:
+                yield name, path
+
+    def _imported(self, name: str, path: Path) -> Iterator[str]:
+        for level, module, item in _parse(path)[1]:
+            if name.endswith(".py"):
+                yield from _neighbours(path.parent, level, module, item)
+            base = _base(name, path, level)
+            target = ".".join(part for part in (base, module) if part)
+            yield from (target, f"{target}.{item}") if item else (target,)
+
+    def digest(self, script: str | Path, entries: Iterable[str] = ()) -> str:
+        """Digest of a script, of what it loads by name at run time, and of all they import."""
+        dump, imports = _parse(Path(script))
+        total = hashlib.sha256(dump.encode())
+        named = [f"{i.module}.{i.name}" if i.name else i.module for i in imports]
+        for name, path in sorted(self.closure([*named, *entries]).items()):
+            label = Path(name).name if name.endswith(".py") else name
+            total.update(f"\n{label}\n{_parse(path)[0]}".encode())
+            if (page := path.with_name("template.html")).is_file():
+                total.update(page.read_bytes())
+        return total.hexdigest()[:16]
+
+
+def _source(folder: Path, parts: list[str]) -> Path | None:
+    base = folder.joinpath(*parts)
+    candidates = [base / "__init__.py"] + ([base.with_suffix(".py")] if parts else [])
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def _base(name: str, path: Path, level: int) -> str:
+    """The package that a relative import of a module starts from; empty for an absolute one."""
+    if not level or name.endswith(".py"):
+        return ""
+    parts = name.split(".")
+    drop = level - 1 if path.name == "__init__.py" else level
+    return ".".join(parts[: len(parts) - drop])
+
+
+def _neighbours(folder: Path, level: int, module: str, item: str) -> Iterator[str]:
+    """Files beside a user's file that an import of it opens."""
+    start = folder if level <= 1 else folder.parents[level - 2]
+    for name in (module, f"{module}.{item}" if module else item):
+        if name and (found := _source(start, name.split("."))) is not None:
+            yield str(found)
+
+
+def _imports(tree: ast.AST) -> Iterator[_Import]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            yield from (_Import(0, alias.name, "") for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (_Import(node.level, node.module or "", a.name) for a in node.names)
 
 
 def _strip(tree: ast.Module) -> ast.Module:
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if isinstance(body, list):
-            node.body = [
-                child
-                for child in body
-                if not (isinstance(child, ast.Expr) and isinstance(child.value, ast.Constant))
-            ]
+            kept = (c for c in body if not _is_text(c))
+            node.body = list(kept)  # type: ignore[attr-defined]
     return tree
 
 
+def _is_text(node: ast.AST) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+
+
 @cache
-def _parsed(path: Path, stamp: tuple[int, int]) -> tuple[str, tuple[str, ...]]:
+def _parsed(path: Path, stamp: tuple[int, int]) -> tuple[str, tuple[_Import, ...]]:
     tree = ast.parse(path.read_bytes())
-    imports = {name for name in _imports(tree) if name.split(".")[0] == _PACKAGE}
-    return ast.dump(_strip(tree)), tuple(sorted(imports))
+    return ast.dump(_strip(tree)), tuple(sorted(set(_imports(tree))))
 
 
-def _parse(path: Path) -> tuple[str, tuple[str, ...]]:
+def _parse(path: Path) -> tuple[str, tuple[_Import, ...]]:
     status = path.stat()
     return _parsed(path, (status.st_mtime_ns, status.st_size))
-
-
-def closure(modules: Iterable[str]) -> dict[str, Path]:
-    """Every module of sharpflow that importing `modules` runs, packages included."""
-    reached: dict[str, Path] = {}
-    waiting = list(modules)
-    while waiting:
-        module = waiting.pop()
-        parts = module.split(".")
-        for end in range(1, len(parts) + 1):
-            name = ".".join(parts[:end])
-            path = module_file(name)
-            if name not in reached and path is not None:
-                reached[name] = path
-                waiting.extend(_parse(path)[1])
-    return reached
-
-
-def digest(script: str | Path, entries: Iterable[str] = ()) -> str:
-    """Digest of a script, of the modules that it names at run time, and of all they import."""
-    dump, imports = _parse(Path(script))
-    total = hashlib.sha256(dump.encode())
-    for name, path in sorted(closure([*imports, *entries]).items()):
-        total.update(f"\n{name}\n{_parse(path)[0]}".encode())
-        if (page := path.with_name("template.html")).is_file():
-            total.update(page.read_bytes())
-    return total.hexdigest()[:16]

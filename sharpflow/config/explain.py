@@ -1,6 +1,5 @@
 """Validation errors as one paragraph: file, key, value, what is allowed, the nearest key."""
 
-import difflib
 import re
 import typing
 from collections.abc import Mapping, Sequence
@@ -8,11 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-
-def nearest(name: str, known: Sequence[str]) -> str:
-    """` Did you mean x?`, or nothing."""
-    close = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
-    return f" Did you mean {close[0]!r}?" if close else ""
+from sharpflow.parts.words import nearest
 
 
 def _models_at(model: type[BaseModel], location: Sequence[Any]) -> list[type[BaseModel]]:

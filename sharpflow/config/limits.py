@@ -1,37 +1,17 @@
 """How much a configuration asks for, refused before any of it is taken."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
-from sharpflow.config.types import Experiment, Setup
 from sharpflow.errors import ConfigError
 
 MEMORY_VARIABLE = "SHARPFLOW_MEMORY_GIB"
 JOBS = 100_000
 _GIB = 2**30
-_PIXELS = 3 * 32 * 32
 _ITEM = {"float32": 4, "float64": 8}
-
-
-def parameters(setup: Setup, width: int) -> int:
-    """Number of trained parameters of one run, input compression counted in."""
-    model, data = setup.model, setup.data
-    if model.kind == "circle":
-        return 2
-    if model.kind == "cnn":
-        return (3 * 9 + 9 * width) * width + 2 * width + 64 * width
-    if model.kind in ("two_layer", "scale_invariant"):
-        ends = data.inputs + data.outputs
-        compressed = getattr(model, "activation", "") == "linear"
-        return ends * (min(width, ends) if compressed else width)
-    inputs = data.inputs if data.source == "whitened" else min(data.samples, _PIXELS)
-    layers = model.hidden_layers
-    weights = inputs * width + (layers - 1) * width**2 + width
-    if getattr(model, "bias", False):
-        weights += layers * width + 1
-    if getattr(model, "batch_normalisation", False):
-        weights += 2 * layers * width
-    return weights
+_PLAIN_COPIES = 3
+"""Parameters, gradients and updates."""
 
 
 def memory() -> float:
@@ -52,20 +32,25 @@ def memory() -> float:
     return size * _GIB
 
 
-def check_memory(setup: Setup, runs: int, file_of: Callable[[list[str]], str]) -> None:
-    """Refuse networks whose parameters, gradients and updates fit no memory.
+def check_memory(setup: Any, runs: int, file_of: Callable[[list[str]], str]) -> None:
+    """Refuse networks whose parameters, gradients, updates and optimiser's state fit no memory.
+
+    Networks whose size their part cannot tell beforehand are let through.
 
     Args:
+        setup: a case's whole set-up.
         runs: trained together in one job.
         file_of: function of a list of keys that names the file in which they stand.
 
     Raises:
         ConfigError: it names the width, and what the limit is.
     """
-    copies = 4 if setup.training.momentum else 3
+    copies = _PLAIN_COPIES + setup.optimiser.copies
     limit = memory()
     for index, width in enumerate(setup.widths):
-        count = parameters(setup, width)
+        count = setup.model.parameter_count(setup.data.form(), width)
+        if count is None:
+            continue
         needed = copies * count * runs * _ITEM[setup.dtype]
         if needed > limit:
             raise ConfigError(
@@ -77,7 +62,7 @@ def check_memory(setup: Setup, runs: int, file_of: Callable[[list[str]], str]) -
             )
 
 
-def check_jobs(experiment: Experiment, cases: dict[str, Setup], where: str) -> None:
+def check_jobs(experiment: Any, cases: Mapping[str, Any], where: str) -> None:
     """Refuse a sweep of more shards than can be planned.
 
     Args:

@@ -1,24 +1,31 @@
 """From YAML files to validated settings."""
 
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
-from sharpflow.config.explain import explain, nearest
+from sharpflow.config.feasible import check_claim, check_figure, check_parts
 from sharpflow.config.limits import check_jobs, check_memory
-from sharpflow.config.types import (
-    Cifar10,
-    Configuration,
-    Experiment,
-    Gaussian,
-    Setup,
-    Whitened,
+from sharpflow.config.papers import (
+    Found,
+    PaperFolder,
+    beside,
+    find_experiments,
+    read_papers,
+    validated,
 )
+from sharpflow.config.types import ConfigurationKeys, Types, user_paths
 from sharpflow.config.yaml_files import read_yaml
 from sharpflow.errors import ConfigError
+from sharpflow.parts.options import Options, UserPath
+from sharpflow.parts.registry import Declared, Registry
+from sharpflow.parts.words import nearest
+
+FileOf = Callable[[list[str]], str]
 
 
 @dataclass(frozen=True)
@@ -27,13 +34,21 @@ class Settings:
 
     Attributes:
         configuration: the top-level file.
-        experiments: the experiments to run, by name, overrides merged in.
+        papers: the papers that it lists, by key.
+        types: types of the configuration, with the registry of parts.
+        experiments: the experiments to run, by name, overrides merged in; each has its paper's key.
         cases: each experiment's cases, each a whole set-up.
+        claims: each experiment's claims.
+        figures: each experiment's figures, by name.
     """
 
-    configuration: Configuration
-    experiments: dict[str, Experiment]
-    cases: dict[str, dict[str, Setup]]
+    configuration: Any
+    papers: dict[str, PaperFolder]
+    types: Types
+    experiments: dict[str, Any]
+    cases: dict[str, dict[str, Any]]
+    claims: dict[str, list[Declared]]
+    figures: dict[str, dict[str, Declared]]
 
 
 def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -56,8 +71,8 @@ def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]
     return merged
 
 
-def _set_path(document: Mapping[str, Any], path: str) -> None:
-    """Have CIFAR-10 data without a `path` read from `path`, in an experiment and its cases."""
+def _set_paths(document: Mapping[str, Any], paths: Mapping[str, str]) -> None:
+    """Have data without a `path` read from that of their source, in an experiment and its cases."""
     shared = document.get("data")
     cases = document.get("cases")
     parts = [document, *(cases.values() if isinstance(cases, Mapping) else [])]
@@ -66,8 +81,9 @@ def _set_path(document: Mapping[str, Any], path: str) -> None:
         if not isinstance(data, dict):
             continue
         inherited = shared.get("source") if isinstance(shared, Mapping) else None
-        if data.get("source", inherited) == "cifar10":
-            data.setdefault("path", path)
+        source = data.get("source", inherited)
+        if isinstance(source, str) and source in paths:
+            data.setdefault("path", paths[source])
 
 
 def _holds(document: Any, keys: list[str]) -> bool:
@@ -79,20 +95,6 @@ def _holds(document: Any, keys: list[str]) -> bool:
     return True
 
 
-def _files(folder: str | Path, pattern: str) -> list[Path]:
-    try:
-        return sorted(Path(folder).glob(pattern))
-    except (OSError, ValueError):  # a name that the system cannot have
-        return []
-
-
-def _validate(model: type[BaseModel], document: Any, file_of) -> Any:
-    try:
-        return model.model_validate(document)
-    except ValidationError as error:
-        raise ConfigError(explain(error, model, document, file_of)) from None
-
-
 def load(path: str | Path, changes: Mapping[str, Any] | None = None) -> Settings:
     """Read and validate a configuration and the experiments that it runs.
 
@@ -102,13 +104,45 @@ def load(path: str | Path, changes: Mapping[str, Any] | None = None) -> Settings
 
     Raises:
         ConfigError: anything is wrong; the message is one paragraph that names the file and key.
+        PartError: the file of a part is not one.
     """
     top = merge(read_yaml(path), changes or {})
-    configuration = _validate(Configuration, top, lambda keys: str(path))
-    folder = Path(configuration.experiments_folder)
-    available = [file.stem for file in _files(folder, "*.yaml")]
+    listed = validated(_Listed, {k: top[k] for k in ("papers",) if k in top}, lambda _: str(path))
+    papers = read_papers(path, listed.papers)
+    types = Types(Registry({key: paper.folder for key, paper in papers.items()}))
+    configuration = validated(types.configuration, top, lambda _: str(path))
+    found = find_experiments(papers, configuration.experiments_folder)
+    paths = {key.removesuffix("_path"): value for key, value in configuration if _is_path(key)}
+    given = {source: value for source, value in paths.items() if value is not None}
+    settings = Settings(configuration, papers, types, {}, {}, {}, {})
+    for name in _chosen(path, configuration, list(found)):
+        override = configuration.overrides.get(name, {})
+        document = merge(found[name].read(), override)
+        _set_paths(document, given)
+        _add(settings, found[name], document, _namer(path, found[name], override))
+    _check_figures(settings, found)
+    return settings
+
+
+def _is_path(key: str) -> bool:
+    return key.endswith("_path")
+
+
+class _Listed(ConfigurationKeys):
+    """The part of a configuration that has to be known before the rest can be validated."""
+
+    model_config = ConfigurationKeys.model_config
+    results: str = "results"
+
+
+def _chosen(path: str | Path, configuration: Any, available: list[str]) -> list[str]:
+    """Names of the experiments to run."""
     if not available:
-        raise ConfigError(f"{path}: experiments_folder = '{folder}' holds no YAML file.")
+        raise ConfigError(
+            f"{path}: there is no experiment: none of its papers has a folder `experiments` with a "
+            f"YAML file, and neither has experiments_folder = "
+            f"'{configuration.experiments_folder}'."
+        )
     chosen = available if configuration.experiments == "all" else configuration.experiments
     for key, names in (
         ("experiments", chosen),
@@ -118,35 +152,74 @@ def load(path: str | Path, changes: Mapping[str, Any] | None = None) -> Settings
         for name in names:
             if name not in available:
                 raise ConfigError(
-                    f"{path}: {key} names {name!r}, but {folder} has no {name}.yaml. Experiments "
-                    f"there: {', '.join(available)}.{nearest(name, available)}"
+                    f"{path}: {key} names {name!r}, but there is no such experiment. There are "
+                    f"{', '.join(available)}.{nearest(name, available)}"
                 )
-    experiments: dict[str, Experiment] = {}
-    cases: dict[str, dict[str, Setup]] = {}
-    for name in (name for name in chosen if name not in configuration.leave_out):
-        file = folder / f"{name}.yaml"
-        override = configuration.overrides.get(name, {})
-        document = merge(read_yaml(file), override)
-        if configuration.cifar10_path is not None:
-            _set_path(document, configuration.cifar10_path)
-
-        def file_of(keys: list[str], override=override, file=file, name=name) -> str:
-            found = keys and _holds(override, keys)
-            return f"{path} (overrides.{name})" if found else str(file)
-
-        experiments[name] = _validate(Experiment, document, file_of)
-        runs = experiments[name].seeds_per_job
-        cases[name] = {
-            case: _case(document, case, file_of, runs) for case in experiments[name].cases
-        }
-        check_jobs(experiments[name], cases[name], file_of(["seeds"]))
-        _check_pictured_seed(experiments[name], cases[name], file_of)
-    return Settings(configuration, experiments, cases)
+    return [name for name in chosen if name not in configuration.leave_out]
 
 
-def _case(document: Mapping[str, Any], case: str, file_of, runs: int) -> Setup:
+def _namer(path: str | Path, found: Found, override: Mapping[str, Any]) -> FileOf:
+    def file_of(keys: list[str]) -> str:
+        inside = keys and _holds(override, keys)
+        return f"{path} (overrides.{found.name})" if inside else found.file
+
+    return file_of
+
+
+def _add(settings: Settings, found: Found, document: dict[str, Any], file_of: FileOf) -> None:
+    """Validate an experiment and its cases."""
+    types, name = settings.types, found.name
+    experiment = validated(types.experiment, document, file_of)
+    if found.home is not None and experiment.paper not in (None, found.home.key):
+        raise ConfigError(
+            f"{file_of(['paper'])}: paper = {experiment.paper!r}, but the file stands in the folder "
+            f"of {found.home.key!r}; leave the key out."
+        )
+    paper = found.home.key if found.home else experiment.paper
+    if paper is None:
+        raise ConfigError(f"{file_of([])}: the key 'paper' is missing.")
+    experiment = experiment.model_copy(update={"paper": paper})
+    home = found.home or settings.papers.get(paper)
+    folders = ([home.folder] if home else []) + [Path()]
+    cases = {
+        case: _case(types, document, case, file_of, experiment, folders)
+        for case in experiment.cases
+    }
+    check_jobs(experiment, cases, file_of(["seeds"]))
+    claims, figures = _named(settings, experiment, paper, file_of)
+    for claim in claims:
+        check_claim(claim, cases, types, file_of(["claims"]))
+    settings.experiments[name] = experiment
+    settings.cases[name] = cases
+    settings.claims[name] = claims
+    settings.figures[name] = figures
+
+
+def _named(
+    settings: Settings, experiment: Any, paper: str, file_of: FileOf
+) -> tuple[list[Declared], dict[str, Declared]]:
+    """Claims and figures that an experiment names."""
+    registry = settings.types.registry
+    try:
+        keys = ["claims"]
+        claims = [registry.claim(name, paper) for name in experiment.claims]
+        keys = ["figures"]
+        figures = {n: registry.figure(m, paper) for n, m in experiment.figure_modules.items()}
+    except ConfigError as error:
+        raise ConfigError(f"{file_of(keys)}: {error}") from None
+    return claims, figures
+
+
+def _case(
+    types: Types,
+    document: Mapping[str, Any],
+    case: str,
+    file_of: FileOf,
+    experiment: Any,
+    folders: list[Path],
+) -> Any:
     own = document["cases"][case]
-    shared = {key: document[key] for key in Setup.model_fields if key in document}
+    shared = {key: document[key] for key in types.setup.model_fields if key in document}
     where = ["cases", case]
 
     def case_file_of(keys: list[str]) -> str:
@@ -154,66 +227,61 @@ def _case(document: Mapping[str, Any], case: str, file_of, runs: int) -> Setup:
         file = file_of(where + keys if inside else keys)
         return f"{file}, cases.{case}" if inside else file
 
-    setup = _validate(Setup, merge(shared, own), case_file_of)
-    _check_dataset(setup, case_file_of)
-    check_memory(setup, runs, case_file_of)
+    setup = validated(types.setup, merge(shared, own), case_file_of)
+    setup = _resolved(setup, folders, case_file_of, [])
+    check_parts(setup, experiment.seed_range, types, case_file_of)
+    check_memory(setup, experiment.seeds_per_job, case_file_of)
     return setup
 
 
-def _check_pictured_seed(experiment: Experiment, cases: Mapping[str, Setup], file_of) -> None:
-    first, last = experiment.first_seed, experiment.first_seed + experiment.seeds - 1
-    for case, setup in cases.items():
-        options = setup.measurements.representations
-        if options is None or options.grams_of is None or first <= options.grams_of <= last:
-            continue
-        file = file_of(["measurements", "representations", "grams_of"])
-        raise ConfigError(
-            f"{file}: measurements.representations.grams_of = {options.grams_of} in the case "
-            f"{case!r}: the matrices are those of one of the experiment's seeds, {first} to {last}."
-        )
+def _resolved(options: Any, folders: list[Path], file_of: FileOf, keys: list[str]) -> Any:
+    """Options with the paths to a user's files as jobs will open them.
+
+    Raises:
+        ConfigError: there is no such file, or its folder has none of the kind.
+    """
+    changes: dict[str, Any] = {}
+    for name in type(options).model_fields:
+        value = getattr(options, name)
+        if isinstance(value, BaseModel):
+            changed = _resolved(value, folders, file_of, [*keys, name])
+            if changed is not value:
+                changes[name] = changed
+    if isinstance(options, Options):
+        for name, mark in user_paths(options):
+            value = getattr(options, name)
+            changes[name] = _user_path(value, mark, folders, file_of, [*keys, name])
+    return options.model_copy(update=changes) if changes else options
 
 
-def _check_dataset(setup: Setup, file_of) -> None:
-    data = setup.data
-    where = file_of(["data"])
-    local = isinstance(data, Cifar10) and data.path is not None
-    if local and not _files(data.path, "data_batch_*.bin"):
-        raise ConfigError(
-            f"{where}: data.path = {data.path!r} holds no data_batch_*.bin. Give the folder of the "
-            "unpacked binary version of CIFAR-10 (cifar-10-batches-bin, from "
-            "https://www.cs.toronto.edu/~kriz/cifar.html), leave data.path out to have it "
-            "downloaded, or set data.source to 'photos'."
-        )
-    batch, samples = setup.training.batch, data.samples
-    if batch is not None and samples is not None and batch > samples:
-        raise ConfigError(
-            f"{file_of(['training', 'batch'])}: training.batch = {batch} is larger than the "
-            f"dataset (data.samples = {samples})."
-        )
-    gaussian, kind = isinstance(data, Gaussian), setup.model.kind
-    takes_gaussian = kind in ("two_layer", "scale_invariant", "circle")
-    if gaussian != takes_gaussian:
-        allowed = "'gaussian'" if takes_gaussian else "'photos', 'cifar10' or 'whitened'"
-        raise ConfigError(
-            f"{where}: data.source = {data.source!r} does not go with model.kind = {kind!r}, "
-            f"which takes {allowed}."
-        )
-    if kind == "cnn" and isinstance(data, Whitened):
-        raise ConfigError(
-            f"{where}: data.source = 'whitened' does not go with model.kind = 'cnn', which takes "
-            "images: 'photos' or 'cifar10'."
-        )
-    if not gaussian:
-        return
-    if kind == "circle" and (data.inputs, data.outputs, data.teacher) != (2, 1, "identity"):
-        raise ConfigError(
-            f"{where}: model.kind = 'circle' takes data with 2 inputs, 1 output and teacher "
-            f"'identity', not {data.inputs}, {data.outputs} and {data.teacher!r}."
-        )
-    closed_form = kind == "circle" or getattr(setup.model, "activation", "") == "linear"
-    if batch is None and samples is None and not closed_form:
-        raise ConfigError(
-            f"{where}: training.batch = null with data.samples = null is gradient descent on the "
-            "population's loss, which only linear networks and 'circle' have in closed form; give "
-            "data.samples a number."
-        )
+def _user_path(
+    value: str, mark: UserPath, folders: list[Path], file_of: FileOf, keys: list[str]
+) -> str:
+    key = f"{file_of(keys)}: {'.'.join(keys)} = {value!r}"
+    found = beside(value, folders)
+    if found is None or (mark.holds == "code" and not found.is_file()):
+        places = " or ".join(str(Path(os.path.normpath(f / value))) for f in folders)
+        where = value if Path(value).is_absolute() else places
+        raise ConfigError(f"{key}: there is no {where}. {mark.advice}".rstrip())
+    if found.is_dir() and not any(found.glob(mark.pattern)):
+        raise ConfigError(f"{key} holds no {mark.pattern}. {mark.advice}".rstrip())
+    return str(found)
+
+
+def _check_figures(settings: Settings, found: Mapping[str, Found]) -> None:
+    """Refuse figures that no experiment can feed, and two modules for one figure."""
+    users: dict[tuple[str, str], dict[str, Declared]] = {}
+    for experiment, figures in settings.figures.items():
+        for name, declared in figures.items():
+            key = (settings.experiments[experiment].paper, name)
+            users.setdefault(key, {})[experiment] = declared
+    for (paper, name), chosen in users.items():
+        modules = {figure.part.module for figure in chosen.values()}
+        if len(modules) > 1:
+            raise ConfigError(
+                f"The figure {paper}/{name} is given different modules by the experiments "
+                f"{', '.join(sorted(chosen))}: {', '.join(sorted(modules))}."
+            )
+        cases = {experiment: settings.cases[experiment] for experiment in chosen}
+        first = next(iter(chosen))
+        check_figure(name, chosen[first], cases, settings.types, found[first].file)

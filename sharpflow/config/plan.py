@@ -2,14 +2,22 @@
 
 import hashlib
 import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
+from sharpflow.config.feasible import BY_THE_WAY, measured
 from sharpflow.config.load import Settings
 from sharpflow.config.numbers import canonical
-from sharpflow.config.types import Setup
-from sharpflow.errors import ConfigError
+from sharpflow.config.types import parts_in, user_paths
+from sharpflow.parts.loading import PAPERS
+from sharpflow.parts.registry import Declared
 from sharpflow.storage.files import fingerprint
+
+TRAINED_BY = ("model", "loss", "optimiser", "schedule")
+"""Parts of a set-up that training uses, beside its data."""
 
 
 @dataclass(frozen=True)
@@ -17,10 +25,11 @@ class Shard:
     """The runs of one (experiment, case, width, learning rate) for one block of seeds.
 
     Attributes:
-        folder: path below the results root, unique to the shard.
         dataset: key of `Plan.datasets`.
         training: plain values that the training job needs.
         measurements: plain options of each measurement that the evaluation job makes.
+        training_code, measuring_code: modules and files that the jobs load by name.
+        measuring_papers: folder of each paper whose measurements are made, by its key.
     """
 
     experiment: str
@@ -31,9 +40,13 @@ class Shard:
     dataset: str
     training: dict[str, Any]
     measurements: dict[str, Any]
+    training_code: tuple[str, ...]
+    measuring_code: tuple[str, ...]
+    measuring_papers: dict[str, str]
 
     @property
     def folder(self) -> str:
+        """Path below the results root, unique to the shard."""
         return (
             f"runs/{self.experiment}/{self.case}/width={self.width}/lr={self.learning_rate}/"
             f"seeds={self.seeds}"
@@ -42,9 +55,11 @@ class Shard:
     @property
     def evaluation(self) -> dict[str, Any]:
         """Plain values that the evaluation job needs."""
-        return {"training": self.training, "measurements": self.measurements}
+        papers = self.training.get("papers", {}) | self.measuring_papers
+        plain = {"training": self.training, "measurements": self.measurements}
+        return plain | ({"papers": papers} if papers else {})
 
-    @property
+    @cached_property
     def described(self) -> dict[str, Any]:
         """What aggregation needs: the run's columns, and whose tables it expects."""
         return {
@@ -57,8 +72,29 @@ class Shard:
 
 
 @dataclass(frozen=True)
+class Dataset:
+    """A dataset that is made once.
+
+    Attributes:
+        spec: plain values that the job needs.
+        code: modules and files that the job loads by name.
+        inputs: the user's files that it is made from.
+    """
+
+    spec: dict[str, Any]
+    code: tuple[str, ...]
+    inputs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Figure:
-    """One figure: its module, and the experiments whose tables it draws."""
+    """One figure, and the experiments whose tables it draws.
+
+    Attributes:
+        paper, name: what it is called.
+        module: dotted name of the module that draws it.
+        experiments: names, in the configuration's order.
+    """
 
     paper: str
     name: str
@@ -67,86 +103,209 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """Everything that a configuration asks for."""
+class Verdict:
+    """One claim that is judged on one experiment.
 
-    datasets: dict[str, dict[str, Any]]
+    Attributes:
+        module: dotted name of the module that the claim stands in.
+        figure: name of the figure of the experiment that draws what the claim reads; empty if none
+            does.
+    """
+
+    name: str
+    module: str
+    figure: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that a configuration asks for.
+
+    Attributes:
+        papers: what the page says of each paper that has an experiment, by key, in order.
+        folders: folder of each listed paper, by key.
+    """
+
+    datasets: dict[str, Dataset]
     shards: dict[str, Shard]
     figures: list[Figure]
     settings: dict[str, dict[str, Any]]
+    claims: dict[str, list[Verdict]]
+    papers: dict[str, dict[str, Any]]
+    folders: dict[str, str]
 
     def shards_of(self, experiment: str) -> list[Shard]:
         """The shards of one experiment."""
-        return [shard for shard in self.shards.values() if shard.experiment == experiment]
+        return self._by_experiment.get(experiment, [])
+
+    @cached_property
+    def _by_experiment(self) -> dict[str, list[Shard]]:
+        found: dict[str, list[Shard]] = {}
+        for shard in self.shards.values():
+            found.setdefault(shard.experiment, []).append(shard)
+        return found
+
+    def folders_of(self, modules: Iterable[str]) -> dict[str, str]:
+        """Folders of the papers that modules stand in, by key."""
+        return folders_of(modules, self.folders)
 
 
-def _dataset_name(data: dict[str, Any]) -> str:
+def folders_of(modules: Iterable[str], folders: Mapping[str, str]) -> dict[str, str]:
+    """Of the folders of papers, by key, those that modules stand in."""
+    keys = {m.split(".")[1] for m in modules if m.startswith(f"{PAPERS}.")}
+    return {key: folder for key, folder in folders.items() if key in keys}
+
+
+def _code(options: Iterable[Any]) -> tuple[str, ...]:
+    """Modules and files that a job loads for some parts and those that they name."""
+    found: dict[str, None] = {}
+    for part in (part for one in options for part in parts_in(one)):
+        found[part.part.module] = None
+        for name, mark in user_paths(part):
+            if mark.holds == "code":
+                found[str(getattr(part, name))] = None
+    return tuple(found)
+
+
+def _files(options: Any) -> tuple[str, ...]:
+    """The user's data files that a source reads."""
+    found: set[str] = set()
+    for name, mark in user_paths(options):
+        path = Path(getattr(options, name))
+        if mark.holds == "data":
+            found |= {str(p) for p in path.glob(mark.pattern) if p.is_file()} or {str(path)}
+    return tuple(sorted(found))
+
+
+def _dataset_name(data: Mapping[str, Any], label: str) -> str:
     digest = hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:8]
-    parts = [data["source"], str(data.get("samples") or ""), data.get("scaling", ""), digest]
+    parts = [data["source"], str(data.get("samples") or ""), label, digest]
     return "-".join(part for part in parts if part)
 
 
-def _shards(settings: Settings, experiment: str, case: str, setup: Setup) -> list[Shard]:
-    options = settings.experiments[experiment]
-    seeds = range(options.first_seed, options.first_seed + options.seeds)
-    plain = setup.model_dump(mode="json")
-    measurements = {n: o for n, o in plain["measurements"].items() if o is not None}
-    shards = []
-    for width in setup.widths:
-        for rate in setup.learning_rates:
-            for first in range(0, len(seeds), options.seeds_per_job):
-                members = list(seeds[first : first + options.seeds_per_job])
-                training = {
-                    "experiment": experiment,
-                    "seeds": members,
-                    "width": width,
-                    "learning_rate": float(canonical(rate)),
-                    "device": settings.configuration.device,
-                } | {key: plain[key] for key in ("model", "loss", "training", "dtype")}
-                shards.append(
-                    Shard(
+def _with_papers(spec: dict[str, Any], folders: Mapping[str, str]) -> dict[str, Any]:
+    return spec | ({"papers": dict(folders)} if folders else {})
+
+
+class _Planner:
+    """Collects the jobs of a configuration."""
+
+    def __init__(self, settings: Settings):
+        self.settings = settings
+        self.folders = {key: str(paper.folder) for key, paper in settings.papers.items()}
+        self.datasets: dict[str, Dataset] = {}
+        self.shards: dict[str, Shard] = {}
+
+    def dataset(self, data: Any) -> str:
+        """Name of a dataset, which is planned."""
+        spec, code = data.model_dump(mode="json"), _code([data])
+        name = _dataset_name(spec, data.label)
+        self.datasets[name] = Dataset(
+            _with_papers(spec, folders_of(code, self.folders)), code, _files(data)
+        )
+        return name
+
+    def case(self, experiment: str, case: str, setup: Any) -> None:
+        """Plan the shards of a case."""
+        options = self.settings.experiments[experiment]
+        configuration = self.settings.configuration
+        dataset = self.dataset(setup.data)
+        plain = setup.model_dump(mode="json")
+        trained = _code(getattr(setup, key) for key in TRAINED_BY)
+        chosen = dict(measured(setup))
+        measuring = _code(chosen.values())
+        common = {key: plain[key] for key in (*TRAINED_BY, "training", "dtype")}
+        seeds = list(options.seed_range)
+        for width in setup.widths:
+            for rate in setup.learning_rates:
+                for first in range(0, len(seeds), options.seeds_per_job):
+                    members = seeds[first : first + options.seeds_per_job]
+                    training = {
+                        "experiment": experiment,
+                        "seeds": members,
+                        "width": width,
+                        "learning_rate": float(canonical(rate)),
+                        "device": configuration.device,
+                    } | common
+                    shard = Shard(
                         experiment,
                         case,
                         width,
                         canonical(rate),
                         f"{members[0]}-{members[-1]}",
-                        _dataset_name(plain["data"]),
-                        training,
-                        measurements,
+                        dataset,
+                        _with_papers(training, folders_of(trained, self.folders)),
+                        {name: plain["measurements"][name] for name in chosen},
+                        trained,
+                        measuring,
+                        folders_of(measuring, self.folders),
                     )
-                )
-    return shards
+                    self.shards[shard.folder] = shard
 
 
-def _figures(settings: Settings) -> list[Figure]:
-    users: dict[tuple[str, str], dict[str, str]] = {}
-    for experiment, options in settings.experiments.items():
-        for name, module in options.figure_modules.items():
-            users.setdefault((options.paper, name), {})[experiment] = module
-    figures = []
-    for (paper, name), chosen in sorted(users.items()):
-        if len(set(chosen.values())) > 1:
-            raise ConfigError(
-                f"The figure {paper}/{name} is given different modules by the experiments "
-                f"{', '.join(sorted(chosen))}: {', '.join(sorted(set(chosen.values())))}."
-            )
-        figures.append(Figure(paper, name, next(iter(chosen.values())), tuple(sorted(chosen))))
-    return figures
+def _figures(settings: Settings, papers: Iterable[str]) -> list[Figure]:
+    users: dict[tuple[str, str], dict[str, Declared]] = {}
+    for experiment, figures in settings.figures.items():
+        for name, declared in figures.items():
+            key = (settings.experiments[experiment].paper, name)
+            users.setdefault(key, {})[experiment] = declared
+    order = list(papers)
+
+    def place(key: tuple[str, str]) -> tuple[int, int, str]:
+        paper, name = key
+        folder = settings.papers.get(paper)
+        listed = folder.paper.figures if folder else []
+        return order.index(paper), listed.index(name) if name in listed else len(listed), name
+
+    return [
+        Figure(paper, name, next(iter(chosen.values())).part.module, tuple(chosen))
+        for (paper, name), chosen in sorted(users.items(), key=lambda item: place(item[0]))
+    ]
+
+
+def _verdicts(settings: Settings, experiment: str) -> list[Verdict]:
+    """The claims of an experiment, each beside the first figure that draws what it reads."""
+    figures = settings.figures[experiment]
+    found = []
+    for claim in settings.claims[experiment]:
+        wanted = set(claim.reads) - BY_THE_WAY or set(claim.reads)
+        beside = (name for name, f in figures.items() if wanted <= {*f.reads, *f.draws})
+        found.append(Verdict(claim.name, claim.part.module, next(beside, "")))
+    return found
+
+
+def _described(settings: Settings, name: str) -> dict[str, Any]:
+    """An experiment's settings as tables, figures and the page get them."""
+    experiment = settings.experiments[name].model_dump(mode="json")
+    cases = {}
+    for case, setup in settings.cases[name].items():
+        plain = setup.model_dump(mode="json")
+        plain["measurements"] = {k: v for k, v in plain["measurements"].items() if v is not None}
+        cases[case] = plain | {"threshold_symbol": setup.optimiser.threshold_symbol}
+    return experiment | {"cases": cases}
 
 
 def make_plan(settings: Settings) -> Plan:
-    """Every dataset, shard and figure of a configuration."""
-    datasets: dict[str, dict[str, Any]] = {}
-    shards: dict[str, Shard] = {}
+    """Every dataset, shard, figure and verdict of a configuration."""
+    planner = _Planner(settings)
     for experiment, cases in settings.cases.items():
         for case, setup in cases.items():
-            data = setup.data.model_dump(mode="json")
-            datasets[_dataset_name(data)] = data
-            for shard in _shards(settings, experiment, case, setup):
-                shards[shard.folder] = shard
-    described = {
-        name: options.model_dump(mode="json")
-        | {"cases": {c: s.model_dump(mode="json") for c, s in settings.cases[name].items()}}
-        for name, options in settings.experiments.items()
+            planner.case(experiment, case, setup)
+    used = [experiment.paper for experiment in settings.experiments.values()]
+    keys = [key for key in settings.papers if key in used]
+    keys += sorted(set(used) - set(keys))
+    papers = {
+        key: settings.papers[key].paper.model_dump(mode="json", exclude={"experiments"})
+        if key in settings.papers
+        else {"key": key, "title": key}
+        for key in keys
     }
-    return Plan(datasets, shards, _figures(settings), described)
+    return Plan(
+        planner.datasets,
+        planner.shards,
+        _figures(settings, keys),
+        {name: _described(settings, name) for name in settings.experiments},
+        {name: _verdicts(settings, name) for name in settings.experiments},
+        papers,
+        planner.folders,
+    )

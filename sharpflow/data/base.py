@@ -1,7 +1,6 @@
-"""What every source of data gives, and the steps that image sources share."""
+"""What every source of data gives, and the steps that many sources share."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -10,42 +9,47 @@ from torch import Tensor
 
 from sharpflow.parts.loading import load_part
 
-
-@dataclass(frozen=True)
-class ImageSet:
-    """A balanced two-class set of images.
-
-    Attributes:
-        pixels: (n, 3, 32, 32) uint8, channels red, green, blue.
-        labels: (n,) float32, each -1 or +1.
-        provenance: where the pixels come from, as JSON-able text and numbers.
-    """
-
-    pixels: Tensor
-    labels: Tensor
-    provenance: dict[str, Any] = field(default_factory=dict)
+Dataset = tuple[dict[str, Tensor], dict[str, Any]]
+"""Tensors of a dataset, and where they come from, as JSON-able text and numbers."""
 
 
-def generate(spec: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def generate(spec: Mapping[str, Any]) -> Dataset:
     """Tensors and provenance of the dataset that `spec` describes.
 
     Args:
         spec: the `data` part of an experiment; `spec["source"]` names the part whose
             `generate(spec)` makes it.
 
+    Returns:
+        Tensors: `inputs` (n, ...), float or int64 tokens; either `targets` (n, k), float, or
+        `labels` (n,) or (n, length), int64, with `classes` (), their number; `coordinates` and
+        `basis` of inputs that are not tokens, as `compress` gives them; `vocabulary` () of tokens.
+        A population has `input_std`, `noise_std`, `teacher` and `samples` instead.
+
     Raises:
         DataError: the source cannot give what is asked for.
+        PartError: the source's own code, or the user's, fails.
     """
     return load_part("data", spec, "source").generate(spec)
 
 
 def scale_pixels(pixels: Tensor, scaling: str) -> Tensor:
-    """Pixels as float32: `unit` maps to [0, 1]; `standardised` to mean 0, variance 1 a channel."""
+    """Pixels as float32.
+
+    Args:
+        pixels: (n, channels, rows, columns) uint8.
+        scaling: `unit` maps to [0, 1]; `standardised` to mean 0, variance 1 a channel, and a
+            channel of one value to 0.
+
+    Returns:
+        A tensor of the same shape.
+    """
     scaled = pixels.to(torch.float64) / 255.0
     if scaling == "standardised":
         mean = scaled.mean(dim=(0, 2, 3), keepdim=True)
         std = scaled.std(dim=(0, 2, 3), keepdim=True, unbiased=False)
-        scaled = (scaled - mean) / std
+        constant = pixels.amax((0, 2, 3), keepdim=True) == pixels.amin((0, 2, 3), keepdim=True)
+        scaled = ((scaled - mean) / std).masked_fill(constant, 0.0)
     return scaled.to(torch.float32)
 
 
@@ -72,13 +76,7 @@ def compress(inputs: Tensor) -> tuple[Tensor, Tensor]:
     )
 
 
-def image_tensors(images: ImageSet, scaling: str) -> dict[str, Tensor]:
-    """The tensors of an image dataset's file: inputs, targets, coordinates and basis."""
-    inputs = scale_pixels(images.pixels, scaling)
+def input_tensors(inputs: Tensor) -> dict[str, Tensor]:
+    """Inputs (n, ...) that are numbers, with their coordinates (n, r) and basis (d, r)."""
     coordinates, basis = compress(inputs.flatten(1))
-    return {
-        "inputs": inputs,
-        "targets": images.labels[:, None].to(torch.float32),
-        "coordinates": coordinates,
-        "basis": basis,
-    }
+    return {"inputs": inputs, "coordinates": coordinates, "basis": basis}

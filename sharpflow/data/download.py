@@ -1,7 +1,4 @@
-"""CIFAR-10's binary archive, from its source to a cache: resumed, verified, safely unpacked.
-
-Address and MD5 are those published at https://www.cs.toronto.edu/~kriz/cifar.html.
-"""
+"""Published datasets, from their source to a cache: resumed, verified, safely unpacked."""
 
 import fcntl
 import gzip
@@ -26,22 +23,10 @@ from typing import BinaryIO
 from sharpflow.errors import DataError, SharpflowError
 from sharpflow.storage.files import sha256_of, write_bytes, write_json
 
-URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
-MD5 = "c32a1d4ab5d03f1284b67883e8d87530"
-URL_VARIABLE = "SHARPFLOW_CIFAR10_URL"
 CACHE_VARIABLE = "SHARPFLOW_CACHE"
 
-ARCHIVE_LIMIT = 256_000_000
-MEMBER_LIMIT = 64_000_000
-UNPACKED_LIMIT = 200_000_000  # the official archive unpacks to 184.4 MB
-
-_BATCH = re.compile(r"data_batch_[0-9]{1,2}\.bin")
 _BLOCK = 2**16
 _PROGRESS = 2**20
-_BY_HAND = (
-    f"To get it by hand, fetch {URL} (MD5 {MD5}) on any machine, unpack it, and give data.path the "
-    "folder that holds data_batch_*.bin; or set data.source to 'photos', which needs no download."
-)
 _UNREADABLE = (
     tarfile.TarError,
     zlib.error,
@@ -57,6 +42,86 @@ _UNREADABLE = (
 
 class _Broken(Exception):
     """An attempt failed in a way that the next one may not."""
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A file at its source.
+
+    Attributes:
+        url: its published address.
+        md5: its published checksum.
+    """
+
+    url: str
+    md5: str
+
+    @property
+    def name(self) -> str:
+        """The last part of its address."""
+        return self.url.rpartition("/")[2]
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A published dataset: one archive, or files that are kept as they come.
+
+    Attributes:
+        name: what its folder in the cache and its lines of progress begin with.
+        title: what messages call it.
+        files: the archive alone, or all files.
+        variable: environment variable with an address in place of the published one: of the
+            archive, or of the folder that all files are in.
+        pattern: glob of the files that its folder in the cache holds.
+        download_limit: bytes that one file may have.
+        megabytes: room that the cache must have for it.
+        members: regular expression of the names that are taken out of the archive; None if there
+            is no archive.
+        folder: what the archive calls the folder that they are in.
+        member_limit: bytes that one file in the archive may have.
+        unpacked_limit: bytes that the whole archive may unpack to.
+    """
+
+    name: str
+    title: str
+    files: tuple[RemoteFile, ...]
+    variable: str
+    pattern: str
+    download_limit: int
+    megabytes: int
+    members: str | None = None
+    folder: str = ""
+    member_limit: int = 0
+    unpacked_limit: int = 0
+
+    @property
+    def md5(self) -> str:
+        """The checksums of its files, which tell one edition from another."""
+        return "-".join(file.md5 for file in self.files)
+
+    @property
+    def by_hand(self) -> str:
+        """How to do without a download, a sentence."""
+        listed = " and ".join(f"{file.url} (MD5 {file.md5})" for file in self.files)
+        unpack = "unpack it, " if self.members else ""
+        return (
+            f"To get it by hand, fetch {listed} on any machine, {unpack}and give data.path the "
+            f"folder that holds {self.pattern}; or set data.source to 'photos', which needs no "
+            "download."
+        )
+
+    def what(self, file: RemoteFile) -> str:
+        """What messages call one of its files."""
+        return f"{self.title}'s {'binary archive' if self.members else file.name}"
+
+    def addresses(self) -> list[str]:
+        """Where its files are fetched from: as the environment says, or as published."""
+        named = os.environ.get(self.variable)
+        if not named:
+            return [file.url for file in self.files]
+        if self.members:
+            return [named]
+        return [f"{named.rstrip('/')}/{file.name}" for file in self.files]
 
 
 @dataclass(frozen=True)
@@ -91,91 +156,87 @@ def cache_folder() -> Path:
 
 
 def fetch(
-    url: str | None = None,
-    md5: str = MD5,
-    cache: str | Path | None = None,
-    patience: Patience | None = None,
+    remote: Remote, cache: str | Path | None = None, patience: Patience | None = None
 ) -> Path:
-    """The folder of `data_batch_*.bin` in the cache, downloaded if it is not whole there.
+    """The folder of a dataset's files in the cache, downloaded if it is not whole there.
 
     A broken download goes on where it ended, also in a later process; processes that ask at the
     same time wait for the one that downloads.
 
     Args:
-        url: of the archive; by default `$SHARPFLOW_CIFAR10_URL`, or the published address.
-        md5: what the archive must have.
+        remote: the dataset.
         cache: folder to keep it in; by default `cache_folder()`.
+        patience: how long it is tried.
+
+    Returns:
+        A folder with the files of `remote.pattern` and their record, `archive.json`.
 
     Raises:
         DataError: it cannot be had, is not what was published, or is unsafe to unpack.
         SharpflowError: the cache cannot be written.
     """
-    url = url or os.environ.get(URL_VARIABLE) or URL
     cache = cache_folder() if cache is None else Path(cache)
-    batches = cache / f"cifar10-{md5[:8]}"
-    if _intact(batches, md5):
-        return batches
+    folder = cache / f"{remote.name}-{remote.files[0].md5[:8]}"
+    if _intact(folder, remote):
+        return folder
     try:
         cache.mkdir(parents=True, exist_ok=True)
         with open(cache / ".lock", "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            if not _intact(batches, md5):
-                _fill(batches, url, md5, patience or Patience())
+            if not _intact(folder, remote):
+                _fill(folder, remote, patience or Patience())
     except OSError as error:
-        raise SharpflowError(
-            f"{cache} could not be written: {error.strerror or error}. Set {CACHE_VARIABLE} to a "
-            "folder with 400 MB of room for CIFAR-10."
-        ) from error
-    return batches
+        raise _unwritable(cache, remote, error) from error
+    return folder
 
 
-def _intact(batches: Path, md5: str) -> bool:
+def _intact(folder: Path, remote: Remote) -> bool:
     try:
-        record = json.loads((batches / "archive.json").read_text())
-        files = {file.name: sha256_of(file) for file in batches.glob("data_batch_*.bin")}
-        return record["md5"] == md5 and record["sha256"] == files
+        record = json.loads((folder / "archive.json").read_text())
+        files = {file.name: sha256_of(file) for file in folder.glob(remote.pattern)}
+        return record["md5"] == remote.md5 and record["sha256"] == files
     except (OSError, ValueError, KeyError, TypeError):
         return False
 
 
-def _fill(batches: Path, url: str, md5: str, patience: Patience) -> None:
-    part = batches.with_name(f"{batches.name}.tar.gz.part")
-    temporary = batches.with_name(f"{batches.name}.tmp")
+def _fill(folder: Path, remote: Remote, patience: Patience) -> None:
+    temporary = folder.with_name(f"{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
-    _obtain(url, part, md5, patience)
+    transfers = [
+        _Transfer(remote, file, url, folder.with_name(_part_name(remote, file)), patience)
+        for file, url in zip(remote.files, remote.addresses(), strict=True)
+    ]
+    for transfer in transfers:
+        transfer.obtain()
     try:
-        files = unpack(part, temporary)
-        record = {"md5": md5, "url": url, "sha256": {file.name: sha256_of(file) for file in files}}
-        write_json(temporary / "archive.json", record)
-        shutil.rmtree(batches, ignore_errors=True)
-        os.replace(temporary, batches)
-    except DataError:
-        part.unlink()
-        raise
+        files = _contents(transfers, temporary)
+        sums = {file.name: sha256_of(file) for file in files}
+        urls = " ".join(transfer.url for transfer in transfers)
+        write_json(temporary / "archive.json", {"md5": remote.md5, "url": urls, "sha256": sums})
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    part.unlink()
+    for transfer in transfers:
+        transfer.part.unlink(missing_ok=True)
 
 
-def _obtain(url: str, part: Path, md5: str, patience: Patience) -> None:
-    """Bring `part` to the archive of that checksum; one that was resumed gets a second chance."""
-    if not re.fullmatch(r"https?://[!-~]+", url):
-        raise DataError(f"{URL_VARIABLE} = {url!r} is not an http or https address.")
-    for _ in range(2):
-        resumed = _size(part) > 0
-        if resumed and _md5_of(part) == md5:
-            return
-        resumed |= _download(url, part, patience)
-        size, found = _size(part), _md5_of(part)
-        if found == md5:
-            return
-        part.unlink()
-        if not resumed:
-            break
-    raise DataError(
-        f"What {url} gives ({size} bytes) has the MD5 {found}, not the published {md5}: it is not "
-        f"CIFAR-10's binary archive. It was deleted. {_BY_HAND}"
-    )
+def _part_name(remote: Remote, file: RemoteFile) -> str:
+    return f"{remote.name}-{file.md5[:8]}{'.tar' if remote.members else ''}.gz.part"
+
+
+def _contents(transfers: list["_Transfer"], folder: Path) -> list[Path]:
+    """The dataset's files, in a new folder."""
+    remote = transfers[0].remote
+    if remote.members:
+        part = transfers[0].part
+        try:
+            return unpack(part, folder, remote)
+        except DataError:
+            part.unlink()
+            raise
+    folder.mkdir()
+    return [shutil.copyfile(t.part, folder / t.file.name) for t in transfers]
 
 
 def _size(path: Path) -> int:
@@ -187,61 +248,127 @@ def _md5_of(path: Path) -> str:
         return hashlib.file_digest(handle, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
-def _say(text: str) -> None:
-    print(f"cifar10: {text}", file=sys.stderr, flush=True)
+@dataclass(frozen=True)
+class _Transfer:
+    """One file on its way to `part`."""
 
+    remote: Remote
+    file: RemoteFile
+    url: str
+    part: Path
+    patience: Patience
 
-def _download(url: str, part: Path, patience: Patience) -> bool:
-    """Attempts until one reaches the end; whether any went on from an earlier one's bytes."""
-    failures, resumed, furthest = 0, False, _size(part)
-    while True:
-        resumed |= _size(part) > 0
+    def obtain(self) -> None:
+        """Bring `part` to the file of that checksum; one that was resumed gets a second chance."""
+        remote, md5 = self.remote, self.file.md5
+        if not re.fullmatch(r"https?://[!-~]+", self.url):
+            raise DataError(f"{remote.variable} = {self.url!r} is not an http or https address.")
+        for _ in range(2):
+            resumed = _size(self.part) > 0
+            if resumed and _md5_of(self.part) == md5:
+                return
+            resumed |= self._download()
+            size, found = _size(self.part), _md5_of(self.part)
+            if found == md5:
+                return
+            self.part.unlink()
+            if not resumed:
+                break
+        raise DataError(
+            f"What {self.url} gives ({size} bytes) has the MD5 {found}, not the published {md5}: "
+            f"it is not {remote.what(self.file)}. It was deleted. {remote.by_hand}"
+        )
+
+    def _say(self, text: str) -> None:
+        print(f"{self.remote.name}: {text}", file=sys.stderr, flush=True)
+
+    def _download(self) -> bool:
+        """Attempts until one reaches the end; whether any went on from an earlier one's bytes."""
+        part, patience = self.part, self.patience
+        failures, resumed, furthest = 0, False, _size(part)
+        while True:
+            resumed |= _size(part) > 0
+            try:
+                self._attempt()
+                return resumed
+            except _Broken as error:
+                further = _size(part) >= furthest + _PROGRESS
+                failures, furthest = 1 if further else failures + 1, max(furthest, _size(part))
+                if failures >= patience.attempts:
+                    raise DataError(
+                        f"{self.remote.title} could not be downloaded from {self.url}: {error}, at "
+                        f"the last of {failures} attempts. The next run goes on from what came. "
+                        f"{self.remote.by_hand}"
+                    ) from error
+                wait = min(patience.pause * 2 ** (failures - 1), 60.0)
+                self._say(f"{error}; trying again in {wait:g} s")
+                time.sleep(wait)
+
+    def _attempt(self) -> None:
+        """One request for what `part` lacks.
+
+        Raises:
+            _Broken: worth another attempt.
+            DataError: not worth one.
+        """
+        headers = {"User-Agent": "sharpflow", "Accept-Encoding": "identity"}
+        if have := _size(self.part):
+            headers["Range"] = f"bytes={have}-"
         try:
-            _attempt(url, part, patience)
-            return resumed
-        except _Broken as error:
-            further = _size(part) >= furthest + _PROGRESS
-            failures, furthest = 1 if further else failures + 1, max(furthest, _size(part))
-            if failures >= patience.attempts:
+            request = urllib.request.Request(self.url, headers=headers)
+            with urllib.request.urlopen(request, timeout=self.patience.timeout) as response:
+                if response.status == 206 and not _goes_on(response.headers, have):
+                    self.part.unlink()
+                    raise _Broken("the server sent another part than was asked for")
+                self._receive(response, have if response.status == 206 else 0)
+        except urllib.error.HTTPError as error:
+            answer = f"the server answered {error.code} {http.client.responses.get(error.code, '')}"
+            if error.code == 416:
+                self.part.unlink(missing_ok=True)
+            elif error.code not in (408, 425, 429) and error.code < 500:
                 raise DataError(
-                    f"CIFAR-10 could not be downloaded from {url}: {error}, at the last of "
-                    f"{failures} attempts. The next run goes on from what came. {_BY_HAND}"
+                    f"{self.remote.title} could not be downloaded from {self.url}: {answer}. "
+                    f"{self.remote.by_hand}"
                 ) from error
-            wait = min(patience.pause * 2 ** (failures - 1), 60.0)
-            _say(f"{error}; trying again in {wait:g} s")
-            time.sleep(wait)
+            raise _Broken(answer) from error
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            reason = getattr(error, "reason", None) or error
+            text = str(getattr(reason, "strerror", None) or reason)
+            raise _Broken(text if text.isprintable() else repr(text)) from error
 
-
-def _attempt(url: str, part: Path, patience: Patience) -> None:
-    """One request for what `part` lacks.
-
-    Raises:
-        _Broken: worth another attempt.
-        DataError: not worth one.
-    """
-    headers = {"User-Agent": "sharpflow", "Accept-Encoding": "identity"}
-    if have := _size(part):
-        headers["Range"] = f"bytes={have}-"
-    try:
-        request = urllib.request.Request(url, headers=headers)
-        with urllib.request.urlopen(request, timeout=patience.timeout) as response:
-            if response.status == 206 and not _goes_on(response.headers, have):
-                part.unlink()
-                raise _Broken("the server sent another part than was asked for")
-            _receive(response, part, have if response.status == 206 else 0, patience)
-    except urllib.error.HTTPError as error:
-        answer = f"the server answered {error.code} {http.client.responses.get(error.code, '')}"
-        if error.code == 416:
-            part.unlink(missing_ok=True)
-        elif error.code not in (408, 425, 429) and error.code < 500:
-            raise DataError(
-                f"CIFAR-10 could not be downloaded from {url}: {answer}. {_BY_HAND}"
-            ) from error
-        raise _Broken(answer) from error
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        reason = getattr(error, "reason", None) or error
-        text = str(getattr(reason, "strerror", None) or reason)
-        raise _Broken(text if text.isprintable() else repr(text)) from error
+    def _receive(self, response: http.client.HTTPResponse, have: int) -> None:
+        """Append (or, from byte 0, write) the body to `part`, with progress on standard error."""
+        total = have + response.length if response.length is not None else None
+        limit, patience = self.remote.download_limit, self.patience
+        size, shown = have, -1
+        since, since_size = time.monotonic(), have
+        try:
+            handle = open(self.part, "ab" if have else "wb")  # noqa: SIM115
+        except OSError as error:
+            raise _unwritable(self.part, self.remote, error) from error
+        with handle:
+            while block := response.read1(_BLOCK):
+                size += len(block)
+                if max(size, total or 0) > limit:
+                    raise DataError(
+                        f"What {response.url} gives is larger than {limit // 10**6} MB: it is not "
+                        f"{self.remote.what(self.file)}. {self.remote.by_hand}"
+                    )
+                try:
+                    handle.write(block)
+                    handle.flush()
+                except OSError as error:
+                    raise _unwritable(self.part, self.remote, error) from error
+                if total and (percent := 10 * (10 * size // total)) > shown:
+                    self._say(f"{size / 1e6:.1f} of {total / 1e6:.1f} MB ({percent} %)")
+                    shown = percent
+                if (passed := time.monotonic() - since) > patience.timeout:
+                    if size - since_size < patience.slowest * passed:
+                        rate = (size - since_size) / passed
+                        raise _Broken(f"it came at {rate:.0f} bytes a second")
+                    since, since_size = time.monotonic(), size
+        if total is not None and size < total:
+            raise _Broken(f"the connection ended after {size} of {total} bytes")
 
 
 def _goes_on(headers: Mapping[str, str], have: int) -> bool:
@@ -249,83 +376,53 @@ def _goes_on(headers: Mapping[str, str], have: int) -> bool:
     return found is not None and int(found[1]) == have
 
 
-def _receive(response: http.client.HTTPResponse, part: Path, have: int, patience: Patience) -> None:
-    """Append (or, from byte 0, write) the body to `part`, with progress on standard error."""
-    total = have + response.length if response.length is not None else None
-    size, shown = have, -1
-    since, since_size = time.monotonic(), have
-    try:
-        handle = open(part, "ab" if have else "wb")  # noqa: SIM115
-    except OSError as error:
-        raise _unwritable(part, error) from error
-    with handle:
-        while block := response.read1(_BLOCK):
-            size += len(block)
-            if max(size, total or 0) > ARCHIVE_LIMIT:
-                raise DataError(
-                    f"What {response.url} gives is larger than {ARCHIVE_LIMIT // 10**6} MB: it is "
-                    f"not CIFAR-10's binary archive. {_BY_HAND}"
-                )
-            try:
-                handle.write(block)
-                handle.flush()
-            except OSError as error:
-                raise _unwritable(part, error) from error
-            if total and (percent := 10 * (10 * size // total)) > shown:
-                _say(f"{size / 1e6:.1f} of {total / 1e6:.1f} MB ({percent} %)")
-                shown = percent
-            if (passed := time.monotonic() - since) > patience.timeout:
-                if size - since_size < patience.slowest * passed:
-                    raise _Broken(f"it came at {(size - since_size) / passed:.0f} bytes a second")
-                since, since_size = time.monotonic(), size
-    if total is not None and size < total:
-        raise _Broken(f"the connection ended after {size} of {total} bytes")
-
-
-def _unwritable(path: Path, error: OSError) -> SharpflowError:
+def _unwritable(path: Path, remote: Remote, error: OSError) -> SharpflowError:
     return SharpflowError(
         f"{path} could not be written: {error.strerror or error}. Set {CACHE_VARIABLE} to a folder "
-        "with 400 MB of room for CIFAR-10."
+        f"with {remote.megabytes} MB of room for {remote.title}."
     )
 
 
 class _Limited:
     """A decompressed stream that ends in an error past its limit."""
 
-    def __init__(self, stream: BinaryIO, limit: int):
-        self.stream, self.left = stream, limit
+    def __init__(self, stream: BinaryIO, remote: Remote):
+        self.stream, self.title, self.left = stream, remote.title, remote.unpacked_limit
 
     def read(self, size: int) -> bytes:
+        """The next bytes."""
         block = self.stream.read(size)
         self.left -= len(block)
         if self.left < 0:
-            raise ValueError("it unpacks to more than CIFAR-10 does")
+            raise ValueError(f"it unpacks to more than {self.title} does")
         return block
 
 
-def unpack(archive: str | Path, folder: str | Path, limit: int = UNPACKED_LIMIT) -> list[Path]:
-    """Write the `data_batch_*.bin` of a `.tar.gz` to `folder`; nothing else, and nowhere else.
+def unpack(archive: str | Path, folder: str | Path, remote: Remote) -> list[Path]:
+    """Write a dataset's files from its `.tar.gz` to a folder; nothing else, and nowhere else.
 
     Args:
-        limit: bytes that the whole archive may unpack to.
+        archive: the file.
+        folder: where the files are to be, without the archive's own folders.
+        remote: says which members are taken, and the limits.
 
     Returns:
         The files, sorted.
 
     Raises:
         DataError: the archive is truncated or malformed, holds a link, a device or a path that
-            leads out of it, exceeds the limits, or has no batch.
+            leads out of it, exceeds the limits, or has none of the files.
     """
     archive, folder = Path(archive), Path(folder)
     written: list[Path] = []
     try:
         with (
             gzip.open(archive) as stream,
-            tarfile.open(fileobj=_Limited(stream, limit), mode="r|") as members,
+            tarfile.open(fileobj=_Limited(stream, remote), mode="r|") as members,
         ):
             for member in members:
-                name = _safe_name(member)
-                if not (member.isreg() and _BATCH.fullmatch(name)):
+                name = _safe_name(member, remote.member_limit)
+                if not (member.isreg() and re.fullmatch(remote.members or "", name)):
                     continue
                 if folder / name in written:
                     raise ValueError(f"{name} stands in it twice")
@@ -334,14 +431,14 @@ def unpack(archive: str | Path, folder: str | Path, limit: int = UNPACKED_LIMIT)
                 written.append(folder / name)
     except _UNREADABLE as error:
         raise DataError(
-            f"{archive.name} cannot be unpacked: {error or type(error).__name__}. {_BY_HAND}"
+            f"{archive.name} cannot be unpacked: {error or type(error).__name__}. {remote.by_hand}"
         ) from error
     if not written:
-        raise DataError(f"{archive.name} holds no data_batch_*.bin. {_BY_HAND}")
+        raise DataError(f"{archive.name} holds no {remote.pattern}. {remote.by_hand}")
     return sorted(written)
 
 
-def _safe_name(member: tarfile.TarInfo) -> str:
+def _safe_name(member: tarfile.TarInfo, limit: int) -> str:
     """The last part of a member's name.
 
     Raises:
@@ -352,6 +449,6 @@ def _safe_name(member: tarfile.TarInfo) -> str:
         raise ValueError(f"the path {member.name!r} leads out of it")
     if not (member.isreg() or member.isdir()) or member.issparse():
         raise ValueError(f"{member.name!r} is neither a plain file nor a folder")
-    if not 0 <= member.size <= MEMBER_LIMIT:
+    if not 0 <= member.size <= limit:
         raise ValueError(f"{member.name!r} is said to have {member.size} bytes")
     return parts[-1]

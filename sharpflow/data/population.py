@@ -13,6 +13,7 @@ from torch import Tensor
 ONLINE = 0
 """What stands for the number of samples where every batch is drawn anew."""
 
+
 @dataclass(frozen=True)
 class Population:
     """The distribution that samples come from.

@@ -55,14 +55,17 @@ def due_steps(steps: int, every: int) -> set[int]:
 def _deviation(replayed: State, stored: State) -> float:
     worst = 0.0
     for name, tensor in stored.items():
-        if not torch.equal(torch.isfinite(tensor), torch.isfinite(replayed[name])):
+        again = replayed[name]
+        if not tensor.is_floating_point():
+            if not torch.equal(again, tensor):
+                return float("inf")
+            continue
+        if not torch.equal(torch.isfinite(tensor), torch.isfinite(again)):
             return float("inf")
-        alive = torch.isfinite(tensor).flatten(1).all(1) & torch.isfinite(replayed[name]).flatten(
-            1
-        ).all(1)
+        alive = torch.isfinite(tensor).reshape(len(tensor), -1).all(1)
         if not bool(alive.any()):
             continue
-        gap = (replayed[name][alive] - tensor[alive]).abs().max()
+        gap = (again[alive] - tensor[alive]).abs().max()
         worst = max(worst, float(gap / tensor[alive].abs().max().clamp(min=1e-30)))
     return worst
 

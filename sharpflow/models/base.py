@@ -99,9 +99,7 @@ class Model(ABC):
         moment: Pass = STATELESS,
     ) -> Gradient:
         """Loss of each run over rows of samples, and its gradient; by automatic differentiation."""
-        return Gradient(
-            *differentiate(lambda p: loss(self(p, inputs.matrix), targets), parameters)
-        )
+        return Gradient(*differentiate(lambda p: loss(self(p, inputs.matrix), targets), parameters))
 
     def network(self, moment: Pass, run: int) -> Callable[[Parameters, Tensor], Tensor]:
         """Outputs (m, k) of one run as a function of its parameters (no run dimension) and inputs.

@@ -123,7 +123,8 @@ class Optimiser(ABC):
 
 def norm(tensors: Mapping[str, Tensor]) -> Tensor:
     """Norm of each run's tensors taken together, (R,)."""
-    return torch.stack([t.flatten(1).square().sum(1) for t in tensors.values()]).sum(0).sqrt()
+    squares = [t.square().reshape(len(t), -1).sum(1) for t in tensors.values()]
+    return torch.stack(squares).sum(0).sqrt()
 
 
 def per_run(factors: Tensor, like: Tensor) -> Tensor:

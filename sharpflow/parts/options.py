@@ -37,11 +37,13 @@ class UserPath:
     Args:
         holds: `code` is digested with whatever it imports; `data` is an input of the job.
         pattern: of the files in a folder that are inputs; only for `data`.
+        advice: what to do where there is no such file, a sentence.
     """
 
-    def __init__(self, holds: Literal["code", "data"], pattern: str = "*"):
+    def __init__(self, holds: Literal["code", "data"], pattern: str = "*", advice: str = ""):
         self.holds = holds
         self.pattern = pattern
+        self.advice = advice
 
 
 def distinct(values: list) -> list:
@@ -98,10 +100,12 @@ class Options(Strict):
     """What the options of every kind of part share.
 
     Attributes:
-        paper: key of the paper that the part belongs to; empty for the library's.
+        paper_key: key of the paper that the part belongs to; empty for the library's.
+        part: the `registry.Part` that they are of.
     """
 
     paper_key: ClassVar[str] = ""
+    part: ClassVar[Any] = None
 
     @model_serializer(mode="wrap")
     def _plain(self, handler: Any) -> dict[str, Any]:

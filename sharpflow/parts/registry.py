@@ -93,6 +93,7 @@ class Declared:
         part: the module it stands in.
         name: of the claim or figure.
         reads: quantities that it needs.
+        draws: quantities that a figure draws too, where they were measured.
         cases: shell-style patterns of the cases it is about.
         scope: what a verdict is about; empty for a figure.
     """
@@ -102,6 +103,7 @@ class Declared:
     reads: tuple[str, ...] = ()
     cases: tuple[str, ...] = ("*",)
     scope: str = ""
+    draws: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -288,7 +290,13 @@ def _figures_in(part: Part, tree: ast.Module) -> Iterable[Declared]:
     if not any("draw" in outline.names(node) for node in tree.body):
         return
     try:
-        reads, cases = outline.constant(tree, "READS", ()), outline.constant(tree, "CASES", ("*",))
+        reads, draws, cases = (
+            tuple(outline.constant(tree, name, default))
+            for name, default in (("READS", ()), ("DRAWS", ()), ("CASES", ("*",)))
+        )
     except ValueError as error:
-        raise PartError(f"{part.file}: READS and CASES must be lists of texts.") from error
-    yield Declared(part, part.name, tuple(reads), tuple(cases))
+        raise PartError(
+            f"{part.file}: READS, DRAWS and CASES are read without running the file, so they must "
+            "be lists of texts."
+        ) from error
+    yield Declared(part, part.name, reads, cases, draws=draws)

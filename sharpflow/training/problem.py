@@ -39,7 +39,8 @@ class Advance(NamedTuple):
 
     Attributes:
         state: after them.
-        losses: of each run at the first of them, (R,), where it is that of all the data.
+        losses: of each run at the first of them, (R,), where it is that of all the data without
+            random numbers.
         threshold: the stability threshold at the first of them, a number or (R,).
     """
 
@@ -157,9 +158,7 @@ class Problem:
         runs, buffers = [], []
         for seed in self.seeds:
             runs.append(
-                self.model.initialise(
-                    self._dataset, generator(self.experiment, seed, "initialise")
-                )
+                self.model.initialise(self._dataset, generator(self.experiment, seed, "initialise"))
             )
             buffers.append(self.model.buffers())
         parameters = {name: self._stacked(runs, name) for name in runs[0]}
@@ -314,13 +313,13 @@ class Problem:
         state = begun.state
         for step in range(first + 1, last):
             state = self.step(state, step).state
-        whole = self.training["batch"] is None
+        whole = self.training["batch"] is None and not self.model.draws
         return Advance(state, begun.losses if whole else None, begun.threshold)
 
     def layer_norms_squared(self, parameters: Parameters) -> Tensor:
         """Squared Frobenius norm of each layer's parameters, (R, layers)."""
         norms = [
-            sum(parameters[name].flatten(1).square().sum(1) for name in layer)
+            sum(parameters[name].square().reshape(len(self.seeds), -1).sum(1) for name in layer)
             for layer in self.model.layers
         ]
         return torch.stack(norms, dim=1)

@@ -118,9 +118,7 @@ def _pack(state: State, states: dict[int, State]) -> dict[str, Tensor]:
     return tensors
 
 
-def _unpack(
-    tensors: dict[str, Tensor], device: torch.device
-) -> tuple[State, dict[int, State]]:
+def _unpack(tensors: dict[str, Tensor], device: torch.device) -> tuple[State, dict[int, State]]:
     grouped: dict[str, State] = {}
     for name, tensor in tensors.items():
         owner, _, inner = name.rpartition("|")

@@ -6,10 +6,8 @@ import torch
 from torch import Tensor
 
 from sharpflow.curvature import NonFiniteError
-from sharpflow.data.gaussian import Population
-from sharpflow.errors import ConfigError
+from sharpflow.data.population import Population
 from sharpflow.measurements.base import Snapshot
-from sharpflow.models.two_layer import TwoLayerLinear
 from sharpflow.symmetry import NoiseTrace
 from sharpflow.training import Problem, generator
 
@@ -17,13 +15,8 @@ _CHUNK = 1000
 
 
 def population_of(problem: Problem) -> Population:
-    """The population that a shard's samples come from.
-
-    Raises:
-        ConfigError: the data are a dataset of images.
-    """
-    if problem.population is None:
-        raise ConfigError("measurements: this experiment's measurements need `gaussian` data.")
+    """The population that a shard's samples come from."""
+    assert problem.population is not None, "measurements here need a gaussian population"
     return problem.population
 
 
@@ -31,30 +24,12 @@ def factors(snapshot: Snapshot) -> tuple[Tensor, Tensor]:
     """U (d2, d) and W (d, d0) of one run.
 
     Raises:
-        ConfigError: the network has no two layers.
         NonFiniteError: the run left the finite numbers.
     """
-    try:
-        u, w = snapshot.parameters["u"], snapshot.parameters["w"]
-    except KeyError:
-        raise ConfigError("measurements: this one needs a network of two layers.") from None
+    u, w = snapshot.parameters["u"], snapshot.parameters["w"]
     if not bool(torch.isfinite(u).all() and torch.isfinite(w).all()):
         raise NonFiniteError("the run left the finite numbers")
     return u, w
-
-
-def linear_factors(snapshot: Snapshot) -> tuple[Tensor, Tensor]:
-    """`factors` of a linear network.
-
-    Raises:
-        ConfigError: the network is not a linear one of two layers.
-    """
-    if not isinstance(snapshot.problem.model, TwoLayerLinear):
-        raise ConfigError(
-            "measurements: noise_balance, equilibrium and hessian_trace need the model two_layer "
-            "with activation linear."
-        )
-    return factors(snapshot)
 
 
 def held_out(snapshot: Snapshot, purpose: str, *shape: int) -> tuple[Tensor, Tensor]:
@@ -84,7 +59,7 @@ def sampled_noise_trace(
     second, mean, count = 0.0, dict.fromkeys(signs, 0.0), len(inputs)
     for x, y in zip(inputs.split(_CHUNK), targets.split(_CHUNK), strict=True):
         many = {n: t.expand(len(x), *t.shape) for n, t in snapshot.parameters.items()}
-        _, gradients = snapshot.problem.loss_and_gradient(many, x[:, None], y[:, None])
+        gradients = snapshot.problem.loss_and_gradient(many, x[:, None], y[:, None]).gradients
         for name, sign in signs.items():
             second = second + sign * gradients[name].square().sum() / count
             mean[name] = mean[name] + gradients[name].sum(0) / count

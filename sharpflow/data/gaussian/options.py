@@ -49,7 +49,10 @@ class Options(DataOptions):
         return self
 
     def form(self) -> Form:
+        """The form of its samples."""
         return Form("population", (self.inputs,), self.outputs, "real", self.samples)
 
     def capabilities(self) -> Words:
-        return frozenset({"gaussian population"})
+        """What its datasets have beyond inputs and targets."""
+        population = frozenset({"gaussian population"})
+        return population if self.samples is None else population | {"finite samples"}

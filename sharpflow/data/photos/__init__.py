@@ -7,51 +7,41 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import torch
 from sklearn.datasets import load_sample_images
-from torch import Tensor
 
-from sharpflow.data.base import ImageSet, image_tensors
-from sharpflow.errors import DataError
+from sharpflow.data.base import Dataset
+from sharpflow.data.labelled import choose, picture_tensors
 
 _SIZE = 32
 _STRIDE = 16
 _ORDER_SEED = 0
 
 
-def load(samples: int) -> ImageSet:
-    """The first `samples` / 2 patches of each photograph, in one fixed random order.
+def patches(photograph: np.ndarray) -> np.ndarray:
+    """Patches of a photograph on a grid, no two of them alike, in one fixed random order.
 
-    Patches lie on a grid with a stride of 16 pixels; no two of them are alike.
+    Args:
+        photograph: (rows, columns, 3) uint8.
+
+    Returns:
+        (patches, 3, 32, 32) uint8; neighbours on the grid are 16 pixels apart.
+    """
+    windows = np.lib.stride_tricks.sliding_window_view(photograph, (_SIZE, _SIZE), axis=(0, 1))
+    found = windows[::_STRIDE, ::_STRIDE].reshape(-1, 3, _SIZE, _SIZE)
+    found = found[np.sort(np.unique(found, axis=0, return_index=True)[1])]
+    return found[np.random.default_rng(_ORDER_SEED).permutation(len(found))]
+
+
+def generate(spec: Mapping[str, Any]) -> Dataset:
+    """Tensors and provenance of `{source: photos, samples, scaling}` and what becomes of classes.
 
     Raises:
         DataError: the photographs have fewer patches than asked for.
     """
     photographs = load_sample_images()
-    classes = []
-    for image in photographs.images:
-        windows = np.lib.stride_tricks.sliding_window_view(image, (_SIZE, _SIZE), axis=(0, 1))
-        patches = windows[::_STRIDE, ::_STRIDE].reshape(-1, 3, _SIZE, _SIZE)
-        patches = patches[np.sort(np.unique(patches, axis=0, return_index=True)[1])]
-        if samples // 2 > len(patches):
-            raise DataError(
-                f"data.samples = {samples}: the photos have {len(patches)} patches a class; "
-                f"ask for at most {2 * len(patches)}, or use cifar10."
-            )
-        order = np.random.default_rng(_ORDER_SEED).permutation(len(patches))
-        classes.append(patches[order[: samples // 2]])
-    labels = np.repeat([1.0, -1.0], samples // 2).astype(np.float32)
-    return ImageSet(
-        torch.from_numpy(np.concatenate(classes)),
-        torch.from_numpy(labels),
-        {
-            "source": "photos",
-            "files": [str(name).rsplit("/", 1)[-1] for name in photographs.filenames],
-        },
-    )
-
-
-def generate(spec: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and provenance of `{source: photos, samples, scaling}`."""
-    images = load(spec["samples"])
-    return image_tensors(images, spec["scaling"]), images.provenance
+    files = [str(name).rsplit("/", 1)[-1] for name in photographs.filenames]
+    classes = [patches(image) for image in photographs.images]
+    found = np.repeat(np.arange(len(classes)), [len(each) for each in classes])
+    choice = choose(found, files, spec, "scikit-learn", word="patches")
+    pixels = np.concatenate(classes)[choice.rows]
+    return picture_tensors(pixels, choice, spec), {"source": "photos", "files": files}

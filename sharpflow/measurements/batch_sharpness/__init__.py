@@ -44,8 +44,8 @@ def batch_curvature(snapshot: Snapshot, inputs: Tensor, targets: Tensor) -> tupl
     fixed = [gradient.detach() for gradient in gradients]
     slope = sum((g * f).sum() for g, f in zip(gradients, fixed, strict=True))
     products = torch.autograd.grad(slope, tensors, allow_unused=True, materialize_grads=True)
-    curved = sum((h * f).flatten(1).sum(1) for h, f in zip(products, fixed, strict=True))
-    squared = sum(f.flatten(1).square().sum(1) for f in fixed)
+    curved = sum((h * f).reshape(count, -1).sum(1) for h, f in zip(products, fixed, strict=True))
+    squared = sum(f.square().reshape(count, -1).sum(1) for f in fixed)
     check_finite(curved, "gᵀ H_B g")
     check_finite(squared, "‖g‖²")
     return curved, squared

@@ -16,7 +16,7 @@ def build(options: Mapping[str, Any], setting: Setting) -> ModuleModel:
 
     Raises:
         PartError: the file cannot be imported or has no such function, or the function does not
-            take the options.
+            take the options, needs others, or gives no network that can be trained.
     """
     file, name = options["file"], options["build"]
     found = load_file(file)
@@ -39,4 +39,11 @@ def build(options: Mapping[str, Any], setting: Setting) -> ModuleModel:
         "vocabulary": setting.vocabulary,
     }
     arguments = {k: v for k, v in given.items() if k in parameters} | dict(options["options"])
+    for key, parameter in parameters.items():
+        named = parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+        if named and parameter.default is parameter.empty and key not in arguments:
+            raise PartError(
+                f"model.options: the function {name!r} of {file} needs {key!r}, which is neither "
+                f"given nor one of {', '.join(given)}.{nearest(key, options['options'])}"
+            )
     return ModuleModel(lambda: function(**arguments), setting)

@@ -13,8 +13,8 @@ from sharpflow.optimisers.base import GradientFunction, Optimiser, State, Step, 
 class SAM(Optimiser):
     """θ⁺ = θ − η(∇L(θ + ρ g/‖g‖) + γθ), g = ∇L(θ); ‖g‖ is over all trained parameters of a run.
 
-    Its threshold depends on g: ‖g‖/(2ρ)·(√(1 + 8ρ/(η‖g‖)) − 1), 2/η as ρ vanishes (Long and
-    Bartlett 2024, "SAM-edge"). Buffers are those of the pass at θ.
+    Its threshold depends on g: ‖g‖/(2ρ)·(√(1 + 4ρc/‖g‖) − 1) with c = 2/η − γ, and c as ρ vanishes
+    (Long and Bartlett 2024, "SAM-edge", for γ = 0). Buffers are those of the pass at θ.
     """
 
     rotation_invariant = True
@@ -52,12 +52,12 @@ class SAM(Optimiser):
         return {n: t.sub(gradients[n], alpha=learning_rate) for n, t in parameters.items()}, {}
 
     def threshold(self, learning_rate: float, gradients: Parameters | None) -> float | Tensor:
-        """SAM's edge at the gradients, (R,); 2/η without them."""
-        if gradients is None:
-            return over(2.0, learning_rate)
-        size = norm(gradients).double()
-        root = torch.sqrt(1.0 + 8.0 * self.radius / (learning_rate * size))
-        return over(4.0, learning_rate) / (1.0 + root)
+        """SAM's edge at the gradients, (R,); 2/η − γ without them."""
+        plain = over(2.0, learning_rate) - self.weight_decay
+        if gradients is None or not learning_rate:
+            return plain
+        root = torch.sqrt(1.0 + 4.0 * self.radius * plain / norm(gradients).double())
+        return 2.0 * plain / (1.0 + root)
 
 
 def build(options: Mapping[str, Any], weight_decay: float, clip_norm: float | None) -> SAM:

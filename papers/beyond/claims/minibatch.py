@@ -1,0 +1,73 @@
+"""Mini-batches: where the sharpness of the full loss and the batch sharpness settle."""
+
+from collections.abc import Sequence
+
+from sharpflow.claims.base import INF, claim
+from sharpflow.results.crossings import HYSTERESIS
+from sharpflow.results.curves import kendall_tau
+from sharpflow.results.edge import BAND_HIGH, BAND_LOW, NAN, end_level
+from sharpflow.results.runs import Run
+
+LEAST_CASES = 3
+
+
+@claim(
+    statement=(
+        "Whatever the batch, the batch sharpness E[gᵀ H_B g]/E‖g‖² settles at 2/η: its mean over "
+        "the last third of the run is within 10 % of it."
+    ),
+    band=(BAND_LOW, BAND_HIGH),
+    method="mean over 2/η of two-step averages of the batch sharpness over the last third",
+    reads=["batch_sharpness"],
+)
+def batch_sharpness_level(run: Run) -> float:
+    """Mean of the batch sharpness over 2/η, over the last third of the records.
+
+    E[gᵀ H_B g]/E‖g‖² over batches B with gradient g and Hessian H_B (Andreyev and Beneventano 2024,
+    "Edge of Stochastic Stability"); with all samples in the batch it is the curvature along the
+    gradient. The band is that of `edge_of_stability`. A diverged run fails outright (inf);
+    undefined (NaN): an even stride, fewer than twelve records.
+    """
+    return end_level(run, "batch_sharpness")
+
+
+@claim(
+    statement=(
+        "With mini-batches the sharpness of the full loss stays below 2/η: its mean over the last "
+        f"third of the run is at most {1 - HYSTERESIS:g} of it."
+    ),
+    band=(-INF, 1 - HYSTERESIS),
+    method="mean over 2/η of two-step averages of Λ over the last third",
+    reads=["gauss_newton_sharpness"],
+    cases=["batch_*"],
+)
+def sgd_stays_below(run: Run) -> float:
+    """Mean of Λ over 2/η, over the last third of the records.
+
+    The margin is the dead band of `results.crossings`. A diverged run fails outright (inf);
+    undefined (NaN): an even stride, fewer than twelve records.
+    """
+    return end_level(run)
+
+
+@claim(
+    statement=(
+        "The smaller the batch, the lower the sharpness of the full loss ends: Kendall's τ between "
+        "the two is at least 0.6."
+    ),
+    band=(0.6, INF),
+    method="Kendall's τ of the batch size and the mean of Λ over 2/η over the last third",
+    reads=["gauss_newton_sharpness", "samples"],
+    scope="experiment",
+)
+def smaller_batch_flatter(runs: Sequence[Run]) -> float:
+    """Kendall's τ between the batch size and the level at which Λ ends.
+
+    Gradient descent counts with all samples. Undefined (NaN): fewer than three cases, several runs
+    of one batch size, or a run without an end level (diverged, an even stride, fewer than twelve
+    records).
+    """
+    sizes = [run.batch or run.samples for run in runs]
+    if len(runs) < LEAST_CASES or len(set(sizes)) < len(runs):
+        return NAN
+    return kendall_tau(sizes, [end_level(run) for run in runs])

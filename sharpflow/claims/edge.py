@@ -1,0 +1,152 @@
+"""Progressive sharpening and the edge of stability.
+
+Λ is the Gauss-Newton sharpness; all levels are over the stability threshold of the same step, which
+is 2/η for gradient descent. Diverged runs, and runs that cannot tell, are said at each claim.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from sharpflow.claims.base import INF, claim
+from sharpflow.results.crossings import rising_trend, settled
+from sharpflow.results.curves import finite_prefix, running_mean
+from sharpflow.results.edge import (
+    BAND_HIGH,
+    BAND_LOW,
+    NAN,
+    SHARPNESS,
+    WINDOW,
+    at_edge,
+    entries,
+    plateau_level,
+    sees_both_branches,
+)
+from sharpflow.results.runs import Run
+from sharpflow.statistics.intervals import slope
+
+RUNNING_BOUND = 0.15
+LEAST_RECORDS, LEAST_RATES = 10, 3
+
+
+@claim(
+    statement=(
+        "Progressive sharpening: from its early minimum to the first crossing of 2/η the sharpness "
+        "has a rising trend, with a rank correlation with the step of at least 0.9."
+    ),
+    band=(0.9, INF),
+    method="Spearman correlation of Λ and the step, early minimum to first crossing (or the end)",
+    reads=["gauss_newton_sharpness"],
+)
+def progressive_sharpening(run: Run) -> float:
+    """Spearman's rank correlation of Λ with the step over the approach to the threshold.
+
+    A run that never crosses is judged from its early minimum to its end. Undefined (NaN) where
+    fewer than ten entries lead up to the crossing, as for a run that starts above the threshold.
+    """
+    return rising_trend(run.relative(SHARPNESS)[1], 1.0)
+
+
+@claim(
+    statement=(
+        "The sharpness reaches its stability threshold, from below or, where it starts above, from "
+        "above."
+    ),
+    band=(1.0, INF),
+    method=(
+        "largest Λ over the threshold; for a run that starts above it, the threshold over the "
+        "smallest Λ"
+    ),
+    reads=["gauss_newton_sharpness"],
+)
+def reaches_threshold(run: Run) -> float:
+    """Largest Λ over the threshold; for a run that starts above, the threshold over the least Λ.
+
+    On raw records, as the first crossing is everywhere. Getting there is not staying there, which
+    is `edge_of_stability`. Undefined (NaN): under ten records before divergence.
+    """
+    (ratio,) = finite_prefix(run.relative(SHARPNESS)[1])
+    if ratio.size < LEAST_RECORDS:
+        return NAN
+    return float(ratio.max() if ratio[0] < 1 else 1 / ratio.min())
+
+
+@claim(
+    statement=(
+        "Edge of stability: the run reaches the stability threshold, 2/η for gradient descent, or "
+        "swings about it, and the mean of its sharpness after the first cycle is within 10 % of it."
+    ),
+    band=(BAND_LOW, BAND_HIGH),
+    method=(
+        "mean over the threshold of two-step averages of Λ after the first cycle, of runs that "
+        "cross it or in which Dᵀv₁ (1 % of ‖D‖² or more) flips at 90 % of the last third's records"
+    ),
+    reads=["gauss_newton_sharpness"],
+)
+def edge_of_stability(run: Run) -> float:
+    """Plateau of Λ over the threshold.
+
+    A run that neither reaches the threshold nor swings across the valley with period two (see
+    `results.edge.at_edge`) is not at the edge however close it hovers: its level over the last
+    third if that is outside the band, else −inf. A diverged run: inf. Undefined (NaN) where fewer
+    than 50 steps follow the first cycle, or where Λ was measured at an even stride, which shows one
+    branch only of an alternation with period two.
+    """
+    if run.diverged:
+        return INF
+    ratio = plateau_level(run)
+    return -INF if ratio >= BAND_LOW and not at_edge(run) else ratio
+
+
+@claim(
+    statement=(
+        "Edge of stability over time: after the first cycle a 50-step running mean of the "
+        "sharpness stays within 15 % of 2/η."
+    ),
+    band=(-INF, RUNNING_BOUND),
+    method="largest |running mean of Λ over 50 steps / (2/η) − 1| after the first cycle",
+    reads=["gauss_newton_sharpness"],
+)
+def running_plateau(run: Run) -> float:
+    """Largest distance of the 50-step running mean of Λ over the threshold from 1.
+
+    Outright failures (inf): a diverged run, and one that neither reaches the threshold nor swings
+    though its running mean over the last third is within the bound. Undefined (NaN) where fewer
+    than 50 steps follow the first cycle, at an even stride, or where Λ is not finite in a run that
+    did not diverge.
+    """
+    if run.diverged:
+        return INF
+    steps, ratio = run.relative(SHARPNESS)
+    if not sees_both_branches(run) or not np.all(np.isfinite(ratio)):
+        return NAN
+    means = running_mean(settled(ratio, 1.0), entries(steps, WINDOW))
+    if not means.size:
+        return NAN
+    distance = float(np.max(np.abs(means - 1)))
+    return INF if distance <= RUNNING_BOUND and not at_edge(run) else distance
+
+
+@claim(
+    statement=(
+        "The level at which the sharpness settles is proportional to 2/η: the slope of a "
+        "regression of the one on the other over the sweep is within [0.9, 1.1]."
+    ),
+    band=(BAND_LOW, BAND_HIGH),
+    method="slope of a least-squares line, one a seed, of the plateau on 2/η over rates and widths",
+    reads=["gauss_newton_sharpness"],
+    scope="case",
+)
+def plateau_slope(runs: Sequence[Run]) -> float:
+    """Least-squares slope of the plateau of Λ on the threshold over a seed's runs.
+
+    One regression with intercept a seed, over all learning rates and widths of the case; a run that
+    never crosses enters with its level over the last third. The slope is about proportion, the
+    level is `edge_of_stability`'s. Undefined (NaN): fewer than three learning rates, or any run of
+    the seed without a plateau (diverged, too short, an even stride).
+    """
+    thresholds = [run.threshold for run in runs]
+    if len(set(thresholds)) < LEAST_RATES:
+        return NAN
+    levels = [plateau_level(run) * run.threshold for run in runs]
+    return slope(thresholds, levels)

@@ -1,0 +1,143 @@
+"""The folders of papers that a configuration lists, and the experiments that are found."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from sharpflow.config.explain import explain
+from sharpflow.config.types import Paper
+from sharpflow.config.yaml_files import read_yaml
+from sharpflow.errors import ConfigError
+
+PAPER_FILE = "paper.yaml"
+
+
+@dataclass(frozen=True)
+class PaperFolder:
+    """A paper's folder.
+
+    Attributes:
+        folder: as paths to it are written: relative where the configuration's was.
+        paper: what its `paper.yaml` says.
+    """
+
+    folder: Path
+    paper: Paper
+
+    @property
+    def key(self) -> str:
+        """The paper's key."""
+        return self.paper.key
+
+
+@dataclass(frozen=True)
+class Found:
+    """An experiment that was found.
+
+    Attributes:
+        name: its name.
+        file: where it stands, for messages.
+        read: gives its document.
+        home: the paper whose folder it stands in, if any.
+    """
+
+    name: str
+    file: str
+    read: Callable[[], dict[str, Any]]
+    home: PaperFolder | None = None
+
+
+def validated(model: type[BaseModel], document: Any, file_of: Callable[[list[str]], str]) -> Any:
+    """A document as a model.
+
+    Raises:
+        ConfigError: one paragraph for what is wrong first.
+    """
+    try:
+        return model.model_validate(document)
+    except ValidationError as error:
+        raise ConfigError(explain(error, model, document, file_of)) from None
+
+
+def beside(name: str, folders: Sequence[str | Path]) -> Path | None:
+    """A path that is relative to the first of the folders in which it exists; None if to none."""
+    try:
+        path = Path(name).expanduser()
+        if path.is_absolute():
+            return path if path.exists() else None
+        places = (Path(os.path.normpath(Path(folder) / path)) for folder in folders)
+        return next((place for place in places if place.exists()), None)
+    except (OSError, ValueError, RuntimeError):  # a name that the system cannot have
+        return None
+
+
+def read_papers(file: str | Path, folders: Sequence[str]) -> dict[str, PaperFolder]:
+    """The papers of a configuration by key, in its order.
+
+    Args:
+        file: the configuration's, beside which folders are looked for first.
+
+    Raises:
+        ConfigError: a folder is not there, has no `paper.yaml` or a wrong one, or a key of another.
+    """
+    papers: dict[str, PaperFolder] = {}
+    for name in folders:
+        folder = beside(name, (Path(file).parent, "."))
+        if folder is None or not folder.is_dir():
+            raise ConfigError(
+                f"{file}: papers names {name!r}, which is no folder beside that file or in the "
+                f"working directory, {Path.cwd()}."
+            )
+        described = folder / PAPER_FILE
+        if not described.is_file():
+            raise ConfigError(
+                f"{file}: papers names {name!r}, but {folder} has no {PAPER_FILE}, which makes a "
+                "folder a paper: a file with `key: a_short_name` and `title: …` is enough."
+            )
+        paper = validated(Paper, read_yaml(described), lambda keys, at=described: str(at))
+        if paper.key in papers:
+            raise ConfigError(
+                f"{file}: two papers have the key {paper.key!r}: {papers[paper.key].folder} and "
+                f"{folder}. Give one of them another key in its {PAPER_FILE}."
+            )
+        papers[paper.key] = PaperFolder(folder, paper)
+    return papers
+
+
+def find_experiments(papers: Mapping[str, PaperFolder], folder: str | Path) -> dict[str, Found]:
+    """Every experiment by name: those of the papers, then those of the further folder.
+
+    Raises:
+        ConfigError: two have one name.
+    """
+    found: dict[str, Found] = {}
+
+    def add(item: Found) -> None:
+        if item.name in found:
+            raise ConfigError(
+                f"Two experiments are called {item.name!r}: {found[item.name].file} and "
+                f"{item.file}. Rename one of them."
+            )
+        found[item.name] = item
+
+    for home in papers.values():
+        for file in yaml_files(home.folder / "experiments"):
+            add(Found(file.stem, str(file), lambda file=file: read_yaml(file), home))
+        where = home.folder / PAPER_FILE
+        for name, document in home.paper.experiments.items():
+            add(Found(name, f"{where} (experiments.{name})", lambda d=document: dict(d), home))
+    for file in yaml_files(folder):
+        add(Found(file.stem, str(file), lambda file=file: read_yaml(file)))
+    return found
+
+
+def yaml_files(folder: str | Path) -> list[Path]:
+    """The YAML files of a folder, sorted; none where there is no folder."""
+    try:
+        return sorted(Path(folder).glob("*.yaml"))
+    except (OSError, ValueError):  # a name that the system cannot have
+        return []

@@ -1,0 +1,158 @@
+"""From records with classes to a balanced choice of them, with its targets."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sharpflow.data import balance
+from sharpflow.data.base import input_tensors, scale_pixels
+from sharpflow.errors import DataError
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Records that were chosen.
+
+    Attributes:
+        rows: (n,), places of the records in the source's order.
+        labels: (n,) int64, from 0; of signs, 0 for +1 and 1 for -1.
+        count: number of different labels.
+    """
+
+    rows: np.ndarray
+    labels: Tensor
+    count: int
+
+
+def choose(
+    found: np.ndarray,
+    names: Sequence[str],
+    spec: Mapping[str, Any],
+    where: str,
+    chosen: Sequence[int] | None = None,
+    word: str = "images",
+) -> Choice:
+    """The first `samples` / k records of each of k labels, label by label.
+
+    Args:
+        found: class of every record, (records,), as its place in `names`.
+        names: of all classes.
+        spec: options of the source: `samples` (None for as many as the scarcest label allows) and
+            `targets`.
+        where: what messages call the source's file or folder.
+        chosen: classes in the order of their labels, as places in `names`; by default all.
+        word: what messages call the records.
+
+    Returns:
+        The choice.
+
+    Raises:
+        DataError: a label has too few records, or the classes cannot be balanced.
+    """
+    classes = list(range(len(names)) if chosen is None else chosen)
+    samples = spec["samples"]
+    sides = _sides(classes, spec, where)
+    members = [np.flatnonzero(np.isin(found, side)) for side in sides]
+    scarcest = min(len(rows) for rows in members)
+    share = max(1, scarcest) if samples is None else samples // len(sides)
+    for side, rows in zip(sides, members, strict=True):
+        if len(rows) < share:
+            listed = ", ".join(names[each] for each in side)
+            most = f"; ask for at most {len(sides) * scarcest}" if scarcest else ""
+            raise DataError(
+                f"data.samples = {'null' if samples is None else samples} needs {share} {word} of "
+                f"{'class' if len(side) == 1 else 'classes'} {listed}, but {where} has "
+                f"{len(rows)}{most}."
+            )
+    rows = np.concatenate([rows[:share] for rows in members])
+    return Choice(rows, torch.arange(len(sides)).repeat_interleave(share), len(sides))
+
+
+def choose_all(
+    found: np.ndarray,
+    names: Sequence[str],
+    spec: Mapping[str, Any],
+    where: str,
+    chosen: Sequence[int] | None = None,
+) -> Choice:
+    """Every record of the chosen classes, in the source's order; arguments as for `choose`.
+
+    Raises:
+        DataError: a class has no record, or the classes cannot be halved for signs.
+    """
+    classes = list(range(len(names)) if chosen is None else chosen)
+    sides = _sides(classes, {**spec, "samples": None}, where)
+    for each in classes:
+        if not np.any(found == each):
+            raise DataError(f"data.classes names {names[each]!r}, of which {where} has none.")
+    label_of = np.full(len(names), -1)
+    for label, side in enumerate(sides):
+        label_of[side] = label
+    labels = label_of[found]
+    rows = np.flatnonzero(labels >= 0)
+    return Choice(rows, torch.from_numpy(labels[rows]), len(sides))
+
+
+def _sides(classes: list[int], spec: Mapping[str, Any], where: str) -> list[list[int]]:
+    try:
+        balance.check(len(classes), spec["samples"], spec["targets"])
+    except ValueError as error:
+        raise DataError(f"data, of {where}: {error}.") from None
+    return balance.groups(classes, spec["targets"])
+
+
+def with_noise(labels: Tensor, count: int, share: float, seed: int) -> Tensor:
+    """Labels of which a share is wrong.
+
+    Args:
+        labels: (n,) int64, below `count`.
+        count: number of different labels.
+        share: round(share · n) of the labels become another one, each with the same probability.
+        seed: of the draw; a larger share keeps the wrong labels of a smaller one.
+
+    Returns:
+        New labels (n,).
+    """
+    generator = torch.Generator().manual_seed(seed)
+    rows = torch.randperm(len(labels), generator=generator)[: round(share * len(labels))]
+    shifts = torch.randint(1, count, (len(labels),), generator=generator)
+    noisy = labels.clone()
+    noisy[rows] = (labels[rows] + shifts[rows]) % count
+    return noisy
+
+
+def label_tensors(choice: Choice, spec: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The answers of a dataset.
+
+    Args:
+        choice: records with their labels.
+        spec: options of the source: `targets`, `label_noise` and `label_seed`.
+
+    Returns:
+        `targets` (n, 1), ±1 in float32; or `labels` (n,) int64 with `classes` ().
+    """
+    labels = with_noise(choice.labels, choice.count, spec["label_noise"], spec["label_seed"])
+    if spec["targets"] == "signs":
+        return {"targets": (1 - 2 * labels)[:, None].to(torch.float32)}
+    return {"labels": labels, "classes": torch.tensor(choice.count)}
+
+
+def picture_tensors(
+    pixels: np.ndarray, choice: Choice, spec: Mapping[str, Any]
+) -> dict[str, Tensor]:
+    """The tensors of a dataset of pictures.
+
+    Args:
+        pixels: of the chosen pictures, (n, channels, rows, columns) uint8.
+        choice: their labels.
+        spec: options of the source: `scaling`, and what `label_tensors` reads.
+
+    Returns:
+        Inputs with coordinates and basis, and the answers.
+    """
+    inputs = scale_pixels(torch.from_numpy(np.ascontiguousarray(pixels)), spec["scaling"])
+    return input_tensors(inputs) | label_tensors(choice, spec)

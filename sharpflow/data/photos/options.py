@@ -1,0 +1,19 @@
+"""Options of photos."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from sharpflow.data.class_options import PictureOptions
+from sharpflow.parts.options import Form
+
+
+class Options(PictureOptions):
+    """Patches of the two photographs that scikit-learn ships, one class each. No download."""
+
+    samples: Annotated[int, Field(ge=2, le=1950, multiple_of=2)] = 1000
+    """Number of images n, half of each class; there are 975 patches of each photograph."""
+
+    def form(self) -> Form:
+        """The form of its samples."""
+        return Form("images", (3, 32, 32), self.outputs(2), self.targets, self.samples)

@@ -1,0 +1,147 @@
+"""The residual along the top Gauss-Newton eigenvector, and ‖A‖² beside the sharpness.
+
+Sections 3 and 4 of Li et al. (NeurIPS 2022). D = F − Y is the residual of n samples, v₁ the top
+eigenvector of the Gram matrix M, and D = (Dᵀv₁) v₁ + R.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from sharpflow.results.curves import Curve, as_curve, finite_prefix, two_step_average
+
+
+@dataclass(frozen=True)
+class ResidualSplit:
+    """The mean squared error in two parts, loss = along + rest; each of shape (steps,)."""
+
+    loss: Curve
+    along: Curve
+    rest: Curve
+
+
+def residual_split(
+    residual_norm_squared: ArrayLike, residual_along_v1: ArrayLike, samples: int
+) -> ResidualSplit:
+    """L = ‖D‖²/n as (Dᵀv₁)²/n along the top eigenvector and ‖R‖²/n in the rest.
+
+    Args:
+        residual_norm_squared: ‖D‖², shape (steps,).
+        residual_along_v1: Dᵀv₁ for unit v₁ of either sign, shape (steps,).
+        samples: n.
+    Returns:
+        Arrays of full length; NaN stays where it was.
+    Raises:
+        ValueError: the shapes differ or `samples` is below 1.
+    """
+    total, along = as_curve(residual_norm_squared), as_curve(residual_along_v1)
+    if total.shape != along.shape:
+        raise ValueError(f"curves have lengths {total.size} and {along.size}; they must agree.")
+    if samples < 1:
+        raise ValueError(f"samples is {samples}; it must be at least 1.")
+    return ResidualSplit(
+        loss=total / samples, along=along**2 / samples, rest=(total - along**2) / samples
+    )
+
+
+def anomaly_points(output_norm_squared: ArrayLike, sharpness: ArrayLike) -> np.ndarray:
+    """Steps at which Δ‖A‖² and ΔΛ have opposite signs (the paper's anomaly points), raw.
+
+    Returns:
+        Booleans of shape (m − 1,) for the m entries before divergence; entry i is the step from i
+        to i + 1. A change of exactly zero has no sign and is no anomaly.
+    """
+    norm, curve = finite_prefix(output_norm_squared, sharpness)
+    return np.sign(np.diff(norm)) * np.sign(np.diff(curve)) < 0
+
+
+def sign_agreement(first: ArrayLike, second: ArrayLike, averaged: bool = False) -> float:
+    """Share of steps at which two curves move in the same direction, in [0, 1].
+
+    Steps at which either does not move are left out; NaN if no step is left. Two curves with
+    unrelated changes agree half of the time, two with a common trend more often.
+
+    Args:
+        first, second: curves of one length, cut at the first non-finite entry of either.
+        averaged: compare their two-step averages. At the edge of stability raw signs are those of
+            the period-two alternation; averages compare entry i with entry i + 2.
+    """
+    a, b = finite_prefix(first, second)
+    if averaged:
+        a, b = two_step_average(a), two_step_average(b)
+    product = np.sign(np.diff(a)) * np.sign(np.diff(b))
+    moved = product[product != 0]
+    return float(np.mean(moved > 0)) if moved.size else float("nan")
+
+
+def spikes(values: ArrayLike, rise: float = 0.05) -> np.ndarray:
+    """Indices of the spikes of a non-negative curve: peaks that stand out by a factor 1 + rise.
+
+    Peaks of the two-step averages s that exceed, on both sides, the lowest value between them and
+    the next higher peak (or the end of the curve) by that factor: topographic prominence of log s.
+    Ratios, so that a spike counts alike at any level of a decaying loss. Index i stands for the
+    entries i and i + 1. Zeros count as the smallest positive number.
+
+    Raises:
+        ValueError: a negative entry, or `rise` not positive.
+    """
+    if not rise > 0:
+        raise ValueError(f"rise is {rise}; it must be positive.")
+    (curve,) = finite_prefix(values)
+    if curve.size and curve.min() < 0:
+        raise ValueError(f"values go down to {curve.min()}; spikes are of non-negative curves.")
+    # scipy.signal takes a second to import, which every job would pay for.
+    from scipy.signal import find_peaks
+
+    averaged = np.maximum(two_step_average(curve), np.finfo(np.float64).tiny)
+    return find_peaks(np.log(averaged), prominence=np.log1p(rise))[0]
+
+
+@dataclass(frozen=True)
+class SpikeCoincidence:
+    """Coincidence in time of the spikes of two curves.
+
+    Attributes:
+        share: share of the spikes of the first with one of the second close by; NaN if none.
+        null: the share expected if the second were shifted in time at random.
+        spikes: number of spikes of the first.
+    """
+
+    share: float
+    null: float
+    spikes: int
+
+    @property
+    def excess(self) -> float:
+        """share − null, in [−1, 1]."""
+        return self.share - self.null
+
+
+def spike_coincidence(
+    loss: ArrayLike, along: ArrayLike, rise: float = 0.05, tolerance: int = 5
+) -> SpikeCoincidence:
+    """Whether the spikes of the loss fall together with those of (Dᵀv₁)².
+
+    A spike of the loss coincides if one of `along` is at most `tolerance` entries away. The null is
+    the mean over all circular shifts of the second curve's spikes, in closed form the part of the
+    time within `tolerance` of one of them: a curve that spikes everywhere coincides with anything,
+    and its null is 1. Since L = ‖R‖²/n + (Dᵀv₁)²/n, a loss peak comes slightly before that of
+    (Dᵀv₁)² while ‖R‖² falls; the tolerance allows for it.
+
+    Args:
+        loss, along: non-negative curves of one length, cut at the first non-finite entry of either.
+        rise: least relative height of a spike, see `spikes`.
+        tolerance: in entries.
+    """
+    if tolerance < 0:
+        raise ValueError(f"tolerance is {tolerance}; it must not be negative.")
+    first, second = finite_prefix(loss, along)
+    times, others = spikes(first, rise), spikes(second, rise)
+    length = max(first.size - 1, 1)
+    near = np.zeros(length, dtype=bool)
+    for offset in range(-tolerance, tolerance + 1):
+        near[(others + offset) % length] = True
+    close = np.abs(times[:, None] - others[None, :]) <= tolerance
+    share = float(close.any(axis=1).mean()) if times.size else float("nan")
+    return SpikeCoincidence(share=share, null=float(near.mean()), spikes=int(times.size))
