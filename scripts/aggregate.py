@@ -3,7 +3,7 @@
 import pandas as pd
 
 from sharpflow import jobs
-from sharpflow.statistics import summarise
+from sharpflow.results.summaries import summarise
 from sharpflow.storage.tables import read_table, write_table
 
 

@@ -2,8 +2,8 @@
 
 from sharpflow import jobs
 from sharpflow.errors import IntegrityError
-from sharpflow.measurements import evaluate
-from sharpflow.models import Parameters
+from sharpflow.measurements.evaluate import evaluate
+from sharpflow.optimisers.base import State
 from sharpflow.storage.checkpoint import job_checkpoint
 from sharpflow.storage.files import fingerprint
 from sharpflow.storage.tables import write_table
@@ -21,7 +21,7 @@ def main(job: jobs.Job) -> None:
             "again."
         )
 
-    def read_state(step: int) -> Parameters:
+    def read_state(step: int) -> State:
         prefix = f"{step:08d}/"
         names = [name for name in states.names() if name.startswith(prefix)]
         tensors = states.read(names)
@@ -42,5 +42,5 @@ if __name__ == "__main__":
         globals(),
         ["dataset", "states"],
         ["measurements"],
-        "training (as for train.py), measurements (options by name)",
+        "training (as for train.py), measurements (options by name), papers (folder by key, if any)",
     )

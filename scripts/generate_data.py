@@ -1,7 +1,7 @@
 """Make one dataset."""
 
 from sharpflow import jobs
-from sharpflow.data import generate
+from sharpflow.data.base import generate
 from sharpflow.storage.tensors import write_tensors
 
 

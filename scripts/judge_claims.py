@@ -3,7 +3,7 @@
 import pandas as pd
 
 from sharpflow import jobs
-from sharpflow.claims import judge, load
+from sharpflow.claims.base import judge, load_claim
 from sharpflow.storage.files import atomic_path
 from sharpflow.storage.tables import read_table
 
@@ -13,13 +13,15 @@ def main(job: jobs.Job) -> None:
     spec = job.spec
     verdicts = [
         judge(
-            name,
-            load(name).judged_in(spec["paper"], spec["figures"]),
+            load_claim(entry["module"], entry["name"]),
+            spec["paper"],
+            entry["figure"],
             spec["experiment"],
             table,
+            spec["cases"],
             spec["confidence"],
         )
-        for name in spec["claims"]
+        for entry in spec["claims"]
     ]
     with atomic_path(job.outputs["verdicts"]) as path:
         pd.concat(verdicts, ignore_index=True).to_csv(path, index=False)
@@ -31,5 +33,6 @@ if __name__ == "__main__":
         globals(),
         ["table"],
         ["verdicts"],
-        "experiment, paper, figures (module by name), claims (names), confidence",
+        "experiment, paper, cases (settings), claims (name, module, figure), confidence, "
+        "papers (folder by key, of the modules)",
     )

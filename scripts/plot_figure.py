@@ -1,15 +1,21 @@
 """Draw one figure from the tables of the experiments that name it."""
 
+from importlib import import_module
+
 from sharpflow import jobs
-from sharpflow.figures.base import ExperimentTable, load, title
+from sharpflow.figures.base import checked, title
 from sharpflow.figures.style import save
+from sharpflow.parts.loading import explained
+from sharpflow.results.tables import ExperimentTable
 from sharpflow.storage.files import atomic_path, write_json
 from sharpflow.storage.tables import read_table
 
 
 def main(job: jobs.Job) -> None:
     tables = {
-        name: ExperimentTable(read_table(table), read_table(summary), settings)
+        name: ExperimentTable(
+            read_table(table), read_table(summary), settings, job.spec["confidence"]
+        )
         for (name, settings), table, summary in zip(
             job.spec["experiments"].items(),
             job.inputs["tables"],
@@ -17,10 +23,12 @@ def main(job: jobs.Job) -> None:
             strict=True,
         )
     }
-    figure = load(job.spec["module"])
+    with explained(f"the figure {job.spec['module']}"):
+        module = import_module(job.spec["module"])
+        figure = checked(module.draw(tables))
+        words = {"title": title(module, tables), "caption": module.caption(tables)}
     with atomic_path(job.outputs["png"]) as png, atomic_path(job.outputs["pdf"]) as pdf:
-        save(figure.draw(tables), png, pdf)
-    words = {"title": title(figure, tables), "caption": figure.caption(tables)}
+        save(figure, png, pdf)
     write_json(job.outputs["caption"], words)
 
 
@@ -30,5 +38,6 @@ if __name__ == "__main__":
         globals(),
         ["tables", "summaries"],
         ["png", "pdf", "caption"],
-        "module, experiments (settings by name, in the order of the tables)",
+        "module, experiments (settings by name, in the order of the tables), confidence, "
+        "papers (folder by key, of the module)",
     )

@@ -8,7 +8,6 @@ from pathlib import Path
 import pandas as pd
 
 from sharpflow import jobs
-from sharpflow.figures.base import ExperimentTable
 from sharpflow.report import (
     SHARPNESS_NOTE,
     SHARPNESS_QUANTITIES,
@@ -17,6 +16,7 @@ from sharpflow.report import (
     build,
     sharpness_table,
 )
+from sharpflow.results.tables import ExperimentTable
 from sharpflow.storage.files import write_bytes
 from sharpflow.storage.tables import read_table
 
@@ -36,7 +36,14 @@ def main(job: jobs.Job) -> None:
         **{package: metadata.version(package) for package in PACKAGES},
     }
     claims = pd.read_csv(job.inputs["claims"], keep_default_na=False, na_values=[""])
-    page = build(figures, claims, job.spec["experiments"], provenance, number_tables(job))
+    page = build(
+        figures,
+        claims,
+        job.spec["experiments"],
+        job.spec["papers"],
+        provenance,
+        number_tables(job),
+    )
     write_bytes(job.outputs["page"], page.encode())
 
 
@@ -58,6 +65,6 @@ if __name__ == "__main__":
         globals(),
         ["pngs", "captions", "claims", "tables"],
         ["page"],
-        "figures (paper, name, experiments, command), experiments, configuration, device, "
+        "figures (paper, name, experiments, command), experiments, papers, configuration, device, "
         "measured (experiments of the tables, in their order)",
     )

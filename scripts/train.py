@@ -30,5 +30,6 @@ if __name__ == "__main__":
         globals(),
         ["dataset"],
         ["trajectory", "states"],
-        "experiment, seeds, width, learning_rate, model, loss, training, dtype, device",
+        "experiment, seeds, width, learning_rate, model, loss, optimiser, schedule, training, dtype, "
+        "device, papers (folder by key, if any)",
     )

@@ -1,10 +1,16 @@
 """Fixtures that several files share: small datasets and shards."""
 
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from hypothesis import settings
 
-from sharpflow.config.types import Mlp, Training
+sys.path.insert(0, str(Path(__file__).parent / "unit"))
+
+import specs  # registers the papers, so that tests may import papers.<key>
+
 from sharpflow.data.base import compress
 from sharpflow.training import Problem
 
@@ -41,18 +47,7 @@ def make_dataset():
 def make_problem(make_dataset):
     """Factory of a small shard; keywords change its specification."""
 
-    def make(dataset=None, *, model=None, training=None, **changes):
-        spec = {
-            "experiment": "test",
-            "seeds": [0, 1, 2],
-            "width": 7,
-            "learning_rate": 0.05,
-            "loss": "mse",
-            "dtype": "float64",
-            "device": "cpu",
-            "model": Mlp(kind="mlp", **(model or {})).model_dump(mode="json"),
-            "training": Training(**{"steps": 20} | (training or {})).model_dump(mode="json"),
-        }
-        return Problem(spec | changes, make_dataset() if dataset is None else dataset)
+    def make(dataset=None, **changes):
+        return Problem(specs.spec(**changes), make_dataset() if dataset is None else dataset)
 
     return make

@@ -145,6 +145,8 @@ def plateau_slope(runs: Sequence[Run]) -> float:
     level is `edge_of_stability`'s. Undefined (NaN): fewer than three learning rates, or any run of
     the seed without a plateau (diverged, too short, an even stride).
     """
+    if any(run.diverged for run in runs):
+        return NAN
     thresholds = [run.threshold for run in runs]
     if len(set(thresholds)) < LEAST_RATES:
         return NAN

@@ -4,8 +4,8 @@ import argparse
 import sys
 
 from sharpflow.config import load, make_plan
-from sharpflow.config.reference import readme, schema
-from sharpflow.errors import ConfigError
+from sharpflow.config.reference import readme, schema, shipped
+from sharpflow.errors import SharpflowError
 
 
 def main() -> int:
@@ -18,11 +18,12 @@ def main() -> int:
     commands.add_parser("reference", help="print config/README.md")
     options = parser.parse_args()
     if options.command != "check":
-        print(schema() if options.command == "schema" else readme(), end="")
+        made = schema if options.command == "schema" else readme
+        print(made(shipped()), end="")
         return 0
     try:
         plan = make_plan(load(options.file))
-    except ConfigError as error:
+    except SharpflowError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1
     print(

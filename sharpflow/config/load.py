@@ -26,6 +26,7 @@ from sharpflow.parts.registry import Declared, Registry
 from sharpflow.parts.words import nearest
 
 FileOf = Callable[[list[str]], str]
+_SHOWN = 200
 
 
 @dataclass(frozen=True)
@@ -206,7 +207,7 @@ def _named(
         keys = ["figures"]
         figures = {n: registry.figure(m, paper) for n, m in experiment.figure_modules.items()}
     except ConfigError as error:
-        raise ConfigError(f"{file_of(keys)}: {error}") from None
+        raise ConfigError(f"{file_of(keys)}: {keys[0]}: {error}") from None
     return claims, figures
 
 
@@ -257,15 +258,21 @@ def _resolved(options: Any, folders: list[Path], file_of: FileOf, keys: list[str
 def _user_path(
     value: str, mark: UserPath, folders: list[Path], file_of: FileOf, keys: list[str]
 ) -> str:
-    key = f"{file_of(keys)}: {'.'.join(keys)} = {value!r}"
+    shown = repr(value if len(value) < _SHOWN else f"{value[:_SHOWN]}…")
+    key = f"{file_of(keys)}: {'.'.join(keys)} = {shown}"
+    wanted = "" if mark.pattern == "*" else f" with {mark.pattern}"
     found = beside(value, folders)
     if found is None or (mark.holds == "code" and not found.is_file()):
-        places = " or ".join(str(Path(os.path.normpath(f / value))) for f in folders)
-        where = value if Path(value).is_absolute() else places
-        raise ConfigError(f"{key}: there is no {where}. {mark.advice}".rstrip())
+        places = "" if Path(value).is_absolute() else f" in {' or '.join(map(_named_folder, folders))}"
+        kind = "file" if mark.holds == "code" else f"file or folder{wanted}"
+        raise ConfigError(f"{key}: there is no such {kind}{places}. {mark.advice}".rstrip())
     if found.is_dir() and not any(found.glob(mark.pattern)):
         raise ConfigError(f"{key} holds no {mark.pattern}. {mark.advice}".rstrip())
     return str(found)
+
+
+def _named_folder(folder: Path) -> str:
+    return "the working directory" if folder == Path() else str(folder)
 
 
 def _check_figures(settings: Settings, found: Mapping[str, Found]) -> None:

@@ -1,6 +1,7 @@
 """The folders of papers that a configuration lists, and the experiments that are found."""
 
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,12 @@ from sharpflow.config.yaml_files import read_yaml
 from sharpflow.errors import ConfigError
 
 PAPER_FILE = "paper.yaml"
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+TARGETS = frozenset(
+    {"all", "figures", "claims", "report", "manifest", "generate_data", "train", "aggregate"}
+    | {"evaluate_sharpness", "judge_claims", "collect_claims", "plot_figure"}
+)
+"""Names of Snakemake's rules, which no paper can have: each paper is a target."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +106,11 @@ def read_papers(file: str | Path, folders: Sequence[str]) -> dict[str, PaperFold
                 "folder a paper: a file with `key: a_short_name` and `title: …` is enough."
             )
         paper = validated(Paper, read_yaml(described), lambda keys, at=described: str(at))
+        if paper.key in TARGETS:
+            raise ConfigError(
+                f"{described}: key = {paper.key!r} is the name of one of the workflow's targets; "
+                "give the paper another key."
+            )
         if paper.key in papers:
             raise ConfigError(
                 f"{file}: two papers have the key {paper.key!r}: {papers[paper.key].folder} and "
@@ -106,6 +118,12 @@ def read_papers(file: str | Path, folders: Sequence[str]) -> dict[str, PaperFold
             )
         papers[paper.key] = PaperFolder(folder, paper)
     return papers
+
+
+def papers_in(folder: str | Path) -> dict[str, PaperFolder]:
+    """Every paper whose folder lies in one folder, by key."""
+    found = sorted(file.parent.name for file in Path(folder).glob(f"*/{PAPER_FILE}"))
+    return read_papers(Path(folder) / PAPER_FILE, found)
 
 
 def find_experiments(papers: Mapping[str, PaperFolder], folder: str | Path) -> dict[str, Found]:
@@ -117,6 +135,11 @@ def find_experiments(papers: Mapping[str, PaperFolder], folder: str | Path) -> d
     found: dict[str, Found] = {}
 
     def add(item: Found) -> None:
+        if not NAME.fullmatch(item.name):
+            raise ConfigError(
+                f"{item.file}: an experiment is named by its file, and {item.name!r} is no name: "
+                "letters, digits and underscores, a letter first."
+            )
         if item.name in found:
             raise ConfigError(
                 f"Two experiments are called {item.name!r}: {found[item.name].file} and "

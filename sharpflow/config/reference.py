@@ -1,21 +1,32 @@
-"""The reference of the configuration, made from its types."""
+"""The reference of the configuration, made from its types and from the parts that are found."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
-from sharpflow.config import types
-from sharpflow.config.types import Configuration, Experiment
+from sharpflow.config.papers import papers_in
+from sharpflow.config.types import Paper, Training, Types
+from sharpflow.parts.registry import Registry
+
+_FIRST = ("data", "model", "loss", "optimiser", "schedule", "widths", "learning_rates")
+"""Keys of a set-up that come first, in this order."""
 
 
-def schema() -> str:
-    """JSON schema of both kinds of file, as text."""
+def shipped() -> Types:
+    """Types of the configuration with the library's parts and those of the papers beside it."""
+    return Types(Registry({key: paper.folder for key, paper in papers_in("papers").items()}))
+
+
+def schema(types: Types) -> str:
+    """JSON schema of the three kinds of file, as text."""
     documents = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "sharpflow configuration",
-        "description": "$defs/Configuration: config/*.yaml; $defs/Experiment: config/experiments.",
+        "description": "$defs/Configuration: config/*.yaml; $defs/Experiment: the experiments/ of "
+        "a paper; $defs/Paper: paper.yaml.",
     }
     definitions: dict[str, Any] = {}
-    for model in (Configuration, Experiment):
+    for model in (types.configuration, types.experiment, Paper):
         part = model.model_json_schema(ref_template="#/$defs/{model}")
         definitions |= part.pop("$defs", {})
         definitions[model.__name__] = part
@@ -32,7 +43,8 @@ def _type(field: dict[str, Any]) -> str:
         return ", ".join(f"`{value}`" for value in field["enum"])
     for key in ("anyOf", "oneOf"):
         if key in field:
-            return " or ".join(_type(part) for part in field[key])
+            found = [_type(part) for part in field[key]]
+            return " or ".join(dict.fromkeys(found))
     kind = field.get("type", "anything")
     if kind == "array":
         return f"list of {_type(field['items'])}"
@@ -60,12 +72,14 @@ def _default(field: dict[str, Any], required: bool) -> str:
     return f"`{json.dumps(field.get('default'))}`"
 
 
-def _table(part: dict[str, Any]) -> list[str]:
+def _table(part: dict[str, Any], keys: list[str]) -> list[str]:
     lines = ["| key | type | default | meaning |", "|---|---|---|---|"]
-    for key, field in part["properties"].items():
+    for key in keys:
+        field = part["properties"][key]
+        kind = _CHOICES.get(key)
         cells = [
             f"`{key}`",
-            _type(field).replace("|", "\\|"),
+            f"one of the [{kind}](#{kind})" if kind else _type(field).replace("|", "\\|"),
             _default(field, key in part.get("required", [])),
             field.get("description", "").replace("|", "\\|").replace("\n", " "),
         ]
@@ -77,34 +91,73 @@ _HEADER = """# Configuration
 
 `config.yaml` is the default; `paper.yaml` has the papers' scale and `smoke.yaml` a toy scale.
 Choose one with `snakemake --cores 8 --configfile config/paper.yaml`. Each names its own results
-folder and the experiments that it runs; `overrides` changes an experiment for this configuration
-only, key by key (`null` removes a key). One key can also be changed for one run, as in
-`--config device=cpu`.
+folder, the papers whose experiments it runs and, if not all, which; `overrides` changes an
+experiment for this configuration only, key by key (`null` removes a key). One key can also be
+changed for one run, as in `--config device=cpu`.
 
-An experiment is one file of `experiments/`: **a new experiment made of existing parts is a new
-file here, and no code**. With `experiments: all` it is picked up by itself. Every combination of
-case × width × learning rate × seed is a run; its figures go to `<results>/figures/<paper>/`.
+A paper is a folder with a `paper.yaml`; an experiment is one file of its `experiments/`, or of
+`config/experiments/`. Every combination of case × width × learning rate × seed is a run; its figures
+go to `<results>/figures/<paper>/`.
+
+Networks, sources of data, losses, initialisations, optimisers, schedules and measurements are
+*parts*: each is named by its `kind` (data by `source`, measurements by their key) and brings its own
+options, whether it is of the library, of a paper here, or of a folder of your own
+([how to add one](../docs/extending.md)). A part without options, or with all at their defaults, may
+stand as its name alone: `loss: mse`.
 
 Check a file without running anything: `python -m sharpflow.config check config/config.yaml`.
-This page and `schema.json` are generated from `sharpflow/config/types.py`: `make config-reference`.
+This page and `schema.json` are generated: `make config-reference`.
 """
 
+_CHOICES = {
+    "data": "data",
+    "model": "models",
+    "loss": "losses",
+    "initialisation": "initialisations",
+    "optimiser": "optimisers",
+    "schedule": "schedules",
+}
+"""Keys that hold a part, and the section that has them."""
+_SECTIONS = {
+    "data": "Data",
+    "models": "Models",
+    "losses": "Losses",
+    "initialisations": "Initialisations",
+    "optimisers": "Optimisers",
+    "schedules": "Schedules",
+    "measurements": "Measurements",
+}
 
-def readme() -> str:
+
+def readme(types: Types) -> str:
     """The text of `config/README.md`."""
-    definitions = json.loads(schema())["$defs"]
-    order = ["Configuration", "Experiment"]
-    order += [name for name in definitions if name not in (*order, "Setup")]
+    definitions = json.loads(schema(types))["$defs"]
     lines = [_HEADER]
-    for name in order:
+    written: set[str] = {"Setup"}
+
+    def write(name: str, heading: str, fields: Mapping[str, Any], home: str = "") -> None:
         part = definitions[name]
-        if "properties" not in part:
-            continue
-        description = part.get("description", "").replace("\n", " ")
-        lines += [f"## {name}", "", description, "", *_table(_ordered(name, part)), ""]
+        keys = [key for key in fields if key in part["properties"]]
+        keys.sort(key=lambda key: _FIRST.index(key) if key in _FIRST else len(_FIRST))
+        keys.sort(key=lambda key: key not in ("kind", "source"))
+        description = " ".join(part.get("description", "").split())
+        lines.extend([f"{heading} {name}", "", f"{home}{description}", "", *_table(part, keys), ""])
+        written.add(name)
+
+    write("Configuration", "##", types.configuration.model_fields)
+    write("Experiment", "##", types.experiment.model_fields)
+    write("Training", "##", Training.model_fields)
+    write("Paper", "##", Paper.model_fields)
+    for kind, title in _SECTIONS.items():
+        lines += [f"## {title}", ""]
+        if kind == "measurements":
+            write("Measurements", "###", types.measurements.model_fields)
+        for name, options in types.options(kind).items():
+            owner = f"papers/{options.paper_key}" if options.paper_key else "sharpflow"
+            home = f"`{owner}/{kind}/{name}`. "
+            write(options.__name__, "###", options.model_fields, home)
+    rest = [n for n, part in definitions.items() if n not in written and "properties" in part]
+    lines += ["## Further mappings", ""] if rest else []
+    for name in rest:
+        write(name, "###", definitions[name]["properties"])
     return "\n".join(lines).rstrip() + "\n"
-
-
-def _ordered(name: str, part: dict[str, Any]) -> dict[str, Any]:
-    fields = getattr(types, name).model_fields
-    return part | {"properties": {key: part["properties"][key] for key in fields}}

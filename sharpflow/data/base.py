@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sharpflow.errors import DataError
 from sharpflow.parts.loading import load_part
 
 Dataset = tuple[dict[str, Tensor], dict[str, Any]]
@@ -31,6 +32,12 @@ def generate(spec: Mapping[str, Any]) -> Dataset:
         PartError: the source's own code, or the user's, fails.
     """
     return load_part("data", spec, "source").generate(spec)
+
+
+def reason(error: BaseException) -> str:
+    """What an error says, or else its type, in one line without a full stop."""
+    text = " ".join(str(getattr(error, "strerror", None) or error).split()).rstrip(".")
+    return (text if text.isprintable() else repr(text)) or type(error).__name__
 
 
 def scale_pixels(pixels: Tensor, scaling: str) -> Tensor:
@@ -80,3 +87,45 @@ def input_tensors(inputs: Tensor) -> dict[str, Tensor]:
     """Inputs (n, ...) that are numbers, with their coordinates (n, r) and basis (d, r)."""
     coordinates, basis = compress(inputs.flatten(1))
     return {"inputs": inputs, "coordinates": coordinates, "basis": basis}
+
+
+def real(values: np.ndarray, name: str, where: str, rows: np.ndarray | None = None) -> Tensor:
+    """Numbers in single precision.
+
+    Args:
+        values: (n, ...).
+        name: what messages call them.
+        where: what messages call the file that they come from.
+        rows: their places there, (n,); by default the first n.
+
+    Returns:
+        A float32 tensor of the same shape.
+
+    Raises:
+        DataError: one of them is not finite, or too large; the message has its indices.
+    """
+    with np.errstate(over="ignore"):
+        single = np.ascontiguousarray(values, dtype=np.float32)
+    bad = np.argwhere(~np.isfinite(single))
+    if len(bad):
+        first, *others = bad[0].tolist()
+        at = [first if rows is None else int(rows[first]), *others]
+        raise DataError(
+            f"{where}: {name}[{', '.join(map(str, at))}] is {values[tuple(bad[0])]}, where a "
+            "finite number of single precision is needed."
+        )
+    return torch.from_numpy(single)
+
+
+def first_rows(count: int, samples: int | None, where: str) -> np.ndarray:
+    """Choose the first `samples` of `count` rows, or all of them.
+
+    Returns:
+        Their places, (n,).
+
+    Raises:
+        DataError: there are fewer.
+    """
+    if samples is not None and samples > count:
+        raise DataError(f"data.samples = {samples}, but {where} has {count} samples.")
+    return np.arange(count if samples is None else samples)

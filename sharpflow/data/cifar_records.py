@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sharpflow.data.base import reason
 from sharpflow.data.download import Remote
 from sharpflow.data.numbered import Pictures
 from sharpflow.errors import DataError
@@ -33,7 +34,7 @@ def read_records(
     try:
         raw = np.fromfile(path, dtype=np.uint8)
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}.") from error
+        raise DataError(f"{path} cannot be read: {reason(error)}.") from error
     size = len(counts) + _PIXELS
     if raw.size == 0 or raw.size % size:
         raise DataError(

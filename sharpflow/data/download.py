@@ -142,7 +142,10 @@ class Patience:
 
 
 def cache_folder() -> Path:
-    """`$SHARPFLOW_CACHE`, or `~/.cache/sharpflow`.
+    """Where downloads are kept.
+
+    Returns:
+        `$SHARPFLOW_CACHE`, or `~/.cache/sharpflow`.
 
     Raises:
         DataError: neither exists, for the user has no home.
@@ -439,11 +442,7 @@ def unpack(archive: str | Path, folder: str | Path, remote: Remote) -> list[Path
 
 
 def _safe_name(member: tarfile.TarInfo, limit: int) -> str:
-    """The last part of a member's name.
-
-    Raises:
-        ValueError: the archive is not one to unpack.
-    """
+    """The last part of a member's name; ValueError if the archive is not one to unpack."""
     parts = member.name.split("/")
     if member.name.startswith("/") or ".." in parts:
         raise ValueError(f"the path {member.name!r} leads out of it")

@@ -2,11 +2,13 @@
 
 import gzip
 import math
+import struct
 import zlib
 from pathlib import Path
 
 import numpy as np
 
+from sharpflow.data.base import reason
 from sharpflow.data.download import Remote
 from sharpflow.data.numbered import Pictures
 from sharpflow.errors import DataError
@@ -44,8 +46,8 @@ def read_idx(path: str | Path, shape: tuple[int, ...]) -> np.ndarray:
                     f"{expected.hex(' ')}: it is not an IDX file of {1 + len(shape)} dimensions "
                     "of bytes."
                 )
-            sizes = np.frombuffer(handle.read(4 * (1 + len(shape))), dtype=">u4")
-            found = tuple(int(size) for size in sizes)
+            header = handle.read(4 * (1 + len(shape)))
+            found = struct.unpack(f">{len(header) // 4}I", header[: len(header) // 4 * 4])
             if len(found) != 1 + len(shape) or found[1:] != shape or not 1 <= found[0] <= _MOST:
                 wanted = ", ".join(["n", *map(str, shape)])
                 raise DataError(
@@ -55,8 +57,7 @@ def read_idx(path: str | Path, shape: tuple[int, ...]) -> np.ndarray:
             length = math.prod(found)
             content = handle.read(length + 1)
     except (OSError, EOFError, zlib.error, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise DataError(f"{path} cannot be read: {reason}.") from error
+        raise DataError(f"{path} cannot be read: {reason(error)}.") from error
     if len(content) != length:
         kind = "less" if len(content) < length else "more"
         raise DataError(

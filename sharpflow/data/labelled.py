@@ -11,6 +11,7 @@ from torch import Tensor
 from sharpflow.data import balance
 from sharpflow.data.base import input_tensors, scale_pixels
 from sharpflow.errors import DataError
+from sharpflow.parts.words import nearest
 
 
 @dataclass(frozen=True)
@@ -72,23 +73,28 @@ def choose(
     return Choice(rows, torch.arange(len(sides)).repeat_interleave(share), len(sides))
 
 
-def choose_all(
-    found: np.ndarray,
-    names: Sequence[str],
-    spec: Mapping[str, Any],
-    where: str,
-    chosen: Sequence[int] | None = None,
+def choose_labels(
+    found: np.ndarray, names: Sequence[str], spec: Mapping[str, Any], where: str
 ) -> Choice:
-    """Every record of the chosen classes, in the source's order; arguments as for `choose`.
+    """The records of a user's samples that are taken, by their labels.
+
+    Args:
+        found: label of every record, (records,), as its place in `names`.
+        names: of all labels that there are.
+        spec: options of the source: `classes`, `samples` and `targets`.
+        where: what messages call the user's file.
+
+    Returns:
+        `samples` of them as `choose` gives them, or all in the file's order.
 
     Raises:
-        DataError: a class has no record, or the classes cannot be halved for signs.
+        DataError: a label does not exist, has too few records, or labels cannot be balanced.
     """
-    classes = list(range(len(names)) if chosen is None else chosen)
-    sides = _sides(classes, {**spec, "samples": None}, where)
-    for each in classes:
-        if not np.any(found == each):
-            raise DataError(f"data.classes names {names[each]!r}, of which {where} has none.")
+    classes = spec["classes"]
+    chosen = places(None if classes is None else [str(each) for each in classes], names, where)
+    if spec["samples"] is not None:
+        return choose(found, names, spec, where, chosen, "samples")
+    sides = _sides(list(range(len(names)) if chosen is None else chosen), spec, where)
     label_of = np.full(len(names), -1)
     for label, side in enumerate(sides):
         label_of[side] = label
@@ -103,6 +109,27 @@ def _sides(classes: list[int], spec: Mapping[str, Any], where: str) -> list[list
     except ValueError as error:
         raise DataError(f"data, of {where}: {error}.") from None
     return balance.groups(classes, spec["targets"])
+
+
+def places(classes: Sequence[str] | None, names: Sequence[str], where: str) -> list[int] | None:
+    """Look classes up among all there are.
+
+    Returns:
+        The place of each in `names`; None for None.
+
+    Raises:
+        DataError: there is no such class.
+    """
+    if classes is None:
+        return None
+    for name in classes:
+        if name not in names:
+            known = f"{', '.join(names[:20])}{', …' if len(names) > 20 else ''}"
+            raise DataError(
+                f"data.classes names {name!r}, which {where} does not have; it has {known}."
+                f"{nearest(name, names)}"
+            )
+    return [names.index(name) for name in classes]
 
 
 def with_noise(labels: Tensor, count: int, share: float, seed: int) -> Tensor:

@@ -33,6 +33,11 @@ GREY = "#6E6E6E"
 
 PALETTE = (BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY, BLACK)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+DASHES = ("-", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (7, 2)), (0, (2, 2)), "-.")
+"""As many as colours and markers: one place in the three of them is one look."""
+
+CUT = 4
+"""An axis of sharpness ends at this many times the threshold at most."""
 
 DOTS_PER_INCH = 150
 
@@ -72,8 +77,13 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
+def look(place: int) -> tuple[str, str | tuple]:
+    """Colour and dashes of the curve that is number `place` of its panel."""
+    return PALETTE[place % len(PALETTE)], DASHES[place % len(DASHES)]
+
+
 def house(function: Callable[P, R]) -> Callable[P, R]:
-    """Run ``function`` under the house style and leave matplotlib's settings as they were."""
+    """Run `function` under the house style and leave matplotlib's settings as they were."""
 
     @functools.wraps(function)
     def styled(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -92,15 +102,20 @@ def panel_grid(
     width: float = 3.3,
     unit: float = 0.62,
 ) -> tuple[Figure, list[tuple[Axes, ...]]]:
-    """Figure with ``panels`` stacks of axes, at most ``columns`` stacks side by side.
+    """A figure with stacks of axes on one x axis, side by side.
 
-    A stack has ``len(heights)`` axes on one x axis, from the top; ``width`` (inches) is that of a
-    stack and ``unit`` (inches) the size of one unit of height. Four stacks make two rows of two.
+    Args:
+        panels: number of stacks; four of them make two rows of two.
+        heights: of the axes of a stack, from the top, in units of `unit`.
+        columns: most stacks side by side.
+        width: of a stack, in inches.
+        unit: of the heights, in inches.
 
-    Raises
-    ------
-    ValueError
-        If there is nothing to draw.
+    Returns:
+        The figure, and the axes of each stack.
+
+    Raises:
+        ValueError: there is nothing to draw.
     """
     if panels < 1:
         raise ValueError(f"panels is {panels}, and a figure needs at least 1: no run was found")
@@ -146,10 +161,22 @@ def draw_seeds(
     label: str | None = None,
     width: float = 1.2,
 ) -> Line2D:
-    """Draw every seed faintly and the seed ``strong`` in full; return the strong line.
+    """Draw every seed faintly and one in full; return the strong line.
 
-    ``curves`` has the steps as its index and a column a seed. Seeds are never averaged: at the
-    edge of stability their oscillations are out of phase and a mean would hide them.
+    Seeds are never averaged: at the edge of stability their oscillations are out of phase and a
+    mean would hide them.
+
+    Args:
+        axes: where to.
+        curves: steps as the index, a column a seed.
+        strong: seed that is drawn in full.
+        colour: of all lines.
+        linestyle: of the strong line.
+        label: of the strong line in the legend.
+        width: of the strong line.
+
+    Returns:
+        The strong line.
     """
     for seed in curves.columns:
         if seed != strong:
@@ -168,28 +195,30 @@ def draw_seeds(
     return line
 
 
-def draw_threshold(axes: Axes, threshold: float) -> Line2D:
-    """Draw the stability threshold 2/η as a dashed black line."""
-    return axes.axhline(
-        threshold, color=BLACK, linestyle=(0, (5, 2.5)), linewidth=0.9, label="2/η", zorder=2.5
-    )
+def draw_threshold(axes: Axes, threshold: float | pd.Series, label: str = "2/η") -> Line2D:
+    """Draw a stability threshold, a number or a curve by step, as a dashed black line."""
+    look = {"color": BLACK, "linestyle": (0, (5, 2.5)), "linewidth": 0.9, "zorder": 2.5}
+    if isinstance(threshold, pd.Series):
+        moving = {"drawstyle": "steps-post", "label": label}
+        return axes.plot(threshold.index, threshold, **moving, **look)[0]
+    return axes.axhline(threshold, label=label, **look)
 
 
 def draw_moment(axes: Axes, step: float | None, label: str) -> Line2D | None:
-    """Draw a dotted vertical line at ``step``; nothing if there was no such step."""
+    """Draw a dotted vertical line at a step; nothing if there was no such step."""
     if step is None or not np.isfinite(step):
         return None
     return axes.axvline(step, color=GREY, linestyle=":", linewidth=1.0, label=label, zorder=1)
 
 
-def sharpness_top(curves: pd.DataFrame, threshold: float) -> float:
-    """Upper end of a sharpness axis: the data's, but at most four times 2/η.
+def sharpness_top(curves: pd.DataFrame, threshold: float | pd.Series) -> float:
+    """Upper end of a sharpness axis: the data's, but at most `CUT` times the threshold.
 
     A run that diverges passes through values that would flatten everything else.
     """
-    largest = curves.max().max()
-    peak = threshold if not np.isfinite(largest) else max(float(largest), threshold)
-    return min(1.06 * peak, 4.0 * threshold)
+    seen = [float(value) for value in (curves.max().max(), np.min(threshold)) if np.isfinite(value)]
+    top, cut = 1.06 * max(seen, default=1.0), CUT * float(np.max(threshold))
+    return min(top, cut) if np.isfinite(cut) else top
 
 
 def positive(curves: pd.DataFrame) -> pd.DataFrame:
@@ -198,7 +227,7 @@ def positive(curves: pd.DataFrame) -> pd.DataFrame:
 
 
 def log_limits(axes: Axes, curves: pd.DataFrame, decades: float = 6.0) -> None:
-    """Set a logarithmic y axis to the data's range, but to at most ``decades`` below its peak.
+    """Set a logarithmic y axis to the data's range, but to at most `decades` below its peak.
 
     A quantity that passes through zero would otherwise stretch its axis over many empty decades.
     """

@@ -53,11 +53,21 @@ def literal(tree: ast.Module, expression: ast.expr) -> Any:
 def _values(tree: ast.Module) -> dict[str, ast.expr]:
     values = {}
     for node in tree.body:
-        if isinstance(node, ast.Assign) and node.value is not None:
-            values |= {t.id: node.value for t in node.targets if isinstance(t, ast.Name)}
+        if isinstance(node, ast.Assign):
+            for target in node.targets:
+                values |= _bound(target, node.value)
         elif isinstance(node, ast.AnnAssign) and node.value and isinstance(node.target, ast.Name):
             values[node.target.id] = node.value
     return values
+
+
+def _bound(target: ast.expr, value: ast.expr) -> dict[str, ast.expr]:
+    if isinstance(target, ast.Name):
+        return {target.id: value}
+    if isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple):
+        pairs = zip(target.elts, value.elts, strict=False)
+        return {name: v for t, v in pairs for name, v in _bound(t, v).items()}
+    return {}
 
 
 def _literal(expression: ast.expr, values: dict[str, ast.expr]) -> Any:

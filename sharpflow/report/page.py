@@ -14,18 +14,6 @@ import pandas as pd
 from sharpflow.report.text import anchor, flatten, number, settings_digest
 from sharpflow.report.verdicts import case_rows, claim_entries, confidences, counts
 
-PAPERS = {
-    "li2022": (
-        "Wang, Li and Li (NeurIPS 2022)",
-        "Analyzing Sharpness along GD Trajectory: Progressive Sharpening and Edge of Stability",
-    ),
-    "ziyin2024": (
-        "Ziyin, Wang, Li and Wu (NeurIPS 2024)",
-        "Parameter Symmetry and Noise Equilibrium of Stochastic Gradient Descent",
-    ),
-    "beyond": ("", "Beyond the papers: questions that they leave open"),
-}
-
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
@@ -73,6 +61,7 @@ def build(
     figures: Sequence[FigureEntry],
     claims: pd.DataFrame,
     experiments: Mapping[str, Mapping[str, Any]],
+    papers: Mapping[str, Mapping[str, Any]],
     provenance: Mapping[str, str],
     tables: Sequence[TableEntry | tuple[str, pd.DataFrame]] = (),
 ) -> str:
@@ -110,7 +99,6 @@ def build(
         }
         for entry in claim_entries(claims)
     ]
-    papers = dict.fromkeys([f.paper for f in figures] + [entry["paper"] for entry in entries])
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("sharpflow", "report"),
         autoescape=True,
@@ -119,7 +107,7 @@ def build(
         lstrip_blocks=True,
     )
     return environment.get_template("template.html").render(
-        papers=[_paper_section(paper, figures, entries) for paper in papers],
+        papers=[_paper_section(paper, figures, entries) for paper in papers.values()],
         total={"claims": counts(entries), "cases": counts(case_rows(entries))},
         confidence=confidences(entries),
         figures=[_figure_section(figure, entries) for figure in figures],
@@ -148,19 +136,24 @@ def _check_figures(
 
 
 def _paper_section(
-    paper: str, figures: Sequence[FigureEntry], entries: Sequence[Mapping[str, Any]]
+    paper: Mapping[str, Any],
+    figures: Sequence[FigureEntry],
+    entries: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
-    authors, title = PAPERS.get(paper, ("", paper))
-    own = [entry for entry in entries if entry["paper"] == paper]
+    key = paper["key"]
+    own = [entry for entry in entries if entry["paper"] == key]
+    source = (paper.get("authors", ""), paper.get("venue", ""))
     return {
-        "key": paper,
-        "anchor": anchor("paper", paper),
-        "claims_anchor": anchor("claims", paper),
-        "authors": authors,
-        "title": title,
+        "key": key,
+        "anchor": anchor("paper", key),
+        "claims_anchor": anchor("claims", key),
+        "authors": ", ".join(part for part in source if part),
+        "title": paper["title"],
+        "link": paper.get("link", ""),
+        "says": paper.get("says", []),
         "counts": {"claims": counts(own), "cases": counts(case_rows(own))},
         "claims": own,
-        "figures": [figure.anchor for figure in figures if figure.paper == paper],
+        "figures": [figure.anchor for figure in figures if figure.paper == key],
     }
 
 

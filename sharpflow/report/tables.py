@@ -5,8 +5,9 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from sharpflow.dynamics import anomaly_points, sharpness_summary
-from sharpflow.figures.base import ExperimentTable, curves, networks
+from sharpflow.results.crossings import sharpness_summary
+from sharpflow.results.residual import anomaly_points
+from sharpflow.results.tables import ExperimentTable, curves, networks, relative
 
 SHARPNESS = "gauss_newton_sharpness"
 NORM = "output_norm_squared"

@@ -1,8 +1,11 @@
 """A configuration and one experiment that tests edit."""
 
 import copy
+from pathlib import Path
 
 import yaml
+
+PAPER = Path(__file__).resolve().parents[2] / "papers" / "li2022"
 
 EXPERIMENT = {
     "paper": "li2022",
@@ -22,18 +25,23 @@ EXPERIMENT = {
 
 
 class ConfigFolder:
-    """A configuration and one experiment, `dense`, as files in a folder of their own."""
+    """A configuration and one experiment, `dense_here`, as files in a folder of their own."""
 
     def __init__(self, root):
         self.file = root / "config.yaml"
         self.experiments = root / "experiments"
         self.experiments.mkdir()
-        self.dense = self.experiments / "dense.yaml"
+        self.dense = self.experiments / "dense_here.yaml"
         self.write()
 
     def write(self, changes=None, **top):
         """Write both files, with top-level keys of the experiment and configuration replaced."""
-        document = {"results": "results/test", "experiments_folder": str(self.experiments)} | top
+        document = {
+            "results": "results/test",
+            "papers": [str(PAPER)],
+            "experiments": ["dense_here"],
+            "experiments_folder": str(self.experiments),
+        } | top
         self.file.write_text(yaml.safe_dump(document))
         self.dense.write_text(yaml.safe_dump(EXPERIMENT | (changes or {})))
 

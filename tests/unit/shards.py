@@ -1,35 +1,23 @@
 """Small shards of any kind of network, and their evaluation."""
 
 import torch
-from pydantic import TypeAdapter
+from specs import measurements, spec
 
-from sharpflow.config.types import Measurements, Model, Training
-from sharpflow.measurements import evaluate
+from sharpflow.measurements.evaluate import evaluate
 from sharpflow.training import Problem, train
 
 
 def shard(dataset, model, training=None, **changes):
     """A shard of two seeds and width 5 in float64; keywords change its specification."""
-    spec = {
-        "experiment": "test",
-        "seeds": [0, 1],
-        "width": 5,
-        "learning_rate": 0.05,
-        "loss": "mse",
-        "dtype": "float64",
-        "device": "cpu",
-        "model": TypeAdapter(Model).validate_python(model).model_dump(mode="json"),
-        "training": Training(**{"steps": 10} | (training or {})).model_dump(mode="json"),
-    }
-    return Problem(spec | changes, dataset)
+    small = {"seeds": [0, 1], "width": 5, "learning_rate": 0.05}
+    return Problem(spec(model, {"steps": 10} | (training or {}), **small | changes), dataset)
 
 
 def trained(problem, **chosen):
     """The trajectory of a shard, and the table of the chosen measurements at every step."""
     trajectory = train(problem)
-    plain = Measurements(**chosen).model_dump(mode="json")
-    options = {name: plain[name] for name in chosen}
     states = trajectory.states
+    options = measurements(**chosen)
     return trajectory, evaluate(problem, sorted(states), lambda step: states[step], options).table
 
 

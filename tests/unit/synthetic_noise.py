@@ -11,15 +11,22 @@ from sharpflow.symmetry import predictions
 SEEDS = 5
 PHIS = (0.1, 0.75, 1, 1.5)
 KS = (0, 0.5, 1, 1.5, 2)
+BATCHES = (25, 100, 400)
+CASES = {f"batch_{size}": {"training": {"batch": size}} for size in BATCHES}
+"""Settings of the cases of which a claim reads some."""
 Values = Mapping[str | tuple[str, int], "float | np.ndarray | tuple[int, float]"]
 
 
 def run(
     case: str, seed: int, steps: np.ndarray, values: Values, width: int = 40, rate: float = 0.01
 ) -> pd.DataFrame:
-    """One run's rows: an array is a curve, a number stands at step 0, a pair at its own step."""
+    """One run's rows: an array is a curve, a number stands at step 0, a pair at its own step.
+
+    2/η is added as the stability threshold of every step.
+    """
     columns: dict[str, list] = {"step": [], "quantity": [], "index": [], "value": []}
-    for key, value in values.items():
+    thresholds = {"stability_threshold": np.full(len(steps), 2 / rate)}
+    for key, value in (dict(values) | thresholds).items():
         quantity, index = (key, 0) if isinstance(key, str) else key
         if isinstance(value, tuple):
             times, numbers = [value[0]], [value[1]]
@@ -295,7 +302,7 @@ def convergence_speed(
     """Exponents of the rate in η, S and d; `lift` is the rate over its prediction at defaults."""
     default = predictions.convergence_rate(10, 0.1, 100)
     settings = [("eta", 2000, rate, 100) for rate in (0.05, 0.1, 0.2)]
-    settings += [(f"batch_{size}", 2000, 0.1, size) for size in (25, 100, 400)]
+    settings += [(f"batch_{size}", 2000, 0.1, size) for size in BATCHES]
     settings += [("width", size, 0.1, 100) for size in (20, 200, 2000)]
     settings += [("gd", 2000, 0.1, 100)]
     runs = []

@@ -1,21 +1,25 @@
 """Run tables made of synthetic curves, and their verdicts."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from specs import TYPES
 
-from sharpflow import claims
+from sharpflow.claims import base
 
 RATE = 0.005
 THRESHOLD = 2 / RATE
 STEPS = np.arange(600)
 Curves = dict[str | tuple[str, int], np.ndarray]
+Cases = Mapping[str, Mapping[str, Any]]
 
 
 def rows(curves: Curves, case="tanh", width=200, rate=RATE, seed=0, steps=STEPS) -> pd.DataFrame:
+    """One run's rows, with 2/η for the stability threshold unless the curves have another."""
     parts = []
-    for key, values in curves.items():
+    for key, values in ({"stability_threshold": np.full(len(steps), 2 / rate)} | curves).items():
         quantity, index = (key, 0) if isinstance(key, str) else key
         values = np.asarray(values, dtype=float)
         times = steps if values.size == steps.size else steps[: values.size]
@@ -29,12 +33,28 @@ def table(make: Callable[[int], Curves], seeds: int = 5, **keys) -> pd.DataFrame
     return pd.concat([rows(make(seed), seed=seed, **keys) for seed in range(seeds)])
 
 
-def judge(name: str, run_table: pd.DataFrame, confidence: float = 0.95) -> pd.DataFrame:
-    return claims.judge(name, claims.load(name), "output_norm", run_table, confidence)
+def training(**settings: Any) -> dict[str, Any]:
+    """Settings of a case of gradient descent; keywords change them."""
+    return {"training": {"batch": None, "frozen": 0} | settings}
 
 
-def outcome(name: str, run_table: pd.DataFrame) -> str:
-    return judge(name, run_table).iloc[-1]["verdict"]
+def claim(name: str) -> base.Claim:
+    """A claim of the library or of any paper."""
+    found = TYPES.registry.claim(name, "")
+    return base.load_claim(found.part.module, found.name)
+
+
+def judge(
+    name: str, run_table: pd.DataFrame, confidence: float = 0.95, cases: Cases | None = None
+) -> pd.DataFrame:
+    settings = {case: training() for case in run_table["case"].unique()} | (cases or {})
+    return base.judge(
+        claim(name), "li2022", "output_norm", "synthetic", run_table, settings, confidence
+    )
+
+
+def outcome(name: str, run_table: pd.DataFrame, cases: Cases | None = None) -> str:
+    return judge(name, run_table, cases=cases).iloc[-1]["verdict"]
 
 
 def edge(seed: int, level: float = 1.0, steps: np.ndarray = STEPS) -> np.ndarray:

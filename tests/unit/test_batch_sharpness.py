@@ -3,10 +3,11 @@
 import pytest
 import torch
 from shards import found, network, one_run, shard, trained
+from specs import measurements
 
 from sharpflow.curvature import dense_hessian
 from sharpflow.errors import SharpflowError
-from sharpflow.measurements import evaluate
+from sharpflow.measurements.evaluate import evaluate
 from sharpflow.training import generator, train
 
 MODELS = [
@@ -31,7 +32,7 @@ def by_hand(problem, run, rows):
 
 
 @pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("loss", ["mse", "cross_entropy"])
+@pytest.mark.parametrize("loss", ["mse", "binary_cross_entropy"])
 def test_it_is_the_ratio_of_means_over_the_drawn_batches(make_dataset, model, loss):
     problem = shard(make_dataset(), model, {"steps": 2, "batch": 4}, loss=loss, width=3)
     draws = 18  # more than one chunk
@@ -61,7 +62,7 @@ def test_a_diverged_run_leaves_no_rows_and_its_mates_go_on(make_dataset):
     states = train(problem).states
     for state in states.values():
         state["weight1"][0, 0, 0] = float("nan")
-    options = {"batch_sharpness": {"every": 1, "draws": 3}}
+    options = measurements(batch_sharpness={"every": 1, "draws": 3})
     table = evaluate(problem, sorted(states), lambda step: states[step], options).table
     assert set(table["seed"]) == {1}
     assert set(table["step"]) == {0, 1, 2}

@@ -5,10 +5,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from shards import found, network, one_run, shard, trained
+from specs import part
 from torch.nn import functional as F
 
 from sharpflow.curvature import dense_hessian, dense_jacobian
-from sharpflow.data import generate
+from sharpflow.data.base import generate
 from sharpflow.models.block_mlp import BlockNetwork
 from sharpflow.models.mlp import DenseNetwork
 
@@ -90,7 +91,7 @@ def test_curvature_is_that_of_autograd(make_dataset):
 def test_whitened_inputs_have_the_asked_spectrum(inputs, more, leading, other, seed):
     samples = 2 * inputs + 2 * more
     spec = {"samples": samples, "inputs": inputs, "leading_std": leading, "other_std": other}
-    tensors, _ = generate({"source": "whitened", "seed": seed} | spec)
+    tensors, _ = generate(part("data", "whitened", seed=seed, **spec))
     x = tensors["inputs"]
     expected = torch.full((inputs,), other**2, dtype=torch.float64)
     expected[0] = leading**2
@@ -105,8 +106,7 @@ def test_whitened_inputs_have_the_asked_spectrum(inputs, more, leading, other, s
 
 def test_the_two_layer_linear_network_has_its_gram_matrix_in_closed_form():
     """M = ‖A‖² X Xᵀ + X WᵀW Xᵀ; the second term is the output layer's part."""
-    spec = {"samples": 12, "inputs": 4, "leading_std": 1.0, "other_std": 0.1, "seed": 0}
-    dataset, _ = generate({"source": "whitened"} | spec)
+    dataset, _ = generate(part("data", "whitened", samples=12, inputs=4))
     model = {"kind": "mlp", "hidden_layers": 1, "activation": "linear"}
     problem = shard(dataset, model, {"steps": 20}, learning_rate=0.2)
     trajectory, table = trained(problem, gauss_newton={"tol": 1e-8, "output_layer": True})
@@ -114,11 +114,11 @@ def test_the_two_layer_linear_network_has_its_gram_matrix_in_closed_form():
     for step in (0, 20):
         run = one_run(trajectory.states[step], 0)
         hidden = x @ run["weight0"]
-        part = hidden @ hidden.T
-        whole = run["weight1"].square().sum() * (x @ x.T) + part
+        upper = hidden @ hidden.T
+        whole = run["weight1"].square().sum() * (x @ x.T) + upper
         for quantity, matrix in {
             "gauss_newton_sharpness": whole,
-            "output_layer_sharpness": part,
+            "output_layer_sharpness": upper,
         }.items():
             exact = torch.linalg.eigvalsh(2 / 12 * matrix)[-1:]
             torch.testing.assert_close(found(table, quantity, 0, step), exact, rtol=1e-6, atol=0)

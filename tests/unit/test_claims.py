@@ -1,79 +1,99 @@
+import ast
 import math
+import re
 import subprocess
 import sys
+from inspect import getsourcelines
 
 import numpy as np
 import pandas as pd
 import pytest
-from synthetic_runs import STEPS, THRESHOLD, edge, judge, outcome, rows, sharp, table
+from specs import PAPERS, ROOT, TYPES
+from synthetic_runs import edge, judge, outcome, sharp, table, training
 
-from sharpflow import claims
+from sharpflow.claims import base
+from sharpflow.claims.base import COLUMNS, load_claim
+from sharpflow.errors import ConfigError, PartError
+
+REGISTRY = TYPES.registry
+DECLARED = [c for home in ("", *PAPERS) for c in REGISTRY.declared("claims", home).values()]
+
+
+def mine(statistic=lambda run: 1.0, cases=("*",)):
+    """A claim of this file."""
+    return base.Claim("mine", statistic, "s.", (0, 2), "m", (), tuple(cases))
+
+
+def judged_alone(claim, frame, cases=None):
+    """The rows of a claim that is in no registry."""
+    return base.judge(claim, "p", "f", "e", frame, cases or {})
 
 
 class TestRegistry:
     def test_names_and_complete_entries(self):
-        assert {"cycles", "edge_of_stability"} <= set(claims.available())
-        for name in claims.available():
-            claim = claims.load(name)
-            assert claim.paper
-            assert claim.band_low <= claim.band_high
-            assert math.isfinite(claim.band_low) or math.isfinite(claim.band_high)
+        assert {"cycles", "edge_of_stability"} <= {declared.name for declared in DECLARED}
+        for declared in DECLARED:
+            claim = load_claim(declared.part.module, declared.name)
+            low, high = claim.band
+            assert claim.name == declared.name
+            assert low <= high
+            assert math.isfinite(low) or math.isfinite(high)
             assert claim.statement.endswith(".")
             assert claim.method
 
+    @pytest.mark.parametrize("declared", DECLARED, ids=lambda declared: declared.name)
+    def test_what_is_read_without_running_is_what_the_claim_has(self, declared):
+        claim = load_claim(declared.part.module, declared.name)
+        assert (declared.reads, declared.cases) == (claim.reads, claim.cases)
+        assert declared.scope == claim.scope
+        assert claim.reads
+
     def test_an_unknown_name_gets_the_nearest(self):
-        with pytest.raises(ValueError, match="Did you mean 'edge_of_stability'") as caught:
-            claims.load("edge_of_stabilty")
+        with pytest.raises(ConfigError, match="Did you mean 'edge_of_stability'") as caught:
+            REGISTRY.claim("edge_of_stabilty", "li2022")
         assert "plateau_slope" in str(caught.value)
-        for name in ("base", "_edge"):
-            with pytest.raises(ValueError, match="must be one of"):
-                claims.load(name)
+        for name in ("base", "edge", "INF"):
+            with pytest.raises(ConfigError, match=f"no claim '{name}'"):
+                REGISTRY.claim(name, "li2022")
+
+    def test_what_is_no_claim_is_refused(self):
+        with pytest.raises(PartError, match="'plateau_level' is no claim"):
+            load_claim("sharpflow.claims.edge", "plateau_level")
+        with pytest.raises(PartError, match="the claim 'absent'"):
+            load_claim("sharpflow.claims.edge", "absent")
+
+    @pytest.mark.parametrize("module", sorted({declared.part.module for declared in DECLARED}))
+    def test_no_claim_imports_torch_or_another_claim(self, module):
+        (file,) = {c.part.file for c in DECLARED if c.part.module == module}
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        found = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+        modules = {node.module for node in found} | {
+            alias.name
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Import)
+            for alias in node.names
+        }
+        assert not any(node.level for node in found)
+        assert not any(name.split(".")[0] in ("torch", "papers") for name in modules)
+        assert "sharpflow.claims.edge" not in modules
 
     def test_loading_is_lazy_and_free_of_torch(self):
         code = (
-            "import sys, sharpflow.claims as c; c.available();"
-            "assert 'sharpflow.claims.cycles' not in sys.modules;"
-            "c.load('cycles'); assert 'sharpflow.claims.cycles' in sys.modules;"
-            "assert 'sharpflow.claims.plateau_slope' not in sys.modules;"
+            "import sys; from sharpflow.claims.base import load_claim;"
+            "from sharpflow.config.papers import papers_in;"
+            "from sharpflow.parts.registry import Registry;"
+            "papers = papers_in('papers');"
+            "registry = Registry({key: paper.folder for key, paper in papers.items()});"
+            "found = registry.claim('cycles', 'li2022');"
+            "assert found.part.module == 'papers.li2022.claims.phases';"
+            "assert found.part.module not in sys.modules;"
+            "load_claim(found.part.module, found.name);"
+            "assert found.part.module in sys.modules;"
+            "assert 'papers.li2022.claims.freezing' not in sys.modules;"
+            "assert 'sharpflow.claims.edge' not in sys.modules;"
             "assert 'torch' not in sys.modules"
         )
-        subprocess.run([sys.executable, "-c", code], check=True)
-
-
-class TestRun:
-    def test_curves_are_sorted_and_aligned_before_divergence(self):
-        frame = pd.concat(
-            [
-                rows({"loss": np.array([4.0, 3, 2, 1])}).sample(frac=1, random_state=1),
-                rows({"h": np.array([7.0, 8, np.nan])}, steps=np.array([1, 3, 5])),
-            ]
-        )
-        (run,) = claims.runs_of(frame)
-        np.testing.assert_array_equal(run.curve("loss")[1], [4, 3, 2, 1])
-        steps, loss, other = run.together("loss", "h")
-        np.testing.assert_array_equal(steps, [1, 3])
-        np.testing.assert_array_equal(loss, [3, 1])
-        np.testing.assert_array_equal(other, [7, 8])
-        assert run.threshold == THRESHOLD
-        assert run.indices("loss") == [0]
-        assert not run.diverged
-
-    def test_unknown_and_missing_quantities(self):
-        frame = pd.concat(
-            [rows({"loss": STEPS, "samples": np.array([100])}), rows({"h": STEPS}, seed=1)]
-        )
-        first, second = claims.runs_of(frame)
-        assert first.samples == 100
-        assert first.curve("h")[0].size == 0
-        with pytest.raises(ValueError, match=r"'sharpness'.*h, loss, samples"):
-            first.curve("sharpness")
-        with pytest.raises(ValueError, match="samples"):
-            _ = second.samples
-
-    @pytest.mark.parametrize("extra", [{"diverged_step": np.array([1])}, {"loss": [1.0, np.nan]}])
-    def test_divergence(self, extra):
-        (run,) = claims.runs_of(rows({"loss": [1.0, 2.0]} | extra))
-        assert run.diverged
+        subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
 class TestJudge:
@@ -86,7 +106,7 @@ class TestJudge:
             ]
         )
         judged = judge("edge_of_stability", frame, 0.9)
-        assert list(judged.columns) == list(claims.COLUMNS)
+        assert list(judged.columns) == list(COLUMNS)
         assert judged["case"].tolist() == ["elu", "relu", "tanh", "all"]
         assert judged["verdict"].tolist() == [
             "supported", "not supported", "inconclusive", "not supported",
@@ -117,11 +137,41 @@ class TestJudge:
         assert outcome("progressive_sharpening", frame) == "inconclusive"
 
     def test_a_claim_about_other_cases_is_refused(self):
-        claim = claims.Claim("p", "f", "s.", lambda run: 1.0, 0, 2, "m", cases=("sgd*",))
+        about = mine(cases=("sgd*",))
         with pytest.raises(ValueError, match=r"'mine'.*sgd"):
-            claims.judge("mine", claim, "e", table(lambda s: sharp(edge(s))))
+            judged_alone(about, table(lambda s: sharp(edge(s))))
         both = pd.concat(
             [table(lambda s: sharp(edge(s)), case=c) for c in ("sgd", "sgd_small", "gd")]
         )
-        judged = claims.judge("mine", claim, "e", both)
+        judged = judged_alone(about, both)
         assert judged["case"].tolist() == ["sgd", "sgd_small", "all"]
+
+    def test_the_statistic_sees_the_settings_of_its_case(self):
+        both = pd.concat([table(lambda s: sharp(edge(s)), case=c) for c in ("small", "large")])
+        sizes = {"small": training(batch=8), "large": training(batch=128)}
+        judged = judged_alone(mine(lambda run: float(run.batch)), both, sizes)
+        assert judged["case"].tolist() == ["large", "small", "all"]
+        assert judged["statistic"].tolist()[:2] == [128.0, 8.0]
+
+    def test_values_that_did_not_converge_are_not_judged(self):
+        def some(seed):
+            values = np.where(np.arange(600) == 100, 1e9, edge(seed))
+            flags = np.where(np.arange(600) == 100, 0.0, 1.0)
+            return sharp(values) | {"gauss_newton_sharpness_converged": flags}
+
+        largest = mine(lambda run: run.curve("gauss_newton_sharpness")[1].max())
+        assert judged_alone(largest, table(some)).iloc[-1]["high"] < 1e3
+
+    def test_an_error_of_a_statistic_names_its_file_and_line(self):
+        def broken(run):
+            return run.setup["nothing"]
+
+        line = getsourcelines(broken)[1] + 1
+        where = re.escape(f"the claim 'mine': {__file__}, line {line}: KeyError: 'nothing'")
+        with pytest.raises(PartError, match=where):
+            judged_alone(mine(broken), table(lambda s: sharp(edge(s))))
+
+    @pytest.mark.parametrize("value", [None, "much", [1.0, 2.0]])
+    def test_a_statistic_that_is_no_number_is_an_error(self, value):
+        with pytest.raises(PartError, match=r"the claim 'mine': .*Error"):
+            judged_alone(mine(lambda run: value), table(lambda s: sharp(edge(s))))

@@ -3,23 +3,35 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from synthetic_runs import STEPS, THRESHOLD, Curves, edge, outcome, rows, sharp, table
+from config_folder import ConfigFolder
+from specs import PAPERS, ROOT, TYPES
+from synthetic_runs import (
+    STEPS,
+    THRESHOLD,
+    Curves,
+    claim,
+    edge,
+    outcome,
+    rows,
+    sharp,
+    table,
+    training,
+)
 
-from sharpflow import claims
+from sharpflow.claims import base
+from sharpflow.config import load, make_plan
 from sharpflow.storage.tables import write_table
 
-ROOT = Path(__file__).parents[2]
-NAMES = [
-    "batch_sharpness_level",
-    "reaches_threshold",
-    "sgd_stays_below",
-    "smaller_batch_flatter",
-]
+NAMES = {
+    "batch_sharpness_level": "beyond",
+    "reaches_threshold": "",
+    "sgd_stays_below": "beyond",
+    "smaller_batch_flatter": "beyond",
+}
 DIVERGED = {"diverged_step": np.array([300.0])}
 
 
@@ -28,7 +40,7 @@ def settling(level: float) -> np.ndarray:
 
 
 def test_no_claim_beyond_the_papers_is_one_of_theirs():
-    assert {claims.load(name).paper for name in NAMES} == {"beyond"}
+    assert {name: TYPES.registry.claim(name, "beyond").part.paper for name in NAMES} == NAMES
 
 
 class TestReachesThreshold:
@@ -82,6 +94,14 @@ class TestBatchSharpness:
         assert outcome(self.name, self.frame(1.0, **DIVERGED)) == "not supported"
 
 
+BATCHES = {f"batch_{size}": training(batch=size) for size in (8, 32, 128)}
+TURNED = {
+    "batch_8": training(batch=128),
+    "batch_32": training(batch=32),
+    "batch_128": training(batch=8),
+}
+
+
 class TestSgd:
     @staticmethod
     def frame(**levels: float) -> pd.DataFrame:
@@ -102,55 +122,67 @@ class TestSgd:
     def test_smaller_is_flatter(self):
         name = "smaller_batch_flatter"
         ordered = self.frame(batch_8=0.6, batch_32=0.8, batch_128=0.9, full=1.0)
-        assert outcome(name, ordered) == "supported"
+        assert outcome(name, ordered, BATCHES) == "supported"
         turned = self.frame(batch_8=1.0, batch_32=0.9, batch_128=0.8, full=0.6)
-        assert outcome(name, turned) == "not supported"
+        assert outcome(name, turned, BATCHES) == "not supported"
         alike = self.frame(batch_8=0.9, batch_32=0.9, batch_128=0.9, full=0.9)
-        assert outcome(name, alike) == "not supported"
-        assert outcome(name, self.frame(batch_8=0.6, full=1.0)) == "inconclusive"
+        assert outcome(name, alike, BATCHES) == "not supported"
+        assert outcome(name, self.frame(batch_8=0.6, full=1.0), BATCHES) == "inconclusive"
 
     def test_all_samples_are_the_largest_batch(self):
+        name, levels = "smaller_batch_flatter", {"batch_8": 0.6, "batch_32": 0.8}
+        assert outcome(name, self.frame(full=1.0, **levels), BATCHES) == "supported"
+        assert outcome(name, self.frame(full=0.5, **levels), BATCHES) == "not supported"
+
+    def test_the_batch_is_the_setting_and_not_the_name(self):
         name = "smaller_batch_flatter"
-        assert outcome(name, self.frame(full=1.0, batch_8=0.6, batch_32=0.8)) == "supported"
-        assert outcome(name, self.frame(full=0.5, batch_8=0.6, batch_32=0.8)) == "not supported"
+        levels = self.frame(batch_8=0.9, batch_32=0.8, batch_128=0.6, full=1.0)
+        assert outcome(name, levels, TURNED) == "supported"
+        assert outcome(name, levels, BATCHES) == "not supported"
 
 
-class TestOtherPapers:
-    claim = claims.load("edge_of_stability")
-
-    def test_a_row_stands_under_the_experiments_paper(self):
-        moved = self.claim.judged_in("beyond", {"momentum": "beyond"})
-        assert (moved.paper, moved.figure) == ("beyond", "momentum")
-        judged = claims.judge("edge_of_stability", moved, "e", table(lambda s: sharp(edge(s))))
-        assert set(judged["paper"]) == {"beyond"}
-        assert set(judged["figure"]) == {"momentum"}
-        assert moved.statement == self.claim.statement
-
+class TestWhereAVerdictStands:
+    @pytest.mark.parametrize("paper", ["li2022", "mine"])
     @pytest.mark.parametrize(
-        ("figures", "expected"),
+        ("name", "figures", "expected"),
         [
-            ({"other": "residual", "norm": "output_norm"}, "norm"),
-            ({"other": "residual"}, "other"),
-            ({}, "output_norm"),
+            ("surrogate_factor", {"first": "residual", "second": "surrogate"}, "second"),
+            ("surrogate_factor", {"first": "residual"}, ""),
+            ("edge_of_stability", {"first": "surrogate", "second": "residual"}, "first"),
+            ("edge_of_stability", {}, ""),
         ],
     )
-    def test_at_the_figure_that_shows_it(self, figures, expected):
-        assert self.claim.judged_in("mine", figures).figure == expected
+    def test_at_the_first_figure_that_draws_what_it_reads(
+        self, tmp_path, paper, name, figures, expected
+    ):
+        folder = ConfigFolder(tmp_path)
+        folder.write({"paper": paper, "claims": [name], "figures": figures})
+        (verdict,) = make_plan(load(folder.file)).claims["dense_here"]
+        assert (verdict.name, verdict.figure) == (name, expected)
+        assert verdict.module == TYPES.registry.claim(name, "li2022").part.module
 
-    def test_a_claim_on_its_own_paper_stays_where_it_is(self):
-        stays = self.claim.judged_in("li2022", {"phases": "phases"})
-        assert (stays.paper, stays.figure) == ("li2022", "output_norm")
-        renamed = claims.load("sgd_stays_below").judged_in("beyond", {"minibatch": "beyond"})
-        assert (renamed.paper, renamed.figure) == ("beyond", "minibatch")
+    def test_a_row_stands_under_the_experiments_paper(self):
+        asked = claim("edge_of_stability")
+        judged = base.judge(asked, "beyond", "momentum", "e", table(lambda s: sharp(edge(s))), {})
+        assert set(judged["paper"]) == {"beyond"}
+        assert set(judged["figure"]) == {"momentum"}
+        assert set(judged["statement"]) == {asked.statement}
 
     def test_the_script_lists_them_there(self, tmp_path):
-        write_table(tmp_path / "table.parquet", table(lambda s: sharp(edge(s))))
+        names = ["edge_of_stability", "reaches_threshold", "output_norm_tracks"]
+        asked = [TYPES.registry.claim(name, "beyond") for name in names]
+        curves = table(lambda s: sharp(edge(s)) | {"output_norm_squared": edge(s)})
+        write_table(tmp_path / "table.parquet", curves)
         spec = {
             "experiment": "momentum",
             "paper": "beyond",
-            "figures": {"momentum": "beyond"},
-            "claims": ["edge_of_stability", "reaches_threshold"],
+            "cases": {"tanh": training()},
+            "claims": [
+                {"name": found.name, "module": found.part.module, "figure": "momentum"}
+                for found in asked
+            ],
             "confidence": 0.95,
+            "papers": {"li2022": str(PAPERS["li2022"])},
         }
         files = ["--table", tmp_path / "table.parquet", "--verdicts", tmp_path / "verdicts.csv"]
         subprocess.run(
@@ -160,6 +192,6 @@ class TestOtherPapers:
             check=True,
         )
         verdicts = pd.read_csv(tmp_path / "verdicts.csv")
-        assert set(verdicts["claim"]) == {"edge_of_stability", "reaches_threshold"}
+        assert set(verdicts["claim"]) == set(names)
         assert set(verdicts["paper"]) == {"beyond"}
         assert set(verdicts["figure"]) == {"momentum"}

@@ -4,28 +4,39 @@ import numpy as np
 import pandas as pd
 import pytest
 import two_layer_linear
-from synthetic_runs import STEPS, THRESHOLD, Curves, edge, judge, outcome, rows, sharp, table
+from specs import TYPES
+from synthetic_runs import (
+    STEPS,
+    THRESHOLD,
+    Curves,
+    edge,
+    judge,
+    outcome,
+    rows,
+    sharp,
+    table,
+    training,
+)
 
-from sharpflow import claims
-from sharpflow.claims import freezing_slows
+from sharpflow.errors import PartError
 
 SAMPLES = 100
-NAMES = [
-    "cycles",
-    "edge_of_stability",
-    "eigenvector_turns_slowly",
-    "few_unstable_eigenvalues",
-    "freezing_slows",
-    "loss_not_residual",
-    "output_norm_before_crossing",
-    "output_norm_tracks",
-    "plateau_slope",
-    "progressive_sharpening",
-    "running_plateau",
-    "spikes_coincide",
-    "surrogate_factor",
-    "two_layer_returns",
-]
+HOMES = {
+    "": ["edge_of_stability", "plateau_slope", "progressive_sharpening", "running_plateau"],
+    "li2022": [
+        "cycles",
+        "eigenvector_turns_slowly",
+        "few_unstable_eigenvalues",
+        "freezing_slows",
+        "loss_not_residual",
+        "output_norm_before_crossing",
+        "output_norm_tracks",
+        "spikes_coincide",
+        "surrogate_factor",
+        "two_layer_returns",
+    ],
+}
+NAMES = [name for names in HOMES.values() for name in names]
 
 
 def hover(level: float) -> np.ndarray:
@@ -41,8 +52,10 @@ def relaxation(seed: int) -> np.ndarray:
 
 
 def test_every_claim_is_registered_for_the_paper():
-    assert set(NAMES) <= set(claims.available())
-    assert {claims.load(name).paper for name in NAMES} == {"li2022"}
+    registry = TYPES.registry
+    assert set(HOMES["li2022"]) == set(registry.declared("claims", "li2022"))
+    for home, names in HOMES.items():
+        assert {registry.claim(name, "li2022").part.paper for name in names} == {home}
 
 
 class TestProgressiveSharpening:
@@ -274,7 +287,12 @@ class TestEigenvectors:
         assert outcome(name, spectrum(1.3, 1.2, 1.1)) == "inconclusive"
 
 
+FROZEN = {f"frozen_{count}": training(frozen=count) for count in range(4)}
+
+
 class TestFreezing:
+    name = "freezing_slows"
+
     @staticmethod
     def frame(rates: Callable[[int], list[float]], seeds: int = 5) -> pd.DataFrame:
         return pd.concat(
@@ -286,19 +304,19 @@ class TestFreezing:
         )
 
     def test_verdicts(self):
-        name = "freezing_slows"
         ordered = self.frame(lambda s: [3.0, 2.0, 1.0, 0.4])
-        judged = judge(name, ordered)
+        judged = judge(self.name, ordered, cases=FROZEN)
         assert judged["case"].tolist() == ["all"]
         assert judged.iloc[0]["statistic"] == -1
         assert judged.iloc[0]["verdict"] == "supported"
-        assert outcome(name, self.frame(lambda s: [0.5, 1, 2, 3])) == "not supported"
-        assert outcome(name, self.frame(lambda s: [3, 2, 1, 0.4][:: 1 if s else -1])) == (
-            "inconclusive"
-        )
-        assert outcome(name, self.frame(lambda s: [3, 2])) == "inconclusive"
+        rising = self.frame(lambda s: [0.5, 1, 2, 3])
+        assert outcome(self.name, rising, FROZEN) == "not supported"
+        mixed = self.frame(lambda s: [3, 2, 1, 0.4][:: 1 if s else -1])
+        assert outcome(self.name, mixed, FROZEN) == "inconclusive"
+        two = self.frame(lambda s: [3, 2])
+        assert outcome(self.name, two, FROZEN) == "inconclusive"
         missing = ordered[~((ordered["seed"] == 1) & (ordered["case"] != "frozen_0"))]
-        assert outcome(name, missing) == "inconclusive"
+        assert outcome(self.name, missing, FROZEN) == "inconclusive"
 
     def test_one_horizon_for_all(self):
         def curves(seed: int) -> pd.DataFrame:
@@ -311,11 +329,20 @@ class TestFreezing:
                 ]
             )
 
-        assert outcome("freezing_slows", pd.concat([curves(s) for s in range(3)])) == "supported"
+        whole = pd.concat([curves(s) for s in range(3)])
+        assert outcome(self.name, whole, FROZEN) == "supported"
 
-    def test_a_case_without_a_number(self):
-        with pytest.raises(ValueError, match="frozen_2"):
-            freezing_slows.frozen_layers("tanh")
+    def test_the_number_is_the_setting_and_not_the_name(self):
+        ordered = self.frame(lambda s: [3.0, 2.0, 1.0, 0.4])
+        turned = {f"frozen_{count}": training(frozen=3 - count) for count in range(4)}
+        assert outcome(self.name, ordered, turned) == "not supported"
+        alike = dict.fromkeys(FROZEN, training(frozen=2))
+        assert outcome(self.name, ordered, alike) == "inconclusive"
+
+    def test_a_case_without_the_setting(self):
+        ordered = self.frame(lambda s: [3.0, 2.0, 1.0, 0.4])
+        with pytest.raises(PartError, match=r"'frozen_2' has no setting 'training\.frozen'"):
+            judge(self.name, ordered, cases=FROZEN | {"frozen_2": {"training": {}}})
 
 
 class TestTwoLayerReturns:
@@ -357,8 +384,9 @@ class TestTwoLayerReturns:
 def test_a_stated_threshold_replaces_two_over_eta():
     runs = table(lambda s: sharp(0.6 * edge(s)))
     assert outcome("edge_of_stability", runs) == "not supported"
-    stated = table(lambda s: {"stability_threshold": np.array([0.6 * THRESHOLD])})
-    assert outcome("edge_of_stability", pd.concat([runs, stated])) == "supported"
+    stated = {"stability_threshold": np.full(600, 0.6 * THRESHOLD)}
+    runs = table(lambda s: sharp(0.6 * edge(s)) | stated)
+    assert outcome("edge_of_stability", runs) == "supported"
 
 
 class TestPlateauSlope:
@@ -408,8 +436,8 @@ class TestSurrogate:
                 "loss": halved,
                 "gauss_newton_sharpness": early * edge(seed),
                 "hessian_sharpness": edge(seed),
-                "gauss_newton_converged": ones,
-                "hessian_converged": ones * converged,
+                "gauss_newton_sharpness_converged": ones,
+                "hessian_sharpness_converged": ones * converged,
             }
 
         return table(make)
@@ -437,7 +465,7 @@ def test_a_run_that_diverged_at_once_never_supports(name):
     quantities = [
         "loss", "gauss_newton_sharpness", "output_norm_squared", "rest_norm_squared",
         "residual_along_v1", "eigenvector_alignment", "hessian_sharpness",
-        "gauss_newton_converged", "hessian_converged",
+        "gauss_newton_sharpness_converged", "hessian_sharpness_converged", "stability_threshold",
     ]  # fmt: skip
     nothing = np.full(600, np.nan)
     frame = table(lambda s: dict.fromkeys(quantities, nothing) | {"diverged_step": [1.0]})

@@ -6,9 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import synthetic_noise as noise
+from specs import ROOT, TYPES
+from synthetic_runs import claim
 
-from sharpflow import claims
-from sharpflow.claims import _noise
+from sharpflow.claims import base
+from sharpflow.config import load, make_plan
+from sharpflow.results import noise as noise_of
+from sharpflow.results.runs import runs_of
 
 SUPPORTED = {
     "matrix_factorisation": [
@@ -57,8 +61,11 @@ def tables() -> dict[str, pd.DataFrame]:
 
 
 def outcome(name: str, table: pd.DataFrame) -> str:
-    judged = claims.judge(name, claims.load(name), "synthetic", table)
-    return judged.iloc[-1]["verdict"]
+    return judged(name, table).iloc[-1]["verdict"]
+
+
+def judged(name: str, table: pd.DataFrame) -> pd.DataFrame:
+    return base.judge(claim(name), "ziyin2024", "", "synthetic", table, noise.CASES)
 
 
 def swap(table: pd.DataFrame, old: str, new: str) -> pd.DataFrame:
@@ -108,9 +115,18 @@ def test_supported_by_the_theory(tables, experiment, name):
     assert outcome(name, tables[experiment]) == "supported"
 
 
-def test_names_papers_and_figures():
-    assert set(NAMES) <= set(claims.available())
+def test_every_claim_of_the_paper_is_here_and_stands_at_a_figure(monkeypatch):
+    assert set(NAMES) == set(TYPES.registry.declared("claims", "ziyin2024"))
+    monkeypatch.chdir(ROOT)
+    plan = make_plan(load("config/config.yaml"))
     figures = {
+        verdict.name: verdict.figure
+        for experiment, verdicts in plan.claims.items()
+        if plan.settings[experiment]["paper"] == "ziyin2024"
+        for verdict in verdicts
+    }
+    assert set(figures) == set(NAMES)
+    assert set(figures.values()) == {
         "scale_invariance",
         "matrix_factorisation",
         "data_covariance",
@@ -120,8 +136,6 @@ def test_names_papers_and_figures():
         "convergence_speed",
         "noether_flow",
     }
-    assert {claims.load(name).paper for name in NAMES} == {"ziyin2024"}
-    assert {claims.load(name).figure for name in NAMES} == figures
 
 
 @pytest.mark.parametrize(
@@ -388,12 +402,7 @@ class TestConvergenceSpeed:
     def test_the_scale_of_the_norms_is_nothing_to_the_rate(self, tables):
         table = tables["convergence_speed"]
         scaled = edit(table, "norm_squared", lambda rows: 7 * rows["value"])
-        pd.testing.assert_frame_equal(
-            *(
-                claims.judge("rate_batch", claims.load("rate_batch"), "synthetic", given)
-                for given in (table, scaled)
-            )
-        )
+        pd.testing.assert_frame_equal(*(judged("rate_batch", given) for given in (table, scaled)))
 
 
 class TestNoetherFlow:
@@ -430,12 +439,6 @@ class TestNoetherFlow:
 
 
 class TestHelpers:
-    def test_trailing_number(self):
-        assert _noise.trailing_number("sgd_phi_0_25") == 0.25
-        assert _noise.trailing_number("batch_400") == 400
-        with pytest.raises(ValueError, match="batch_25"):
-            _noise.trailing_number("width")
-
     @pytest.mark.parametrize("rate", [1e-4, 3e-3])
     @pytest.mark.parametrize("target", [0.0, -6.0])
     def test_rate_of_an_exponential(self, rate, target):
@@ -447,37 +450,19 @@ class TestHelpers:
             ("closed_norm_squared", 0): 9.0,
             ("closed_norm_squared", 1): 9.0 + target,
         }
-        (found,) = claims.runs_of(noise.run("eta", 0, steps, values))
-        assert _noise.decay_rate(found) == pytest.approx(rate, rel=1e-9)
-        share = _noise.charge_decay(found)[1]
+        (found,) = runs_of(noise.run("eta", 0, steps, values), {})
+        assert noise_of.decay_rate(found) == pytest.approx(rate, rel=1e-9)
+        share = noise_of.charge_decay(found)[1]
         np.testing.assert_allclose(share, np.exp(-rate * steps), rtol=1e-9)
 
     def test_tail_is_the_last_fifth_of_the_steps_not_of_the_entries(self):
         steps = np.array([0, 1, 2, 4, 8, 16, 32, 64, 80, 100])
         values = {"loss": np.ones(10), "alignment": np.arange(10.0)}
-        (found,) = claims.runs_of(noise.run("sgd", 0, steps, values))
-        assert _noise.tail_mean(found, "alignment") == 8.5
+        (found,) = runs_of(noise.run("sgd", 0, steps, values), {})
+        assert noise_of.tail_mean(found, "alignment") == 8.5
 
     def test_goodness_of_a_line(self):
         x = np.linspace(0, 1, 50)
-        assert _noise.goodness_of_line(x, 3 - 2 * x) == pytest.approx(1)
-        assert _noise.goodness_of_line(x, np.exp(-x)) < 0.999
-        assert np.isnan(_noise.goodness_of_line(x, np.ones(50)))
-
-
-def test_no_claim_imports_torch_or_another_claim():
-    import ast
-    from pathlib import Path
-
-    folder = Path(claims.__file__).parent
-    for name in [*NAMES, "_noise"]:
-        tree = ast.parse((folder / f"{name}.py").read_text(encoding="utf-8"))
-        modules = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-        modules |= {
-            alias.name
-            for node in ast.walk(tree)
-            if isinstance(node, ast.Import)
-            for alias in node.names
-        }
-        assert not any(module.split(".")[0] == "torch" for module in modules)
-        assert not {f"sharpflow.claims.{other}" for other in NAMES} & modules
+        assert noise_of.goodness_of_line(x, 3 - 2 * x) == pytest.approx(1)
+        assert noise_of.goodness_of_line(x, np.exp(-x)) < 0.999
+        assert np.isnan(noise_of.goodness_of_line(x, np.ones(50)))

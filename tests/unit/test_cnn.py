@@ -7,6 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from sharpflow.curvature import ConvNet, NonFiniteError, dense_jacobian
+from sharpflow.errors import ConfigError
 from sharpflow.models.cnn import ConvolutionalNetwork
 
 ACTIVATIONS = {
@@ -75,7 +76,7 @@ def test_the_stated_network_has_the_stated_size_and_initialisation():
 
 
 def test_sides_that_cannot_be_halved_twice_are_refused():
-    with pytest.raises(ValueError, match="6 × 8"):
+    with pytest.raises(ConfigError, match="6 × 8"):
         draw(ConvolutionalNetwork(2, "relu"), {"inputs": torch.zeros(2, 3, 6, 8)})
 
 

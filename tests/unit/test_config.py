@@ -68,9 +68,9 @@ def test_spellings_in_yaml_give_one_run(config_folder, spelling):
     assert spelling in text
     config_folder.dense.write_text(text)
     plan = make_plan(load(config_folder.file))
-    assert "runs/dense/tanh/width=10/lr=0.005/seeds=0-1" in plan.shards
+    assert "runs/dense_here/tanh/width=10/lr=0.005/seeds=0-1" in plan.shards
     assert (
-        plan.shards["runs/dense/tanh/width=10/lr=0.005/seeds=0-1"].training["learning_rate"]
+        plan.shards["runs/dense_here/tanh/width=10/lr=0.005/seeds=0-1"].training["learning_rate"]
         == 0.005
     )
 
@@ -124,7 +124,7 @@ def test_another_source_or_kind_replaces_the_whole_mapping():
 
 def test_cases_change_what_they_name_and_nothing_else(config_folder):
     loaded = load(config_folder.file)
-    tanh, relu = loaded.cases["dense"]["tanh"], loaded.cases["dense"]["relu"]
+    tanh, relu = loaded.cases["dense_here"]["tanh"], loaded.cases["dense_here"]["relu"]
     assert (tanh.model.activation, relu.model.activation) == ("tanh", "relu")
     assert tanh.model.hidden_layers == relu.model.hidden_layers == 2
     assert tanh.data == relu.data
@@ -132,13 +132,13 @@ def test_cases_change_what_they_name_and_nothing_else(config_folder):
 
 
 def test_overrides_are_merged_key_by_key(config_folder):
-    changes = {"dense": {"training": {"batch": 10}, "cases": {"relu": None}, "seeds": 2}}
+    changes = {"dense_here": {"training": {"batch": 10}, "cases": {"relu": None}, "seeds": 2}}
     config_folder.write(overrides=changes)
     loaded = load(config_folder.file)
-    assert list(loaded.cases["dense"]) == ["tanh"]
-    training = loaded.cases["dense"]["tanh"].training
+    assert list(loaded.cases["dense_here"]) == ["tanh"]
+    training = loaded.cases["dense_here"]["tanh"].training
     assert (training.batch, training.steps) == (10, 30)
-    assert loaded.experiments["dense"].seeds == 2
+    assert loaded.experiments["dense_here"].seeds == 2
 
 
 def test_top_level_changes_take_the_place_of_the_files(config_folder):
@@ -157,21 +157,21 @@ def test_one_path_serves_all_cifar10_data_that_name_none(config_folder, tmp_path
     config_folder.write({"data": {"source": "cifar10"}, "cases": cases})
     paths = {
         name: getattr(setup.data, "path", "no such key")
-        for name, setup in load(config_folder.file).cases["dense"].items()
+        for name, setup in load(config_folder.file).cases["dense_here"].items()
     }
     assert paths == {"shared": None, "own": str(tmp_path), "photos": "no such key"}
     folder = tmp_path / "another"
     folder.mkdir()
     (folder / "data_batch_1.bin").touch()
     settings = load(config_folder.file, {"cifar10_path": str(folder)})
-    paths = {n: getattr(s.data, "path", "no such key") for n, s in settings.cases["dense"].items()}
+    paths = {n: getattr(s.data, "path", "no such key") for n, s in settings.cases["dense_here"].items()}
     assert paths == {"shared": str(folder), "own": str(tmp_path), "photos": "no such key"}
 
 
 def test_the_plan_has_every_run_once(config_folder):
     plan = make_plan(load(config_folder.file))
     assert len(plan.shards) == 2 * 2 * 2 * 2
-    assert len(plan.shards_of("dense")) == 16
+    assert len(plan.shards_of("dense_here")) == 16
     assert len(plan.datasets) == 1
     for folder, shard in plan.shards.items():
         assert folder == shard.folder
@@ -182,7 +182,7 @@ def test_the_plan_has_every_run_once(config_folder):
         assert set(shard.measurements) == {"gauss_newton", "hessian"}
         assert "cases" not in shard.training
     assert [(f.paper, f.name, f.module, f.experiments) for f in plan.figures] == [
-        ("li2022", "phases", "phases", ("dense",))
+        ("li2022", "phases", "papers.li2022.figures.phases", ("dense_here",))
     ]
 
 
@@ -215,8 +215,9 @@ def test_training_does_not_depend_on_what_is_measured(config_folder):
 def test_two_modules_for_one_figure_are_refused(config_folder):
     other = EXPERIMENT | {"figures": {"phases": "residual"}}
     (config_folder.experiments / "other.yaml").write_text(yaml.safe_dump(other))
-    with pytest.raises(ConfigError, match=r"li2022/phases.*dense, other: phases, residual"):
-        make_plan(load(config_folder.file))
+    config_folder.write(experiments=["dense_here", "other"])
+    with pytest.raises(ConfigError, match=r"li2022/phases.*dense_here, other: .*phases, .*residual"):
+        load(config_folder.file)
 
 
 @pytest.mark.parametrize("file", sorted((ROOT / "config").glob("*.yaml")), ids=lambda f: f.stem)
@@ -225,7 +226,7 @@ def test_the_configurations_that_ship_are_valid(file, monkeypatch):
     try:
         plan = make_plan(load(file))
     except ConfigError as error:
-        if "holds no data_batch_*.bin" not in str(error):
+        if "data.path" not in str(error):
             raise
         pytest.skip("its dataset is not here")
     assert plan.shards
@@ -264,7 +265,7 @@ def test_the_check_command(config_folder, changes, status):
 # --- anything at all
 
 known_keys = {k for p in [EXPERIMENT, *EXPERIMENT.values()] if isinstance(p, dict) for k in p}
-other_keys = ["path", "classes", "warmup", "batch", "bias", "\0", "", "a.b", "[key]"]
+other_keys = ["path", "classes", "schedule", "optimiser", "loss", "batch", "bias", "\0", "", "a.b", "[key]"]
 keys_anywhere = st.sampled_from([*sorted(known_keys), *other_keys])
 scalars = (
     st.none()

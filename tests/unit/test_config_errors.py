@@ -4,7 +4,7 @@ import math
 
 import pytest
 import yaml
-from config_folder import EXPERIMENT, ConfigFolder, edited
+from config_folder import EXPERIMENT, PAPER, ConfigFolder, edited
 
 from sharpflow.config import load, make_plan
 from sharpflow.config.yaml_files import read_yaml
@@ -45,9 +45,9 @@ MISTAKES = {
         ["measurements.hessian.evry", "7", "Did you mean 'every'"],
     ),
     "unknown in warm-up": (
-        ["training", "warmup"],
-        {"learning_rate": 0.1, "till": 5},
-        ["training.warmup.till", "5", "until"],
+        ["schedule"],
+        {"kind": "warmup", "learning_rate": 0.1, "till": 5},
+        ["schedule.till", "5", "until"],
     ),
     "unknown in a case": (
         ["cases", "tanh", "model", "activaton"],
@@ -95,21 +95,47 @@ MISTAKES = {
         ["edge_of_stabilty"],
         ["claims", "edge_of_stabilty", "plateau_slope", "mean 'edge_of_stability'"],
     ),
-    "matrices of a seed that is not run": (
-        ["measurements"],
-        {"representations": {"grams_of": 100}},
-        ["measurements.representations.grams_of = 100", "the experiment's seeds, 0 to"],
-    ),
     "bad case name": (["cases"], {"a b": {}}, ["cases", "'a b'"]),
     "no case": (["cases"], {}, ["cases", "{}", "at least 1"]),
     "case not a mapping": (["cases", "tanh"], [1], ["cases.tanh", "[1]", "dictionary"]),
     "batch beyond the data": (["training", "batch"], 101, ["training.batch = 101", "100"]),
-    "momentum 1": (["training", "momentum"], 1.0, ["training.momentum", "1.0", "less than 1"]),
+    "momentum 1": (
+        ["optimiser"],
+        {"kind": "heavy_ball", "momentum": 1.0},
+        ["optimiser.momentum", "1.0", "less than 1"],
+    ),
+    "unknown optimiser": (
+        ["optimiser"],
+        "adamm",
+        ["optimiser", "'adamm'", "'sgd'", "Did you mean 'adam'"],
+    ),
+    "unknown schedule": (["schedule"], {"kind": "cosin"}, ["schedule", "'cosin'", "'cosine'"]),
+    "targets that the loss does not take": (
+        ["loss"],
+        "cross_entropy",
+        ["loss.kind = 'cross_entropy'", "one_hot", "data.source = 'photos'", "signs"],
+    ),
+    "a preconditioner that is not there": (
+        ["measurements"],
+        {"gauss_newton": {}, "hessian": {"preconditioned": True}},
+        ["measurements.hessian needs 'preconditioner'", "optimiser.kind = adam"],
+    ),
+    "all layers frozen": (["training", "frozen"], 3, ["training.frozen = 3", "3 layers"]),
+    "a claim on other networks": (
+        ["claims"],
+        ["ziyin2024/equilibrium_reached"],
+        ["'ziyin2024/equilibrium_reached'", "no paper 'ziyin2024'"],
+    ),
+    "loss without its target form": (
+        ["loss"],
+        {"kind": "cross_entropy", "label_smoothing": 2.0},
+        ["loss.label_smoothing", "2.0", "less than 1"],
+    ),
     "paper with a slash": (["paper"], "a/b", ["paper", "'a/b'"]),
     "no CIFAR folder": (
         ["data"],
         {"source": "cifar10", "path": "/nowhere/cifar"},
-        ["data.path", "/nowhere/cifar", "data_batch_*.bin", "photos"],
+        ["data.path", "/nowhere/cifar", "data_batch_*.bin", "CIFAR-10"],
     ),
     "CIFAR path that no system has": (
         ["data"],
@@ -124,7 +150,7 @@ MISTAKES = {
     "CIFAR class 10": (
         ["data"],
         {"source": "cifar10", "path": ".", "classes": [0, 10]},
-        ["classes[1]", "10", "less than or equal to 9"],
+        ["classes", "10", "0 to 9"],
     ),
 }
 
@@ -144,13 +170,13 @@ def test_the_same_mistake_in_an_override_names_the_configuration(config_folder, 
     keys, value, fragments = MISTAKES[kind]
     if value is None:
         pytest.skip("null removes a key there")
-    config_folder.write(overrides={"dense": edited({}, keys, value)})
+    config_folder.write(overrides={"dense_here": edited({}, keys, value)})
     if kind == "no case":
-        assert load(config_folder.file).cases["dense"].keys() == {"tanh", "relu"}
+        assert load(config_folder.file).cases["dense_here"].keys() == {"tanh", "relu"}
         return
     message = refusal(config_folder.file)
     assert str(config_folder.file) in message
-    assert "overrides.dense" in message
+    assert "overrides.dense_here" in message
     for fragment in fragments:
         assert fragment in message, message
 
@@ -170,7 +196,7 @@ def test_a_missing_key_is_named(config_folder, key):
     [
         (["data"], {"samples": 10}, "data.source"),
         (["model"], {"activation": "relu"}, "model"),
-        (["training", "warmup"], {"until": 5}, "training.warmup.learning_rate"),
+        (["schedule"], {"kind": "warmup", "until": 5}, "schedule.learning_rate"),
     ],
 )
 def test_a_missing_inner_key_is_named(config_folder, keys, value, name):
@@ -193,9 +219,22 @@ TOP_MISTAKES = {
     "confidence": ({"confidence": 1.0}, ["confidence", "1.0", "less than 1"]),
     "threads": ({"threads_per_job": 0}, ["threads_per_job", "0"]),
     "no experiments": ({"experiments": []}, ["experiments", "[]"]),
-    "folder no system has": ({"experiments_folder": "a\0b"}, ["experiments_folder"]),
-    "folder of too long a name": ({"experiments_folder": "a" * 5000}, ["experiments_folder"]),
-    "no folder": ({"experiments_folder": "/nowhere"}, ["experiments_folder", "/nowhere"]),
+    "folder no system has": ({"experiments_folder": "a\0b", "papers": []}, ["experiments_folder"]),
+    "folder of too long a name": (
+        {"experiments_folder": "a" * 5000, "papers": []},
+        ["experiments_folder"],
+    ),
+    "no folder": (
+        {"experiments_folder": "/nowhere", "papers": []},
+        ["experiments_folder", "/nowhere"],
+    ),
+    "no folder of a paper": ({"papers": ["papers/absent"]}, ["papers", "'papers/absent'"]),
+    "a paper twice": ({"papers": [str(PAPER), str(PAPER)]}, ["papers", "twice"]),
+    "a paper under two names": (
+        {"papers": [str(PAPER), f"{PAPER}/../li2022"]},
+        ["two papers have the key 'li2022'"],
+    ),
+    "a folder that is no paper": ({"papers": [str(PAPER / "claims")]}, ["no paper.yaml", "key:"]),
 }
 
 

@@ -3,13 +3,13 @@
 import pytest
 import torch
 from config_folder import EXPERIMENT, ConfigFolder, edited
+from specs import TYPES, spec
 
 from sharpflow.config import load, make_plan
-from sharpflow.config.limits import MEMORY_VARIABLE, memory, parameters
-from sharpflow.config.types import Setup
-from sharpflow.data import generate
+from sharpflow.config.limits import MEMORY_VARIABLE, memory
+from sharpflow.data.base import generate
 from sharpflow.errors import ConfigError
-from sharpflow.models import build
+from sharpflow.training import Problem
 
 WHITENED = {"source": "whitened", "samples": 20, "inputs": 9}
 PHOTOS = {"source": "photos", "samples": 12}
@@ -31,13 +31,13 @@ NETWORKS = {
 @pytest.mark.parametrize("kind", NETWORKS)
 def test_parameters_are_counted_as_the_network_has_them(kind, width):
     data, model = NETWORKS[kind]
-    setup = Setup(data=data, model=model, widths=[width], learning_rates=[0.1])
-    plain = setup.model_dump(mode="json")
-    dataset, _ = generate(plain["data"])
-    network = build(plain["model"], width)
-    drawn = network.initialise(dataset, torch.Generator().manual_seed(0))
+    setup = TYPES.setup(data=data, model=model, widths=[width], learning_rates=[0.1])
+    dataset, _ = generate(setup.data.model_dump(mode="json"))
+    problem = Problem(spec(model, {"batch": 2}, width=width, seeds=[0]), dataset)
+    drawn = problem.initial_state()
     drawn.pop("unseen", None)
-    assert parameters(setup, width) == sum(tensor.numel() for tensor in drawn.values())
+    counted = setup.model.parameter_count(setup.data.form(), width)
+    assert counted == sum(tensor[0].numel() for tensor in drawn.values())
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_networks_beyond_memory_are_refused(config_folder, monkeypatch):
     monkeypatch.setenv(MEMORY_VARIABLE, str(needed * 0.999))
     assert "widths[0] = 4000" in refusal(config_folder)
     monkeypatch.setenv(MEMORY_VARIABLE, str(needed * 1.001))
-    config_folder.write({"widths": [4000], "training": {"momentum": 0.9}})
+    config_folder.write({"widths": [4000], "optimiser": "heavy_ball"})
     assert "widths[0] = 4000" in refusal(config_folder)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sharpflow.config import digest as digests
+from sharpflow.config.digest import Code
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def pristine(tmp_path_factory):
     root = tmp_path_factory.mktemp("code")
     ignore = shutil.ignore_patterns("__pycache__")
-    for folder in ("sharpflow", "scripts"):
+    for folder in ("sharpflow", "scripts", "papers"):
         shutil.copytree(ROOT / folder, root / folder, ignore=ignore)
     return root
 
@@ -28,7 +28,8 @@ class Copy:
         self.originals = {}
 
     def digest(self, script, *entries):
-        return digests.digest(self.root / "scripts" / script, entries)
+        code = Code({"li2022": self.root / "papers" / "li2022"}, self.root)
+        return code.digest(self.root / "scripts" / script, entries)
 
     def train(self):
         return self.digest("train.py", "sharpflow.models.mlp")
@@ -37,7 +38,7 @@ class Copy:
         return self.digest("evaluate_sharpness.py", "sharpflow.measurements.gauss_newton")
 
     def figure(self):
-        return self.digest("plot_figure.py", "sharpflow.figures.phases")
+        return self.digest("plot_figure.py", "papers.li2022.figures.phases")
 
     def edit(self, name, change):
         """Replace a file's text by `change` of it."""
@@ -54,8 +55,7 @@ class Copy:
 
 
 @pytest.fixture
-def copy(pristine, monkeypatch):
-    monkeypatch.setattr(digests, "_ROOT", pristine)
+def copy(pristine):
     code = Copy(pristine)
     yield code
     code.restore()
@@ -81,7 +81,7 @@ LAYOUT = {
 
 
 @pytest.mark.parametrize("kind", LAYOUT)
-@pytest.mark.parametrize("name", ["sharpflow/training/streams.py", "sharpflow/models/losses.py"])
+@pytest.mark.parametrize("name", ["sharpflow/training/streams.py", "sharpflow/losses/base.py"])
 def test_comments_docstrings_and_layout_do_not_change_it(copy, kind, name):
     before = copy.train()
     copy.edit(name, LAYOUT[kind])
@@ -102,7 +102,7 @@ def test_reformatting_does_not_change_it(copy):
         ("sharpflow/training/streams.py", "BLOCK = 50", "BLOCK = 51"),
         ("sharpflow/training/streams.py", "number >> 1", "number >> 2"),
         ("sharpflow/training/__init__.py", '"train"]', '"train", "BLOCK"]'),
-        ("sharpflow/models/mlp.py", "hidden @ weight", "hidden @ (weight)* 1"),
+        ("sharpflow/models/mlp/__init__.py", "hidden @ weight", "hidden @ (weight)* 1"),
         ("sharpflow/models/activations.py", "torch.tanh(z)", "torch.sin(z)"),
         ("sharpflow/storage/tensors.py", "sort_keys=True", "sort_keys=False"),
         ("sharpflow/jobs.py", "sys.exit(1)", "sys.exit(2)"),
@@ -121,11 +121,11 @@ def statement(text):
 
 def test_a_figure_belongs_to_its_own_job_only(copy):
     train, evaluate, figure = copy.train(), copy.evaluate(), copy.figure()
-    copy.edit("sharpflow/figures/phases.py", statement)
+    copy.edit("papers/li2022/figures/phases.py", statement)
     assert (copy.train(), copy.evaluate()) == (train, evaluate)
     assert copy.figure() != figure
     figure = copy.figure()
-    copy.edit("sharpflow/figures/residual.py", statement)
+    copy.edit("papers/li2022/figures/residual.py", statement)
     assert copy.figure() == figure
     for name in ("claims/base.py", "report/page.py", "statistics/intervals.py"):
         copy.edit(f"sharpflow/{name}", statement)
@@ -138,18 +138,18 @@ def test_curvature_belongs_to_evaluation_and_not_to_training(copy):
     assert copy.train() == train
     assert copy.evaluate() != evaluate
     evaluate = copy.evaluate()
-    copy.edit("sharpflow/measurements/gauss_newton.py", statement)
+    copy.edit("sharpflow/measurements/gauss_newton/__init__.py", statement)
     assert copy.train() == train
     assert copy.evaluate() != evaluate
 
 
 def test_modules_named_at_run_time_count_when_they_are_given(copy):
     plain = copy.digest("evaluate_sharpness.py")
-    copy.edit("sharpflow/measurements/hessian.py", statement)
+    copy.edit("sharpflow/measurements/hessian/__init__.py", statement)
     assert copy.digest("evaluate_sharpness.py") == plain
     with_it = copy.digest("evaluate_sharpness.py", "sharpflow.measurements.hessian")
     assert with_it != plain
-    copy.edit("sharpflow/measurements/hessian.py", lambda text: text + "MORE = 2\n")
+    copy.edit("sharpflow/measurements/hessian/__init__.py", lambda text: text + "MORE = 2\n")
     assert copy.digest("evaluate_sharpness.py", "sharpflow.measurements.hessian") != with_it
 
 
@@ -164,34 +164,65 @@ def test_the_page_template_belongs_to_the_report(copy):
 
 
 def test_the_closure_follows_imports_and_packages():
-    reached = digests.closure(["sharpflow.training.train"])
-    for module in ("sharpflow", "sharpflow.training", "sharpflow.models.losses"):
+    code = Code()
+    reached = code.closure(["sharpflow.training.train"])
+    for module in ("sharpflow", "sharpflow.training", "sharpflow.losses.base"):
         assert reached[module].is_file()
     assert not any(m.startswith(("sharpflow.figures", "sharpflow.curvature")) for m in reached)
-    assert digests.module_file("sharpflow.absent") is None
-    assert digests.closure(["numpy", "sharpflow.absent"]).keys() == {"sharpflow"}
+    assert code.file("sharpflow.absent") is None
+    assert code.closure(["numpy", "sharpflow.absent"]).keys() == {"sharpflow"}
+
+
+def test_the_closure_of_a_paper_follows_relative_imports():
+    code = Code({"ziyin2024": ROOT / "papers" / "ziyin2024"})
+    reached = code.closure(["papers.ziyin2024.measurements.noise_balance"])
+    assert "papers.ziyin2024.measurements._population" in reached
+    assert "sharpflow.measurements.base" in reached
+    assert "papers.ziyin2024.measurements.equilibrium" not in reached
+
+
+def test_options_belong_to_no_job():
+    """An edit of a bound or of a description must rerun nothing."""
+    code = Code({"ziyin2024": ROOT / "papers" / "ziyin2024"})
+    parts = ["sharpflow.models.mlp", "sharpflow.optimisers.adam", "papers.ziyin2024.models.circle"]
+    assert not [m for m in code.closure(parts) if m.endswith("options")]
+
+
+def test_a_users_file_counts_with_its_neighbours(tmp_path):
+    """By absolute and by relative imports; what it does not import does not count."""
+    for name, text in {
+        "net.py": "import blocks\nfrom .parts import size\n",
+        "blocks.py": "from deep import inner\n",
+        "parts.py": "size = 1\n",
+        "deep/__init__.py": "",
+        "deep/inner.py": "x = 1\n",
+        "other.py": "y = 1\n",
+    }.items():
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    code, script = Code(), ROOT / "scripts" / "train.py"
+    entry = str(tmp_path / "net.py")
+    reached = {path.relative_to(tmp_path).as_posix() for path in code.closure([entry]).values()}
+    assert reached == {"net.py", "blocks.py", "parts.py", "deep/__init__.py", "deep/inner.py"}
+    before = code.digest(script, [entry])
+    (tmp_path / "other.py").write_text("y = 2\n")
+    (tmp_path / "blocks.py").write_text("from deep import inner  # again\n")
+    assert code.digest(script, [entry]) == before
+    (tmp_path / "deep" / "inner.py").write_text("x = 2\n")
+    assert code.digest(script, [entry]) != before
 
 
 def test_no_job_reaches_the_configuration():
     """An edit of a default or of a message must rerun nothing."""
+    code = Code()
     for script in sorted((ROOT / "scripts").glob("*.py")):
-        imports = digests._parse(script)[1]
-        reached = digests.closure(imports)
-        assert not [m for m in reached if m.startswith("sharpflow.config")], script.name
+        reached = code.closure([str(script)])
+        light = ("sharpflow.config", "sharpflow.parts.registry", "sharpflow.parts.options")
+        assert not [m for m in reached if m.startswith(light)], script.name
 
 
-def test_the_package_has_no_relative_imports():
-    """The digest does not follow them."""
+def test_the_library_has_no_relative_imports():
     for path in (ROOT / "sharpflow").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             assert not (isinstance(node, ast.ImportFrom) and node.level), path
-
-
-@pytest.mark.parametrize("package", ["storage", "data", "models", "training", "curvature"])
-def test_floors_import_only_what_is_below(package):
-    floors = ["storage", "data", "models", "training", "curvature"]
-    above = {f"sharpflow.{name}" for name in floors[floors.index(package) + 1 :]}
-    above |= {f"sharpflow.{name}" for name in ("measurements", "claims", "figures", "report")}
-    for path in (ROOT / "sharpflow" / package).glob("*.py"):
-        for module in digests._parse(path)[1]:
-            assert ".".join(module.split(".")[:2]) not in above, f"{path.name} imports {module}"

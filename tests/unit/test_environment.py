@@ -15,14 +15,16 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
+from specs import PAPERS, TYPES, measurements
 
-from sharpflow import claims
-from sharpflow.config import types
+from sharpflow.claims.base import load_claim
 from sharpflow.config.reference import readme, schema
 from sharpflow.errors import DataError
-from sharpflow.figures import base as figures
 from sharpflow.jobs import run_job
-from sharpflow.models import ACTIVATIONS, LOSSES
+from sharpflow.measurements.evaluate import evaluate
+from sharpflow.models.activations import ACTIVATIONS
+from sharpflow.parts.options import Activation
+from sharpflow.training import train
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "sharpflow"
@@ -71,13 +73,14 @@ def imports(path):
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name.partition(".")[0] for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
+        elif isinstance(node, ast.ImportFrom) and not node.level:
             yield node.module.partition(".")[0]
 
 
 def test_the_library_itself_imports_only_what_it_depends_on(requirements):
     names = {"yaml": "pyyaml", "sklearn": "scikit-learn", "PIL": "pillow"}
-    for path in PACKAGE.rglob("*.py"):
+    files = [*PACKAGE.rglob("*.py"), *(ROOT / "papers").rglob("*.py")]
+    for path in files:
         for top in imports(path):
             if top not in sys.stdlib_module_names and top != "sharpflow":
                 assert names.get(top, top) in requirements, f"{path.name} imports {top}"
@@ -85,7 +88,7 @@ def test_the_library_itself_imports_only_what_it_depends_on(requirements):
 
 def test_jobs_of_runs_start_without_pandas():
     """Its import is a fifth of a job of a small network."""
-    modules = "sharpflow.training", "sharpflow.measurements", "sharpflow.storage.tables"
+    modules = "sharpflow.training", "sharpflow.measurements.evaluate", "sharpflow.storage.tables"
     lines = [*(f"import {module}" for module in modules), "import sys", "print(*sys.modules)"]
     done = subprocess.run(
         [sys.executable, "-c", "; ".join(lines)], cwd=ROOT, capture_output=True, text=True
@@ -97,12 +100,12 @@ def test_jobs_of_runs_start_without_pandas():
 
 def test_schema_and_reference_are_in_step_with_the_types():
     hint = "run `make config-reference`"
-    assert (ROOT / "config" / "schema.json").read_text() == schema(), hint
-    assert (ROOT / "config" / "README.md").read_text() == readme(), hint
+    assert (ROOT / "config" / "schema.json").read_text() == schema(TYPES), hint
+    assert (ROOT / "config" / "README.md").read_text() == readme(TYPES), hint
 
 
 def test_the_schema_describes_every_key():
-    definitions = json.loads(schema())["$defs"]
+    definitions = json.loads(schema(TYPES))["$defs"]
     assert {"Configuration", "Experiment"} <= definitions.keys()
     for name, part in definitions.items():
         for key, field in part.get("properties", {}).items():
@@ -112,84 +115,66 @@ def test_the_schema_describes_every_key():
             assert part["additionalProperties"] is False, name
 
 
-# --- registries: what the configuration allows has its module, and the reverse
+# --- registries: what is declared is there
 
 
-def members(annotation):
-    """The model classes of a union, or of one class."""
-    if isinstance(annotation, type):
-        return [annotation]
-    return [m for part in typing.get_args(annotation) for m in members(part)]
-
-
-def tags(annotation, key):
-    found = [m.model_fields[key] for m in members(annotation) if hasattr(m, "model_fields")]
-    return sorted(value for field in found for value in typing.get_args(field.annotation))
-
-
-def modules_with(package, function):
-    return sorted(
-        path.stem
-        for path in (PACKAGE / package).glob("*.py")
-        if path.stem not in ("__init__", "base")
-        and re.search(rf"^def {function}\(", path.read_text(), re.M)
+def test_every_measurement_gives_what_it_says(make_problem):
+    """Of the library's: the quantities of a run are those that its options promise."""
+    chosen = measurements(
+        gauss_newton={"every": 5, "k": 2, "output_layer": True, "trained_layers": True},
+        hessian={"every": 5, "preconditioned": True},
+        batch_sharpness={"every": 5, "draws": 3},
     )
-
-
-def test_every_data_source_has_its_module():
-    assert tags(types.Data, "source") == modules_with("data", "generate")
-
-
-def test_every_kind_of_model_has_its_module():
-    assert tags(types.Model, "kind") == modules_with("models", "build")
-
-
-def test_every_measurement_has_its_module():
-    names = modules_with("measurements", "build")
-    assert sorted(types.Measurements.model_fields) == names
-    for name in names:
-        (options,) = (
-            m
-            for m in members(types.Measurements.model_fields[name].annotation)
-            if issubclass(m, types.Strict)
-        )
-        measurement = import_module(f"sharpflow.measurements.{name}").build(options().model_dump())
-        assert callable(measurement.measure)
-        assert callable(measurement.restart)
-
-
-def test_every_loss_is_known():
-    field = types.Setup.model_fields["loss"]
-    assert set(typing.get_args(field.annotation)) <= set(LOSSES)
+    problem = make_problem(
+        training={"steps": 10, "batch": 4, "frozen": 1},
+        optimiser={"kind": "adam"},
+        learning_rate=0.001,
+    )
+    states = train(problem).states
+    table = evaluate(problem, sorted(states), lambda step: states[step], chosen).table
+    promised = set()
+    for name, options in chosen.items():
+        promised |= TYPES.options("measurements")[name](**options).gives()
+    assert set(table["quantity"]) == promised
 
 
 def test_every_activation_is_known():
-    allowed = set(typing.get_args(types.Mlp.model_fields["activation"].annotation))
-    assert allowed == set(ACTIVATIONS)
+    assert set(typing.get_args(Activation)) == set(ACTIVATIONS)
 
 
-def test_every_claim_has_its_module():
-    assert types.modules("claims") == claims.available()
-    for name in claims.available():
-        assert isinstance(claims.load(name), claims.Claim)
+def test_every_claim_can_be_loaded_and_is_as_it_was_read():
+    registry = TYPES.registry
+    for paper in ("", *PAPERS):
+        for name, declared in registry.declared("claims", paper).items():
+            found = load_claim(declared.part.module, name)
+            assert (found.name, found.reads) == (name, declared.reads)
+            assert (found.cases, found.scope) == (declared.cases, declared.scope)
+            assert found.statistic.__doc__
 
 
-def test_every_figure_has_its_module():
-    assert types.modules("figures") == sorted(figures.names())
-    for name in types.modules("figures"):
-        module = figures.load(name)
-        assert module.TITLE
-        assert callable(module.draw)
-        assert callable(module.caption)
+def test_every_figure_can_be_loaded_and_says_what_it_reads():
+    for paper in PAPERS:
+        for name, declared in TYPES.registry.declared("figures", paper).items():
+            module = import_module(declared.part.module)
+            assert module.TITLE
+            assert callable(module.caption)
+            assert declared.reads, name
+            assert tuple(module.READS) == declared.reads
 
 
-def test_experiments_that_ship_name_what_exists():
-    for file in (ROOT / "config" / "experiments").glob("*.yaml"):
-        document = yaml.safe_load(file.read_text())
-        named = document.get("figures", [])
-        named = named.values() if isinstance(named, dict) else named
-        assert set(named) <= set(types.modules("figures")), file.name
-        assert set(document.get("claims", [])) <= set(types.modules("claims")), file.name
+@pytest.mark.parametrize("paper", PAPERS)
+def test_a_papers_page_order_names_its_figures(paper):
+    listed = yaml.safe_load((PAPERS[paper] / "paper.yaml").read_text())["figures"]
+    drawn = set()
+    for file in (PAPERS[paper] / "experiments").glob("*.yaml"):
+        figures = yaml.safe_load(file.read_text()).get("figures", [])
+        drawn |= set(figures)
+    assert sorted(listed) == sorted(drawn)
+
+
+@pytest.mark.parametrize("paper", PAPERS)
+def test_a_shipped_papers_folder_is_named_by_its_key(paper):
+    assert PAPERS[paper].name == paper
 
 
 # --- jobs

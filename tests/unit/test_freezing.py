@@ -10,12 +10,19 @@ from sharpflow.errors import ConfigError
 DEEP = {"kind": "mlp", "hidden_layers": 3, "bias": True}
 
 
+def heavy_ball(momentum):
+    """The update rule with that momentum."""
+    return {"kind": "heavy_ball", "momentum": momentum} if momentum else {"kind": "sgd"}
+
+
 @pytest.mark.parametrize("frozen", [0, 1, 2, 3])
 @pytest.mark.parametrize(
-    "rule", [{}, {"momentum": 0.6, "weight_decay": 0.1}, {"batch": 4, "weight_decay": 0.1}]
+    ("rule", "momentum"),
+    [({}, 0.0), ({"weight_decay": 0.1}, 0.6), ({"batch": 4, "weight_decay": 0.1}, 0.0)],
 )
-def test_only_the_layers_below_move(make_dataset, frozen, rule):
-    problem = shard(make_dataset(), DEEP, {"steps": 6, "frozen": frozen} | rule)
+def test_only_the_layers_below_move(make_dataset, frozen, rule, momentum):
+    training = {"steps": 6, "frozen": frozen} | rule
+    problem = shard(make_dataset(), DEEP, training, optimiser=heavy_ball(momentum))
     trajectory, _ = trained(problem)
     first, last = trajectory.states[0], trajectory.states[6]
     fixed = {name for names in problem.model.layers[4 - frozen :] for name in names}
@@ -29,7 +36,8 @@ def test_only_the_layers_below_move(make_dataset, frozen, rule):
 @pytest.mark.parametrize("momentum", [0.0, 0.6])
 def test_trained_layers_take_the_steps_of_the_loss_with_the_others_fixed(make_dataset, momentum):
     dataset = make_dataset()
-    problem = shard(dataset, DEEP, {"steps": 5, "frozen": 2, "momentum": momentum})
+    training = {"steps": 5, "frozen": 2}
+    problem = shard(dataset, DEEP, training, optimiser=heavy_ball(momentum))
     trajectory, _ = trained(problem)
     start = one_run(trajectory.states[0], 1)
     names = [f"{kind}{layer}" for layer in range(2) for kind in ("weight", "bias")]
@@ -61,7 +69,8 @@ def test_trained_sharpness_is_that_of_the_trained_layers(make_dataset, model, fr
 
 
 def test_stored_states_share_no_memory(make_dataset):
-    problem = shard(make_dataset(), DEEP, {"steps": 5, "frozen": 2, "momentum": 0.5})
+    training = {"steps": 5, "frozen": 2}
+    problem = shard(make_dataset(), DEEP, training, optimiser=heavy_ball(0.5))
     trajectory, _ = trained(problem)
     addresses = [t.data_ptr() for state in trajectory.states.values() for t in state.values()]
     assert len(set(addresses)) == len(addresses)

@@ -1,12 +1,15 @@
 import numpy as np
 import pytest
+import specs
 import torch
-from gaussian_shards import FAN_IN, population, shard
+from gaussian_shards import population, shard
 
-from sharpflow.dynamics import accumulated
+from papers.ziyin2024.measurements._population import held_out, sampled_noise_trace
+from sharpflow.config.feasible import check_parts
 from sharpflow.errors import ConfigError, IntegrityError
-from sharpflow.measurements import Snapshot, evaluate
-from sharpflow.measurements._population import held_out, sampled_noise_trace
+from sharpflow.measurements.base import Snapshot
+from sharpflow.measurements.evaluate import evaluate
+from sharpflow.results.rates import accumulated
 from sharpflow.symmetry import (
     alignment,
     gaussian_gammas,
@@ -19,13 +22,17 @@ from sharpflow.symmetry import (
 )
 from sharpflow.training import train
 
-NET_B = {"kind": "scale_invariant", "normalisation": "layer", "initialisation": FAN_IN}
+NET_B = {"kind": "scale_invariant", "normalisation": "layer"}
+
+
+def evaluated(problem, states, **chosen):
+    """The evaluation of states by step."""
+    return evaluate(problem, sorted(states), states.__getitem__, specs.measurements(**chosen))
 
 
 def measured(problem, trajectory=None, **measurements):
     """The evaluation's table, indexed by (quantity, seed, step, index)."""
-    states = (trajectory or train(problem)).states
-    evaluation = evaluate(problem, sorted(states), states.__getitem__, measurements)
+    evaluation = evaluated(problem, (trajectory or train(problem)).states, **measurements)
     return evaluation.table.set_index(["quantity", "seed", "step", "index"]).value
 
 
@@ -226,9 +233,7 @@ def test_no_step_is_replayed_where_every_measured_state_is_stored():
     problem = shard()
     states = train(problem).states
     problem.advance = None
-    evaluation = evaluate(
-        problem, sorted(states), states.__getitem__, {"hessian_trace": {"every": 10}}
-    )
+    evaluation = evaluated(problem, states, hessian_trace={"every": 10})
     assert len(evaluation.table) == 3 * 13
     assert evaluation.replay_deviation == 0.0
 
@@ -238,26 +243,31 @@ def test_an_altered_state_is_found_by_replay():
     states = train(problem).states
     states[120] = {name: t * 1.001 for name, t in states[120].items()}
     with pytest.raises(IntegrityError, match="missed the stored state of step 120"):
-        evaluate(problem, sorted(states), states.__getitem__, {"hessian_trace": {"every": 10}})
+        evaluated(problem, states, hessian_trace={"every": 10})
 
 
-def test_measurements_say_what_they_need():
-    tanh = shard(model={"activation": "tanh"})
-    with pytest.raises(ConfigError, match="with activation linear"):
-        measured(tanh, hessian_trace={"every": 10})
-    with pytest.raises(ConfigError, match="known to have a symmetry"):
-        measured(
-            tanh,
-            noether_flow={
-                "every": 120,
-                "draws": 4,
-                "batch": 2,
-                "learning_rate": 0.01,
-                "samples": 4,
-            },
-        )
-    with pytest.raises(ConfigError, match="needs the model circle"):
-        measured(tanh, circle_radius={"every": 10})
+@pytest.mark.parametrize(
+    ("name", "needed"),
+    [
+        ("equilibrium", "'linear two layers'"),
+        ("hessian_trace", "'linear two layers'"),
+        ("noise_balance", "'linear two layers'"),
+        ("noether_flow", "'linear two layers' or 'scale invariance'"),
+        ("circle_radius", "'circle'"),
+    ],
+)
+def test_measurements_say_what_they_need(name, needed):
+    tanh = {
+        "data": {"source": "gaussian", "inputs": 5, "outputs": 4},
+        "model": {"kind": "two_layer", "activation": "tanh"},
+        "training": {"batch": 3},
+        "widths": [6],
+        "learning_rates": [0.01],
+        "measurements": {name: {}},
+    }
+    setup = specs.TYPES.setup.model_validate(tanh)
+    with pytest.raises(ConfigError, match=rf"measurements\.{name} needs {needed}, which"):
+        check_parts(setup, range(3), specs.TYPES, lambda keys: "test.yaml")
 
 
 def test_a_diverged_run_has_no_rows_and_its_mates_have():

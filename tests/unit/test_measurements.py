@@ -5,26 +5,21 @@ import re
 import numpy as np
 import pytest
 import torch
+from specs import measurements
 
-from sharpflow.config.types import Measurements
 from sharpflow.curvature import dense_hessian, dense_jacobian
 from sharpflow.errors import IntegrityError, SharpflowError
-from sharpflow.measurements import evaluate
-from sharpflow.measurements.evaluate import due_steps
+from sharpflow.measurements.evaluate import due_steps, evaluate
 from sharpflow.training import train
 
-
-def options(**chosen):
-    """Whole options of the chosen measurements, as a configuration gives them."""
-    plain = Measurements(**chosen).model_dump(mode="json")
-    return {name: plain[name] for name in chosen}
+HEAVY_BALL = {"kind": "heavy_ball", "momentum": 0.7}
 
 
 def run(problem, chosen, states=None, stored=None):
     """Train, keep the states of `stored` (all by default), and evaluate."""
     states = train(problem).states if states is None else states
     stored = sorted(states) if stored is None else stored
-    return evaluate(problem, stored, lambda step: states[step], options(**chosen))
+    return evaluate(problem, stored, lambda step: states[step], measurements(**chosen))
 
 
 def value(table, quantity, seed, step, index=0):
@@ -95,11 +90,11 @@ def test_gauss_newton_against_the_dense_jacobian(make_problem, activation, bias)
                     aligned, abs=1e-6
                 )
             previous = vectors[:, 0]
-    assert set(table[table["quantity"] == "gauss_newton_converged"]["value"]) == {1.0}
+    assert set(table[table["quantity"] == "gauss_newton_sharpness_converged"]["value"]) == {1.0}
 
 
 def test_gauss_newton_of_cross_entropy_weighs_by_the_loss_curvature(make_problem):
-    problem = make_problem(loss="cross_entropy", training={"steps": 3})
+    problem = make_problem(loss="binary_cross_entropy", training={"steps": 3})
     states = train(problem).states
     table = run(problem, {"gauss_newton": {"tol": 1e-8}}, states).table
     for step in range(4):
@@ -112,7 +107,7 @@ def test_gauss_newton_of_cross_entropy_weighs_by_the_loss_curvature(make_problem
         )
 
 
-@pytest.mark.parametrize("loss", ["mse", "cross_entropy"])
+@pytest.mark.parametrize("loss", ["mse", "binary_cross_entropy"])
 @pytest.mark.parametrize("bias", [False, True])
 def test_hessian_against_the_dense_hessian(make_problem, loss, bias):
     problem = make_problem(
@@ -136,7 +131,7 @@ def test_hessian_against_the_dense_hessian(make_problem, loss, bias):
                 assert value(table, "hessian_sharpness", seed, step, index) == pytest.approx(
                     float(exact[-1 - index]), rel=1e-5
                 )
-    assert set(table[table["quantity"] == "hessian_converged"]["value"]) == {1.0}
+    assert set(table[table["quantity"] == "hessian_sharpness_converged"]["value"]) == {1.0}
 
 
 def test_sharpness_is_that_of_the_uncompressed_network(make_problem, make_dataset):
@@ -183,8 +178,8 @@ def test_output_norm_identity_from_the_tables(make_problem):
         left = np.diff(norm) + 4 * rate / problem.samples * dot[:-1]
         for step in range(25):
             state = trajectory.states[step]
-            _, gradient = problem.loss_and_gradient(state, problem.inputs, problem.targets)
-            right = rate**2 * float(gradient["weight2"][index].square().sum())
+            found = problem.loss_and_gradient(state, problem.inputs, problem.targets)
+            right = rate**2 * float(found.gradients["weight2"][index].square().sum())
             assert left[step] == pytest.approx(right, rel=0, abs=1e-13 * norm.max())
 
 
@@ -196,9 +191,12 @@ def test_due_steps_have_the_multiples_and_the_last():
     assert due_steps(3, 100) == {0, 3}
 
 
-@pytest.mark.parametrize("training", [{}, {"batch": 4}, {"momentum": 0.7, "weight_decay": 0.01}])
-def test_replay_lands_and_measures_what_stored_states_measure(make_problem, training):
-    problem = make_problem(training={"steps": 70} | training)
+@pytest.mark.parametrize(
+    ("training", "optimiser"),
+    [({}, None), ({"batch": 4}, None), ({"weight_decay": 0.01}, HEAVY_BALL)],
+)
+def test_replay_lands_and_measures_what_stored_states_measure(make_problem, training, optimiser):
+    problem = make_problem(training={"steps": 70} | training, optimiser=optimiser)
     states = train(problem).states
     chosen = {"gauss_newton": {"every": 5, "tol": 1e-9}}
     dense = run(problem, chosen, states)

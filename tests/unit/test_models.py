@@ -6,12 +6,17 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from specs import part
 from torch import nn
 from torch.nn import functional as F
 
-from sharpflow.models import ACTIVATIONS, LOSSES, build
-from sharpflow.models.initialisation import linear_weight
+from sharpflow.initialisations.base import Weight, draw_weights
+from sharpflow.losses.binary_cross_entropy import BinaryCrossEntropy
+from sharpflow.losses.mse import SquaredError
+from sharpflow.models.activations import ACTIVATIONS
+from sharpflow.models.base import Setting, build
 
+LOSSES = {"mse": SquaredError(), "binary_cross_entropy": BinaryCrossEntropy()}
 finite = st.floats(-8, 8)
 
 
@@ -73,9 +78,9 @@ def test_derivatives_at_zero_and_far_out(name):
 @given(values=st.lists(st.tuples(finite, st.sampled_from([-1.0, 1.0])), min_size=1, max_size=20))
 def test_loss_slope_and_curvature_by_autograd(name, values):
     loss = LOSSES[name]
-    f = torch.tensor([v[0] for v in values], dtype=torch.float64, requires_grad=True)
-    y = torch.tensor([v[1] for v in values], dtype=torch.float64)
-    (slope,) = torch.autograd.grad(loss.pointwise(f, y).sum(), f, create_graph=True)
+    f = torch.tensor([[v[0]] for v in values], dtype=torch.float64, requires_grad=True)
+    y = torch.tensor([[v[1]] for v in values], dtype=torch.float64)
+    (slope,) = torch.autograd.grad(loss.rows(f, y).sum(), f, create_graph=True)
     (curvature,) = torch.autograd.grad(slope.sum(), f)
     torch.testing.assert_close(loss.slope(f, y), slope, rtol=1e-9, atol=1e-12)
     torch.testing.assert_close(loss.curvature(f, y), curvature, rtol=1e-9, atol=1e-12)
@@ -90,10 +95,10 @@ def test_losses_in_closed_form():
     expected = [(math.log1p(math.exp(-0.5)) + math.log1p(math.exp(-2))) / 2]
     expected += [(math.log1p(math.exp(-3.0)) + math.log(2.0)) / 2]
     torch.testing.assert_close(
-        LOSSES["cross_entropy"](f, y), torch.tensor(expected, dtype=torch.float64)
+        LOSSES["binary_cross_entropy"](f, y), torch.tensor(expected, dtype=torch.float64)
     )
     torch.testing.assert_close(
-        LOSSES["cross_entropy"](f[0], y),
+        LOSSES["binary_cross_entropy"](f[0], y),
         F.binary_cross_entropy_with_logits(f[0], (y + 1) / 2),
     )
 
@@ -103,9 +108,9 @@ def test_mse_sums_over_outputs_and_averages_over_samples():
     torch.testing.assert_close(LOSSES["mse"](f, y), torch.full((4,), 3.0))
 
 
-def test_cross_entropy_of_a_huge_logit_is_finite():
+def test_binary_cross_entropy_of_a_huge_logit_is_finite():
     f, y = torch.tensor([[-1e5], [1e5]]), torch.ones(2, 1)
-    loss = LOSSES["cross_entropy"]
+    loss = LOSSES["binary_cross_entropy"]
     torch.testing.assert_close(loss(f, y), torch.tensor(5e4))
     assert loss.slope(f, y).flatten().tolist() == [-1.0, 0.0]
     assert loss.curvature(f, y).flatten().tolist() == [0.0, 0.0]
@@ -118,8 +123,14 @@ def generator(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
+def drawn(scheme, inputs, outputs, seed=0):
+    """One layer's weights."""
+    weight = Weight("weight", (inputs, outputs), inputs, outputs)
+    return draw_weights({"kind": scheme}, [weight], {}, generator(seed))["weight"]
+
+
 def test_default_initialisation_is_that_of_torch():
-    weight = linear_weight((400, 300), 400, 300, "default", generator())
+    weight = drawn("default", 400, 300)
     assert weight.dtype == torch.float64
     bound = 1 / math.sqrt(400)
     assert float(weight.abs().max()) <= bound
@@ -131,7 +142,7 @@ def test_default_initialisation_is_that_of_torch():
 
 @pytest.mark.parametrize(("scheme", "variance"), [("kaiming", 2 / 400), ("xavier", 2 / 700)])
 def test_normal_initialisations(scheme, variance):
-    weight = linear_weight((400, 300), 400, 300, scheme, generator())
+    weight = drawn(scheme, 400, 300)
     assert float(weight.var()) == pytest.approx(variance, rel=0.02)
     assert abs(float(weight.mean())) < 4 * math.sqrt(variance / weight.numel())
     kurtosis = float((weight**4).mean() / weight.var() ** 2)
@@ -139,22 +150,18 @@ def test_normal_initialisations(scheme, variance):
 
 
 def test_initial_weights_depend_on_the_generator_only():
-    one = linear_weight((3, 4), 3, 4, "default", generator(5))
-    assert torch.equal(one, linear_weight((3, 4), 3, 4, "default", generator(5)))
-    assert not torch.equal(one, linear_weight((3, 4), 3, 4, "default", generator(6)))
+    one = drawn("default", 3, 4, seed=5)
+    assert torch.equal(one, drawn("default", 3, 4, seed=5))
+    assert not torch.equal(one, drawn("default", 3, 4, seed=6))
 
 
 # --- dense networks
 
 
-def spec(**changes):
-    return {
-        "kind": "mlp",
-        "hidden_layers": 2,
-        "activation": "tanh",
-        "bias": False,
-        "initialisation": "default",
-    } | changes
+def dense(data, **options):
+    """A dense network of width 6 for a dataset."""
+    setting = Setting(6, data["inputs"].shape[1:], data["targets"].shape[1])
+    return build(part("models", "mlp", **options), setting)
 
 
 MODULES = {
@@ -185,7 +192,7 @@ def torch_network(model, parameters, run, inputs):
 @pytest.mark.parametrize("depth", [1, 3])
 def test_dense_network_equals_torch_modules(make_dataset, activation, bias, depth):
     data = make_dataset(samples=9, dimensions=5)
-    model = build(spec(activation=activation, bias=bias, hidden_layers=depth), 6)
+    model = dense(data, activation=activation, bias=bias, hidden_layers=depth)
     runs = [model.initialise(data, generator(seed)) for seed in range(3)]
     parameters = {name: torch.stack([run[name] for run in runs]) for name in runs[0]}
     outputs = model(parameters, model.data_inputs(data))
@@ -201,8 +208,9 @@ def test_dense_network_equals_torch_modules(make_dataset, activation, bias, dept
 
 @pytest.mark.parametrize("bias", [False, True])
 def test_layers_name_every_parameter_once(make_dataset, bias):
-    model = build(spec(bias=bias), 6)
-    parameters = model.initialise(make_dataset(), generator())
+    data = make_dataset()
+    model = dense(data, bias=bias)
+    parameters = model.initialise(data, generator())
     names = [name for layer in model.layers for name in layer]
     assert len(model.layers) == 3
     assert sorted(names) == sorted(parameters)
@@ -220,7 +228,7 @@ def test_compressed_draw_is_that_of_the_whole_network(make_dataset, bias):
     """Same stream, same weights: seen = Bᵀ W, ‖W‖² = ‖seen‖² + unseen², the rest untouched."""
     data = make_dataset(samples=8, dimensions=40)
     whole = data | {"basis": torch.eye(40, dtype=torch.float64), "coordinates": data["inputs"]}
-    model = build(spec(bias=bias), 6)
+    model = dense(data, bias=bias)
     small = model.initialise(data, generator(3))
     large = model.initialise(whole, generator(3))
     torch.testing.assert_close(small["weight0"], data["basis"].T @ large["weight0"])
@@ -243,7 +251,7 @@ def test_compressed_draw_is_that_of_the_whole_network(make_dataset, bias):
 
 def test_unseen_weights_do_not_reach_the_outputs(make_dataset):
     data = make_dataset()
-    model = build(spec(), 6)
+    model = dense(data)
     parameters = {k: v[None] for k, v in model.initialise(data, generator()).items()}
     before = model(parameters, data["coordinates"])
     after = model(parameters | {"unseen": torch.tensor([[1e6]])}, data["coordinates"])

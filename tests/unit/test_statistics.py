@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from sharpflow.statistics import Interval, slope, slope_interval, summarise, t_interval, verdict
+from sharpflow.results.summaries import summarise
+from sharpflow.statistics.intervals import Interval, slope, slope_interval, t_interval, verdict
 
 INF = math.inf
 numbers = st.floats(-1e6, 1e6, allow_nan=False)

@@ -8,13 +8,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
+from specs import TYPES, part
+from torch.nn import functional as F
 from trajectories import values
 
 from sharpflow.errors import ConfigError
-from sharpflow.models import LOSSES
-from sharpflow.models.initialisation import linear_weight
+from sharpflow.initialisations.base import Weight, uniform
 from sharpflow.models.input_product import InputProduct
 from sharpflow.models.mlp import DenseNetwork
+from sharpflow.parts.loading import load_part
 from sharpflow.training import BLOCK, generator, stored_steps, train
 from sharpflow.training.streams import normals
 
@@ -68,7 +70,7 @@ def test_normals_are_standard_and_independent():
 
 def test_seeds_are_paired_across_learning_rates_and_shards(make_problem):
     one = make_problem(seeds=[4, 5], learning_rate=0.1).initial_state()
-    two = make_problem(seeds=[5], learning_rate=0.2, loss="cross_entropy").initial_state()
+    two = make_problem(seeds=[5], learning_rate=0.2, loss="binary_cross_entropy").initial_state()
     for name in one:
         assert torch.equal(one[name][1], two[name][0])
     other = make_problem(seeds=[5], experiment="another").initial_state()
@@ -83,9 +85,9 @@ def reference(data, seed, *, steps, optimiser, rate_at=lambda step: None, bias=F
     stream = generator("test", seed, "initialise")
     layers = []
     for fan_in, fan_out in itertools.pairwise(SIZES):
-        layer = [linear_weight((fan_in, fan_out), fan_in, fan_out, "default", stream)]
+        layer = [uniform(Weight("weight", (fan_in, fan_out), fan_in, fan_out), stream)]
         if bias:
-            layer.append(linear_weight((fan_out,), fan_in, fan_out, "default", stream))
+            layer.append(uniform(Weight("bias", (fan_out,), fan_in, fan_out), stream))
         layers.append([t.requires_grad_() for t in layer])
     descent = torch.optim.SGD([t for layer in layers for t in layer], **optimiser)
     losses, norms = [], []
@@ -116,7 +118,8 @@ def test_compressed_training_is_uncompressed_torch_sgd(
     problem = make_problem(
         data,
         model={"bias": bias},
-        training={"steps": 60, "momentum": momentum, "weight_decay": decay},
+        training={"steps": 60, "weight_decay": decay},
+        optimiser={"kind": "heavy_ball", "momentum": momentum} if momentum else None,
     )
     table = train(problem).table
     for seed in problem.seeds:
@@ -143,7 +146,8 @@ def test_warmup_uses_its_rate_before_the_step_until(make_problem, make_dataset):
     problem = make_problem(
         data,
         learning_rate=0.2,
-        training={"steps": 25, "warmup": {"learning_rate": 0.01, "until": 10}},
+        schedule={"kind": "warmup", "learning_rate": 0.01, "until": 10},
+        training={"steps": 25},
     )
     table = train(problem).table
 
@@ -193,20 +197,20 @@ def test_output_norm_identity_of_gradient_descent(make_problem):
 
 
 def test_gradient_by_central_differences(make_problem):
-    problem = make_problem(loss="cross_entropy", model={"activation": "elu", "bias": True})
+    problem = make_problem(loss="binary_cross_entropy", model={"activation": "elu", "bias": True})
     state = problem.initial_state()
-    losses, gradients = problem.loss_and_gradient(state, *problem.batch(0))
-    torch.testing.assert_close(losses, problem.full_loss(state))
+    found = problem.loss_and_gradient(state, *problem.batch(0))
+    torch.testing.assert_close(found.losses, problem.full_loss(state, 0))
     h = 1e-5
     for name in ("weight0", "weight1", "bias0", "bias2"):
         direction = torch.randn(
             state[name].shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1)
         )
-        up = problem.full_loss(state | {name: state[name] + h * direction})
-        down = problem.full_loss(state | {name: state[name] - h * direction})
-        expected = (gradients[name] * direction).flatten(1).sum(1)
+        up = problem.full_loss(state | {name: state[name] + h * direction}, 0)
+        down = problem.full_loss(state | {name: state[name] - h * direction}, 0)
+        expected = (found.gradients[name] * direction).flatten(1).sum(1)
         torch.testing.assert_close((up - down) / (2 * h), expected, rtol=1e-6, atol=1e-9)
-    assert not gradients["unseen"].any()
+    assert not found.gradients["unseen"].any()
 
 
 # --- a run alone and in a shard
@@ -270,22 +274,22 @@ def test_a_batch_step_uses_the_batch_of_each_run(make_problem):
     problem = make_problem(training={"steps": 5, "batch": 4})
     state = problem.initial_state()
     inputs, targets = problem.batch(2)
-    new, losses = problem.step(state, 2)
+    taken = problem.step(state, 2)
     for run in range(3):
         leaves = {k: v[run : run + 1].clone().requires_grad_() for k, v in state.items()}
         loss = ((problem.model(leaves, inputs[run])[0] - targets[run]) ** 2).mean()
         loss.backward()
-        torch.testing.assert_close(losses[run], loss.detach())
+        torch.testing.assert_close(taken.losses[run], loss.detach())
         for name in ("weight0", "weight1", "weight2"):
             expected = leaves[name].detach() - 0.05 * leaves[name].grad
-            torch.testing.assert_close(new[name][run : run + 1], expected)
+            torch.testing.assert_close(taken.state[name][run : run + 1], expected)
 
 
 def test_sgd_records_the_loss_over_all_samples(make_problem):
     problem = make_problem(training={"steps": 12, "batch": 3})
     trajectory = train(problem)
     for step in (0, 5, 12):
-        expected = problem.full_loss(problem.parameters(trajectory.states[step]))
+        expected = problem.full_loss(trajectory.states[step], step)
         found = [values(trajectory.table, "loss", seed)[step] for seed in problem.seeds]
         np.testing.assert_allclose(found, expected.numpy(), rtol=1e-12)
 
@@ -341,7 +345,9 @@ def test_rows_stand_at_the_stride_and_the_last_step(make_problem):
 
 
 def test_the_table_is_complete(make_problem):
-    problem = make_problem(training={"steps": 10, "momentum": 0.5})
+    problem = make_problem(
+        training={"steps": 10}, optimiser={"kind": "heavy_ball", "momentum": 0.5}
+    )
     table = train(problem).table
     assert list(table.columns) == ["seed", "step", "quantity", "index", "value"]
     counts = table.groupby("quantity").size().to_dict()
@@ -352,37 +358,45 @@ def test_the_table_is_complete(make_problem):
         "norm_squared": 3 * rows,
         "output_norm_squared": rows,
         "samples": 3,
-        "stability_threshold": 3,
+        "stability_threshold": rows,
     }
     thresholds = table[table["quantity"] == "stability_threshold"]["value"]
-    assert set(thresholds) == {problem.stability_threshold}
+    assert set(thresholds) == {3.0 / 0.05}
     samples = table[table["quantity"] == "samples"]
     assert set(samples["step"]) == {0}
     assert set(samples["value"]) == {12.0}
     assert not table.duplicated(["seed", "step", "quantity", "index"]).any()
 
 
+def drawn_targets(loss, samples, stream):
+    """Targets (n, 2) that the loss takes: a distribution over classes, or signs."""
+    signs = torch.randn(samples, 2, dtype=torch.float64, generator=stream).sign()
+    return F.one_hot((signs[:, 0] > 0).long(), 2).double() if loss == "cross_entropy" else signs
+
+
 @pytest.mark.parametrize("samples", [40, 300])
-@pytest.mark.parametrize("loss", sorted(LOSSES))
+@pytest.mark.parametrize("loss", sorted(TYPES.options("losses")))
 @pytest.mark.parametrize("activation", ["tanh", "elu", "swish"])
 def test_the_written_out_gradient_is_that_of_autograd(samples, loss, activation):
     stream = torch.Generator().manual_seed(0)
     inputs = torch.randn(samples, samples, dtype=torch.float64, generator=stream).tril()
-    targets = torch.randn(samples, 1, dtype=torch.float64, generator=stream).sign()
-    model = DenseNetwork(6, 2, activation, bias=True)
+    targets = drawn_targets(loss, samples, stream)
+    options = part("losses", loss)
+    function = load_part("losses", options).build(options)
+    model = DenseNetwork(6, 2, activation, bias=True, outputs=2)
     shapes = {"weight0": (samples, 6), "bias0": (6,), "weight1": (6, 6), "bias1": (6,)}
-    shapes |= {"weight2": (6, 1), "bias2": (1,), "unseen": (1,)}
+    shapes |= {"weight2": (6, 2), "bias2": (2,), "unseen": (1,)}
     leaves = {
         name: (torch.randn(3, *shape, dtype=torch.float64, generator=stream) / 6).requires_grad_()
         for name, shape in shapes.items()
     }
-    expected = LOSSES[loss](model(leaves, inputs), targets)
+    expected = function(model(leaves, inputs), targets)
     exact = torch.autograd.grad(expected.sum(), list(leaves.values()), materialize_grads=True,
                                 allow_unused=True)  # fmt: skip
     product = InputProduct(inputs)
     assert (product.kept < 1) == (samples == 300)
     detached = {name: leaf.detach() for name, leaf in leaves.items()}
-    losses, gradients = model.loss_and_gradient(detached, product, targets, LOSSES[loss])
-    torch.testing.assert_close(losses, expected.detach())
+    found = model.loss_and_gradient(detached, product, targets, function)
+    torch.testing.assert_close(found.losses, expected.detach())
     for name, gradient in zip(leaves, exact, strict=True):
-        torch.testing.assert_close(gradients[name], gradient, msg=name)
+        torch.testing.assert_close(found.gradients[name], gradient, msg=name)

@@ -38,6 +38,7 @@ def run(seed: int, learning_rate: float = 0.35, steps: int = 260) -> dict[str, n
             "residual_along_v1": residual @ first,
             "eigenvector_alignment": np.nan if previous is None else abs(first @ previous),
             "loss": residual @ residual / SAMPLES,
+            "stability_threshold": 2 / learning_rate,
             "second_order": 4 * learning_rate**2 / SAMPLES**2 * push @ push,
         }
         for name, value in recorded.items():

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).resolve().parents[2]
-PARTS = ("Snakefile", "environment.yml", "rules", "scripts", "sharpflow", "config", "profiles")
+PARTS = (
+    "Snakefile", "environment.yml", "rules", "scripts", "sharpflow", "config", "papers", "profiles",
+)  # fmt: skip
 CONFIG = "config/smoke.yaml"
 
 
@@ -42,7 +44,12 @@ class Tree:
         """Jobs that a dry run would start, by rule, without the target rule."""
         run = self.snakemake("-n", *arguments)
         assert run.returncode == 0, run.stdout
-        stats = run.stdout.partition("Job stats:")[2].partition("total")[0]
+        return self.counted(run.stdout)
+
+    @staticmethod
+    def counted(printed: str) -> dict[str, int]:
+        """Jobs by rule that a dry run printed, without the target rule."""
+        stats = printed.partition("Job stats:")[2].partition("total")[0]
         jobs = {name: int(count) for name, count in re.findall(r"^(\w+)\s+(\d+)$", stats, re.M)}
         jobs.pop("all", None)
         return jobs

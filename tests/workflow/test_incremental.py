@@ -3,7 +3,7 @@
 import os
 
 EVALUATED = {"evaluate_sharpness", "aggregate", "judge_claims", "plot_figure"}
-DENSE = "config/experiments/dense.yaml"
+DENSE = "papers/li2022/experiments/dense.yaml"
 
 
 def test_touching_files_reruns_nothing(tree):
@@ -25,7 +25,7 @@ def test_comment_and_docstring_rerun_nothing(tree):
 
 
 def test_figure_module_redraws_one_figure(tree):
-    with tree.edited("sharpflow/figures/residual.py", "TITLE = ", "EXTRA = 1\nTITLE = "):
+    with tree.edited("papers/li2022/figures/residual.py", "TITLE = ", "EXTRA = 1\nTITLE = "):
         assert tree.planned() == {"plot_figure": 1, "report": 1, "manifest": 1}
 
 
@@ -45,7 +45,7 @@ def test_training_code_retrains_and_spares_the_data(tree):
 
 
 def test_claim_module_judges_only(tree):
-    with tree.edited("sharpflow/claims/plateau_slope.py", "CLAIM = ", "EXTRA = 1\nCLAIM = "):
+    with tree.edited("papers/li2022/claims/residual.py", "RISE, ", "EXTRA = 1\nRISE, "):
         assert tree.planned() == {
             "judge_claims": 1, "collect_claims": 1, "report": 1, "manifest": 1,
         }  # fmt: skip

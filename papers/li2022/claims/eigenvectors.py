@@ -1,4 +1,4 @@
-"""The top eigenvector, the eigenvalues below it, and the surrogate (Li et al., sections 2 and 4)."""
+"""The top eigenvector, the eigenvalues below it, the surrogate (Li et al., sections 2 and 4)."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from sharpflow.results.runs import Run
 
 LEAST_TURNS = 50
 ALLOWED = 3
-LEAST_STATES = 5
+LEAST_STATES, MOST_UNCONVERGED = 5, 0.1
 
 
 @claim(
@@ -69,9 +69,13 @@ def surrogate_factor(run: Run) -> float:
     """95th percentile of the factor between Λ and the Hessian's λ_max, once the loss has halved.
 
     Both are taken at the same states, so any stride will do. A Hessian eigenvalue that is not
-    positive is an outright failure (inf). Undefined (NaN) if fewer than five states are left, if
-    the loss never halves, or if the run diverged.
+    positive is an outright failure (inf). Undefined (NaN) if over a tenth of either's eigenvalues
+    did not converge, if fewer than five states are left, if the loss never halves, or if the run
+    diverged.
     """
+    failed = (run.unconverged(name) for name in (SHARPNESS, "hessian_sharpness"))
+    if any(count > MOST_UNCONVERGED * whole for count, whole in failed):
+        return NAN
     times, loss = run.curve("loss")
     halved = times[loss <= loss[0] / 2] if loss.size else times
     if run.diverged or not halved.size:

@@ -1,4 +1,4 @@
-"""The covariance of the data sets the norms' ratio, and sharpens or flattens (Ziyin et al., fig. 3)."""
+"""The data's covariance sets the norms' ratio, and sharpens or flattens (Ziyin et al., fig. 3)."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""SGD goes to the noise equilibrium, gradient descent does not (Ziyin et al., theorem 4.3, fig. 2)."""
+"""SGD goes to the noise equilibrium, GD does not (Ziyin et al., theorem 4.3, figure 2)."""
 
 from collections.abc import Sequence
 

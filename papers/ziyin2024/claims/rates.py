@@ -7,7 +7,7 @@ from sharpflow.results.noise import decay_rate, first, log_log_slope
 from sharpflow.results.runs import Run
 
 METHOD = (
-    "slope, one a seed, of log rate on log {}; rate of |‖U‖² − ‖W‖²| between 0.9 and 0.3 of its"
+    "slope, one a seed, of log rate on log {}; rate of |‖U‖² − ‖W‖²| between 0.9 and 0.3 of its start"
 )
 
 
@@ -17,7 +17,7 @@ METHOD = (
         "is 2 ± 0.1."
     ),
     band=(1.9, 2.1),
-    method=f"{METHOD.format('η')} start",
+    method=METHOD.format("η"),
     reads=["norm_squared"],
     cases=["eta"],
     scope="case",
@@ -38,7 +38,7 @@ def rate_learning_rate(runs: Sequence[Run]) -> float:
         "−1 ± 0.1."
     ),
     band=(-1.1, -0.9),
-    method=f"{METHOD.format('S')} start",
+    method=METHOD.format("S"),
     reads=["norm_squared"],
     cases=["batch_*"],
     scope="experiment",
@@ -60,7 +60,7 @@ def rate_batch(runs: Sequence[Run]) -> float:
         "exponent is 0 ± 0.05."
     ),
     band=(-0.05, 0.05),
-    method=f"{METHOD.format('width')} start",
+    method=METHOD.format("width"),
     reads=["norm_squared"],
     cases=["width"],
     scope="case",

@@ -1,4 +1,4 @@
-"""A warm-up leads to flat minima that a constant learning rate cannot reach (Ziyin et al., fig. 4)."""
+"""A warm-up leads to flat minima that a constant rate cannot reach (Ziyin et al., figure 4)."""
 
 from collections.abc import Sequence
 
@@ -16,7 +16,7 @@ CONSTANT, WARMUP, XAVIER = "sgd_kaiming_constant", "sgd_kaiming_warmup", "sgd_xa
     ),
     band=(1.0, INF),
     method="share of seeds of which the constant rate diverged and the warmed-up one did not",
-    reads=["loss"],
+    reads=["diverged_step"],
     cases=[CONSTANT, WARMUP],
     scope="experiment",
 )

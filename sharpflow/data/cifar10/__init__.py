@@ -34,7 +34,10 @@ CLASSES = (10,)
 
 
 def generate(spec: Mapping[str, Any]) -> Dataset:
-    """Tensors and provenance of `{source: cifar10, path, samples, classes, scaling, …}`.
+    """Make the dataset of `{source: cifar10, path, samples, classes, scaling, …}`.
+
+    Returns:
+        The dataset's tensors, and where they come from.
 
     Raises:
         DataError: the batches cannot be had or read, or a class has too few pictures.

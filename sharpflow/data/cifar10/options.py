@@ -20,6 +20,6 @@ class Options(NumberedPictures):
             "(cifar-10-batches-bin), or leave the key out to download it.",
         ),
     ] = None
-    """Folder that holds `data_batch_*.bin`, absolute, or relative to the paper's folder or the working
-    directory; `null` downloads the archive (170 MB) to the cache, `$SHARPFLOW_CACHE` or
+    """Folder that holds `data_batch_*.bin`, absolute, or relative to the paper's folder or the
+    working directory; `null` downloads the archive (170 MB) to the cache, `$SHARPFLOW_CACHE` or
     `~/.cache/sharpflow`."""

@@ -35,7 +35,10 @@ CLASSES = (20, 100)
 
 
 def generate(spec: Mapping[str, Any]) -> Dataset:
-    """Tensors and provenance of `{source: cifar100, labels, path, samples, classes, scaling, …}`.
+    """Make the dataset of `{source: cifar100, labels, path, samples, classes, scaling, …}`.
+
+    Returns:
+        The dataset's tensors, and where they come from.
 
     Raises:
         DataError: the file cannot be had or read, or a class has too few pictures.

@@ -28,7 +28,10 @@ REMOTE = Remote(
 
 
 def generate(spec: Mapping[str, Any]) -> Dataset:
-    """Tensors and provenance of `{source: fashion_mnist, path, samples, classes, scaling, …}`.
+    """Make the dataset of `{source: fashion_mnist, path, samples, classes, scaling, …}`.
+
+    Returns:
+        The dataset's tensors, and where they come from.
 
     Raises:
         DataError: the files cannot be had or read, or a class has too few pictures.

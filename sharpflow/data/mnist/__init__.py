@@ -25,7 +25,10 @@ REMOTE = Remote(
 
 
 def generate(spec: Mapping[str, Any]) -> Dataset:
-    """Tensors and provenance of `{source: mnist, path, samples, classes, scaling, …}`.
+    """Make the dataset of `{source: mnist, path, samples, classes, scaling, …}`.
+
+    Returns:
+        The dataset's tensors, and where they come from.
 
     Raises:
         DataError: the files cannot be had or read, or a class has too few pictures.

@@ -33,7 +33,10 @@ def patches(photograph: np.ndarray) -> np.ndarray:
 
 
 def generate(spec: Mapping[str, Any]) -> Dataset:
-    """Tensors and provenance of `{source: photos, samples, scaling}` and what becomes of classes.
+    """Make the dataset of `{source: photos, samples, scaling, targets, label_noise, label_seed}`.
+
+    Returns:
+        The dataset's tensors, and where they come from.
 
     Raises:
         DataError: the photographs have fewer patches than asked for.

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from sharpflow.data.base import Dataset
+from sharpflow.data.base import Dataset, reason
 from sharpflow.data.labelled import choose, picture_tensors, places
 from sharpflow.errors import DataError
 from sharpflow.storage.files import sha256_of
@@ -43,10 +43,7 @@ def read_picture(path: Path, size: Sequence[int], channels: int) -> np.ndarray:
     except DataError:
         raise
     except Exception as error:  # what a broken file raises differs by format
-        reason = " ".join(str(getattr(error, "strerror", None) or error).split())
-        raise DataError(
-            f"{path} does not open as a picture: {reason or type(error).__name__}."
-        ) from error
+        raise DataError(f"{path} does not open as a picture: {reason(error)}.") from error
     return np.asarray(resized).reshape(*size, channels).transpose(2, 0, 1)
 
 
@@ -69,8 +66,7 @@ def picture_files(folder: Path) -> dict[str, list[Path]]:
             for each in classes
         }
     except OSError as error:
-        reason = error.strerror or error
-        raise DataError(f"data.path = {str(folder)!r} cannot be read: {reason}.") from error
+        raise DataError(f"data.path = {str(folder)!r} cannot be read: {reason(error)}.") from error
     if len(found) < 2:
         raise DataError(
             f"data.path = {str(folder)!r} has {len(found)} folders in it; it needs one for each of "
@@ -80,9 +76,12 @@ def picture_files(folder: Path) -> dict[str, list[Path]]:
 
 
 def generate(spec: Mapping[str, Any]) -> Dataset:
-    """Tensors and provenance of `{source: pictures, path, size, channels, samples, classes, …}`.
+    """Make the dataset of `{source: pictures, path, size, channels, samples, classes, …}`.
 
     Classes that share a sign take turns, so that each is there as often as it can be.
+
+    Returns:
+        The dataset's tensors, and where they come from.
 
     Raises:
         DataError: a picture does not open, a class does not exist or has too few pictures.

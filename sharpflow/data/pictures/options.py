@@ -1,6 +1,6 @@
 """Options of a user's pictures."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -23,7 +23,7 @@ class Options(PictureOptions):
     """Folder that holds a folder a class, named as the class is."""
     size: Annotated[list[Pixels], Field(min_length=2, max_length=2)]
     """Rows and columns that each picture is resized to."""
-    channels: Annotated[int, Field(ge=1, le=3)] = 3
+    channels: Literal[1, 3] = 3
     """3: red, green and blue; 1: grey."""
     samples: Annotated[int, Field(ge=2, le=60_000)] | None = None
     """Number of pictures n, as many of each sign or class: the first of it by name; `null` takes as
@@ -34,8 +34,6 @@ class Options(PictureOptions):
 
     @model_validator(mode="after")
     def _balanced(self):
-        if self.channels == 2:
-            raise ValueError("channels is 1 or 3, not 2")
         balance.check(self._count, self.samples, self.targets)
         return self
 

@@ -4,15 +4,14 @@ import csv
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from itertools import islice
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
-from sharpflow.data.base import Dataset, input_tensors
-from sharpflow.data.labelled import choose, choose_all, first_rows, label_tensors, places, real
+from sharpflow.data.base import Dataset, first_rows, input_tensors, real, reason
+from sharpflow.data.labelled import choose_labels, label_tensors
 from sharpflow.errors import DataError
 from sharpflow.parts.words import nearest
 from sharpflow.storage.files import sha256_of
@@ -34,7 +33,10 @@ class Table:
 
     @classmethod
     def read(cls, path: str, separator: str) -> "Table":
-        """A table from its file.
+        """Read a table from its file.
+
+        Returns:
+            The table.
 
         Raises:
             DataError: the file cannot be read as a table with at least one row.
@@ -45,26 +47,22 @@ class Table:
                 frame = pd.read_parquet(path)
             else:
                 with warnings.catch_warnings(action="error", category=pd.errors.ParserWarning):
-                    frame = pd.read_csv(
-                        path,
-                        sep=separator,
-                        index_col=False,
-                        low_memory=False,
-                        float_precision="round_trip",
-                    )
+                    frame = pd.read_csv(path, sep=separator, index_col=False, low_memory=False)
         except pd.errors.ParserWarning as error:
             raise DataError(
                 f"{path} cannot be read: a line has more cells than the first line has columns."
             ) from error
         except Exception as error:  # what a broken file raises differs by format
-            reason = " ".join(str(getattr(error, "strerror", None) or error).split())
-            raise DataError(f"{path} cannot be read: {reason.rstrip('.')}.") from error
+            raise DataError(f"{path} cannot be read: {reason(error)}.") from error
         if frame.empty:
             raise DataError(f"{path} has no rows.")
         return cls(path, frame, None if parquet else separator)
 
     def column(self, name: str) -> pd.Series:
-        """One column.
+        """Look a column up.
+
+        Returns:
+            The column, (rows,).
 
         Raises:
             DataError: there is none of this name.
@@ -77,47 +75,49 @@ class Table:
             )
         return self.frame[name]
 
-    def numbers(self, names: Sequence[str]) -> np.ndarray:
-        """Columns of numbers, (rows, columns) float64.
+    def numbers(self, names: Sequence[str], rows: np.ndarray) -> np.ndarray:
+        """Take rows of columns of numbers.
+
+        Returns:
+            Numbers (rows, columns), float64.
 
         Raises:
             DataError: a column does not exist, or has a cell that is no finite number.
         """
-        found = np.empty((len(self.frame), len(names)))
+        found = np.empty((len(rows), len(names)))
         for place, name in enumerate(names):
-            column = self.column(name)
+            column = self.column(name).iloc[rows]
             if not pd.api.types.is_numeric_dtype(column.dtype):
-                column = pd.to_numeric(column.map(_text), errors="coerce")
+                column = pd.to_numeric(column.astype(object).map(_text), errors="coerce")
             found[:, place] = column.to_numpy(np.float64, na_value=np.nan)
             bad = ~np.isfinite(found[:, place])
             if bad.any():
-                self.refuse(name, int(np.argmax(bad)), "a finite number")
+                raise self._refusal(name, int(rows[np.argmax(bad)]), "a finite number")
         return found
 
-    def refuse(self, name: str, row: int, wanted: str) -> None:
-        """Name the cell that is not what it should be.
-
-        Raises:
-            DataError: always.
-        """
-        cell = self.frame[name].iloc[row]
-        what = "nothing" if pd.isna(cell) else repr(_text(cell))
-        raise DataError(
+    def _refusal(self, name: str, row: int, wanted: str) -> DataError:
+        """An error that names the cell that is not what it should be."""
+        cell = _text(self.frame[name].iloc[row])
+        what = repr(cell) if isinstance(cell, str) else "nothing"
+        return DataError(
             f"{self.path}, {self._place(row)}: the column {name!r} has {what} where {wanted} is "
             "needed; mend the file, or leave the column out."
         )
 
     def _place(self, row: int) -> str:
-        """Where a row stands: its line in a text file, with the lines that pandas skips."""
+        """Where a row stands: its line in a text file, of which pandas skips blank ones."""
         if self.separator is None:
             return f"row {row + 1}"
-        with open(self.path, newline="") as file:
+        with open(self.path, newline="", encoding="utf-8", errors="replace") as file:
             lines = csv.reader(file, delimiter=self.separator)
-            filled = (lines.line_num for cells in lines if any(cell.strip() for cell in cells))
-            return f"line {next(n for place, n in enumerate(filled) if place == row + 1)}"
+            filled = (lines.line_num for cells in lines if len(cells) > 1 or "".join(cells).strip())
+            try:
+                return f"line {next(islice(filled, row + 1, None))}"
+            except (csv.Error, StopIteration):
+                return f"row {row + 1}"
 
     def classes(self, name: str) -> tuple[np.ndarray, list[str]]:
-        """A column of labels.
+        """Take a column of labels.
 
         Returns:
             Each row's place among the labels, (rows,), and the labels as text, in ascending order.
@@ -128,17 +128,20 @@ class Table:
         column = self.column(name)
         missing = column.isna().to_numpy()
         if missing.any():
-            self.refuse(name, int(np.argmax(missing)), "a label")
-        numeric = pd.api.types.is_numeric_dtype(column.dtype)
-        values = column.to_numpy(np.float64) if numeric else column.map(_text).to_numpy(str)
-        labels, found = np.unique(values, return_inverse=True)
-        texts = [f"{v:.0f}" if v.is_integer() else repr(v) for v in labels.tolist()]
-        return found, texts if numeric else labels.tolist()
+            raise self._refusal(name, int(np.argmax(missing)), "a label")
+        if not pd.api.types.is_numeric_dtype(column.dtype):
+            column = column.astype(object).map(_text)
+        labels, found = np.unique(column.to_numpy(), return_inverse=True)
+        return found, [_label(value) for value in labels.tolist()]
 
 
-def _text(cell: Any) -> Any:
-    """A cell of no number type as text; a missing one as it is."""
-    return cell if pd.api.types.is_scalar(cell) and pd.isna(cell) else str(cell)
+def _text(cell: Any) -> str | None:
+    """A cell as text; None for a missing one."""
+    return None if pd.api.types.is_scalar(cell) and pd.isna(cell) else str(cell)
+
+
+def _label(value: Any) -> str:
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def standardised(values: np.ndarray) -> np.ndarray:
@@ -149,7 +152,10 @@ def standardised(values: np.ndarray) -> np.ndarray:
 
 
 def generate(spec: Mapping[str, Any]) -> Dataset:
-    """Tensors and provenance of `{source: table, path, inputs, target, task, standardise, …}`.
+    """Make the dataset of `{source: table, path, inputs, target, task, standardise, …}`.
+
+    Returns:
+        The dataset's tensors, and where they come from.
 
     Raises:
         DataError: the file is no table, lacks a column or rows, or has a cell that does not do.
@@ -163,14 +169,12 @@ def generate(spec: Mapping[str, Any]) -> Dataset:
     provenance = {"source": "table", "inputs": columns, "sha256": sha256_of(path)}
     if spec["task"] == "regression":
         rows = first_rows(len(table.frame), spec["samples"], path)
-        answers = {"targets": real(table.numbers(target)[rows], "targets", path)}
+        answers = {"targets": real(table.numbers(target, rows), "targets", path)}
     else:
         found, names = table.classes(target[0])
-        chosen = spec["classes"] and places([str(c) for c in spec["classes"]], names, path)
-        pick = choose_all if spec["samples"] is None else choose
-        choice = pick(found, names, spec, path, chosen, "rows")
+        choice = choose_labels(found, names, spec, path)
         rows, answers = choice.rows, label_tensors(choice, spec)
-        provenance["classes"] = names if chosen is None else [names[place] for place in chosen]
-    values = table.numbers(columns)[rows]
-    inputs = real(standardised(values) if spec["standardise"] else values, "inputs", path)
-    return input_tensors(inputs) | answers, provenance
+        provenance["classes"] = names if spec["classes"] is None else spec["classes"]
+    values = table.numbers(columns, rows)
+    scaled = standardised(values) if spec["standardise"] else values
+    return input_tensors(real(scaled, "inputs", path, rows)) | answers, provenance

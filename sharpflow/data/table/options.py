@@ -1,6 +1,6 @@
 """Options of a user's table."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -23,8 +23,8 @@ class Options(TaskOptions):
     standardise: bool = True
     """Whether each input is brought to mean 0 and variance 1 over the samples; one that is the same
     in all of them becomes 0."""
-    separator: Annotated[str, Field(min_length=1, max_length=1)] = ","
-    """Character between two columns of a text file."""
+    separator: Literal[",", ";", "|", "\t", " "] = ","
+    """Character between two cells of a text file."""
 
     @property
     def target_columns(self) -> list[str]:

@@ -1,0 +1,336 @@
+"""Two-layer linear nets: SGD goes to the noise equilibrium from every start, GD does not."""
+
+import json
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from sharpflow.figures import base, ensemble, style
+from sharpflow.results import tables as results
+from sharpflow.results.noise import U, W, charge_decay
+from sharpflow.results.runs import runs_by_network
+
+from ..claims.equilibrium import equilibrium_closed_form
+
+TITLE = "SGD goes to the noise equilibrium from every initialisation"
+READS = ("noise_imbalance", "norm_squared")
+DRAWS = (
+    "closed_norm_squared",
+    "equilibrium_error",
+    "imbalance_entry",
+    "plain_balance_error",
+    "rate_predicted",
+)
+
+IMBALANCE = r"$U^\mathrm{T}\Gamma_U U - W\Gamma_W W^\mathrm{T}$"
+STARTS = {
+    (0.5, 2): (style.BLUE, "o", "-", "small U, large W"),
+    (2, 0.5): (style.GREEN, "^", (0, (4, 1.5)), "large U, small W"),
+    (1, 1): (style.PURPLE, "s", (0, (2, 1)), "equal scale"),
+    (0.7, 1.4): (style.SKY, "v", (0, (6, 1.5)), "U half of W"),
+    (1.4, 0.7): (style.ORANGE, "D", (0, (5, 1, 1, 1)), "W half of U"),
+}
+"""The paper's own starts, by the stds of U and W that the settings have."""
+LEAST_APART = 1e-3
+"""Least difference between the errors of two closed forms that are not the same."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """How the runs from one initialisation look, and what it is called."""
+
+    colour: str
+    marker: str
+    linestyle: str | tuple
+    words: str
+
+
+Looks = dict[str, Start]
+
+
+@style.house
+def draw(tables: results.Tables) -> Figure:
+    """Charge and entries in time, final norms, and, if measured, the error of the closed form."""
+    chosen = _main(tables)
+    looks = starts(tables)
+    panels = [_draw_charge, _draw_norms]
+    if _with_entries(tables, chosen):
+        panels.insert(1, _draw_entries)
+    anisotropic = _anisotropic(tables)
+    figure, stacks = style.panel_grid(len(panels) + bool(anisotropic), (4.6,), columns=2, width=4.6)
+    axes = [stack[0] for stack in stacks]
+    handles = [
+        h
+        for panel, own in zip(panels, axes, strict=False)
+        for h in panel(own, tables, chosen, looks)
+    ]
+    if anisotropic:
+        handles += _draw_errors(axes[-1], tables, anisotropic, looks)
+    style.legend_below(figure, handles)
+    return figure
+
+
+def _anisotropic(tables: results.Tables) -> list[results.Network]:
+    """Networks of the first experiment whose two closed forms differ; none if no data tell."""
+    found = results.networks(tables, "equilibrium_error")
+    telling = [n.experiment for n in found if _separates(tables, n)]
+    return [n for n in found if n.experiment == telling[0]] if telling else []
+
+
+def _separates(tables: results.Tables, network: results.Network) -> bool:
+    errors = [
+        results.curves(tables, network, quantity, W)
+        for quantity in ("equilibrium_error", "plain_balance_error")
+    ]
+    if any(frame.empty for frame in errors):
+        return False
+    return bool((errors[0] - errors[1]).abs().max().max() > LEAST_APART)
+
+
+def _main(tables: results.Tables) -> list[results.Network]:
+    """Networks of the first isotropic experiment if there is one, else of the anisotropic one."""
+    telling = {network.experiment for network in _anisotropic(tables)}
+    plain = {name: table for name, table in tables.items() if name not in telling}
+    found = ensemble.networks(plain or tables, *READS)
+    return [network for network in found if network.experiment == found[0].experiment]
+
+
+def _key(network: results.Network) -> str:
+    """What tells one initialisation from another."""
+    return json.dumps(network.setting("model.initialisation") or network.case, sort_keys=True)
+
+
+def starts(tables: results.Tables) -> Looks:
+    """The looks of all initialisations by their key: the paper's own, or one of a cycle.
+
+    An initialisation that is not the paper's is called after the first case that has it.
+    """
+    found: dict[str, Start] = {}
+    for network in results.networks(tables):
+        if _key(network) in found:
+            continue
+        scales = tuple(network.setting(f"model.initialisation.{layer}") for layer in ("u", "w"))
+        place = len(STARTS) + len(found)
+        colour, linestyle = style.look(place)
+        marker = style.MARKERS[place % len(style.MARKERS)]
+        other = colour, marker, linestyle, network.case.replace("_", " ")
+        found[_key(network)] = Start(*STARTS.get(scales, other))
+    return found
+
+
+def _most_unbalanced(
+    tables: results.Tables, chosen: list[results.Network]
+) -> list[results.Network]:
+    """Networks from the two starts whose layers differ most in their norms."""
+    apart: dict[str, float] = {}
+    for network in chosen:
+        inner, outer = _norms(tables, network)
+        imbalance = ((outer - inner).abs() / (outer + inner)).iloc[0].mean()
+        apart[_key(network)] = max(apart.get(_key(network), 0.0), float(imbalance))
+    kept = sorted(apart, key=lambda key: -apart[key])[:2]
+    return [network for network in chosen if _key(network) in kept]
+
+
+def _norms(tables: results.Tables, network: results.Network) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """‖W‖² and ‖U‖² of each seed in time."""
+    inner, outer = (results.curves(tables, network, "norm_squared", index) for index in (W, U))
+    return inner, outer
+
+
+def _draw_charge(
+    axes: Axes, tables: results.Tables, chosen: list[results.Network], looks: Looks
+) -> list[Artist]:
+    handles: list[Artist] = []
+    rates: list[Artist] = []
+    runs = runs_by_network(tables, *READS)
+    for network in _most_unbalanced(tables, chosen):
+        start = looks[_key(network)]
+        share = style.positive(ensemble.by_seed(runs[network], charge_decay).abs())
+        colour = start.colour if network.batch else style.VERMILION
+        label = f"{ensemble.method(network)}: {start.words}"
+        handles.append(ensemble.draw_band(axes, share, colour, start.linestyle, label))
+        rate = ensemble.constant(tables, network, "rate_predicted")
+        if np.isfinite(rate) and network.batch:
+            steps = share.index.to_numpy(float)
+            line = np.exp(-rate * steps)
+            rates += axes.plot(steps, line, **ensemble.PREDICTION, label="4kη²/S a step")
+    axes.set(xlabel="step", ylabel="|C − C*| / |C₀ − C*|", yscale="log", ylim=(3e-3, 2))
+    axes.set_title("charge C = ‖U‖² − ‖W‖²")
+    return handles + rates
+
+
+def _with_entries(tables: results.Tables, chosen: list[results.Network]) -> list[results.Network]:
+    """Networks under SGD whose entries were kept, those from a most unbalanced start first."""
+    measured = set(results.networks(tables, "imbalance_entry"))
+    order = [*_most_unbalanced(tables, chosen), *chosen]
+    return [network for network in order if network.batch and network in measured]
+
+
+def _draw_entries(
+    axes: Axes, tables: results.Tables, chosen: list[results.Network], looks: Looks
+) -> list[Artist]:
+    network = _with_entries(tables, chosen)[0]
+    runs = tables[network.experiment].runs
+    indices = sorted(runs.loc[runs["quantity"] == "imbalance_entry", "index"].unique())
+    frames = [results.curves(tables, network, "imbalance_entry", int(i)) for i in indices]
+    everything = pd.concat(frames, axis=1)
+    band = axes.fill_between(
+        everything.index,
+        everything.quantile(0.05, axis=1),
+        everything.quantile(0.95, axis=1),
+        color="#DADADA",
+        linewidth=0,
+        zorder=1,
+        label="5 % to 95 % of entries and seeds",
+    )
+    strong = frames[0].columns[0]
+    for place, frame in enumerate(frames):
+        colour = style.PALETTE[place % len(style.PALETTE)]
+        axes.plot(frame.index, frame[strong], color=colour, linewidth=0.7, zorder=2)
+    axes.axhline(0.0, color=style.BLACK, linewidth=0.7, zorder=3)
+    axes.set_yscale("symlog", linthresh=1.0, linscale=0.6)
+    axes.set(xlabel="step", ylabel="entry", xlim=(0, float(everything.index.max())))
+    words = looks[_key(network)].words
+    axes.set_title(f"{len(indices)} entries of {IMBALANCE}, SGD, {words}")
+    return [band]
+
+
+def _draw_norms(
+    axes: Axes, tables: results.Tables, chosen: list[results.Network], looks: Looks
+) -> list[Artist]:
+    axes.set(xscale="log", yscale="log")
+    for network in chosen:
+        marker = looks[_key(network)].marker
+        inner, outer = _norms(tables, network)
+        axes.scatter(
+            ensemble.tail(inner),
+            ensemble.tail(outer),
+            s=22,
+            marker=marker,
+            facecolors=style.BLUE if network.batch else "none",
+            edgecolors=style.BLUE if network.batch else style.VERMILION,
+            alpha=0.6,
+            linewidths=0.9,
+            zorder=3,
+        )
+        axes.scatter(inner.iloc[0], outer.iloc[0], s=9, marker=marker, color=style.GREY, zorder=2)
+    handles: list[Artist] = []
+    closed = [ensemble.constant(tables, chosen[0], "closed_norm_squared", i) for i in (W, U)]
+    star = {"color": style.BLACK, "markersize": 13, "markeredgewidth": 1.2, "linestyle": "none"}
+    if np.all(np.isfinite(closed)):
+        handles += axes.plot(*closed, "+", **star, zorder=4, label="closed form")
+    for name, colour, face in (("SGD", style.BLUE, style.BLUE), ("GD", style.VERMILION, "none")):
+        handles.append(_dot(f"end of {name}", colour, face, "o"))
+    handles.append(_dot("start (shape: initialisation)", style.GREY, style.GREY, "o", 3.2))
+    known = [words for *_, words in STARTS.values()]
+    for start in {_key(n): looks[_key(n)] for n in chosen}.values():
+        if start.words not in known:
+            handles.append(_dot(start.words, style.GREY, style.GREY, start.marker))
+    axes.set(xlabel="‖W‖²", ylabel="‖U‖²")
+    axes.set_title("norms at the start and at the end, every seed")
+    return handles
+
+
+def _dot(label: str, colour: str, face: str, marker: str, size: float = 5.0) -> Line2D:
+    look = {"markerfacecolor": face, "markeredgecolor": colour, "markersize": size}
+    return Line2D([], [], linestyle="none", marker=marker, label=label, **look)
+
+
+def _draw_errors(
+    axes: Axes, tables: results.Tables, chosen: list[results.Network], looks: Looks
+) -> list[Artist | None]:
+    handles = []
+    axes.set_yscale("log")
+    kinds = (
+        ("SGD", "equilibrium_error", style.BLUE, "o", "SGD, from the closed form"),
+        ("SGD", "plain_balance_error", style.ORANGE, "D", "SGD, from the plain balance"),
+        ("GD", "equilibrium_error", style.VERMILION, "s", "GD, from the closed form"),
+    )
+    keys = list(dict.fromkeys(_key(network) for network in chosen))
+    for network in chosen:
+        place = keys.index(_key(network))
+        for method, quantity, colour, marker, label in kinds:
+            for index in (W, U) if ensemble.method(network) == method else ():
+                values = results.curves(tables, network, quantity, index)
+                if values.empty:
+                    continue
+                x, filled = place + (-0.18, 0.18)[index], index == U
+                ends, confidence = values.iloc[-1], base.confidence(tables)
+                handles.append(
+                    ensemble.draw_points(
+                        axes, x, ends, confidence, colour, marker, label, 0.22, filled
+                    )
+                )
+    bound = equilibrium_closed_form.band[1]
+    axes.axhline(bound, color=style.GREY, linewidth=0.9, linestyle=":", zorder=1)
+    axes.set_xticks(range(len(keys)), [looks[key].words.replace(", ", ",\n") for key in keys])
+    axes.set(ylabel="relative distance", xlim=(-0.6, len(keys) - 0.4))
+    low, high = axes.get_ylim()
+    axes.set_ylim(min(low, 0.01), max(high, 1.0))
+    axes.set_title(r"anisotropic data: $W^\mathrm{T}W$ (hollow), $UU^\mathrm{T}$ (filled)")
+    return handles
+
+
+def caption(tables: results.Tables) -> str:
+    """What is drawn, what isotropic data cannot show, and the scale."""
+    return base.join(
+        "Two-layer linear nets ŷ = UWx on y = x + ε, from starts of different imbalance. Gradient "
+        "flow conserves the charge C = ‖U‖² − ‖W‖²; the noise of SGD takes it exponentially to "
+        "C*, that of the noise equilibrium (a straight line here). Dotted: the rate 4kη²/S of "
+        "continuous time at the minimum; a residual that is not zero, early or fluctuating at a "
+        "finite η, adds to it.",
+        "Entries of UᵀΓ_U U − WΓ_W Wᵀ (logarithmic beyond ±1): lines for the lowest seed, grey for "
+        "all."
+        if _with_entries(tables, _main(tables))
+        else "",
+        "Norms: small grey markers are starts, blue and filled ends of SGD, red and hollow ends of "
+        "GD, which keeps the charge of each start, the cross the closed form, where SGD ends from "
+        "all of them.",
+        _imbalance(tables),
+        "Without label noise there is no approach: the gradient noise vanishes at the minimum.",
+        _distances(tables),
+        ensemble.BAND,
+        ensemble.diverged_sentence(tables),
+        ensemble.scale_sentence(tables),
+    )
+
+
+def _imbalance(tables: results.Tables) -> str:
+    """The relative imbalance at the end, by method, over the seeds that stayed finite."""
+    ends: dict[str, list[float]] = {}
+    for network in _most_unbalanced(tables, _main(tables)):
+        tail = ensemble.tail(results.curves(tables, network, "noise_imbalance"))
+        ends.setdefault(ensemble.method(network), []).extend(ensemble.finite(tail))
+    words = [f"{m} {min(own):.2f} to {max(own):.2f}" for m, own in ends.items() if own]
+    if not words:
+        return ""
+    text = "; ".join(words)
+    return f"Relative imbalance at the end, from the two most unbalanced starts: {text}."
+
+
+def _distances(tables: results.Tables) -> str:
+    """How far from the closed forms SGD ends on anisotropic data."""
+    found = [n for n in _anisotropic(tables) if n.batch]
+    if not found:
+        return ""
+    errors = {}
+    for quantity in ("equilibrium_error", "plain_balance_error"):
+        values = ensemble.finite(
+            ensemble.mean(results.curves(tables, n, quantity, i).iloc[-1])
+            for n in found
+            for i in (W, U)
+        )
+        errors[quantity] = f"{100 * min(values):.1f} to {100 * max(values):.1f} %"
+    return (
+        "Isotropic data cannot tell the weighted balance UᵀΓ_U U = WΓ_W Wᵀ from the plain one, "
+        "UᵀU = WWᵀ, which has the same solution there; the last panel therefore takes "
+        "anisotropic data, anisotropic noise and a rotated teacher. The averages of UUᵀ and "
+        f"WᵀW over the end of training are {errors['equilibrium_error']} (means over seeds) "
+        f"away from the closed form and {errors['plain_balance_error']} from the plain "
+        f"balance. Dotted: {base.percent(equilibrium_closed_form.band[1])}, the claim's bound."
+    )

@@ -1,0 +1,185 @@
+"""Norms of scale-invariant nets: they grow as the root of time under SGD, hardly under GD."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from sharpflow.figures import base, ensemble, style
+from sharpflow.results import tables as results
+from sharpflow.results.noise import U, W, total_norm
+from sharpflow.results.rates import accumulated
+from sharpflow.results.runs import Run, runs_by_network
+
+from ..claims.scale_invariance import norm_growth_exponent, norm_growth_rate
+
+TITLE = "The norms of scale-invariant nets grow as the root of time under SGD"
+READS = ("norm_squared", "norm_increment_predicted")
+
+NETS = {
+    "global": "Net-A: only the global scale is a symmetry",
+    "layer": "Net-B: each layer's scale is a symmetry",
+}
+"""By the setting `model.normalisation`."""
+LAYERS = {
+    U: ("‖U‖²", style.PURPLE, (0, (6, 1.5))),
+    W: ("‖W‖²", style.GREEN, (0, (2, 1))),
+}
+LOOKS = {"SGD": ensemble.SGD, "GD": ensemble.GD}
+
+Stack = tuple[str, list[results.Network]]
+Members = dict[results.Network, list[Run]]
+
+
+@style.house
+def draw(tables: results.Tables) -> Figure:
+    """Total norm, layers' norms, growth over its prediction; one stack of panels a net."""
+    runs = runs_by_network(tables, *READS)
+    nets = stacks_of(tables)
+    figure, stacks = style.panel_grid(len(nets), (3.4, 3.0, 2.2), columns=2, width=4.6)
+    handles = []
+    for (title, members), (total, layers, ratios) in zip(nets, stacks, strict=True):
+        handles += _draw_total(total, members, runs)
+        handles += _draw_layers(layers, tables, members[0])
+        handles += _draw_ratio(ratios, tables, members[0], runs)
+        total.set_title(title)
+        ratios.set_xlabel("step")
+    for level in range(3):
+        limits = [stack[level].get_ylim() for stack in stacks]
+        for stack in stacks:
+            stack[level].set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
+    style.label_rows(stacks, "‖θ‖² / start", "‖U‖², ‖W‖² / start", "growth / predicted")
+    style.legend_below(figure, handles)
+    return figure
+
+
+def stacks_of(tables: results.Tables) -> list[Stack]:
+    """A stack for each network under SGD, or GD alone: its title, and its networks."""
+    found = [
+        [network for network in pair if network]
+        for pair in ensemble.pairs(ensemble.networks(tables, *READS))
+    ]
+    titles = ensemble.labels(
+        [members[0] for members in found], lambda n: NETS.get(n.setting("model.normalisation"))
+    )
+    return [(titles[members[0]], members) for members in found]
+
+
+def _relative(frame: pd.DataFrame) -> pd.DataFrame:
+    return (frame / frame.iloc[0])[frame.index > 0]
+
+
+def _draw_total(axes: Axes, members: Sequence[results.Network], runs: Members) -> list[Artist]:
+    handles: list[Artist] = []
+    for network in members:
+        method = ensemble.method(network)
+        growth = _relative(ensemble.by_seed(runs[network], total_norm))
+        label = f"‖θ‖², {method}"
+        handles.append(ensemble.draw_band(axes, growth, **LOOKS[method], label=label))
+        if network.batch:
+            times = np.geomspace(growth.index[-1] / 100, growth.index[-1], 30)
+            line = 1.35 * growth.iloc[-1].median() * np.sqrt(times / times[-1])
+            handles += axes.plot(times, line, **ensemble.PREDICTION, label="slope ½")
+    axes.set(xscale="log", yscale="log")
+    axes.axhline(1.0, color=style.GREY, linewidth=0.6, zorder=1)
+    return handles
+
+
+def _draw_layers(axes: Axes, tables: results.Tables, network: results.Network) -> list[Artist]:
+    handles: list[Artist] = []
+    for index, (label, colour, linestyle) in LAYERS.items():
+        frame = results.curves(tables, network, "norm_squared", index)
+        if not frame.empty:
+            words = f"{label}, {ensemble.method(network)}"
+            handles.append(ensemble.draw_band(axes, _relative(frame), colour, linestyle, words))
+    axes.set(xscale="log", yscale="log")
+    axes.axhline(1.0, color=style.GREY, linewidth=0.6, zorder=1)
+    return handles
+
+
+def growth_ratio(
+    tables: results.Tables, network: results.Network, runs: Sequence[Run], groups: int = 8
+) -> pd.DataFrame:
+    """Growth of ‖θ‖² over the accumulated predictions, by groups of steps of equal log length.
+
+    From the second measured state on, as in the claim.
+
+    Args:
+        tables: of the experiments.
+        network: whose growth.
+        runs: of the network.
+        groups: number of groups.
+
+    Returns:
+        One column a seed; the index is the middle of each group.
+    """
+    norm = ensemble.by_seed(runs, total_norm)
+    predicted = results.curves(tables, network, "norm_increment_predicted")
+    shared = norm.index.intersection(predicted.index)[1:]
+    if len(shared) < 2:
+        return pd.DataFrame()
+    steps = shared.to_numpy(float)
+    grown = norm.loc[shared].diff().iloc[1:]
+    expected = pd.DataFrame(
+        accumulated(steps, predicted.loc[shared]), grown.index, predicted.columns
+    )
+    middles = np.sqrt(steps[1:] * steps[:-1])
+    edges = np.geomspace(steps[0], steps[-1], groups + 1)
+    group = np.clip(np.digitize(middles, edges) - 1, 0, groups - 1)
+    ratio = grown.groupby(group).sum() / expected.groupby(group).sum()
+    ratio.index = [np.exp(np.log(middles[group == g]).mean()) for g in ratio.index]
+    return ratio
+
+
+def _draw_ratio(
+    axes: Axes, tables: results.Tables, network: results.Network, runs: Members
+) -> list[Artist | None]:
+    label = f"growth / predicted, {ensemble.method(network)}"
+    confidence = base.confidence(tables)
+    handles = [
+        ensemble.draw_points(axes, step, values, confidence, style.BLUE, "o", label, spread=0.12)
+        for step, values in growth_ratio(tables, network, runs[network]).iterrows()
+    ]
+    axes.axhline(1.0, **ensemble.PREDICTION | {"linewidth": 1.0, "zorder": 1})
+    axes.axhspan(*norm_growth_rate.band, color="#E4E4E4", linewidth=0, zorder=0)
+    return handles
+
+
+def _growth(network: results.Network, runs: Sequence[Run], confidence: float) -> str:
+    """How far ‖θ‖² grew in words, and with which exponent under SGD."""
+    norm = ensemble.by_seed(runs, total_norm)
+    growth = ensemble.interval_text(norm.iloc[-1] / norm.iloc[0], confidence)
+    text = f"{ensemble.method(network)} {growth} × in {int(norm.index[-1]):,} steps"
+    if not network.batch:
+        return text
+    exponents = [norm_growth_exponent.statistic(run) for run in runs]
+    slope = ensemble.interval_text(exponents, confidence)
+    return f"{text} (slope of log ‖θ‖² on log t over the last decade {slope})"
+
+
+def caption(tables: results.Tables) -> str:
+    """What is drawn, the growth and its exponent, and the scale."""
+    runs = runs_by_network(tables, *READS)
+    confidence = base.confidence(tables)
+    low, high = norm_growth_rate.band
+    grown = []
+    for title, members in stacks_of(tables):
+        words = ", ".join(_growth(network, runs[network], confidence) for network in members)
+        grown.append(f"{title.split(':')[0]}: {words}")
+    return base.join(
+        "Above: ‖θ‖² relative to its start under SGD and GD, and a line of slope ½, which the "
+        "scaling of the gradient noise, Σ ∝ 1/‖θ‖², gives. Middle: the layers' norms under SGD; in "
+        "Net-B, where each layer's scale is a symmetry, both can only grow, in Net-A only their "
+        "sum does. Below: growth of ‖θ‖² over what η²(Tr Σ/S + ‖∇L‖²) a step adds up to, by "
+        f"stretches of steps (grey: {low:g} to {high:g}). The second term is the one that the SDE "
+        "leaves out; it is all that moves the norm under GD.",
+        "That ‖θ‖ never shrinks is an identity (θ·∇ℓ = 0), which GD shares: how far it grows is "
+        "the finding.",
+        f"Growth of ‖θ‖², with {base.percent(confidence)} t-intervals: {'; '.join(grown)}.",
+        ensemble.BAND,
+        base.points_sentence(tables),
+        ensemble.scale_sentence(tables),
+    )

@@ -1,0 +1,159 @@
+"""Warm-up: the noise flattens at a low learning rate, and a high one is stable afterwards."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from sharpflow.figures import base, ensemble, style
+from sharpflow.results import tables as results
+
+TITLE = "Warm-up lets the noise flatten the loss before the learning rate rises"
+READS = ("hessian_trace",)
+DRAWS = ("diverged_step",)
+
+LOOKS = {
+    ("SGD", "kaiming", "constant"): ("SGD, Kaiming, constant η", style.BLACK, (0, (2, 1))),
+    ("SGD", "kaiming", "warmup"): ("SGD, Kaiming, warm-up", style.BLUE, "-"),
+    ("SGD", "xavier", "constant"): ("SGD, Xavier, constant η", style.GREEN, (0, (6, 1.5))),
+    ("GD", "kaiming", "constant"): ("GD, Kaiming, constant η", style.VERMILION, (0, (4, 1.5))),
+}
+"""Words, colour and dashes by method, initialisation and schedule."""
+
+
+@style.house
+def draw(tables: results.Tables) -> Figure:
+    """Tr H in time (left), and at the end of training (right)."""
+    named = _named(tables)
+    figure = Figure(figsize=(8.8, 4.1), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(2.3, 1), sharey=True)
+    frames = {n: results.curves(tables, n, "hessian_trace") for n in named}
+    ceiling = 4 * max(frame.iloc[0].max() for frame in frames.values())
+    handles: list[Artist | None] = []
+    for place, (network, label) in enumerate(named.items()):
+        colour, linestyle = _look(network, place)
+        frame = style.positive(frames[network]).clip(upper=10 * ceiling)
+        handles.append(ensemble.draw_band(left, frame, colour, linestyle, label))
+        handles.append(_draw_divergence(left, tables, network, frame, colour, ceiling))
+    for until in dict.fromkeys(warmup["until"] for warmup in _warmups(tables)):
+        handles.append(style.draw_moment(left, until, "end of warm-up"))
+    last = max(float(frame.index.max()) for frame in frames.values())
+    low = min(float(frame.min().min()) for frame in frames.values())
+    left.set(xlabel="step", ylabel="Tr H", yscale="log", title="in time")
+    left.set(xlim=(-0.02 * last, last), ylim=(0.7 * low, ceiling))
+    _draw_ends(right, tables, named, frames)
+    style.legend_below(figure, handles)
+    return figure
+
+
+def _named(tables: results.Tables) -> dict[results.Network, str]:
+    """Networks with what they are called, the paper's own first."""
+    known = list(LOOKS)
+    chosen = sorted(
+        ensemble.networks(tables, *READS),
+        key=lambda n: known.index(_kind(n)) if _kind(n) in known else len(known),
+    )
+    return ensemble.labels(chosen, lambda n: LOOKS.get(_kind(n), (None,))[0])
+
+
+def _kind(network: results.Network) -> tuple[str, str | None, str | None]:
+    return (
+        ensemble.method(network),
+        network.setting("model.initialisation.kind"),
+        network.setting("schedule.kind"),
+    )
+
+
+def _look(network: results.Network, place: int) -> tuple[str, str | tuple]:
+    _, colour, linestyle = LOOKS.get(_kind(network), ("", *style.look(place)))
+    return colour, linestyle
+
+
+def _warmups(tables: results.Tables) -> list[dict]:
+    return [s for s in results.settings_of(tables, "schedule") if s["kind"] == "warmup"]
+
+
+def _draw_ends(
+    axes: Axes,
+    tables: results.Tables,
+    named: dict[results.Network, str],
+    frames: dict[results.Network, pd.DataFrame],
+) -> None:
+    """Tr H over the last fifth, of networks none of whose runs diverged."""
+    ends = [n for n in named if not results.diverged(tables, n)]
+    for place, network in enumerate(ends):
+        colour, _ = _look(network, list(named).index(network))
+        values, marker = ensemble.tail(frames[network]), style.MARKERS[place % len(style.MARKERS)]
+        confidence = base.confidence(tables)
+        ensemble.draw_points(axes, place, values, confidence, colour, marker, None, 0.5)
+    words = [named[n].replace(", constant η", "").replace(", ", ",\n") for n in ends]
+    axes.set_xticks(range(len(ends)), words)
+    axes.set_xlim(-0.6, len(ends) - 0.4)
+    axes.set_title("at the end")
+
+
+def _draw_divergence(
+    axes: Axes,
+    tables: results.Tables,
+    network: results.Network,
+    frame: pd.DataFrame,
+    colour: str,
+    ceiling: float,
+) -> Line2D | None:
+    """Crosses, along the top, at the steps at which runs left the finite numbers."""
+    steps = results.curves(tables, network, "diverged_step")
+    if steps.empty:
+        return None
+    top = 0.85 * ceiling
+    for seed, step in steps.max().items():
+        finite = frame[seed].dropna() if seed in frame else frame.iloc[:0, 0]
+        if len(finite):
+            last = (finite.index[-1], float(finite.iloc[-1]))
+            x, y = zip(last, (step, top), strict=True)
+            axes.plot(x, y, color=colour, linewidth=0.8, linestyle=(0, (2, 1)), zorder=2)
+    crosses = {"color": colour, "markersize": 6, "linestyle": "none", "clip_on": False}
+    (marks,) = axes.plot(
+        steps.max(), np.full(steps.shape[1], top), "x", **crosses, label="run diverged"
+    )
+    return marks
+
+
+def caption(tables: results.Tables) -> str:
+    """What is drawn, who diverged and when, where the others end, and the scale."""
+    sentences, ends = [], []
+    confidence = base.confidence(tables)
+    for network, label in _named(tables).items():
+        steps = results.curves(tables, network, "diverged_step")
+        frame = results.curves(tables, network, "hessian_trace")
+        if not steps.empty:
+            sentences.append(
+                f"{label}: {len(steps.columns)} of {len(frame.columns)} runs diverged, by step "
+                f"{int(steps.max().max()):,}."
+            )
+        else:
+            start, end = frame.iloc[0].mean(), ensemble.tail(frame)
+            ends.append(
+                f"{label}: {base.number(start)} to {ensemble.interval_text(end, confidence)}"
+            )
+    schedule = [
+        f"warm-up: η = {base.number(value['learning_rate'])} before step {value['until']:,}"
+        for value in _warmups(tables)
+    ]
+    batches = results.settings_of(tables, "training.batch")
+    small = f" It takes a small batch (here S = {base.several(batches)})" if batches else ""
+    return base.join(
+        "Trace of the Hessian of the population loss of a factorisation. At a low learning rate "
+        "the noise of SGD takes the factors from Kaiming's unbalanced initialisation to the noise "
+        "equilibrium, where the loss is flatter, so that a rate that diverges from the start is "
+        "stable afterwards; SGD from Xavier's start goes to the same place. GD has no such force: "
+        "it keeps the imbalance, and the sharpness, that it started with."
+        + (f"{small}: averaged over larger ones the constant rate is stable too." if small else ""),
+        *sentences,
+        f"Tr H, start to end: {'; '.join(ends)}." if ends else "",
+        f"Dotted: end of warm-up ({'; '.join(schedule)})." if schedule else "",
+        ensemble.BAND,
+        base.points_sentence(tables),
+        ensemble.scale_sentence(tables),
+    )

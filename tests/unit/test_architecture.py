@@ -1,0 +1,94 @@
+"""The floors of the library, and what may know what."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from sharpflow.config.digest import _imports
+
+ROOT = Path(__file__).resolve().parents[2]
+LIBRARY = ROOT / "sharpflow"
+FLOORS = (
+    "parts",
+    "storage",
+    "data",
+    "losses",
+    "initialisations",
+    "models",
+    "optimisers",
+    "schedules",
+    "training",
+    "curvature",
+    "symmetry",
+    "measurements",
+    "statistics",
+    "results",
+    "claims",
+    "figures",
+    "report",
+)
+"""Packages, bottom floor first: a module imports from its own floor and those below it."""
+APART = ("config",)
+"""Read by the Snakefile and the command line alone."""
+
+
+def imported(path: Path) -> set[str]:
+    """Dotted modules of sharpflow that a file imports anywhere, also inside functions."""
+    found = _imports(ast.parse(path.read_text()))
+    return {i.module for i in found if not i.level and i.module.startswith("sharpflow")} | {
+        f"{i.module}.{i.name}" for i in found if i.module == "sharpflow"
+    }
+
+
+def packages(modules: set[str]) -> set[str]:
+    return {module.split(".")[1] for module in modules if "." in module}
+
+
+def test_every_package_has_its_floor():
+    found = {path.parent.name for path in LIBRARY.glob("*/__init__.py")}
+    assert found == {*FLOORS, *APART}
+
+
+@pytest.mark.parametrize("package", FLOORS)
+def test_a_floor_imports_only_from_below(package):
+    allowed = {*FLOORS[: FLOORS.index(package) + 1], "errors"}
+    for path in (LIBRARY / package).rglob("*.py"):
+        assert packages(imported(path)) <= allowed, path.relative_to(ROOT)
+
+
+def test_the_configuration_imports_nothing_heavy_of_the_library():
+    for path in (LIBRARY / "config").glob("*.py"):
+        modules = {m for m in imported(path) if m.startswith("sharpflow.")}
+        light = ("sharpflow.config", "sharpflow.parts", "sharpflow.errors", "sharpflow.storage.files")
+        assert all(module.startswith(light) for module in modules), path.name
+
+
+def test_the_engine_knows_no_paper():
+    """A docstring may name one as its source; nothing else may, nor any rule, script or template."""
+    keys = [path.parent.name for path in ROOT.glob("papers/*/paper.yaml")]
+    named = re.compile(rf"\b({'|'.join(keys)})\b")
+    for path in (*LIBRARY.rglob("*.py"), *ROOT.glob("scripts/*.py")):
+        tree = ast.parse(path.read_text())
+        texts = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+        for node in ast.walk(tree):
+            words = getattr(node, "id", "") or getattr(node, "attr", "")
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                words = "" if id(node) in texts else node.value
+            assert not named.search(str(words)), f"{path.relative_to(ROOT)}: {words}"
+    for path in (ROOT / "Snakefile", *ROOT.glob("rules/*.smk"), *LIBRARY.rglob("*.html")):
+        assert not named.search(path.read_text()), path.name
+
+
+def test_capabilities_are_declared_and_never_probed():
+    """`hasattr` on a network or an optimiser is a capability that nobody declared."""
+    probed = re.compile(r"hasattr\((?:self\.)?(?:problem\.)?(?:model|optimiser|loss)\b")
+    for path in LIBRARY.rglob("*.py"):
+        assert not probed.search(path.read_text()), path.relative_to(ROOT)
+
+
+def test_papers_import_the_library_and_themselves_only():
+    for path in ROOT.glob("papers/**/*.py"):
+        for item in _imports(ast.parse(path.read_text())):
+            assert not item.module.startswith("papers"), path.relative_to(ROOT)
