@@ -41,6 +41,7 @@ lint: $(READY)
 	ruff format --check .
 	snakefmt --check Snakefile rules
 	snakemake --lint
+	pyright
 
 format: $(READY)
 	ruff check --fix .

@@ -54,7 +54,7 @@ class DenseWalk:
         self.tracker: SharpnessTracker | None = None
 
     def advance(self, steps: int = 1) -> None:
-        self.state, _ = self.problem.advance(self.state, self.step, self.step + steps)
+        self.state = self.problem.advance(self.state, self.step, self.step + steps).state
         self.step += steps
 
     def weights(self) -> list[torch.Tensor]:

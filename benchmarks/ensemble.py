@@ -17,7 +17,8 @@ import torch
 
 from benchmarks.clock import matmul_rate
 from benchmarks.record import record
-from sharpflow.data.gaussian import generate
+from benchmarks.specs import part, shard
+from sharpflow.data.base import generate
 from sharpflow.training import BLOCK, Problem
 from sharpflow.training.streams import normals
 
@@ -28,36 +29,9 @@ OPERATIONS = 2 * BATCH * WIDTH * (2 * INPUTS + 3 * OUTPUTS)
 
 def problem(runs: int, steps: int, dtype: str) -> Problem:
     """The shard that the ensemble trains."""
-    data = {
-        "inputs": INPUTS,
-        "outputs": OUTPUTS,
-        "input_std": 1.0,
-        "noise_std": 1.0,
-        "teacher": "identity",
-        "teacher_scale": 1.0,
-        "teacher_seed": 0,
-        "samples": None,
-    }
-    start = {"u": 1.0, "w": 1.0, "unit": "fan_in"}
-    spec = {
-        "experiment": "benchmark",
-        "seeds": list(range(runs)),
-        "width": WIDTH,
-        "learning_rate": RATE,
-        "model": {"kind": "two_layer", "activation": "linear", "initialisation": start},
-        "loss": "mse",
-        "training": {
-            "steps": steps,
-            "batch": BATCH,
-            "momentum": 0.0,
-            "weight_decay": 0.0,
-            "frozen": 0,
-            "warmup": None,
-        },
-        "dtype": dtype,
-        "device": "cpu",
-    }
-    return Problem(spec, generate(data)[0])
+    spec = shard(part("models", "two_layer"), WIDTH, RATE, dtype, steps=steps, batch=BATCH)
+    data = generate(part("data", "gaussian", inputs=INPUTS, outputs=OUTPUTS))[0]
+    return Problem(spec | {"seeds": list(range(runs))}, data)
 
 
 def _samples(dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
@@ -105,13 +79,13 @@ def seconds(function: Callable[[], object]) -> float:
 
 def measure(runs: int, steps: int, repeats: int, dtype: str) -> dict[str, float]:
     """Fewest microseconds a run-step of each way, taken by turns, and the ratios."""
-    shard, kind = problem(runs, steps, dtype), getattr(torch, dtype)
-    state = shard.initial_state()
-    single, samples = 10 * steps, shard.batch(0)
+    ensemble, kind = problem(runs, steps, dtype), getattr(torch, dtype)
+    state = ensemble.initial_state()
+    single, samples = 10 * steps, ensemble.batch(0)
     numbers = np.empty(BLOCK * BATCH * (INPUTS + OUTPUTS), dtype=np.float32)
 
     def step_only() -> None:
-        shard.model.descend(state, ((*samples, RATE) for _ in range(steps)), 0.0)
+        ensemble.model.descend(state, ((*samples, RATE) for _ in range(steps)), 0.0)
 
     def draw_only() -> None:
         for seed in range(runs):
@@ -119,7 +93,7 @@ def measure(runs: int, steps: int, repeats: int, dtype: str) -> dict[str, float]
                 normals(numbers, "benchmark", seed, "normals", block)
 
     ways = {
-        "ensemble": (lambda: shard.advance(state, 0, steps), runs * steps),
+        "ensemble": (lambda: ensemble.advance(state, 0, steps), runs * steps),
         "steps_alone": (step_only, runs * steps),
         "random_numbers": (draw_only, runs * (steps // BLOCK) * BLOCK),
         "autograd_loop": (lambda: automatic_loop(single, kind), single),

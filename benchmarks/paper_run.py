@@ -19,32 +19,13 @@ import time
 from pathlib import Path
 
 from benchmarks.record import record
-from sharpflow.config import types
+from benchmarks.specs import ROOT, part, shard
 
-PROJECT = Path(__file__).resolve().parent.parent
-DATA = {"source": "photos", "samples": 1000, "scaling": "unit"}
-
-
+DATA = part("data", "photos", samples=1000, scaling="unit")
 MODELS = {
-    "dense": (types.Mlp(kind="mlp", hidden_layers=2, activation="tanh"), 200, 1200),
-    "cnn": (types.Cnn(kind="cnn", activation="elu"), 32, 500),
+    "dense": (part("models", "mlp", hidden_layers=2, activation="tanh"), 200, 1200),
+    "cnn": (part("models", "cnn", activation="elu"), 32, 500),
 }
-
-
-def shard(model: types.Mlp | types.Cnn, width: int, steps: int) -> dict:
-    """The training part of the run."""
-    training = types.Training(steps=steps, states_megabytes=64.0)
-    return {
-        "experiment": "benchmark",
-        "seeds": [0],
-        "width": width,
-        "learning_rate": 0.005,
-        "model": model.model_dump(mode="json"),
-        "loss": "mse",
-        "training": training.model_dump(mode="json"),
-        "dtype": "float32",
-        "device": "cpu",
-    }
 
 
 def job(script: str, spec: dict, threads: int, **paths: Path) -> float:
@@ -54,7 +35,7 @@ def job(script: str, spec: dict, threads: int, **paths: Path) -> float:
     for name, path in paths.items():
         command += [f"--{name}", str(path)]
     start = time.perf_counter()
-    subprocess.run(command, cwd=PROJECT, check=True, env=os.environ | {"PYTHONPATH": str(PROJECT)})
+    subprocess.run(command, cwd=ROOT, check=True, env=os.environ | {"PYTHONPATH": str(ROOT)})
     return time.perf_counter() - start
 
 
@@ -65,10 +46,10 @@ def main() -> None:
     parser.add_argument("--model", choices=MODELS, default="dense")
     options = parser.parse_args()
     model, width, steps = MODELS[options.model]
-    spec = shard(model, width, options.steps or steps)
-    measurements = {"gauss_newton": types.GaussNewton(every=1).model_dump(mode="json")}
+    spec = shard(model, width, 0.005, steps=options.steps or steps, states_megabytes=64.0)
+    measurements = {"gauss_newton": part("measurements", "gauss_newton", every=1)}
     if options.model == "dense":
-        measurements["hessian"] = types.Hessian(every=10).model_dump(mode="json")
+        measurements["hessian"] = part("measurements", "hessian", every=10)
     with tempfile.TemporaryDirectory() as folder:
         at = Path(folder)
         data = at / "data.safetensors"

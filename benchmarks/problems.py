@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sharpflow.data import generate
+from benchmarks.specs import part, shard
+from sharpflow.data.base import generate
 from sharpflow.training import Problem
 
 ACTIVATIONS = {"tanh": nn.Tanh, "relu": nn.ReLU, "elu": nn.ELU}
@@ -95,24 +96,13 @@ SETTINGS = {
 
 def photos(samples: int) -> dict[str, Tensor]:
     """Standardised 32×32 photographs, their labels, and their compressed coordinates."""
-    return generate({"source": "photos", "samples": samples, "scaling": "standardised"})[0]
+    return generate(part("data", "photos", samples=samples, scaling="standardised"))[0]
 
 
 def dense_problem(activation: str, learning_rate: float, data: dict[str, Tensor]) -> Problem:
     """Full-batch GD on 3072-200-200-1 as the workflow does it, on compressed inputs."""
-    training = {
-        "steps": 10**6, "batch": None, "momentum": 0.0, "weight_decay": 0.0, "warmup": None,
-        "frozen": 0,
-    }  # fmt: skip
-    model = {
-        "kind": "mlp", "hidden_layers": 2, "activation": activation, "bias": False,
-        "initialisation": "default",
-    }  # fmt: skip
-    spec = {
-        "experiment": "benchmark", "seeds": [0], "width": 200, "learning_rate": learning_rate,
-        "model": model, "loss": "mse", "training": training, "dtype": "float32", "device": "cpu",
-    }  # fmt: skip
-    return Problem(spec, data)
+    model = part("models", "mlp", hidden_layers=2, activation=activation)
+    return Problem(shard(model, 200, learning_rate, steps=10**6), data)
 
 
 def uncompressed(weights: list[Tensor], activation: str, basis: Tensor) -> nn.Module:

@@ -20,7 +20,7 @@ rule plot_figure:
             "module": figure_of(w).module,
             "experiments": {e: PLAN.settings[e] for e in figure_of(w).experiments},
             "confidence": CONFIGURATION.confidence,
-            "papers": PLAN.folders_of([figure_of(w).module]),
+            "paper_folders": PLAN.folders_of([figure_of(w).module]),
         },
         code=lambda w: code("plot_figure.py", [figure_of(w).module]),
     script:

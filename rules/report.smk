@@ -22,7 +22,7 @@ rule judge_claims:
                 for claim in PLAN.claims[w.experiment]
             ],
             "confidence": CONFIGURATION.confidence,
-            "papers": PLAN.folders_of(claim.module for claim in PLAN.claims[w.experiment]),
+            "paper_folders": PLAN.folders_of(claim.module for claim in PLAN.claims[w.experiment]),
         },
         code=lambda w: code(
             "judge_claims.py", [claim.module for claim in PLAN.claims[w.experiment]]

@@ -34,5 +34,5 @@ if __name__ == "__main__":
         ["table"],
         ["verdicts"],
         "experiment, paper, cases (settings), claims (name, module, figure), confidence, "
-        "papers (folder by key, of the modules)",
+        "paper_folders (by key, of the modules)",
     )

@@ -25,7 +25,7 @@ def main(job: jobs.Job) -> None:
     }
     with explained(f"the figure {job.spec['module']}"):
         module = import_module(job.spec["module"])
-        figure = checked(module.draw(tables))
+        figure = checked(module.draw(tables), job.spec["module"])
         words = {"title": title(module, tables), "caption": module.caption(tables)}
     with atomic_path(job.outputs["png"]) as png, atomic_path(job.outputs["pdf"]) as pdf:
         save(figure, png, pdf)
@@ -39,5 +39,5 @@ if __name__ == "__main__":
         ["tables", "summaries"],
         ["png", "pdf", "caption"],
         "module, experiments (settings by name, in the order of the tables), confidence, "
-        "papers (folder by key, of the module)",
+        "paper_folders (by key, of the module)",
     )

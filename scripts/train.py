@@ -31,5 +31,5 @@ if __name__ == "__main__":
         ["dataset"],
         ["trajectory", "states"],
         "experiment, seeds, width, learning_rate, model, loss, optimiser, schedule, training, dtype, "
-        "device, papers (folder by key, if any)",
+        "device, paper_folders (by key, if any)",
     )

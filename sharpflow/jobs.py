@@ -135,7 +135,7 @@ def run_job(
                 stack.enter_context(redirect_stdout(handle))
                 stack.enter_context(redirect_stderr(handle))
             try:
-                register(job.spec.get("papers", {}))
+                register(job.spec.get("paper_folders", {}))
                 main(job)
             except SharpflowError as error:
                 if log is not None:

@@ -1,4 +1,4 @@
-"""`python -m sharpflow.config check FILE`, `schema` or `reference`."""
+"""`python -m sharpflow.config check FILE`, `schema [FILE]` or `reference [FILE]`."""
 
 import argparse
 import sys
@@ -8,28 +8,36 @@ from sharpflow.config.reference import readme, schema, shipped
 from sharpflow.errors import SharpflowError
 
 
+def _run(command: str, file: str | None) -> str:
+    """What a command prints."""
+    if command == "check":
+        file = file or "config/config.yaml"
+        plan = make_plan(load(file))
+        return (
+            f"{file}: {len(plan.settings)} experiments, {len(plan.datasets)} datasets, "
+            f"{len(plan.shards)} shards, {len(plan.figures)} figures\n"
+        )
+    types = load(file).types if file else shipped()
+    return schema(types) if command == "schema" else readme(types)
+
+
 def main() -> int:
     """Run one command; 1 if a configuration is wrong."""
     parser = argparse.ArgumentParser(prog="python -m sharpflow.config", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    check = commands.add_parser("check", help="validate a configuration and count its jobs")
-    check.add_argument("file", nargs="?", default="config/config.yaml")
-    commands.add_parser("schema", help="print the JSON schema")
-    commands.add_parser("reference", help="print config/README.md")
+    for name, text in (
+        ("check", "validate a configuration and count its jobs"),
+        ("schema", "print the JSON schema, with the parts of the papers that FILE lists"),
+        ("reference", "print config/README.md, likewise"),
+    ):
+        command = commands.add_parser(name, help=text)
+        command.add_argument("file", nargs="?", metavar="FILE", help="a configuration")
     options = parser.parse_args()
-    if options.command != "check":
-        made = schema if options.command == "schema" else readme
-        print(made(shipped()), end="")
-        return 0
     try:
-        plan = make_plan(load(options.file))
+        print(_run(options.command, options.file), end="")
     except SharpflowError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1
-    print(
-        f"{options.file}: {len(plan.settings)} experiments, {len(plan.datasets)} datasets, "
-        f"{len(plan.shards)} shards, {len(plan.figures)} figures"
-    )
     return 0
 
 

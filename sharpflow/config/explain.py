@@ -103,6 +103,8 @@ def explain(error: ValidationError, model: type[BaseModel], document: Any, file_
 def _guess(error: Mapping[str, Any], value: Any) -> str:
     """The nearest of the words that an error allows, or nothing."""
     text = _allowed(error)
+    if error["type"] == "union_tag_invalid":
+        value = error["ctx"]["tag"]
     if error["type"] == "value_error":
         member = re.match(r"'(.*)' is not one of (.*)", text)
         return nearest(member[1], member[2].split(", ")) if member else ""

@@ -55,9 +55,9 @@ class Shard:
     @property
     def evaluation(self) -> dict[str, Any]:
         """Plain values that the evaluation job needs."""
-        papers = self.training.get("papers", {}) | self.measuring_papers
+        papers = self.training.get("paper_folders", {}) | self.measuring_papers
         plain = {"training": self.training, "measurements": self.measurements}
-        return plain | ({"papers": papers} if papers else {})
+        return plain | ({"paper_folders": papers} if papers else {})
 
     @cached_property
     def described(self) -> dict[str, Any]:
@@ -184,7 +184,7 @@ def _dataset_name(data: Mapping[str, Any], label: str) -> str:
 
 
 def _with_papers(spec: dict[str, Any], folders: Mapping[str, str]) -> dict[str, Any]:
-    return spec | ({"papers": dict(folders)} if folders else {})
+    return spec | ({"paper_folders": dict(folders)} if folders else {})
 
 
 class _Planner:
@@ -281,7 +281,10 @@ def _described(settings: Settings, name: str) -> dict[str, Any]:
     for case, setup in settings.cases[name].items():
         plain = setup.model_dump(mode="json")
         plain["measurements"] = {k: v for k, v in plain["measurements"].items() if v is not None}
-        cases[case] = plain | {"threshold_symbol": setup.optimiser.threshold_symbol}
+        cases[case] = plain | {
+            "threshold_symbol": setup.optimiser.threshold_symbol,
+            "preconditioned": "preconditioner" in setup.optimiser.capabilities(),
+        }
     return experiment | {"cases": cases}
 
 

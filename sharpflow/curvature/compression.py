@@ -12,8 +12,11 @@ from sharpflow.models.input_product import InputProduct
 def compress_inputs(inputs: Tensor) -> tuple[Tensor, Tensor]:
     """Exact compression of inputs X (n, d), n < d: X = C Q^T, C (n, n) lower triangular.
 
-    Returns C and Q (d, n), orthonormal columns (thin QR of X^T). A network with first-layer
-    weights W_1 on X is one with Q^T W_1 on C: outputs, gradients and nonzero spectra agree.
+    A network with first-layer weights W_1 on X is one with Q^T W_1 on C: outputs, gradients and
+    nonzero spectra agree.
+
+    Returns:
+        C, and Q (d, n) with orthonormal columns (thin QR of X^T).
     """
     q, r = torch.linalg.qr(inputs.T)
     return r.T.contiguous(), q
@@ -23,11 +26,10 @@ def compress_inputs(inputs: Tensor) -> tuple[Tensor, Tensor]:
 class DenseInputs:
     """Inputs checked and examined once, for the many steps of a training.
 
-    Attributes
-    ----------
-    matrix: X, (n, d).
-    gram: X X^T (n, n), or None.
-    product: products with X and X^T.
+    Attributes:
+        matrix: X, (n, d).
+        gram: X X^T (n, n), or None.
+        product: products with X and X^T.
     """
 
     matrix: Tensor
@@ -38,8 +40,16 @@ class DenseInputs:
 def prepare_inputs(inputs: Tensor, gram: Tensor | bool | None = None) -> DenseInputs:
     """Check inputs (n, d) and note what every step reuses.
 
-    ``gram``: X X^T if it is at hand, True to compute it, None to leave it out. ValueError for
-    inputs that are not two-dimensional, not float32 or float64, or not finite.
+    Args:
+        inputs: X.
+        gram: X X^T if it is at hand, True to compute it, None to leave it out.
+
+    Returns:
+        X as every step takes it.
+
+    Raises:
+        ValueError: X is not two-dimensional, not float32 or float64, or not finite, or X X^T is of
+            another shape.
     """
     if inputs.ndim != 2:
         raise ValueError(f"inputs has shape {tuple(inputs.shape)}; it must be (n, d).")

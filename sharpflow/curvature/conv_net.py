@@ -29,11 +29,19 @@ class ConvNet:
 
     φ must not decrease, so that max-pooling commutes with it; convolutions are padded by 1.
 
-    Attributes
-    ----------
-    outputs: F, (n,).
-    jacobians: ∂F/∂θ_l, a tensor (n, P_l) a layer. Columns of a convolution run over (out, row,
-        column, in), then its biases; those of the output layer over (row, column, channel).
+    Args:
+        weights: kernels (out, in, 3, 3), and the output weights (features, 1).
+        biases: (out,) a convolution.
+        activation: φ, a key of `ACTIVATIONS`.
+        images: (n, c, h, w).
+
+    Raises:
+        NonFiniteError: parameters or outputs are not finite, as in a run that diverged.
+
+    Attributes:
+        outputs: F, (n,).
+        jacobians: ∂F/∂θ_l, a tensor (n, P_l) a layer. Columns of a convolution run over (out, row,
+            column, in), then its biases; those of the output layer over (row, column, channel).
     """
 
     def __init__(
@@ -43,10 +51,6 @@ class ConvNet:
         activation: str,
         images: Tensor,
     ) -> None:
-        """``weights``: kernels (out, in, 3, 3) and output weights (features, 1). ``biases``: (out,)
-        a convolution. ``images``: (n, c, h, w). ValueError where parameters or outputs are not
-        finite, as in a run that diverged.
-        """
         channels_last = torch.channels_last
         self._kernels = [w.detach().contiguous(memory_format=channels_last) for w in weights[:-1]]
         self._output = weights[-1].detach()
@@ -89,10 +93,19 @@ class ConvNet:
     def gram_operator(
         self, loss_curvature: Tensor, layers: Sequence[int] | None = None
     ) -> LinearOperator:
-        """S^½ J Jᵀ S^½ on sample space, (n, n), with S = ``loss_curvature`` (n,), not negative.
+        """S^½ J Jᵀ S^½ on sample space, (n, n).
 
-        A product reads J twice, where forming J Jᵀ would cost some n/10 products. ``layers``:
-        those to sum over (negative indices from the end; default all).
+        A product reads J twice, where forming J Jᵀ would cost some n/10 products.
+
+        Args:
+            loss_curvature: S, (n,), not negative.
+            layers: those to sum over (negative indices from the end); all by default.
+
+        Returns:
+            The operator.
+
+        Raises:
+            ValueError: S has a negative number.
         """
         chosen = self.jacobians if layers is None else [self.jacobians[index] for index in layers]
         if bool((loss_curvature < 0).any()):

@@ -10,11 +10,11 @@ from sharpflow.curvature.operators import LinearOperator, check_finite
 
 
 class DenseModel:
-    """An ``nn.Sequential`` of Linear layers and activations under the mean squared error.
+    """An `nn.Sequential` of Linear layers and activations under the mean squared error.
 
-    ``DenseModel.recognise`` returns one, or None where the closed form does not hold. With fewer
+    `DenseModel.recognise` returns one, or None where the closed form does not hold. With fewer
     samples than input dimensions the inputs are compressed exactly; vectors are mapped back by
-    :meth:`to_parameters`.
+    `to_parameters`.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class DenseModel:
     def recognise(
         cls, model: nn.Module, loss_fn, inputs, targets: Tensor, compress: bool = True
     ) -> "DenseModel | None":
-        """The closed form of ``model``, or None: then only the general operator is right."""
+        """The closed form of `model`, or None: then only the general operator is right."""
         mse = loss_fn is F.mse_loss or (type(loss_fn) is nn.MSELoss and loss_fn.reduction == "mean")
         if not mse or type(model) is not nn.Sequential or not isinstance(inputs, Tensor):
             return None

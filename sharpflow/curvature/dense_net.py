@@ -18,11 +18,22 @@ class DenseNet:
     H_0 = X, Z_l = H_{l-1} W_l + b_l, H_l = φ_l(Z_l), F = Z_L (no activation after the last).
     Flat parameter vectors hold W_1, b_1, W_2, b_2, … row-major (b where there are biases).
 
-    Attributes
-    ----------
-    outputs: F, (n,) where the last layer has one unit, else (n, c).
-    features: H_0 … H_{L-1}, the input of each layer, (n, width).
-    output_jacobian_signals: B_l = ∂F/∂Z_l of each layer, (n, c, width of Z_l), made when asked.
+    Args:
+        weights: L tensors (in, out).
+        activation: a key of `ACTIVATIONS`, or one a hidden layer.
+        inputs: (n, d), or what `prepare_inputs` made of them, so that they are checked once for
+            many steps.
+        biases: L tensors (out,), or None for none.
+        input_gram: X X^T (n, n), if it is at hand: inputs do not change between steps.
+
+    Raises:
+        ValueError: shapes do not chain, an activation is unknown, a number is in half precision, or
+            parameters or inputs are not finite.
+
+    Attributes:
+        outputs: F, (n,) where the last layer has one unit, else (n, c).
+        features: H_0 … H_{L-1}, the input of each layer, (n, width).
+        output_jacobian_signals: B_l = ∂F/∂Z_l of each layer, (n, c, width of Z_l), made when asked.
     """
 
     def __init__(
@@ -33,15 +44,6 @@ class DenseNet:
         biases: Sequence[Tensor] | None = None,
         input_gram: Tensor | None = None,
     ) -> None:
-        """Run the forward pass.
-
-        ``weights``: L tensors (in, out). ``activation``: a key of ``ACTIVATIONS``, or one a
-        hidden layer. ``inputs``: (n, d), or what ``prepare_inputs`` made of them, so
-        that they are checked once for many steps. ``biases``: L tensors (out,), or None for none.
-        ``input_gram``: X X^T (n, n), if it is at hand: inputs do not change between steps.
-        ValueError for shapes that do not chain, unknown activations, half precision, and
-        parameters or inputs that are not finite.
-        """
         if not isinstance(inputs, DenseInputs):
             inputs = prepare_inputs(inputs, input_gram)
         depth = len(weights)
@@ -97,8 +99,16 @@ class DenseNet:
         """M = J J^T: (n, n), or (n c, n c) with outputs ordered sample by sample.
 
         M = Σ_l (H_{l-1} H_{l-1}^T + 1 if biases) ∘ (B_l B_l^T), so no Jacobian is formed.
-        ``layers``: indices from 0, negative from the end, of the layers to sum over (default
-        all): ``[-1]`` gives the output layer's part M_A.
+
+        Args:
+            layers: indices from 0, negative from the end, of the layers to sum over; all by
+                default. `[-1]` gives the output layer's part M_A.
+
+        Returns:
+            M.
+
+        Raises:
+            ValueError: there is no layer of an index.
         """
         depth = len(self.weights)
         chosen = range(depth) if layers is None else layers
@@ -123,7 +133,7 @@ class DenseNet:
         return gram
 
     def _add_layer(self, target: Tensor, layer: int, b: Tensor, start: int, stop: int) -> None:
-        """Add one layer's part for the samples ``start:stop`` against ``start:``."""
+        """Add one layer's part for the samples `start:stop` against `start:`."""
         h, units = self.features[layer], b.shape[1]
         last = layer == len(self.weights) - 1
         if last and units == 1:
@@ -153,10 +163,20 @@ class DenseNet:
     def hessian_operator(
         self, loss_slope: Tensor, loss_curvature: Tensor | float
     ) -> LinearOperator:
-        """Hessian of Σ_i l(F_i) as a :class:`LinearOperator`, written out (Pearlmutter 1994).
+        """Hessian of Σ_i l(F_i) as a `LinearOperator`, written out (Pearlmutter 1994).
 
-        ``loss_slope`` l'(F) has the outputs' shape; ``loss_curvature`` l''(F) too, or is a number,
-        or (n, c, c), a block a sample. For L = ‖F − Y‖²/n they are 2(F − Y)/n and 2/n.
+        For L = ‖F − Y‖²/n the two derivatives are 2(F − Y)/n and 2/n.
+
+        Args:
+            loss_slope: l'(F), of the outputs' shape.
+            loss_curvature: l''(F), of the outputs' shape, or a number, or (n, c, c), a block a
+                sample.
+
+        Returns:
+            The operator on flat parameter vectors.
+
+        Raises:
+            ValueError: a shape is another, or a number is not finite.
         """
         curvature = torch.as_tensor(loss_curvature, dtype=self.dtype, device=self.device)
         if loss_slope.shape != self.outputs.shape:
@@ -266,11 +286,20 @@ class _HessianProduct:
 
 
 def gauss_newton_matrix(gram: Tensor, loss_curvature: Tensor | float) -> Tensor:
-    """S^½ M S^½ of a Gram matrix M (N, N) and the loss's second derivatives S.
+    """S^½ M S^½ of a Gram matrix M and the loss's second derivatives S.
 
-    S is a number, or has N of them, or is (n, c, c) with n c = N, a block a sample. The
-    eigenvalues are the nonzero ones of the Gauss-Newton matrix J^T S J. For L = ‖F − Y‖²/n,
-    S = 2/n gives Λ, which compares with 2/η. ValueError where S is negative or not finite.
+    The eigenvalues are the nonzero ones of the Gauss-Newton matrix J^T S J. For L = ‖F − Y‖²/n,
+    S = 2/n gives Λ, which compares with 2/η.
+
+    Args:
+        gram: M, (N, N).
+        loss_curvature: S, a number, or N of them, or (n, c, c) with n c = N, a block a sample.
+
+    Returns:
+        The matrix, (N, N).
+
+    Raises:
+        ValueError: S is negative or not finite, or does not go with M.
     """
     s = torch.as_tensor(loss_curvature, dtype=gram.dtype, device=gram.device)
     if s.ndim == 3:
@@ -299,7 +328,7 @@ def _between_blocks(gram: Tensor, blocks: Tensor) -> Tensor:
 
 
 def _multiply_add(target: Tensor, left: Tensor, right: Tensor) -> Tensor:
-    """target + left @ right, in place; either factor may lack the block dimension."""
+    """Add left @ right to the target in place; either factor may lack the block dimension."""
     if target.ndim == 2:
         return target.addmm_(left, right)
     return target.add_(left @ right)

@@ -18,17 +18,16 @@ _FLOOR = 1e3  # residuals below this many rounding units of ‖H‖ may stagnate
 class EigenResult:
     """Top eigenpairs of a symmetric operator.
 
-    Attributes
-    ----------
-    values: (k,) float64, largest algebraic, descending.
-    vectors: (P, k), orthonormal, in the operator's dtype.
-    residuals: (k,) float64, ‖Hv − λv‖.
-    matvecs: products used by this call.
-    converged: whether every residual is within ``tol·max(|λ|, ε‖H‖)``.
-    norm: ‖H‖ as far as it was seen, the largest |Ritz value| (a lower bound).
-    refined: (P, k), each vector after one power step, Hv/λ, which the last product gives away:
-        as a rule nearer to the eigenvector, but its residual is not known. For warm starts.
-    pair_converged: (k,) bool, the same of each pair.
+    Attributes:
+        values: (k,) float64, largest algebraic, descending.
+        vectors: (P, k), orthonormal, in the operator's dtype.
+        residuals: (k,) float64, ‖Hv − λv‖.
+        matvecs: products used by this call.
+        converged: whether every residual is within `tol·max(|λ|, ε‖H‖)`.
+        norm: ‖H‖ as far as it was seen, the largest |Ritz value| (a lower bound).
+        refined: (P, k), each vector after one power step, Hv/λ, which the last product gives away:
+            as a rule nearer to the eigenvector, but its residual is not known. For warm starts.
+        pair_converged: (k,) bool, the same of each pair.
     """
 
     values: Tensor
@@ -54,7 +53,7 @@ class _Subspace:
         self.norm = 0.0
 
     def expand(self, rows: Tensor) -> int:
-        """Add the directions of ``rows`` (b, P) that are new; returns how many were added."""
+        """Add the directions of `rows` (b, P) that are new; returns how many were added."""
         start = self.count
         self._reserve(start + len(rows))
         for row in rows:
@@ -73,7 +72,7 @@ class _Subspace:
         return added
 
     def _reserve(self, count: int) -> None:
-        """Room for ``count`` rows; grown as needed, for a warm start uses few of them."""
+        """Room for `count` rows; grown as needed, for a warm start uses few of them."""
         held = len(self.basis)
         if count > held and held < self.capacity:
             room = min(self.capacity, max(count, 8, 2 * held))
@@ -84,7 +83,7 @@ class _Subspace:
                 setattr(self, name, new)
 
     def _orthonormalise(self, row: Tensor) -> bool:
-        """Write the new direction of ``row`` behind the basis; False if it has none."""
+        """Write the new direction of `row` behind the basis; False if it has none."""
         if self.count == self.capacity:
             return False
         length = float(torch.linalg.vector_norm(row))
@@ -110,12 +109,12 @@ class _Subspace:
         return values.flip(0), coefficients.flip(1)
 
     def combine(self, coefficients: Tensor) -> tuple[Tensor, Tensor]:
-        """Rows of the basis and of its image combined by ``coefficients`` (count, j)."""
+        """Rows of the basis and of its image combined by `coefficients` (count, j)."""
         weights = coefficients.T.to(self.basis)
         return weights @ self.basis[: self.count], weights @ self.image[: self.count]
 
     def restart(self, values: Tensor, coefficients: Tensor, keep: int) -> None:
-        """Shrink to the ``keep`` leading Ritz vectors."""
+        """Shrink to the `keep` leading Ritz vectors."""
         rows, images = self.combine(coefficients[:, :keep])
         self.basis[:keep], self.image[:keep] = rows, images
         self.projected.zero_()
@@ -133,7 +132,7 @@ def top_eigenpairs(
     guard: int = 0,
     basis_size: int | None = None,
 ) -> EigenResult:
-    """The ``k`` largest algebraic eigenpairs of a symmetric operator.
+    """The `k` largest algebraic eigenpairs of a symmetric operator.
 
     Rayleigh-Ritz on a growing orthonormal basis, expanded by the residuals of the wanted pairs
     that have not converged and shrunk to its best Ritz vectors when full. From one start vector
@@ -141,25 +140,26 @@ def top_eigenpairs(
     of k vectors keeps a repeated eigenvalue from being missed; several start vectors make it the
     block Davidson method.
 
-    Parameters
-    ----------
-    operator: (P, P), symmetric.
-    k: number of pairs, 1 ≤ k ≤ P.
-    tol: a pair is converged when ‖Hv − λv‖ ≤ tol·max(|λ|, ε‖H‖), ε the square root of the
-        dtype's rounding unit; then some eigenvalue lies that close to λ.
-    initial: (P,) or (P, m) start vectors, the eigenvectors of a nearby state, say. Fewer than k
-        are completed by random ones. Without it the start is random.
-    generator: for random vectors; by default one with a fixed seed.
-    max_products: stop (``converged`` false) before exceeding this; default max(1000, 20 k).
-    guard: with ``initial``, the number of Lanczos steps from a random vector to take before
-        convergence is accepted, so that a start in a wrong eigenvector is not taken for the top.
-    basis_size: largest basis; memory is 2·basis_size·P numbers. Default: P up to 256, else
-        max(40, 4 k).
+    ValueError for k outside 1..P, tol ≤ 0, start vectors of a wrong shape or not finite,
+    max_products < k, or a product that is not finite.
 
-    Raises
-    ------
-    ValueError: for k outside 1..P, tol ≤ 0, start vectors of a wrong shape or not finite,
-        max_products < k, or a product that is not finite.
+    Args:
+        operator: (P, P), symmetric.
+        k: number of pairs, 1 ≤ k ≤ P.
+        tol: a pair is converged when ‖Hv − λv‖ ≤ tol·max(|λ|, ε‖H‖), ε the square root of the
+            dtype's rounding unit; then some eigenvalue lies that close to λ.
+        initial: (P,) or (P, m) start vectors, the eigenvectors of a nearby state, say. Fewer than k
+            are completed by random ones. Without it the start is random.
+        generator: for random vectors; by default one with a fixed seed.
+        max_products: stop (`converged` false) before exceeding this; default max(1000, 20 k).
+        guard: with `initial`, the number of Lanczos steps from a random vector to take before
+            convergence is accepted, so that a start in a wrong eigenvector is not taken for the
+            top.
+        basis_size: largest basis; memory is 2·basis_size·P numbers. Default: P up to 256, else
+            max(40, 4 k).
+
+    Returns:
+        The pairs, and how they were found.
     """
     size = operator.shape[0]
     limit = max(1000, 20 * k) if max_products is None else max_products

@@ -16,15 +16,32 @@ from sharpflow.curvature.warm_start import WarmStart
 class SharpnessTracker:
     """Follows the top Hessian eigenpairs of a model while it is trained.
 
-    Each :meth:`measure` starts from eigenvectors predicted from the last ones
-    (:class:`WarmStart`). Every ``check_every`` measurements a cold start from fresh random vectors
+    Each `measure` starts from eigenvectors predicted from the last ones
+    (`WarmStart`). Every `check_every` measurements a cold start from fresh random vectors
     is made too, and the larger values are kept, so that a pair that was overtaken is not followed
-    for ever.
+    for ever. Frozen parameters (`requires_grad` false) are left out.
 
-    Attributes
-    ----------
-    dense: whether the closed form for dense stacks under the mean squared error is used.
-    corrections: how often a cold check found larger eigenvalues than the warm start.
+    Args:
+        model: any module.
+        loss_fn: `loss_fn(model(inputs), targets)` is the scalar loss.
+        inputs: (n, …), or a tuple of such for several arguments.
+        targets: (n, …).
+        k: number of eigenpairs.
+        tol: as for `top_eigenpairs`.
+        micro_batch: most samples whose graph is held at once; each product then runs the network
+            again, and the loss must be a mean or a sum over samples.
+        check_every: measurements from one cold start to the next.
+        max_products: as for `top_eigenpairs`.
+        generator: for random start vectors; by default one with a fixed seed.
+
+    Raises:
+        ValueError: the loss is a random function (dropout in training mode, say), `micro_batch`
+            would change it (batch norm in training mode), or the data hold NaN or half precision,
+            or differ in length.
+
+    Attributes:
+        dense: whether the closed form for dense stacks under the mean squared error is used.
+        corrections: how often a cold check found larger eigenvalues than the warm start.
     """
 
     def __init__(
@@ -41,17 +58,6 @@ class SharpnessTracker:
         max_products: int | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
-        """``inputs``: (n, …), or a tuple of such for several arguments; ``targets``: (n, …).
-
-        ``loss_fn(model(inputs), targets)`` is the scalar loss. ``micro_batch``: most samples
-        whose graph is held at once; each product then runs the network again, and the loss must
-        be a mean or a sum over samples. Frozen parameters (``requires_grad`` false) are left
-        out. ``generator``: for random start vectors, by default one with a fixed seed.
-
-        ValueError where the loss is a random function (dropout in training mode, say), where
-        ``micro_batch`` would change it (batch norm in training mode), and for NaN, half
-        precision, or data whose lengths differ.
-        """
         if check_every < 1:
             raise ValueError(f"check_every is {check_every}; it must be at least 1.")
         self.k, self.tol, self.check_every = k, tol, check_every
@@ -71,16 +77,22 @@ class SharpnessTracker:
 
     @property
     def dense(self) -> bool:
+        """Whether the closed form is used."""
         return self._closed is not None
 
     def measure(self, vectors: bool = True) -> EigenResult:
-        """Top ``k`` eigenpairs at the model's present parameters.
+        """Top `k` eigenpairs at the model's present parameters.
 
-        ``vectors`` (P, k) are in the order of the trainable ``model.parameters()``, flattened;
-        with ``vectors=False`` they are left out, (P, 0), which saves mapping them back from
-        compressed inputs. ``matvecs`` counts the cold check's products too. A parameter that was
-        frozen or freed since the last call is noticed; other changes of the model's structure
-        need a new tracker.
+        A parameter that was frozen or freed since the last call is noticed; other changes of the
+        model's structure need a new tracker.
+
+        Args:
+            vectors: whether the eigenvectors are wanted; without them the result's are (P, 0),
+                which saves mapping them back from compressed inputs.
+
+        Returns:
+            The pairs. `vectors` (P, k) are in the order of the trainable `model.parameters()`,
+            flattened; `matvecs` counts the cold check's products too.
         """
         operator = self._operator()
         if self._size != operator.shape[0]:
@@ -154,11 +166,11 @@ def sharpness(
     max_products: int | None = None,
     generator: torch.Generator | None = None,
 ) -> float:
-    """Largest (algebraic) Hessian eigenvalue of ``loss_fn(model(inputs), targets)``.
+    """Largest (algebraic) Hessian eigenvalue of `loss_fn(model(inputs), targets)`.
 
     It compares with 2/η, the stability threshold of gradient descent with learning rate η.
-    Arguments and errors as :class:`SharpnessTracker`. Warns (RuntimeWarning) if the eigenvalue
-    has not converged to ``tol``.
+    Arguments and errors as `SharpnessTracker`. Warns (RuntimeWarning) if the eigenvalue
+    has not converged to `tol`.
     """
     tracker = SharpnessTracker(
         model,

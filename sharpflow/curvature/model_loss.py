@@ -36,7 +36,7 @@ class ModelLoss:
     Batch norm in training mode is allowed on the full batch (the loss is then a function of the
     parameters, through the batch's statistics) and its running statistics are left untouched.
     Modules that draw random numbers are refused, and so is a loss that differs between two
-    evaluations. ``micro_batch`` bounds the number of samples whose graph is held at once; each
+    evaluations. `micro_batch` bounds the number of samples whose graph is held at once; each
     product then runs the network again, batch by batch.
 
     On a CPU the graph of a large batch is made in blocks that fit the cache, all of them kept,
@@ -66,7 +66,7 @@ class ModelLoss:
         self.block = self.samples if self.micro_batch is not None else self._find_block()
 
     def value(self, params: dict[str, Tensor], samples: slice | None = None) -> Tensor:
-        """Loss over ``samples`` (all by default) at ``params``; the model's state is untouched."""
+        """Loss over `samples` (all by default) at `params`; the model's state is untouched."""
         rows = slice(None) if samples is None else samples
         return self.loss_fn(self._outputs(params, rows), self.targets[rows])
 
@@ -88,7 +88,7 @@ class ModelLoss:
         return hessian_operator(self.value, params)
 
     def _sum(self, params: dict[str, Tensor], size: int, keep: bool) -> LinearOperator:
-        """Hessian as a sum over batches of ``size``, whose graphs are kept or made at a product."""
+        """Hessian as a sum over batches of `size`, whose graphs are kept or made at a product."""
         first = next(iter(params.values()))
         check_dtype(first.dtype, "params")
         edges = range(0, self.samples, size)

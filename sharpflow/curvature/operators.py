@@ -11,7 +11,7 @@ Product = Callable[[Tensor], Tensor]
 
 
 def check_dtype(dtype: torch.dtype, argument: str) -> None:
-    """Raise ValueError unless ``dtype`` is float32 or float64."""
+    """Raise ValueError unless `dtype` is float32 or float64."""
     if dtype not in (torch.float32, torch.float64):
         raise ValueError(
             f"{argument} is {dtype}; curvature is measured in torch.float32 or torch.float64 only."
@@ -23,7 +23,7 @@ class NonFiniteError(ValueError):
 
 
 def check_finite(tensor: Tensor, argument: str) -> None:
-    """Raise NonFiniteError if ``tensor`` holds NaN or infinity."""
+    """Raise NonFiniteError if `tensor` holds NaN or infinity."""
     if not torch.isfinite(tensor.sum()) and not torch.isfinite(tensor).all():
         raise NonFiniteError(f"{argument} holds NaN or infinity; curvature needs finite numbers.")
 
@@ -31,11 +31,20 @@ def check_finite(tensor: Tensor, argument: str) -> None:
 class LinearOperator:
     """A symmetric P × P matrix known by its products.
 
-    Attributes
-    ----------
-    shape: (P, P).
-    dtype, device: of the vectors it takes and returns.
-    products: number of vectors multiplied so far (a block of b vectors counts b).
+    Args:
+        size: P.
+        product: maps (P,) to (P,).
+        dtype: of the vectors.
+        device: of the vectors.
+        block_product: maps (P, b) to (P, b), where there is something better than b products.
+
+    Raises:
+        ValueError: P is below 1, or the dtype is not float32 or float64.
+
+    Attributes:
+        shape: (P, P).
+        dtype, device: of the vectors it takes and returns.
+        products: number of vectors multiplied so far (a block of b vectors counts b).
     """
 
     def __init__(
@@ -46,7 +55,6 @@ class LinearOperator:
         device: torch.device | str,
         block_product: Product | None = None,
     ) -> None:
-        """``product`` maps (P,) to (P,); ``block_product``, where given, (P, b) to (P, b)."""
         check_dtype(dtype, "dtype")
         if size < 1:
             raise ValueError(f"size is {size}; an operator needs at least one dimension.")
@@ -73,8 +81,9 @@ class LinearOperator:
     def matvec(self, vectors: Tensor) -> Tensor:
         """Product with one vector (P,) or a block (P, b); the result has the same shape.
 
-        ValueError where shape, dtype or device differ from the operator's, or where the product
-        is not finite.
+        Raises:
+            ValueError: shape, dtype or device differ from the operator's, or the product is not
+                finite.
         """
         if vectors.ndim not in (1, 2) or vectors.shape[0] != self.shape[0]:
             raise ValueError(
@@ -117,15 +126,14 @@ class LinearOperator:
 
 
 class GaussNewtonOperator(LinearOperator):
-    """J^T S J on parameter space, from :func:`gauss_newton_operator`.
+    """J^T S J on parameter space, from `gauss_newton_operator`.
 
-    Attributes
-    ----------
-    outputs: F, flattened (N,).
-    gram: the operator S^½ J J^T S^½ (N × N), which has the same nonzero spectrum. If u is its
-        eigenvector, ``vjp(root(u))`` is the one of J^T S J, up to its length.
-    jvp, vjp: (P,) -> (N,) product with J, and (N,) -> (P,) product with J^T.
-    root: (N,) -> (N,) product with S^½.
+    Attributes:
+        outputs: F, flattened (N,).
+        gram: the operator S^½ J J^T S^½ (N × N), which has the same nonzero spectrum. If u is its
+            eigenvector, `vjp(root(u))` is the one of J^T S J, up to its length.
+        jvp, vjp: (P,) -> (N,) product with J, and (N,) -> (P,) product with J^T.
+        root: (N,) -> (N,) product with S^½.
     """
 
     outputs: Tensor
@@ -161,10 +169,12 @@ class _Leaves:
             raise ValueError("params holds no number; curvature needs at least one.")
 
     def split(self, vector: Tensor) -> list[Tensor]:
+        """Parts of a flat vector, each of its leaf's shape."""
         parts = vector.split(self.sizes)
         return [part.view(t.shape) for part, t in zip(parts, self.tensors, strict=True)]
 
     def flatten(self, parts: list[Tensor | None]) -> Tensor:
+        """The flat vector of parts; None stands for zeros."""
         pairs = zip(parts, self.tensors, strict=True)
         return torch.cat(
             [(torch.zeros_like(t) if p is None else p.detach()).reshape(-1) for p, t in pairs]
@@ -190,16 +200,23 @@ def flatten_parameters(params: Parameters) -> Tensor:
 def hessian_operator(
     loss: Callable[[dict[str, Tensor]], Tensor], params: Parameters
 ) -> LinearOperator:
-    """Hessian of ``loss`` at ``params`` as a :class:`LinearOperator`.
+    """Hessian of `loss` at `params` as a `LinearOperator`.
 
-    ``loss`` maps a dict of parameter tensors to a scalar. It is called once; the graph of its
-    gradient is retained and each product is one backward pass through it (Pearlmutter 1994), so
-    the operator stays that of the state it was made at, whatever happens to ``params`` later.
-    Vectors are the parameters flattened row-major and joined in the dict's order; a tensor that
-    stands under two names is one parameter. Parameters without influence contribute zeros.
+    `loss` is called once; the graph of its gradient is retained and each product is one backward
+    pass through it (Pearlmutter 1994), so the operator stays that of the state it was made at,
+    whatever happens to `params` later. Vectors are the parameters flattened row-major and joined in
+    the dict's order; a tensor that stands under two names is one parameter. Parameters without
+    influence contribute zeros.
 
     ValueError for an empty dict, half precision, mixed dtypes or devices, a loss that is not a
     scalar, and NaN or infinity in the parameters, the loss or its gradient.
+
+    Args:
+        loss: maps a dict of parameter tensors to a scalar.
+        params: the parameters.
+
+    Returns:
+        The operator on flat vectors, (P,).
     """
     leaves = _Leaves(params)
     with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
@@ -231,12 +248,18 @@ def gauss_newton_operator(
 ) -> GaussNewtonOperator:
     """Generalised Gauss-Newton matrix J^T S J of a network, matrix-free (Schraudolph 2002).
 
-    ``outputs`` maps a dict of parameter tensors to F: (n,) or (n, c). ``output_curvature`` S is
-    the loss's second derivative in F: a number, a tensor of F's shape (diagonal), or (n, c, c)
-    (a block a sample). It must not be negative where ``gram`` is used. For L = ‖F − Y‖²/n it is
-    2/n. ``outputs`` is called once; a product with J is one backward pass through the retained
-    graph of J^T u, which is linear in u. Order of parameters and errors as
-    :func:`hessian_operator`.
+    `outputs` is called once; a product with J is one backward pass through the retained graph of
+    J^T u, which is linear in u. Order of parameters and errors as `hessian_operator`.
+
+    Args:
+        outputs: maps a dict of parameter tensors to F, (n,) or (n, c).
+        params: the parameters.
+        output_curvature: S, the loss's second derivative in F: a number, a tensor of F's shape
+            (diagonal), or (n, c, c) (a block a sample). It must not be negative where `gram` is
+            used. For L = ‖F − Y‖²/n it is 2/n.
+
+    Returns:
+        The operator on flat vectors, (P,), with its parts.
     """
     leaves = _Leaves(params)
     with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):

@@ -23,7 +23,7 @@ def _flat_function(function: Callable[[dict[str, Tensor]], Tensor], params: Para
 
 
 def dense_hessian(loss: Callable[[dict[str, Tensor]], Tensor], params: Parameters) -> Tensor:
-    """Hessian (P, P) of a scalar ``loss`` of a dict of tensors, in float64, row by row.
+    """Hessian (P, P) of a scalar `loss` of a dict of tensors, in float64, row by row.
 
     The parameters are converted to float64, so the loss must accept them (data too). A tensor
     under two names counts twice here. Costs P backward passes and P² numbers.
@@ -33,6 +33,6 @@ def dense_hessian(loss: Callable[[dict[str, Tensor]], Tensor], params: Parameter
 
 
 def dense_jacobian(outputs: Callable[[dict[str, Tensor]], Tensor], params: Parameters) -> Tensor:
-    """Jacobian (N, P) of the flattened ``outputs`` of a dict of tensors, in float64."""
+    """Jacobian (N, P) of the flattened `outputs` of a dict of tensors, in float64."""
     flat, start = _flat_function(outputs, params)
     return torch.autograd.functional.jacobian(lambda v: flat(v).reshape(-1), start)

@@ -14,12 +14,11 @@ _COLUMNS = 64  # unit vectors multiplied at a time
 class TraceResult:
     """Trace of an operator.
 
-    Attributes
-    ----------
-    value: the trace or its estimate.
-    standard_error: of the estimate, from the spread of its random part; 0 where exact.
-    matvecs: products used.
-    exact: whether nothing was estimated.
+    Attributes:
+        value: the trace or its estimate.
+        standard_error: of the estimate, from the spread of its random part; 0 where exact.
+        matvecs: products used.
+        exact: whether nothing was estimated.
     """
 
     value: float
@@ -36,11 +35,21 @@ def hessian_trace(
 ) -> TraceResult:
     """Trace of a symmetric (P, P) operator.
 
-    P ≤ ``exact_size`` or P ≤ ``products``: P products with unit vectors. Otherwise Hutch++
-    (Meyer et al. 2021, algorithm 1): a third of ``products`` finds a subspace whose trace
+    P ≤ `exact_size` or P ≤ `products`: P products with unit vectors. Otherwise Hutch++
+    (Meyer et al. 2021, algorithm 1): a third of `products` finds a subspace whose trace
     another third measures exactly; the last third estimates the rest with random signs.
-    ``generator``: for the signs; by default one with a fixed seed. ValueError if ``products`` is
-    below 6 (two samples are needed for a standard error).
+
+    Args:
+        operator: (P, P), symmetric.
+        products: most products with vectors, unless it is exact.
+        exact_size: largest P for which it is.
+        generator: for the signs; by default one with a fixed seed.
+
+    Returns:
+        The trace, and its error.
+
+    Raises:
+        ValueError: `products` is below 6; two samples are needed for a standard error.
     """
     if products < 6:
         raise ValueError(f"products is {products}; it must be at least 6.")

@@ -18,7 +18,7 @@ class WarmStart:
     stability, and a swing that dies out. The guess costs no product, only 7·P·k numbers of memory,
     and merely starts the solver, whose convergence test is unchanged.
 
-    :attr:`EigenResult.refined` is what to feed it: vectors that were only just accurate enough
+    `EigenResult.refined` is what to feed it: vectors that were only just accurate enough
     make poor predictions.
     """
 
@@ -70,7 +70,7 @@ class WarmStart:
 def _coefficients(gram: Tensor) -> Tensor:
     """Of the linear prediction of the next change from the last ones, the latest first.
 
-    ``gram``: inner products of the changes, (m, m), float64, the oldest first.
+    `gram`: inner products of the changes, (m, m), float64, the oldest first.
     """
     count = len(gram)
     order = min(_ORDER, count // 2)

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sharpflow.errors import DataError
-from sharpflow.parts.loading import load_part
+from sharpflow.errors import DataError, PartError
+from sharpflow.parts.loading import guarded, load_part
 
 Dataset = tuple[dict[str, Tensor], dict[str, Any]]
 """Tensors of a dataset, and where they come from, as JSON-able text and numbers."""
@@ -31,7 +31,42 @@ def generate(spec: Mapping[str, Any]) -> Dataset:
         DataError: the source cannot give what is asked for.
         PartError: the source's own code, or the user's, fails.
     """
-    return load_part("data", spec, "source").generate(spec)
+    with guarded("data", spec, "source"):
+        made = load_part("data", spec, "source").generate(spec)
+    return _checked(made, f"data.source = {spec['source']!r}")
+
+
+def _checked(made: Any, what: str) -> Dataset:
+    """What a source made, if it is a dataset.
+
+    Raises:
+        PartError: it is not; the message says what is missing, or of another length, or not finite.
+    """
+    if not (isinstance(made, tuple) and len(made) == 2 and isinstance(made[0], dict)):
+        raise PartError(f"{what}: its function must return tensors by name, and their provenance.")
+    tensors, provenance = made
+    for name, tensor in tensors.items():
+        if not isinstance(tensor, Tensor):
+            raise PartError(f"{what}: {name} is {type(tensor).__name__}, and must be a tensor.")
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise PartError(f"{what}: {name} holds NaN or infinity; it must be finite.")
+    if "teacher" in tensors:
+        return tensors, provenance
+    answers = [name for name in ("targets", "labels") if name in tensors]
+    if "inputs" not in tensors or len(answers) != 1:
+        raise PartError(
+            f"{what}: it gave {', '.join(tensors) or 'nothing'}; it must give inputs, and either "
+            "targets or labels."
+        )
+    inputs, answer = tensors["inputs"], tensors[answers[0]]
+    if not inputs.ndim or not answer.ndim or len(inputs) != len(answer) or not len(inputs):
+        raise PartError(
+            f"{what}: inputs {tuple(inputs.shape)} and {answers[0]} {tuple(answer.shape)} must be "
+            "of one length, and not empty."
+        )
+    if answers == ["targets"] and answer.ndim != 2:
+        raise PartError(f"{what}: targets {tuple(answer.shape)} must be (n, outputs).")
+    return tensors, provenance
 
 
 def reason(error: BaseException) -> str:

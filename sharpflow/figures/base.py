@@ -20,15 +20,16 @@ from sharpflow.errors import PartError
 from sharpflow.results import tables as results
 
 
-def checked(figure: object) -> Figure:
-    """What a figure's `draw` returned.
+def checked(figure: object, module: str) -> Figure:
+    """What the function `draw` of a module returned.
 
     Raises:
         PartError: it is no matplotlib figure.
     """
     if not isinstance(figure, Figure):
         raise PartError(
-            f"draw returned {type(figure).__name__!r}; it must return a matplotlib.figure.Figure."
+            f"{module}: draw returned {type(figure).__name__!r}; it must return a "
+            "matplotlib.figure.Figure."
         )
     return figure
 

@@ -12,7 +12,12 @@ from sharpflow.results.edge import SHARPNESS
 
 
 def threshold(tables: results.Tables, network: results.Network, seed: int) -> float | pd.Series:
-    """The stability threshold of a run: one number, or its curve by step where it moves."""
+    """What a run's Λ compares with: one number, or its curve by step where it moves.
+
+    NaN where the optimiser's threshold is that of another curvature.
+    """
+    if not results.comparable(SHARPNESS, network.setup):
+        return float("nan")
     recorded = results.curves(tables, network, "stability_threshold").get(seed)
     if recorded is None or recorded.nunique() < 2:
         return network.threshold

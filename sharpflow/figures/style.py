@@ -195,12 +195,14 @@ def draw_seeds(
     return line
 
 
-def draw_threshold(axes: Axes, threshold: float | pd.Series, label: str = "2/η") -> Line2D:
-    """Draw a stability threshold, a number or a curve by step, as a dashed black line."""
+def draw_threshold(axes: Axes, threshold: float | pd.Series, label: str = "2/η") -> Line2D | None:
+    """Draw a stability threshold, a number or a curve by step, as a dashed black line, if any."""
     look = {"color": BLACK, "linestyle": (0, (5, 2.5)), "linewidth": 0.9, "zorder": 2.5}
     if isinstance(threshold, pd.Series):
         moving = {"drawstyle": "steps-post", "label": label}
         return axes.plot(threshold.index, threshold, **moving, **look)[0]
+    if not np.isfinite(threshold):
+        return None
     return axes.axhline(threshold, label=label, **look)
 
 

@@ -136,7 +136,7 @@ class ModuleModel(Model):
         """Loss of each run in training mode, its gradient, and the buffers after the pass.
 
         Raises:
-            PartError: the module raised an error, or gave fewer or more rows than the targets have.
+            SharpflowError: the module raised an error, or gave fewer or more rows than the targets.
         """
         self._module.train()
         runs = _runs(parameters)

@@ -172,6 +172,21 @@ def explained(what: str) -> Iterator[None]:
         raise PartError(f"{what}: {described(error)}") from error
 
 
+@contextmanager
+def guarded(kind: str, options: Mapping[str, Any], tag: str = "kind") -> Iterator[None]:
+    """`explained` for the code of a paper's part; an error of the library's own stays as it is.
+
+    Args:
+        kind: what stands before the tag in messages, `model` say.
+        options: of the part.
+    """
+    if "paper" not in options:
+        yield
+        return
+    with explained(f"{kind}.{tag} = {options[tag]!r}"):
+        yield
+
+
 def described(error: BaseException) -> str:
     """An exception as a sentence: where it was raised, what it is, what it says."""
     library = str(Path(__file__).resolve().parent.parent)

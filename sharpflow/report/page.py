@@ -21,18 +21,12 @@ _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 class FigureEntry:
     """A figure as the page shows it.
 
-    Attributes
-    ----------
-    name, paper : str
-        Name of the figure and key of its paper; together they are unique on a page.
-    title, caption : str
-        Plain text.
-    png : bytes
-        The picture.
-    experiments : list of str
-        Names of the experiments that it draws.
-    command : str
-        Command that rebuilds this figure alone.
+    Attributes:
+        name, paper: name of the figure and key of its paper; together they are unique on a page.
+        title, caption: plain text.
+        png: the picture.
+        experiments: names of the experiments that it draws.
+        command: command that rebuilds this figure alone.
     """
 
     name: str
@@ -67,27 +61,31 @@ def build(
 ) -> str:
     """Page with all figures, claims and verdicts, as one HTML text that needs no other file.
 
-    Parameters
-    ----------
-    figures : sequence of FigureEntry
-        In the order in which a paper's section shows them.
-    claims : DataFrame
-        One row a claim, experiment and case, and one with the case ``all`` for each claim and
-        experiment (see :mod:`sharpflow.report.verdicts`); may be empty.
-    experiments : dict
-        Settings of each experiment by its name.
-    provenance : dict
-        Package versions, device, configuration, commit: shown as they are.
-    tables : sequence of TableEntry, or of (title, DataFrame)
-        Further tables to show after the papers.
+    Args:
+        figures: in the order in which a paper's section shows them.
+        claims: one row a claim, experiment and case, and one with the case `all` for each claim and
+            experiment (see `sharpflow.report.verdicts`); may be empty.
+        experiments: settings of each experiment by its name.
+        papers: what the page says of each paper, by its key and in their order: `key` and `title`,
+            and if known `authors`, `venue`, `link` and `says`.
+        provenance: package versions, device, configuration, commit: shown as they are.
+        tables: further tables to show after the papers.
 
-    Raises
-    ------
-    ValueError
-        If a column or the row ``all`` of a claim is missing, a figure appears twice or is no PNG,
-        or a figure names an experiment whose settings are not given.
+    Returns:
+        The page's HTML.
+
+    Raises:
+        ValueError: a column or the row `all` of a claim is missing, a figure appears twice or is no
+            PNG, a figure names an experiment whose settings are not given, or a figure or claim
+            belongs to a paper that is not.
     """
     _check_figures(figures, experiments)
+    named = {figure.paper for figure in figures} | {str(paper) for paper in claims.get("paper", ())}
+    if unknown := sorted(named - set(papers)):
+        raise ValueError(
+            f"papers has no {unknown[0]!r}, which a figure or claim belongs to; "
+            f"given: {', '.join(papers) or 'none'}"
+        )
     anchors = {(figure.paper, figure.name): figure.anchor for figure in figures}
     entries = [
         entry

@@ -7,14 +7,14 @@ import pandas as pd
 
 from sharpflow.results.crossings import sharpness_summary
 from sharpflow.results.residual import anomaly_points
-from sharpflow.results.tables import ExperimentTable, curves, networks, relative
+from sharpflow.results.tables import CONVERGED, ExperimentTable, curves, networks, relative
 
 SHARPNESS = "gauss_newton_sharpness"
 NORM = "output_norm_squared"
 _NO_BREAK = "\N{NO-BREAK SPACE}"
 
-SHARPNESS_QUANTITIES = (SHARPNESS, NORM, "stability_threshold")
-"""What :func:`sharpness_table` reads of a run table."""
+SHARPNESS_QUANTITIES = (SHARPNESS, f"{SHARPNESS}{CONVERGED}", NORM, "stability_threshold")
+"""What `sharpness_table` reads of a run table."""
 SHARPNESS_COLUMNS = {
     "first_crossing": ("first crossing", 0),
     "peak": ("peak", 2),
@@ -36,7 +36,7 @@ SHARPNESS_NOTE = (
     "the threshold. Anomaly points: share of records after which ‖A‖² and the sharpness moved in "
     "opposite directions, raw. A run that diverged counts until it did."
 )
-"""What the numbers of :func:`sharpness_table` mean."""
+"""What the numbers of `sharpness_table` mean."""
 
 
 def sharpness_table(
@@ -47,13 +47,11 @@ def sharpness_table(
     A number is the median over the seeds that have it, with the lowest and highest in brackets;
     a dash if no seed has it.
 
-    Returns
-    -------
-    DataFrame
+    Returns:
         One row a network: network (experiment, case and, where it is not the only one, width),
         threshold, crossed (seeds that reached the threshold, of how many), then the six numbers of
-        :func:`sharpflow.dynamics.sharpness_summary` (step of the first crossing; peak, lowest value
-        after it, mean and spread over the last third, of two-step averages as shares of the
+        `sharpflow.results.crossings.sharpness_summary` (step of the first crossing; peak, lowest
+        value after it, mean and spread over the last third, of two-step averages as shares of the
         threshold; number of up-crossings), the percentage of anomaly points, and ‖A‖² at the start
         and at the end.
     """
@@ -84,12 +82,12 @@ def sharpness_numbers(
     tables: Mapping[str, ExperimentTable], network, quantity: str = SHARPNESS
 ) -> pd.DataFrame:
     """The nine numbers of one network, a row a seed (index), NaN for what cannot be had."""
-    frame = curves(tables, network, quantity)
+    frame, shares = (read(tables, network, quantity) for read in (curves, relative))
     norms = curves(tables, network, NORM)
     rows = {}
     for seed in frame.columns:
-        curve = frame[seed]
-        summary = sharpness_summary(curve.index, curve, network.threshold)
+        curve, share = frame[seed].dropna(), shares[seed].dropna()
+        summary = sharpness_summary(share.index, share, 1.0)
         own = norms.get(seed, pd.Series(dtype=float))
         both = pd.concat([own, curve], axis=1, join="inner").to_numpy().T
         points = anomaly_points(*both) if both.shape[1] else np.empty(0)

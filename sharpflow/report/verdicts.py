@@ -30,15 +30,14 @@ def claim_entries(claims: pd.DataFrame) -> list[dict[str, Any]]:
     none for a claim about a whole experiment, nor for a single case that `all` only repeats
     (`only_case` is its name). `worst` names the case that decided, where the row names it.
 
-    Parameters
-    ----------
-    claims : DataFrame
-        Columns ``CLAIM_COLUMNS``, as `sharpflow.claims.judge` gives them; may be empty.
+    Args:
+        claims: columns `CLAIM_COLUMNS`, as `sharpflow.claims.base.judge` gives them; may be empty.
 
-    Raises
-    ------
-    ValueError
-        If a column is missing, or the row `all` of a claim.
+    Returns:
+        Entries for the page's template.
+
+    Raises:
+        ValueError: a column is missing, or the row `all` of a claim.
     """
     if claims.empty:
         return []

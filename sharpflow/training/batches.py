@@ -56,7 +56,12 @@ class SharedSamples:
     Args:
         inputs, targets: (n, ...).
         size: samples a step, or None for all of them.
+
+    Attributes:
+        shared: whether all runs have the same samples.
     """
+
+    shared = True
 
     def __init__(self, stream: Streams, inputs: Tensor, targets: Tensor, size: int | None):
         self.inputs, self.targets = inputs, targets
@@ -84,6 +89,8 @@ class SharedSamples:
 class RunSamples(SharedSamples):
     """A finite dataset for each run, drawn from a population; inputs and targets (R, n, ...)."""
 
+    shared = False
+
     def __init__(self, stream: Streams, population: Population, samples: int, size: int | None):
         normals = stream.normals("samples", (samples, population.size))
         super().__init__(stream, *population.sample(normals), size)
@@ -110,6 +117,7 @@ class OnlineSamples:
     """
 
     samples: int | None = None
+    shared = False
 
     def __init__(self, stream: Streams, population: Population, size: int | None):
         self.population = population

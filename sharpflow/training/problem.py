@@ -1,7 +1,7 @@
 """One shard as a mathematical object: its data, network, loss and update rule."""
 
 from collections.abc import Callable, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import torch
@@ -14,10 +14,11 @@ from sharpflow.models.base import BUFFERS, Gradient, Parameters, Pass, Setting, 
 from sharpflow.models.input_product import InputProduct
 from sharpflow.optimisers import base as optimisers
 from sharpflow.optimisers.base import State
-from sharpflow.parts.loading import load_part
+from sharpflow.parts.loading import guarded, load_part
 from sharpflow.training.batches import Batches, OnlineSamples, RunSamples, SharedSamples, Streams
 from sharpflow.training.streams import generator, number
 
+_CHECKED = 2
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
@@ -82,7 +83,10 @@ class Problem:
         if "teacher" in dataset:
             like = torch.empty(0, dtype=self.dtype, device=self.device)
             self.population = Population.of(dataset, like)
-        self.model = build(spec["model"], self._setting(spec["width"]))
+        self._called = f"model.kind = {spec['model']['kind']!r}"
+        self._guarded = partial(guarded, "model", spec["model"])
+        with self._guarded():
+            self.model = build(spec["model"], self._setting(spec["width"]))
         self.frozen = _frozen_names(self.model.layers, self.training["frozen"])
         self.batches = self._batches(dataset)
 
@@ -162,9 +166,28 @@ class Problem:
             )
             buffers.append(self.model.buffers())
         parameters = {name: self._stacked(runs, name) for name in runs[0]}
+        if self.model.stateless:
+            self._check_outputs(parameters)
         trained = {n: t for n, t in parameters.items() if n not in self.frozen}
         kept = {f"{BUFFERS}{name}": self._stacked(buffers, name) for name in buffers[0]}
         return parameters | self.optimiser.initial(trained) | kept
+
+    def _check_outputs(self, parameters: Parameters) -> None:
+        """Refuse a network whose outputs for the first samples are not what the loss needs."""
+        shared = self.batches.shared
+        first = slice(0, _CHECKED) if shared else (slice(None), slice(0, _CHECKED))
+        targets = self.rows(self.targets[first])
+        with torch.no_grad(), self._guarded():
+            outputs = self.model(parameters, self.inputs[first])
+        wanted = (len(self.seeds), *targets.shape[-2:])
+        if not isinstance(outputs, Tensor) or outputs.shape != wanted:
+            found = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
+            raise PartError(
+                f"{self._called}: for {len(self.seeds)} runs of {_CHECKED} samples the network "
+                f"gave {found}, and the targets ask for {wanted}."
+            )
+        if not bool(torch.isfinite(outputs).all()):
+            raise PartError(f"{self._called}: its outputs are NaN or infinite at its start.")
 
     def _stacked(self, runs: list[Parameters], name: str) -> Tensor:
         try:

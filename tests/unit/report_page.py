@@ -78,6 +78,20 @@ RELU = {"verdict": "not supported", "statistic": 0.7, "low": 0.6, "high": 0.8}
 
 
 SETTINGS = {"dense": {"title": "Dense", "data": {"source": "photos", "samples": 1000}, "seeds": 5}}
+PAPERS = {
+    "li2022": {
+        "key": "li2022",
+        "title": "Analyzing Sharpness along GD Trajectory",
+        "authors": "Wang, Li and Li",
+        "venue": "NeurIPS 2022",
+        "link": "https://arxiv.org/abs/2207.12678",
+        "says": ["The sharpness rises until it reaches 2/η.", "In a linear net it can be proved."],
+    },
+    "ziyin2024": {
+        "key": "ziyin2024",
+        "title": "Parameter Symmetry and Noise Equilibrium of Stochastic Gradient Descent",
+    },
+}
 PROVENANCE = {"torch": "2.13.0", "configuration": "config/config.yaml", "commit": "0123abc"}
 
 
@@ -153,6 +167,7 @@ def full_page(**changes) -> str:
             *lone(claim="norm", paper="ziyin2024", figure="warmup", statement="Norms balance"),
         ),
         "experiments": SETTINGS,
+        "papers": PAPERS,
         "provenance": PROVENANCE,
     }
     return build(**{**given, **changes})

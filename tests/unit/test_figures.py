@@ -5,6 +5,7 @@ import itertools
 import os
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +15,27 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 import sharpflow.figures
-from sharpflow.dynamics import WINDOW
+from papers.li2022.claims.phases import SMOOTHING
+from papers.li2022.figures import output_norm, phases, plateau, residual, surrogate
+from sharpflow.claims.edge import plateau_slope
+from sharpflow.errors import PartError
 from sharpflow.figures import base, style
-from sharpflow.figures.base import ExperimentTable, Network
-from sharpflow.statistics import summarise
+from sharpflow.results import tables as results
+from sharpflow.results.edge import plateau_level
+from sharpflow.results.runs import runs_of
+from sharpflow.results.summaries import summarise
+from sharpflow.results.tables import ExperimentTable, Network
 
-LI2022 = ["output_norm", "phases", "plateau", "residual", "surrogate"]
+MODULES = {
+    "output_norm": output_norm,
+    "phases": phases,
+    "plateau": plateau,
+    "residual": residual,
+    "surrogate": surrogate,
+}
+LI2022 = list(MODULES)
+ROOT = Path(sharpflow.figures.__file__).parents[2]
+PAPERS = ("li2022", "ziyin2024", "beyond")
 
 
 def edge_of_stability(steps: int, threshold: float, seed: int) -> dict[str, np.ndarray]:
@@ -57,6 +73,7 @@ def run_table(
                     key = {"case": case, "width": width, "learning_rate": 2 / threshold}
                     key["seed"] = seed
                     made = edge_of_stability(steps, threshold, 1000 * len(case) + seed)
+                    made["stability_threshold"] = np.full(steps, threshold)
                     parts.append(_quantities(key, made, steps, n, stride))
     return pd.concat(parts, ignore_index=True)
 
@@ -71,7 +88,8 @@ def _quantities(key, made, steps, n, stride):
         "rest_norm_squared": (every, n * made["rest"]),
         "residual_along_v1": (every, np.sqrt(n * made["along"])),
         "hessian_sharpness": (some, made["hessian_sharpness"][::stride]),
-        "hessian_converged": (some, np.ones(len(some))),
+        "hessian_sharpness_converged": (some, np.ones(len(some))),
+        "stability_threshold": (every, made["stability_threshold"]),
         "samples": (every[:1], np.array([n])),
     }
     frames = [
@@ -82,17 +100,28 @@ def _quantities(key, made, steps, n, stride):
     return frame.astype({"value": float})
 
 
-def table(runs: pd.DataFrame, **settings) -> ExperimentTable:
+def setup(**changes) -> dict:
+    """Settings of a case of full-batch gradient descent, as the configuration makes them."""
+    plain = {
+        "data": {"source": "photos", "samples": 1000, "scaling": "unit"},
+        "model": {"kind": "mlp", "activation": "tanh"},
+        "optimiser": {"kind": "sgd"},
+        "schedule": {"kind": "constant"},
+        "training": {"steps": 300, "batch": None, "frozen": 0, "weight_decay": 0.0},
+        "threshold_symbol": "2/η",
+    }
+    return plain | changes
+
+
+def table(runs: pd.DataFrame, confidence: float = 0.95, **settings) -> ExperimentTable:
     """Experiment table with settings like those of the configuration."""
     stated = {
         "title": "Dense networks",
         "paper": "li2022",
         "seeds": 3,
-        "data": {"source": "photos", "samples": 1000, "scaling": "unit"},
-        "training": {"method": "gd", "steps": 300},
-        "cases": {"tanh": {"activation": "tanh"}, "relu": {"activation": "relu"}},
+        "cases": {"tanh": setup(), "relu": setup()},
     }
-    return ExperimentTable(runs, summarise(runs), {**stated, **settings})
+    return ExperimentTable(runs, summarise(runs), {**stated, **settings}, confidence)
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +132,7 @@ def two_cases() -> dict[str, ExperimentTable]:
 @pytest.fixture(scope="module")
 def sweep() -> dict[str, ExperimentTable]:
     runs = run_table(thresholds=(100.0, 200.0, 400.0), widths=(32, 64, 128))
-    return {"sweep": table(runs, cases={"tanh": {}})}
+    return {"sweep": table(runs, cases={"tanh": setup()})}
 
 
 def inputs(name, two_cases, sweep):
@@ -146,65 +175,48 @@ def strong_values(tables, case: str, quantity: str, seed: int = 0) -> np.ndarray
     experiment = next(iter(tables))
     threshold = 400.0
     key = Network(experiment, case, 200, 2 / threshold)
-    return base.curves(tables, key, quantity)[seed].dropna().to_numpy()
+    return results.curves(tables, key, quantity)[seed].dropna().to_numpy()
 
 
-# Loading
+# What a figure is
 
 
-def test_names_are_the_figure_modules():
-    assert set(LI2022) <= set(base.names())
-    assert not {"base", "style", "__init__"} & set(base.names())
+def test_modules_have_what_a_figure_has():
+    for paper in PAPERS:
+        for file in sorted((ROOT / "papers" / paper / "figures").glob("*.py")):
+            module = import_module(f"papers.{paper}.figures.{file.stem}")
+            assert isinstance(module.TITLE, str), file
+            assert callable(module.draw), file
+            assert callable(module.caption), file
+            assert module.READS, file
 
 
-@pytest.mark.parametrize("name", LI2022)
-def test_load_gives_the_three_things_of_a_figure(name):
-    module = base.load(name)
-    assert isinstance(module.TITLE, str)
-    assert callable(module.draw)
-    assert callable(module.caption)
+def test_what_is_no_figure_is_refused():
+    with pytest.raises(PartError, match=r"mine: draw returned 'str'; it must return a matplotlib"):
+        base.checked("a picture", "mine")
+    figure = Figure()
+    assert base.checked(figure, "mine") is figure
 
 
-def test_unknown_name_lists_the_names_and_the_nearest():
-    with pytest.raises(ValueError, match="did you mean 'output_norm'") as error:
-        base.load("output_norms")
-    for name in LI2022:
-        assert name in str(error.value)
-
-
-@pytest.mark.parametrize("name", ["style", "base", "../report", "sharpflow"])
-def test_load_takes_figures_only(name):
-    with pytest.raises(ValueError, match="must be one of"):
-        base.load(name)
-
-
-def test_loading_one_figure_imports_no_other_and_no_torch():
+def test_drawing_imports_neither_torch_nor_pyplot_nor_another_figure():
     code = (
-        "import sys; from sharpflow.figures.base import load; load('surrogate');"
-        "print([m for m in sys.modules if m.split('.')[0] == 'torch' or "
-        "m in ('matplotlib.pyplot', 'sharpflow.figures.phases', 'sharpflow.figures.plateau')])"
+        "import sys; from sharpflow.parts.loading import register;"
+        "register({'li2022': 'papers/li2022'}); import papers.li2022.figures.surrogate;"
+        "print([m for m in sys.modules if m.split('.')[0] == 'torch' or m in "
+        "('matplotlib.pyplot', 'papers.li2022.figures.phases', 'papers.li2022.figures.plateau')])"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=_root()
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
     )
     assert done.stdout.strip() == "[]"
 
 
 def test_figure_modules_do_not_import_each_other():
-    folder = Path(sharpflow.figures.__file__).parent
-    for name in LI2022:
-        tree = ast.parse((folder / f"{name}.py").read_text(encoding="utf-8"))
-        imported = {
-            f"{node.module}.{alias.name}"
-            for node in ast.walk(tree)
-            if isinstance(node, ast.ImportFrom)
-            for alias in node.names
-        }
-        assert not {f"sharpflow.figures.{other}" for other in base.names()} & imported
-
-
-def _root() -> Path:
-    return Path(sharpflow.figures.__file__).parents[2]
+    for paper in PAPERS:
+        for file in (ROOT / "papers" / paper / "figures").glob("*.py"):
+            tree = ast.parse(file.read_text(encoding="utf-8"))
+            relative = [n for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.level]
+            assert all(node.module.startswith("claims.") for node in relative), file
 
 
 # Every figure
@@ -213,7 +225,7 @@ def _root() -> Path:
 @pytest.mark.parametrize("name", LI2022)
 @pytest.mark.filterwarnings("error")
 def test_draws_without_a_warning(name, two_cases, sweep):
-    module = base.load(name)
+    module = MODULES[name]
     figure = module.draw(inputs(name, two_cases, sweep))
     figure.draw_without_rendering()
     assert figure.legends
@@ -224,7 +236,7 @@ def test_draws_without_a_warning(name, two_cases, sweep):
 @pytest.mark.parametrize("name", LI2022)
 @pytest.mark.filterwarnings("error")
 def test_draws_a_diverged_run_and_says_so(name, two_cases, sweep):
-    module = base.load(name)
+    module = MODULES[name]
     tables = diverging(inputs(name, two_cases, sweep))
     module.draw(tables).draw_without_rendering()
     said = "9 of 27 runs have no plateau" if name == "plateau" else "of 6 runs diverged"
@@ -234,7 +246,7 @@ def test_draws_a_diverged_run_and_says_so(name, two_cases, sweep):
 @pytest.mark.parametrize("name", LI2022)
 @pytest.mark.filterwarnings("error")
 def test_draws_a_single_seed_of_few_steps(name):
-    module = base.load(name)
+    module = MODULES[name]
     tables = {"tiny": ExperimentTable(run_table(seeds=1, steps=15, n=20), pd.DataFrame(), {})}
     module.draw(tables).draw_without_rendering()
     caption = module.caption(tables)
@@ -248,12 +260,12 @@ def test_without_the_quantity_is_an_error(name):
     runs = run_table(seeds=1, steps=15)
     runs = runs[runs["quantity"].isin(["loss", "samples"])]
     with pytest.raises(ValueError, match=r"no run|no quantity"):
-        base.load(name).draw({"bare": ExperimentTable(runs, pd.DataFrame(), {})})
+        MODULES[name].draw({"bare": ExperimentTable(runs, pd.DataFrame(), {})})
 
 
 @pytest.mark.parametrize("name", LI2022)
 def test_caption_takes_the_scale_from_the_tables(name):
-    caption = base.load(name).caption
+    caption = MODULES[name].caption
     for n, steps, seeds in [(640, 90, 2), (1234, 120, 4)]:
         runs = run_table(seeds=seeds, steps=steps, n=n, widths=(17,), thresholds=(250.0,))
         text = caption({"dense": table(runs)})
@@ -269,7 +281,7 @@ def test_same_bytes_twice(name, tmp_path):
     tables = {"dense": table(run_table(seeds=2, steps=120))}
     for folder in ("one", "two"):
         (tmp_path / folder).mkdir()
-        figure = base.load(name).draw(tables)
+        figure = MODULES[name].draw(tables)
         style.save(figure, tmp_path / folder / "a.png", tmp_path / folder / "a.pdf")
     for file in ("a.png", "a.pdf"):
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
@@ -291,7 +303,7 @@ def test_same_bytes_from_a_process_with_another_hash_seed(tmp_path):
     subprocess.run(
         [sys.executable, "-c", f"target = {str(tmp_path / 'there')!r}\n{code}"],
         check=True,
-        cwd=_root(),
+        cwd=ROOT,
         env={**os.environ, "PYTHONHASHSEED": other},
     )
     for kind in (".png", ".pdf"):
@@ -353,7 +365,7 @@ def test_drawing_leaves_matplotlib_as_it_was(two_cases):
     import matplotlib
 
     before = dict(matplotlib.rcParams)
-    base.load("phases").draw(two_cases)
+    phases.draw(two_cases)
     assert dict(matplotlib.rcParams) == before
 
 
@@ -361,8 +373,8 @@ def test_drawing_leaves_matplotlib_as_it_was(two_cases):
 
 
 def test_panels_follow_the_order_of_the_settings(two_cases):
-    assert [n.case for n in base.networks(two_cases)] == ["tanh", "relu"]
-    figure = base.load("residual").draw(two_cases)
+    assert [n.case for n in results.networks(two_cases)] == ["tanh", "relu"]
+    figure = residual.draw(two_cases)
     titles = [axes.get_title(loc="left") for axes in figure.axes if axes.get_title(loc="left")]
     assert titles == ["tanh, 2/η = 400", "relu, 2/η = 400"]
 
@@ -381,7 +393,7 @@ def test_four_panels_make_a_square():
 
 
 def test_phases_draws_the_table(two_cases):
-    figure = base.load("phases").draw(two_cases)
+    figure = phases.draw(two_cases)
     _, above, below = panel(figure, "tanh, 2/η = 400")
     drawn = line(above, "sharpness Λ").get_ydata()
     np.testing.assert_array_equal(drawn, strong_values(two_cases, "tanh", "gauss_newton_sharpness"))
@@ -395,40 +407,37 @@ def test_phases_draws_the_table(two_cases):
     assert {"I: below 2/η, rising", "IV: below, falling"} <= set(legend_texts(figure))
 
 
-def test_phase_spans_of_a_sine_are_in_order_and_cover_the_curve():
-    from sharpflow.figures.phases import spans
-
-    steps = np.arange(1000) * 3
-    values = 100 + 30 * np.sin(2 * np.pi * (np.arange(1000) - 5) / 400)
-    found = spans(steps, values, 100.0)
+@pytest.mark.parametrize(("stride", "window"), [(1, SMOOTHING), (3, 6)])
+def test_phase_spans_of_a_sine_are_in_order_and_cover_the_curve(stride, window):
+    steps = np.arange(1000) * stride
+    ratio = 1 + 0.3 * np.sin(2 * np.pi * (np.arange(1000) - 5) / 400)
+    found = phases.spans(steps, ratio)
     kinds = [kind for *_, kind in found]
     assert kinds == [2, 3, 4, 1, 2, 3, 4, 1, 2, 3, 4][: len(kinds)]
     assert len(kinds) >= 9
     for (_, stop, _), (start, _, _) in itertools.pairwise(found):
         assert stop == start
-    assert found[0][0] == 3 * (WINDOW - 1) / 2
-    assert found[-1][1] == 3 * (999 - (WINDOW - 1) / 2)
-    assert spans(steps[:5], values[:5], 100.0) == []
+    assert found[0][0] == stride * (window - 1) / 2
+    assert found[-1][1] == stride * (999 - (window - 1) / 2)
+    assert phases.spans(steps[:5], ratio[:5]) == []
 
 
 def test_output_norm_marks_the_anomaly_points():
-    from sharpflow.figures.output_norm import anomalies
-
     sharpness = pd.Series([1.0, 2.0, 3.0, 2.0, 3.0], index=[0, 2, 4, 6, 8])
     norm = pd.Series([1.0, 2.0, 1.0, 2.0, 3.0], index=[0, 2, 4, 6, 8])
-    raw, averaged = anomalies(sharpness, norm)
+    raw, averaged = output_norm.anomalies(sharpness, norm)
     assert raw.tolist() == [2, 4]
     assert averaged.tolist() == []
 
 
 def test_output_norm_holds_curves_and_strip(two_cases):
-    figure = base.load("output_norm").draw(two_cases)
+    figure = output_norm.draw(two_cases)
     above, strip, below = panel(figure, "relu, 2/η = 400")
     np.testing.assert_array_equal(line(above, "2/η").get_ydata(), [400, 400])
     expected = strong_values(two_cases, "relu", "output_norm_squared")
     np.testing.assert_array_equal(line(below, "‖A‖²").get_ydata(), expected)
     assert len(strip.collections) == 2
-    caption = base.load("output_norm").caption(two_cases)
+    caption = output_norm.caption(two_cases)
     assert "opposite signs" in caption
     assert "tanh, 2/η = 400: " in caption
 
@@ -437,12 +446,12 @@ def test_even_stride_is_owned_up_to():
     runs = run_table(steps=200)
     even = {"dense": table(runs[(runs["step"] % 2 == 0)])}
     odd = {"dense": table(runs)}
-    assert "even stride" in base.load("output_norm").caption(even)
-    assert "even stride" not in base.load("output_norm").caption(odd)
+    assert "even stride" in output_norm.caption(even)
+    assert "even stride" not in output_norm.caption(odd)
 
 
 def test_residual_divides_by_n(two_cases):
-    figure = base.load("residual").draw(two_cases)
+    figure = residual.draw(two_cases)
     above, below = panel(figure, "tanh, 2/η = 400")
     loss, rest = line(above, "loss ‖D‖²/n"), line(above, "‖R‖²/n")
     along = line(below, "(Dᵀv₁)²/n")
@@ -456,7 +465,7 @@ def test_residual_divides_by_n(two_cases):
 
 
 def test_surrogate_ratio_is_taken_where_both_were_measured(two_cases):
-    figure = base.load("surrogate").draw(two_cases)
+    figure = surrogate.draw(two_cases)
     _, below = panel(figure, "tanh, 2/η = 400")
     ratio = line(below, "Λ / λₘₐₓ")
     top = strong_values(two_cases, "tanh", "gauss_newton_sharpness")[::10]
@@ -466,25 +475,28 @@ def test_surrogate_ratio_is_taken_where_both_were_measured(two_cases):
     loss = strong_values(two_cases, "tanh", "loss")
     halved = line(below, "loss has halved").get_xdata()[0]
     assert loss[halved] <= loss[0] / 2 < loss[halved - 1]
-    assert "λₘₐₓ every 10 steps" in base.load("surrogate").caption(two_cases)
+    assert "λₘₐₓ every 10 steps" in surrogate.caption(two_cases)
 
 
-def test_surrogate_marks_what_did_not_converge():
+def test_what_did_not_converge_is_left_out_and_counted():
     runs = run_table(seeds=2)
-    failed = (runs["quantity"] == "hessian_converged") & (runs["step"] == 50)
+    assert "60 of 60 eigenvalues of the Hessian converged." in surrogate.caption(
+        {"dense": table(runs)}
+    )
+    failed = (runs["quantity"] == "hessian_sharpness_converged") & (runs["step"] == 50)
     runs.loc[failed, "value"] = 0.0
     tables = {"dense": table(runs)}
-    figure = base.load("surrogate").draw(tables)
-    above, _ = panel(figure, "tanh, 2/η = 400")
-    assert line(above, "not converged").get_xdata().tolist() == [50]
-    assert "58 of 60 eigenvalues" in base.load("surrogate").caption(tables)
+    above, below = panel(surrogate.draw(tables), "tanh, 2/η = 400")
+    for axes, text in ((above, "Hessian λₘₐₓ"), (below, "Λ / λₘₐₓ")):
+        assert line(axes, text).get_xdata().tolist() == [s for s in range(0, 300, 10) if s != 50]
+    text = "58 of 60 eigenvalues of the Hessian converged; the others are left out."
+    assert text in surrogate.caption(tables)
 
 
 def test_plateau_holds_every_run_and_the_identity(sweep):
-    module = base.load("plateau")
-    points = module.plateaus(sweep)
+    points = plateau.plateaus(sweep)
     assert len(points) == 27
-    figure = module.draw(sweep)
+    figure = plateau.draw(sweep)
     above, below = panel(figure, "tanh")
     drawn = np.sort(np.concatenate([c.get_offsets()[:, 1] for c in _scatters(above)]))
     np.testing.assert_allclose(drawn, np.sort(points["plateau"]))
@@ -506,9 +518,143 @@ def test_plateau_tells_runs_that_never_crossed():
     low = runs["learning_rate"] == 2 / 200.0
     runs.loc[low & (runs["quantity"] == "gauss_newton_sharpness"), "value"] *= 0.2
     tables = {"sweep": table(runs)}
-    module = base.load("plateau")
-    assert "3 of 6 runs never reached 2/η (hollow)" in module.caption(tables)
-    assert "seed that never reached 2/η" in legend_texts(module.draw(tables))
+    assert "3 of 6 runs never reached 2/η (hollow)" in plateau.caption(tables)
+    assert "seed that never reached 2/η" in legend_texts(plateau.draw(tables))
+
+
+def claimed_plateaus(tables: dict[str, ExperimentTable]) -> dict[tuple, float]:
+    return {
+        (run.width, run.learning_rate, run.seed): plateau_level(run)
+        for given in tables.values()
+        for run in runs_of(given.runs, given.settings["cases"])
+    }
+
+
+def drawn_plateaus(tables: dict[str, ExperimentTable]) -> dict[tuple, float]:
+    points = plateau.plateaus(tables)
+    return {
+        (row.width, 2 / row.threshold, row.seed): row.ratio
+        for row in points.itertuples(index=False)
+    }
+
+
+@pytest.mark.parametrize(("stride", "steps", "exist"), [(1, 300, 27), (2, 300, 0), (1, 140, 0)])
+@pytest.mark.filterwarnings("error")
+def test_plateau_and_its_claim_agree_on_which_runs_have_one(stride, steps, exist):
+    """At an even stride, or where under fifty steps are settled, there is none for either."""
+    runs = run_table(thresholds=(100.0, 200.0, 400.0), widths=(32, 64, 128), steps=steps)
+    if steps < 150:
+        below = runs["quantity"] == "gauss_newton_sharpness"
+        runs.loc[below, "value"] *= 0.2
+    tables = {"sweep": table(runs[runs["step"] % stride == 0], cases={"tanh": setup()})}
+    drawn, claimed = drawn_plateaus(tables), claimed_plateaus(tables)
+    assert drawn.keys() == claimed.keys()
+    np.testing.assert_array_equal(list(drawn.values()), [claimed[key] for key in drawn])
+    assert np.isfinite(list(drawn.values())).sum() == exist
+    (given,) = tables.values()
+    seed = [run for run in runs_of(given.runs, given.settings["cases"]) if run.seed == 0]
+    assert np.isfinite(plateau_slope.statistic(seed)) == bool(exist)
+    plateau.draw(tables).draw_without_rendering()
+    missing = f"{27 - exist} of 27 runs have no plateau"
+    assert (missing in plateau.caption(tables)) == (exist < 27)
+
+
+def test_the_confidence_of_intervals_is_that_of_the_tables():
+    runs = run_table(thresholds=(100.0, 200.0), widths=(32,), seeds=4)
+    lengths = {}
+    for confidence in (0.9, 0.95):
+        tables = {"sweep": table(runs, confidence, cases={"tanh": setup()})}
+        figure = plateau.draw(tables)
+        bars = [
+            collection.get_segments()[0][:, 1]
+            for collection in figure.axes[1].collections
+            if type(collection).__name__ == "LineCollection"
+        ]
+        lengths[confidence] = [high - low for low, high in bars]
+        assert f"with its {100 * confidence:g} % t-interval" in plateau.caption(tables)
+    # Two-sided quantiles of Student's t with three degrees of freedom.
+    np.testing.assert_allclose(
+        np.divide(lengths[0.9], lengths[0.95]), 2.353363 / 3.182446, rtol=1e-5
+    )
+
+
+def test_a_bound_that_is_changed_moves_in_the_figure(sweep, monkeypatch):
+    monkeypatch.setattr(plateau, "BAND_HIGH", 1.2)
+    figure = plateau.draw(sweep)
+    (band,) = (p for p in figure.axes[1].patches if p.get_height() > 0.1)
+    assert band.get_y() + band.get_height() == pytest.approx(1.2)
+    assert "0.9 to 1.2 of 2/η" in legend_texts(figure)
+    assert "Grey: 0.9 to 1.2 of it" in plateau.caption(sweep)
+
+
+# Thresholds that move
+
+
+def warming(until: int = 100) -> dict[str, ExperimentTable]:
+    """A run with a warm-up: 2/η is 2,000 before a step, and 400 from it on."""
+    runs = run_table(seeds=2)
+    early = (runs["quantity"] == "stability_threshold") & (runs["step"] < until)
+    runs.loc[early, "value"] = 2000.0
+    schedule = {"kind": "warmup", "learning_rate": 0.001, "until": until, "shape": "step"}
+    return {"warm": table(runs, cases={"tanh": setup(schedule=schedule)})}
+
+
+@pytest.mark.parametrize("name", ["output_norm", "phases", "surrogate"])
+def test_the_threshold_of_a_warmup_is_drawn_as_it_moves(name):
+    tables = warming()
+    figure = MODULES[name].draw(tables)
+    above = panel(figure, "tanh, 2/η = 400")[name == "phases"]
+    threshold = line(above, "2/η")
+    np.testing.assert_array_equal(threshold.get_xdata(), np.arange(300))
+    np.testing.assert_array_equal(threshold.get_ydata(), np.where(np.arange(300) < 100, 2000, 400))
+    assert threshold.get_drawstyle() == "steps-post"
+    assert above.get_ylim()[1] < 1000
+
+
+def test_crossings_are_those_of_the_moving_threshold():
+    runs = run_table(seeds=2)
+    sharpness = runs["quantity"] == "gauss_newton_sharpness"
+    runs.loc[sharpness & (runs["step"] < 100), "value"] = 500.0
+    schedule = {"kind": "warmup", "learning_rate": 0.001, "until": 100, "shape": "step"}
+    early = (runs["quantity"] == "stability_threshold") & (runs["step"] < 100)
+    runs.loc[early, "value"] = 2000.0
+    tables = {"warm": table(runs, cases={"tanh": setup(schedule=schedule)})}
+    above, _ = panel(residual.draw(tables), "tanh, 2/η = 400")
+    assert line(above, "Λ first reaches 2/η").get_xdata()[0] >= 100
+
+
+def test_the_symbol_is_that_of_the_optimiser():
+    runs = run_table(seeds=2)
+    momentum = {"kind": "heavy_ball", "momentum": 0.5}
+    case = setup(optimiser=momentum, threshold_symbol="(2 + 2β)/η")
+    tables = {"heavy": table(runs, cases={"tanh": case})}
+    for module in (output_norm, phases, residual, surrogate):
+        figure = module.draw(tables)
+        title = "tanh, β = 0.5, (2 + 2β)/η = 400"
+        assert title in [axes.get_title(loc="left") for axes in figure.axes]
+        assert "(2 + 2β)/η" in module.caption(tables)
+        assert "2/η" not in legend_texts(figure)
+
+
+@pytest.mark.parametrize("name", LI2022)
+@pytest.mark.filterwarnings("error")
+def test_a_threshold_of_another_curvature_is_not_drawn_beside_the_sharpness(name):
+    case = setup(optimiser={"kind": "adam"}, threshold_symbol="38/η", preconditioned=True)
+    tables = {"adam": table(run_table(seeds=2), cases={"tanh": case})}
+    figure = MODULES[name].draw(tables)
+    figure.draw_without_rendering()
+    assert "38/η" not in legend_texts(figure)
+    assert "reaches" not in "".join(legend_texts(figure))
+    if name == "plateau":
+        assert "2 of 2 runs have no plateau" in plateau.caption(tables)
+
+
+def test_an_axis_of_sharpness_without_a_threshold_is_that_of_the_data():
+    curves = pd.DataFrame({0: [1.0, 5.0]})
+    assert style.sharpness_top(curves, np.nan) == pytest.approx(5.3)
+    assert style.sharpness_top(curves, 2.0) == pytest.approx(5.3)
+    assert style.sharpness_top(curves, pd.Series([1.0, 0.5])) == 4.0
+    assert style.sharpness_top(curves * np.nan, 2.0) == pytest.approx(2.12)
 
 
 def test_sharpness_axis_is_cut_for_a_blow_up(two_cases):
@@ -516,11 +662,10 @@ def test_sharpness_axis_is_cut_for_a_blow_up(two_cases):
     spike = (runs["quantity"] == "gauss_newton_sharpness") & (runs["step"] == 200)
     runs.loc[spike, "value"] = 1e12
     tables = {"dense": ExperimentTable(runs, pd.DataFrame(), two_cases["dense"].settings)}
-    module = base.load("phases")
-    above = panel(module.draw(tables), "tanh, 2/η = 400")[1]
+    above = panel(phases.draw(tables), "tanh, 2/η = 400")[1]
     assert above.get_ylim() == (0, 1600)
-    assert "cut at four times 2/η" in module.caption(tables)
-    assert "cut at" not in module.caption(two_cases)
+    assert "cut at 4 times 2/η" in phases.caption(tables)
+    assert "cut at" not in phases.caption(two_cases)
 
 
 def test_samples_must_be_known():
@@ -528,7 +673,7 @@ def test_samples_must_be_known():
     runs = runs[runs["quantity"] != "samples"]
     tables = {"bare": ExperimentTable(runs, pd.DataFrame(), {})}
     with pytest.raises(ValueError, match="one of them must give n"):
-        base.samples(tables, base.networks(tables)[0])
+        results.samples(tables, results.networks(tables)[0])
 
 
 @pytest.mark.parametrize(

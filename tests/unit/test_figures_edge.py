@@ -1,21 +1,29 @@
 """The figures of li2022's mechanism and of what goes beyond it, drawn from a two-layer net."""
 
-import ast
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
 import two_layer_linear
 from two_layer_linear import SAMPLES
 
-import sharpflow.figures
-from sharpflow.dynamics import first_crossing
-from sharpflow.figures import _edge, alignment, base, beyond, freezing, two_layer_theory
-from sharpflow.figures.base import ExperimentTable
-from sharpflow.statistics import summarise
+from papers.beyond.figures import beyond
+from papers.li2022.claims.freezing import freezing_slows
+from papers.li2022.figures import alignment, freezing, two_layer_theory
+from sharpflow.figures import base, edge
+from sharpflow.results import tables as results
+from sharpflow.results.crossings import first_crossing
+from sharpflow.results.curves import kendall_tau
+from sharpflow.results.runs import runs_by_network, runs_of
+from sharpflow.results.summaries import summarise
+from sharpflow.results.tables import ExperimentTable, Network
 
-NAMES = ["alignment", "beyond", "freezing", "two_layer_theory"]
+MODULES = {
+    "alignment": alignment,
+    "beyond": beyond,
+    "freezing": freezing,
+    "two_layer_theory": two_layer_theory,
+}
+NAMES = list(MODULES)
 RATE = 0.35
 
 
@@ -36,6 +44,7 @@ def frozen(slopes=(3.0, 2.0, 1.0, 0.2), seeds=3, steps=200) -> pd.DataFrame:
                 ("residual_dot_outputs", -curve),
                 ("eigenvector_alignment", np.full(steps, 0.99)),
                 ("loss", 1 / curve),
+                ("stability_threshold", np.full(steps, 400.0)),
             ):
                 rows = {"step": np.arange(steps), "quantity": quantity, "value": values}
                 parts.append(pd.DataFrame(rows).assign(case=f"frozen_{number}", seed=seed))
@@ -53,8 +62,16 @@ def net() -> dict[str, ExperimentTable]:
     return tables(two_layer_linear.table())
 
 
+def freezing_cases(*names: str) -> dict[str, dict]:
+    """Settings in which the number of frozen layers is the place in the list."""
+    return {name: {"training": {"frozen": place}} for place, name in enumerate(names)}
+
+
+FROZEN = freezing_cases("frozen_0", "frozen_1", "frozen_2", "frozen_3")
+
+
 def given(name, net):
-    return tables(frozen()) if name == "freezing" else net
+    return tables(frozen(), cases=FROZEN) if name == "freezing" else net
 
 
 def diverging(given: dict[str, ExperimentTable], step: int) -> dict[str, ExperimentTable]:
@@ -66,7 +83,8 @@ def diverging(given: dict[str, ExperimentTable], step: int) -> dict[str, Experim
     marks = keys.drop_duplicates().assign(
         step=step, quantity="diverged_step", index=0, value=float(step)
     )
-    return tables(pd.concat([runs, marks], ignore_index=True))
+    settings = {"cases": given["net"].settings.get("cases", {})}
+    return tables(pd.concat([runs, marks], ignore_index=True), **settings)
 
 
 def drawn(axes, label: str) -> np.ndarray:
@@ -77,7 +95,7 @@ def drawn(axes, label: str) -> np.ndarray:
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.filterwarnings("error")
 def test_draws_without_a_warning_and_says_the_scale(name, net):
-    module, chosen = base.load(name), given(name, net)
+    module, chosen = MODULES[name], given(name, net)
     figure = module.draw(chosen)
     figure.draw_without_rendering()
     assert figure.legends
@@ -92,7 +110,7 @@ def test_draws_without_a_warning_and_says_the_scale(name, net):
 @pytest.mark.parametrize("step", [0, 1, 70])
 @pytest.mark.filterwarnings("error")
 def test_draws_a_diverged_run_and_says_so(name, step, net):
-    module, chosen = base.load(name), diverging(given(name, net), step)
+    module, chosen = MODULES[name], diverging(given(name, net), step)
     module.draw(chosen).draw_without_rendering()
     assert "runs diverged" in module.caption(chosen)
 
@@ -102,7 +120,7 @@ def test_draws_a_diverged_run_and_says_so(name, step, net):
 def test_draws_a_single_seed_of_few_steps(name, net):
     runs = given(name, net)["net"].runs
     runs = runs[(runs["seed"] == runs["seed"].min()) & (runs["step"] < 6)]
-    module = base.load(name)
+    module = MODULES[name]
     module.draw(tables(runs)).draw_without_rendering()
     assert "1 seed." in module.caption(tables(runs))
 
@@ -111,20 +129,7 @@ def test_draws_a_single_seed_of_few_steps(name, net):
 def test_without_the_quantity_is_an_error(name, net):
     runs = net["net"].runs
     with pytest.raises(ValueError, match=r"no run|no quantity"):
-        base.load(name).draw(tables(runs[runs["quantity"].isin(["loss", "samples"])]))
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_figure_modules_do_not_import_each_other(name):
-    folder = Path(sharpflow.figures.__file__).parent
-    tree = ast.parse((folder / f"{name}.py").read_text(encoding="utf-8"))
-    imported = {
-        f"{node.module}.{alias.name}"
-        for node in ast.walk(tree)
-        if isinstance(node, ast.ImportFrom)
-        for alias in node.names
-    }
-    assert not {f"sharpflow.figures.{other}" for other in base.names()} & imported
+        MODULES[name].draw(tables(runs[runs["quantity"].isin(["loss", "samples"])]))
 
 
 class TestCrossings:
@@ -132,45 +137,51 @@ class TestCrossings:
         step = np.arange(400)
         values = 100 + 20 * np.sin(2 * np.pi * (step - 50) / 100)
         runs = pd.DataFrame({"step": step, "value": values}).assign(
-            case="a", width=1, learning_rate=0.02, seed=0, quantity=_edge.SHARPNESS, index=0
+            case="a", width=1, learning_rate=0.02, seed=0, quantity=edge.SHARPNESS, index=0
         )
+        stated = runs.assign(quantity="stability_threshold", value=100.0)
+        runs = pd.concat([runs, stated], ignore_index=True)
         chosen = tables(runs)
-        (network,) = base.networks(chosen)
+        (network,) = results.networks(chosen)
         # Starts at the threshold, falls below at once, and comes up at 50 + 100 k.
-        assert _edge.crossing_step(chosen, network, 0) == 0
-        assert _edge.later_crossings(chosen, network, 0) == [50, 150, 250, 350]
+        assert edge.crossing_step(chosen, network, 0) == 0
+        assert edge.later_crossings(chosen, network, 0) == [50, 150, 250, 350]
         late = tables(runs[runs["step"] > 10])
-        assert _edge.crossing_step(late, network, 0) == 50
-        assert _edge.later_crossings(late, network, 0) == [150, 250, 350]
+        assert edge.crossing_step(late, network, 0) == 50
+        assert edge.later_crossings(late, network, 0) == [150, 250, 350]
 
     def test_none_for_a_run_that_never_reaches_it(self, net):
-        (network,) = base.networks(net)
-        far = base.Network("net", "linear", 12, RATE, stability_threshold=1e6)
-        assert network.threshold == pytest.approx(2 / RATE)
-        assert _edge.crossing_step(net, far, 1) is None
-        assert _edge.later_crossings(net, far, 1) == []
+        runs = net["net"].runs
+        far = runs["quantity"] == "stability_threshold"
+        above = tables(runs.assign(value=np.where(far, 1e6, runs["value"])))
+        (network,) = results.networks(above)
+        assert network.threshold == 1e6
+        assert edge.crossing_step(above, network, 1) is None
+        assert edge.later_crossings(above, network, 1) == []
 
 
 class TestStatedThreshold:
     def test_momentum_replaces_two_over_eta_everywhere(self):
         runs = two_layer_linear.table()
-        stated = samples_of(runs).assign(quantity="stability_threshold", value=7.5)
-        chosen = tables(pd.concat([runs, stated]))
-        (network,) = base.networks(chosen, "gauss_newton_sharpness")
+        stated = runs["quantity"] == "stability_threshold"
+        runs = runs.assign(value=np.where(stated, 7.5, runs["value"]))
+        optimiser = {"kind": "heavy_ball", "momentum": 0.5}
+        case = {"optimiser": optimiser, "threshold_symbol": "(2 + 2β)/η"}
+        chosen = tables(runs, cases={"linear": case})
+        (network,) = results.networks(chosen, "gauss_newton_sharpness")
         assert network.threshold == 7.5
-        assert base.label(chosen, network, [network]) == "linear, (2 + 2β)/η = 7.5"
-        chosen["net"].settings["cases"] = {"linear": {"training": {"momentum": 0.5}}}
-        assert base.label(chosen, network, [network]) == "linear, β = 0.5, (2 + 2β)/η = 7.5"
+        assert base.label(network, [network]) == "linear, β = 0.5, (2 + 2β)/η = 7.5"
         assert "(2 + 2β)/η = 7.5" in base.scale_sentence(chosen)
         figure = beyond.draw(chosen)
         ratio = drawn(figure.axes[0], "sharpness Λ / threshold")[:, 1]
         curve = two_layer_linear.run(1)["gauss_newton_sharpness"]
         np.testing.assert_allclose(ratio, curve / 7.5)
+        assert "over the stability threshold, (2 + 2β)/η (dashed" in beyond.caption(chosen)
 
 
 class TestTwoLayerTheory:
     def test_increment_obeys_the_identity_to_rounding(self, net):
-        (network,) = base.networks(net, "residual_dot_outputs")
+        (network,) = results.networks(net, "residual_dot_outputs")
         for seed in (1, 2, 3):
             moves = two_layer_theory.increments(net, network, seed)
             curves = two_layer_linear.run(seed)
@@ -182,7 +193,7 @@ class TestTwoLayerTheory:
             )
 
     def test_a_wrong_learning_rate_would_show(self, net):
-        wrong = base.Network("net", "linear", 12, RATE)
+        wrong = Network("net", "linear", 12, RATE)
         moves = two_layer_theory.increments(net, wrong, 1)
         curve = two_layer_linear.run(1)
         off = moves["measured"] + 4 * 1.5 * RATE / SAMPLES * curve["residual_dot_outputs"][:-1]
@@ -193,14 +204,14 @@ class TestTwoLayerTheory:
         runs = net["net"].runs
         dot = runs["quantity"] == "residual_dot_outputs"
         chosen = tables(runs[~dot | (runs["step"] % 5 == 0)])
-        (network,) = base.networks(chosen, "residual_dot_outputs")
+        (network,) = results.networks(chosen, "residual_dot_outputs")
         moves = two_layer_theory.increments(chosen, network, 1)
         assert set(moves.index % 5) == {0}
         thinned = tables(runs[runs["step"] % 2 == 0])
         assert two_layer_theory.increments(thinned, network, 1).empty
 
     def test_return_is_marked_and_told(self, net):
-        (network,) = base.networks(net, "residual_dot_outputs")
+        (network,) = results.networks(net, "residual_dot_outputs")
         curve = two_layer_linear.run(1)["gauss_newton_sharpness"]
         back = two_layer_theory.return_step(net, network, 1)
         averaged = (curve[1:] + curve[:-1]) / 2
@@ -214,12 +225,12 @@ class TestTwoLayerTheory:
         ]
         assert marks == [back]
         caption = two_layer_theory.caption(net)
-        assert "3 of 3 seeds return below 2/η" in caption
+        assert "3 of 3 seeds return below 0.98 of 2/η" in caption
         assert "negative difference: never" in caption
 
     def test_a_run_that_does_not_return(self):
         slow = tables(two_layer_linear.table(learning_rates=(0.1,)))
-        (network,) = base.networks(slow, "residual_dot_outputs")
+        (network,) = results.networks(slow, "residual_dot_outputs")
         assert two_layer_theory.return_step(slow, network, 1) is None
         assert "0 of 3 seeds return" in two_layer_theory.caption(slow)
 
@@ -242,9 +253,14 @@ class TestAlignment:
             low, high = axes.get_ylim()
             assert low == -high
 
-    def test_caption_gives_the_extremes(self, net):
-        largest = max(two_layer_linear.run(s)["second_eigenvalue"].max() for s in (1, 2, 3))
-        assert f"Λ₂ at most {largest * RATE / 2:.2f} of the threshold" in alignment.caption(net)
+    def test_caption_gives_the_extremes_and_the_claims_percentile(self, net):
+        curves = [two_layer_linear.run(seed) for seed in (1, 2, 3)]
+        largest = max(own["second_eigenvalue"].max() for own in curves)
+        caption = alignment.caption(net)
+        assert f"Λ₂ at most {largest * RATE / 2:.2f} of the threshold" in caption
+        turns = [np.percentile(1 - own["eigenvector_alignment"][1:], 95) for own in curves]
+        text = f"turn at most {np.mean(turns):.2g} at its 95th percentile (mean over seeds)"
+        assert text in caption
 
     def test_without_a_second_eigenvalue_or_the_output_part(self, net):
         runs = net["net"].runs
@@ -256,31 +272,57 @@ class TestAlignment:
 
 
 class TestFreezing:
-    def test_growth_rates_are_the_slopes(self):
-        chosen = tables(frozen())
-        (members,) = freezing.groups(chosen)
-        rates = freezing.growth(chosen, members)
+    def test_growth_rates_are_the_slopes_over_the_threshold(self):
+        chosen = tables(frozen(), cases=FROZEN)
+        rates = growth_of(chosen)
         expected = [s * (1 + 0.1 * seed) for seed in range(3) for s in (3.0, 2.0, 1.0, 0.2)]
-        np.testing.assert_allclose(rates["rate"], expected)
-        assert "0 frozen: 3.3, 1 frozen: 2.2, 2 frozen: 1.1, 3 frozen: 0.22" in (
+        np.testing.assert_allclose(rates["rate"], np.divide(expected, 400))
+        assert "0 frozen: 0.00825, 1 frozen: 0.0055, 2 frozen: 0.00275, 3 frozen: 0.00055" in (
             freezing.caption(chosen)
         )
 
+    def test_the_claim_orders_the_rates_that_are_drawn(self):
+        chosen = tables(frozen(slopes=(3.0, 1.0, 2.0, 0.2)), cases=FROZEN)
+        rates = growth_of(chosen)
+        for seed, own in rates.groupby("seed"):
+            runs = [r for r in runs_of(chosen["net"].runs, FROZEN) if r.seed == seed]
+            expected = kendall_tau(own["frozen"], own["rate"])
+            assert freezing_slows.statistic(runs) == expected == pytest.approx(-2 / 3)
+
+    def test_the_number_is_that_of_the_settings_and_not_of_the_name(self):
+        named = {"frozen_0": "all", "frozen_1": "head", "frozen_2": "top_7", "frozen_3": "b"}
+        runs = frozen()
+        renamed = tables(
+            runs.assign(case=runs["case"].map(named)), cases=freezing_cases(*named.values())
+        )
+        (members,) = freezing.groups(renamed)
+        assert [(frozen, n.case) for frozen, n in members] == list(enumerate(named.values()))
+        assert "3 frozen: 0.00055" in freezing.caption(renamed)
+
     def test_panels(self):
-        whole, trained, rates = freezing.draw(tables(frozen())).axes
+        whole, trained, rates = freezing.draw(tables(frozen(), cases=FROZEN)).axes
         ratio = drawn(trained, "2 frozen")[:, 1] / drawn(whole, "2 frozen")[:, 1]
         np.testing.assert_allclose(ratio, 0.8)
         assert list(rates.get_xticks()) == [0, 1, 2, 3]
 
-    def test_two_widths_are_two_rows(self):
+    def test_what_differs_otherwise_is_another_row(self):
         runs = frozen()
-        both = tables(pd.concat([runs, runs.assign(width=16)]))
+        both = tables(pd.concat([runs, runs.assign(width=16)]), cases=FROZEN)
         assert len(freezing.groups(both)) == 2
         assert len(freezing.draw(both).axes) == 6
+        apart = {name: {**case, "model": {"activation": name[-1]}} for name, case in FROZEN.items()}
+        assert len(freezing.groups(tables(runs, cases=apart))) == 4
 
-    def test_other_cases_are_refused(self, net):
-        with pytest.raises(ValueError, match="frozen_2"):
-            freezing.groups(net)
+    def test_without_the_trained_layers_the_others_are_drawn(self):
+        runs = frozen()
+        bare = tables(runs[runs["quantity"] != "trained_sharpness"], cases=FROZEN)
+        whole, *_ = freezing.draw(bare).axes
+        assert len(drawn(whole, "3 frozen")) == 200
+
+
+def growth_of(chosen: dict[str, ExperimentTable]) -> pd.DataFrame:
+    (members,) = freezing.groups(chosen)
+    return freezing.growth(members, runs_by_network(chosen, *freezing.READS))
 
 
 class TestBeyond:
@@ -325,7 +367,7 @@ class TestBeyond:
     def test_the_batch_sharpness_is_drawn_over_the_same_threshold(self, net):
         runs = net["net"].runs
         batch = runs[(runs["quantity"] == "gauss_newton_sharpness") & (runs["index"] == 0)]
-        batch = batch[batch["step"] % 25 == 0].assign(quantity="batch_sharpness", value=3 / RATE)
+        batch = batch[batch["step"] % 15 == 0].assign(quantity="batch_sharpness", value=3 / RATE)
         chosen = tables(pd.concat([runs, batch]))
         shown = drawn(beyond.draw(chosen).axes[0], "batch sharpness / threshold")
         np.testing.assert_allclose(shown[:, 1], 1.5)

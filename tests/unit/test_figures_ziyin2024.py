@@ -1,9 +1,9 @@
 """The figures of ziyin2024, drawn from tables made of the theory's formulas."""
 
-import ast
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,47 +12,133 @@ import pytest
 import synthetic_noise as noise
 from matplotlib.figure import Figure
 
-import sharpflow.figures
-from sharpflow.figures import _ensemble as ensemble
-from sharpflow.figures import base, style
-from sharpflow.figures.base import ExperimentTable, Network
+from papers.ziyin2024.claims.data_covariance import anisotropic_imbalance, sharpening_absent
+from papers.ziyin2024.claims.equilibrium import equilibrium_closed_form
+from papers.ziyin2024.claims.noether_flow import noether_flow_ratio
+from papers.ziyin2024.claims.rates import rate_learning_rate
+from papers.ziyin2024.claims.scale_invariance import norm_growth_exponent, norm_growth_rate
+from papers.ziyin2024.figures import (
+    convergence_speed,
+    data_covariance,
+    matrix_factorisation,
+    noether_flow,
+    normalisation,
+    representations,
+    scale_invariance,
+    warmup,
+)
+from sharpflow.claims.base import judge
+from sharpflow.figures import ensemble, style
+from sharpflow.results.runs import runs_by_network
+from sharpflow.results.tables import ExperimentTable, Network
 
-EXPERIMENTS = {
-    "scale_invariance": ["scale_invariance"],
+MODULES = {
+    "scale_invariance": scale_invariance,
+    "matrix_factorisation": matrix_factorisation,
+    "data_covariance": data_covariance,
+    "warmup": warmup,
+    "normalisation": normalisation,
+    "representations": representations,
+    "convergence_speed": convergence_speed,
+    "noether_flow": noether_flow,
+}
+EXPERIMENTS = {name: [name] for name in MODULES} | {
     "matrix_factorisation": ["equilibrium", "matrix_factorisation"],
     "data_covariance": ["data_covariance", "sharpening"],
-    "warmup": ["warmup"],
-    "normalisation": ["normalisation"],
-    "representations": ["representations"],
-    "convergence_speed": ["convergence_speed"],
-    "noether_flow": ["noether_flow"],
 }
-NAMES = list(EXPERIMENTS)
-SETTINGS = {
+NAMES = list(MODULES)
+ROOT = Path(__file__).resolve().parents[2]
+SGD, GD = {"training": {"batch": 10}}, {"training": {"batch": None}}
+METHODS = {"sgd": SGD, "gd": GD}
+STARTS = {"small_u": (0.5, 2), "small_w": (2, 0.5), "balanced": (1, 1)}
+
+
+def factors(u: float, w: float) -> dict:
+    return {"model": {"initialisation": {"kind": "factors", "u": u, "w": w}}}
+
+
+def started(kind: str) -> dict:
+    return {"model": {"initialisation": {"kind": kind}}, "schedule": {"kind": "constant"}}
+
+
+def gaussian(input_std, noise_std=1.0) -> dict:
+    stds = {"input_std": input_std, "noise_std": noise_std}
+    return {"data": {"source": "gaussian", "inputs": 10, "outputs": 10} | stds}
+
+
+def normed_std(k: float) -> list[float]:
+    """Noise of unit mean variance in proportion to the k-th power of the inputs' std."""
+    std = np.repeat([1.8, 0.2], 5) ** (k / 2)
+    return (std / np.sqrt(np.mean(std**2))).tolist()
+
+
+INITIALISED = {
+    f"{method}_{start}": batch | factors(*scales)
+    for method, batch in METHODS.items()
+    for start, scales in STARTS.items()
+}
+COVARIANCES = {
+    f"{method}{kind}_phi_{noise.slug(phi)}": gaussian(noise.phi_std(phi).tolist())
+    | {"training": {**batch["training"], "weight_decay": decay}}
+    | started("kaiming")
+    for method, batch in METHODS.items()
+    for kind, decay in (("", 0.0), ("_decay", 1e-3))
+    for phi in noise.PHIS
+}
+BALANCED = {
+    f"{method}_k_{noise.slug(k)}": batch
+    | started("balanced")
+    | gaussian(np.sqrt(np.repeat([1.8, 0.2], 5)).tolist(), normed_std(k))
+    for method, batch in METHODS.items()
+    for k in noise.KS
+}
+WARMED = {"kind": "warmup", "learning_rate": 0.001, "until": 5000, "shape": "step"}
+ONE = {"training": {"batch": 1}}
+FLOW = {"measurements": {"noether_flow": {"learning_rate": 0.001, "batch": 10}}}
+CASES = {
+    "scale_invariance": METHODS,
+    "matrix_factorisation": INITIALISED,
+    "equilibrium": INITIALISED,
+    "data_covariance": COVARIANCES,
+    "sharpening": BALANCED,
     "warmup": {
-        "cases": {
-            "sgd_kaiming_constant": {"training": {"batch": 1}},
-            "sgd_kaiming_warmup": {
-                "training": {"batch": 1, "warmup": {"learning_rate": 0.001, "until": 5000}}
-            },
-        }
+        "sgd_kaiming_constant": ONE | started("kaiming"),
+        "sgd_kaiming_warmup": ONE | started("kaiming") | {"schedule": WARMED},
+        "sgd_xavier": ONE | started("xavier"),
+        "gd_kaiming": GD | started("kaiming"),
     },
-    "representations": {"cases": {"tanh_sgd": {}, "tanh_gd": {}, "relu_sgd": {}, "relu_gd": {}}},
+    "normalisation": {
+        f"{net}_{method}": batch | {"model": {"kind": "scale_invariant", "normalisation": kind}}
+        for net, kind in (("net_a", "global"), ("net_b", "layer"))
+        for method, batch in METHODS.items()
+    },
+    "representations": {
+        f"{activation}_{method}": batch | {"model": {"activation": activation}}
+        for activation in ("tanh", "relu")
+        for method, batch in METHODS.items()
+    },
+    "convergence_speed": {
+        **{name: {"training": {"batch": 100}} for name in ("eta", "width")},
+        **{f"batch_{size}": {"training": {"batch": size}} for size in noise.BATCHES},
+        "gd": GD,
+    },
     "noether_flow": {
-        "cases": {"isotropic": {}, "anisotropic": {}},
-        "measurements": {"noether_flow": {"learning_rate": 0.001, "batch": 10}},
+        case: {"data": {"inputs": inputs}} | FLOW
+        for case, inputs in (("isotropic", 30), ("anisotropic", 30), ("narrow", 50), ("tanh", 10))
     },
 }
 
 
-def table(name: str, runs: pd.DataFrame) -> ExperimentTable:
-    settings = {"title": name.capitalize(), "paper": "ziyin2024"} | SETTINGS.get(name, {})
-    return ExperimentTable(runs, pd.DataFrame(), settings)
+def table(
+    name: str, runs: pd.DataFrame, confidence: float = 0.95, cases: dict | None = None
+) -> ExperimentTable:
+    settings = {"title": name.capitalize(), "paper": "ziyin2024", "cases": cases or CASES[name]}
+    return ExperimentTable(runs, pd.DataFrame(), settings, confidence)
 
 
-def tables_of(name: str, **twists) -> dict[str, ExperimentTable]:
+def tables_of(name: str, confidence: float = 0.95, **twists) -> dict[str, ExperimentTable]:
     made = {e: noise.EXPERIMENTS[e] for e in EXPERIMENTS[name]}
-    return {e: table(e, make(**twists.get(e, {}))) for e, make in made.items()}
+    return {e: table(e, make(**twists.get(e, {})), confidence) for e, make in made.items()}
 
 
 @pytest.fixture(scope="module")
@@ -72,14 +158,10 @@ def titled(figure: Figure, part: str):
     return next(axes for axes in figure.axes if part in axes.get_title(loc="left"))
 
 
-def test_every_figure_is_registered():
-    assert set(NAMES) <= set(base.names())
-
-
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.filterwarnings("error")
 def test_draws_without_a_warning_with_every_label_in_one_legend(name, every):
-    figure = base.load(name).draw(every[name])
+    figure = MODULES[name].draw(every[name])
     figure.draw_without_rendering()
     assert len(figure.legends) == 1
     assert len(set(words(figure))) == len(words(figure))
@@ -89,7 +171,7 @@ def test_draws_without_a_warning_with_every_label_in_one_legend(name, every):
 @pytest.mark.filterwarnings("error")
 def test_draws_a_single_seed(name, every):
     few = {e: table(e, given.runs[given.runs["seed"] == 0]) for e, given in every[name].items()}
-    module = base.load(name)
+    module = MODULES[name]
     module.draw(few)
     assert "1 seed." in module.caption(few) or "1 seed;" in module.caption(few)
 
@@ -97,7 +179,7 @@ def test_draws_a_single_seed(name, every):
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.filterwarnings("error")
 def test_draws_a_run_that_diverged(name, every):
-    module = base.load(name)
+    module = MODULES[name]
     changed = {}
     for experiment, given in every[name].items():
         runs = given.runs.copy()
@@ -118,12 +200,12 @@ def test_without_the_quantity_is_an_error(name, every):
         for e, given in every[name].items()
     }
     with pytest.raises(ValueError, match="hold no quantity"):
-        base.load(name).draw(bare)
+        MODULES[name].draw(bare)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_caption_takes_scale_and_title_from_the_tables(name, every):
-    caption = base.load(name).caption(every[name])
+    caption = MODULES[name].caption(every[name])
     for experiment, given in every[name].items():
         assert experiment.capitalize() in caption
         last = int(given.runs["step"].max())
@@ -139,34 +221,21 @@ def test_same_bytes_twice(every, tmp_path):
     name = "representations"
     for folder in ("one", "two"):
         (tmp_path / folder).mkdir()
-        figure = base.load(name).draw(every[name])
+        figure = MODULES[name].draw(every[name])
         style.save(figure, tmp_path / folder / "a.png", tmp_path / folder / "a.pdf")
     for file in ("a.png", "a.pdf"):
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
     assert (tmp_path / "one" / "a.png").stat().st_size < 300_000
 
 
-def test_no_figure_imports_torch_or_another_figure():
-    folder = Path(sharpflow.figures.__file__).parent
-    for name in [*NAMES, "_ensemble"]:
-        tree = ast.parse((folder / f"{name}.py").read_text(encoding="utf-8"))
-        imported = {
-            f"{node.module}.{alias.name}"
-            for node in ast.walk(tree)
-            if isinstance(node, ast.ImportFrom)
-            for alias in node.names
-        }
-        assert not {f"sharpflow.figures.{other}" for other in NAMES} & imported
+def test_no_figure_imports_torch():
     code = (
-        "import sys; from sharpflow.figures.base import load;"
-        f"[load(name) for name in {NAMES}]; print('torch' in sys.modules)"
+        "import sys; from sharpflow.parts.loading import load, register;"
+        "register({'ziyin2024': 'papers/ziyin2024'});"
+        f"[load('figures', name, 'ziyin2024') for name in {NAMES}]; print('torch' in sys.modules)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=folder.parents[1],
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
     )
     assert done.stdout.strip() == "False"
 
@@ -190,31 +259,35 @@ def test_points_show_every_seed_and_the_interval():
     for scale in ("linear", "log"):
         axes = Figure().subplots()
         axes.set_xscale(scale)
-        mark = ensemble.draw_points(axes, 3.0, values, style.BLUE, spread=0.1)
+        mark = ensemble.draw_points(axes, 3.0, values, 0.95, style.BLUE, spread=0.1)
         assert mark.get_ydata()[0] == 3
         dots, bar = axes.collections
         np.testing.assert_array_equal(dots.get_offsets()[:, 1], values)
         half = 3.182446 * values.std(ddof=1) / 2
         ends = bar.get_segments()[0][:, 1]
         np.testing.assert_allclose(ends, [3 - half, 3 + half], rtol=1e-5)
-    assert ensemble.draw_points(axes, 3.0, np.array([np.nan]), style.BLUE) is None
+    assert ensemble.draw_points(axes, 3.0, [np.nan], 0.95, style.BLUE) is None
 
 
 def test_interval_as_text():
-    assert ensemble.interval_text([1.0, 1.0]) == "1.000 ± 0.000"
-    assert ensemble.interval_text([2.0]) == "2"
-    assert ensemble.interval_text([-1.01, -0.99]) == "−1.00 ± 0.13"
-    assert ensemble.interval_text([1.0, np.nan]) == "undefined"
+    assert ensemble.interval_text([1.0, 1.0], 0.95) == "1.000 ± 0.000"
+    assert ensemble.interval_text([2.0], 0.95) == "2"
+    assert ensemble.interval_text([-1.01, -0.99], 0.95) == "−1.00 ± 0.13"
+    assert ensemble.interval_text([-1.01, -0.99], 0.9) == "−1.000 ± 0.063"
+    assert ensemble.interval_text([1.0, np.nan], 0.95) == "undefined"
 
 
-def test_a_number_in_a_case():
-    assert ensemble.number_in("sgd_phi_0_25") == 0.25
-    assert ensemble.number_in("batch_400") == 400
-    assert ensemble.number_in("width") is None
+@pytest.mark.parametrize("name", NAMES)
+def test_captions_have_the_confidence_of_the_tables(name, every):
+    given = {e: replace(table, confidence=0.9) for e, table in every[name].items()}
+    caption = MODULES[name].caption(given)
+    assert "95 % t-interval" not in caption
+    if "95 % t-interval" in MODULES[name].caption(every[name]):
+        assert "90 % t-interval" in caption
 
 
 def test_radius_is_drawn_beside_its_prediction(every):
-    figure = base.load("scale_invariance").draw(every["scale_invariance"])
+    figure = scale_invariance.draw(every["scale_invariance"])
     axes = titled(figure, "radius")
     (sgd,), (gd,), (predicted,) = (lines(axes, w) for w in ("SGD", "GD", "predicted for SGD"))
     assert sgd.get_ydata()[-1] == pytest.approx(predicted.get_ydata()[-1], rel=0.05)
@@ -223,8 +296,7 @@ def test_radius_is_drawn_beside_its_prediction(every):
 
 
 def test_the_charge_falls_under_sgd_and_not_under_gd(every):
-    module = base.load("matrix_factorisation")
-    figure = module.draw(every["matrix_factorisation"])
+    figure = matrix_factorisation.draw(every["matrix_factorisation"])
     axes = titled(figure, "charge")
     for start in ("small U, large W", "large U, small W"):
         (sgd,), (gd,) = (lines(axes, f"{m}: {start}") for m in ("SGD", "GD"))
@@ -238,24 +310,22 @@ def test_the_charge_falls_under_sgd_and_not_under_gd(every):
 
 
 def test_the_anisotropic_panel_is_of_the_data_that_tell_the_balances_apart(every):
-    module = base.load("matrix_factorisation")
     tables = every["matrix_factorisation"]
-    figure = module.draw(tables)
+    figure = matrix_factorisation.draw(tables)
     axes = titled(figure, "anisotropic")
     (level,) = {line.get_ydata()[0] for line in axes.lines if line.get_linestyle() == ":"}
     assert level == 0.06
-    assert "anisotropic noise and a rotated teacher" in module.caption(tables)
+    assert "anisotropic noise and a rotated teacher" in matrix_factorisation.caption(tables)
     isotropic = {"matrix_factorisation": tables["matrix_factorisation"]}
-    assert len(module.draw(isotropic).axes) == 3
-    assert "rotated teacher" not in module.caption(isotropic)
+    assert len(matrix_factorisation.draw(isotropic).axes) == 3
+    assert "rotated teacher" not in matrix_factorisation.caption(isotropic)
 
 
 def test_norm_ratio_beside_the_closed_form(every):
-    module = base.load("data_covariance")
     tables = every["data_covariance"]
-    axes = titled(module.draw(tables), "norm ratio")
+    axes = titled(data_covariance.draw(tables), "norm ratio")
     dashes = lines(axes, "closed form")
-    sgd = {float(mark.get_xdata()[0]): float(mark.get_ydata()[0]) for mark in lines(axes, "SGD")}
+    sgd = marks(axes, "SGD")
     assert list(sgd) == sorted(noise.PHIS)
     for phi, value in zip(dashes[0].get_xdata(), dashes[0].get_ydata(), strict=True):
         assert value == pytest.approx(np.sqrt(phi * (2 - phi)))
@@ -263,55 +333,53 @@ def test_norm_ratio_beside_the_closed_form(every):
 
 
 def test_caption_says_which_noise_sharpens_from_the_tables(every):
-    module = base.load("data_covariance")
     tables = every["data_covariance"]
     text = "SGD sharpens at k = 1.5, k = 2 and flattens at k = 0, k = 0.5"
-    assert text in module.caption(tables)
+    assert text in data_covariance.caption(tables)
     still = table("sharpening", noise.sharpening(reached=0.0))
     text = "SGD sharpens nowhere and flattens nowhere"
-    assert text in module.caption(tables | {"sharpening": still})
+    assert text in data_covariance.caption(tables | {"sharpening": still})
 
 
 def test_sharpening_is_left_out_where_it_was_not_run(every):
     alone = {"sharpening": every["data_covariance"]["sharpening"]}
-    assert len(base.load("data_covariance").draw(alone).axes) == 2
-    assert "Above" not in base.load("data_covariance").caption(alone)
+    assert len(data_covariance.draw(alone).axes) == 2
+    assert "Above" not in data_covariance.caption(alone)
     alone = {"data_covariance": every["data_covariance"]["data_covariance"]}
-    module = base.load("data_covariance")
-    assert len(module.draw(alone).axes) == 2
-    assert "balanced start" not in module.caption(alone)
+    assert len(data_covariance.draw(alone).axes) == 2
+    assert "balanced start" not in data_covariance.caption(alone)
 
 
 def test_warmup_marks_the_runs_that_diverged_and_the_end_of_warmup(every):
-    module = base.load("warmup")
-    figure = module.draw(every["warmup"])
+    figure = warmup.draw(every["warmup"])
     crosses = [line for axes in figure.axes for line in lines(axes, "run diverged")]
     assert [len(line.get_xdata()) for line in crosses] == [noise.SEEDS]
     moment = [line for axes in figure.axes for line in lines(axes, "end of warm-up")]
     assert [line.get_xdata()[0] for line in moment] == [5000]
-    caption = module.caption(every["warmup"])
+    caption = warmup.caption(every["warmup"])
     assert f"{noise.SEEDS} of {noise.SEEDS} runs diverged, by step 500" in caption
     assert "η = 0.001 before step 5,000" in caption
-    stable = module.caption(tables_of("warmup", warmup={"diverging": 0}))
+    stable = warmup.caption(tables_of("warmup", warmup={"diverging": 0}))
     assert "diverged, by" not in stable
 
 
 def test_growth_of_the_norm_and_its_exponent(every):
-    module = base.load("normalisation")
     tables = every["normalisation"]
-    (network,) = (n for n in base.networks(tables, "norm_squared") if n.case == "net_b_sgd")
-    slopes = module.exponents(tables, network)
-    assert len(slopes) == noise.SEEDS
+    found = runs_by_network(tables, *normalisation.READS)
+    (network,) = (n for n in found if n.case == "net_b_sgd")
+    slopes = [norm_growth_exponent.statistic(run) for run in found[network]]
     assert np.mean(slopes) == pytest.approx(0.5, abs=0.02)
-    ratio = module.growth_ratio(tables, network)
+    text = f"over the last decade {ensemble.interval_text(slopes, 0.95)}"
+    assert text in normalisation.caption(tables)
+    ratio = normalisation.growth_ratio(tables, network, found[network])
     assert ratio.shape[1] == noise.SEEDS
     assert ratio.to_numpy().mean() == pytest.approx(1, abs=0.05)
-    (growth,) = lines(titled(module.draw(tables), "Net-B"), "‖θ‖², SGD")
+    (growth,) = lines(titled(normalisation.draw(tables), "Net-B"), "‖θ‖², SGD")
     assert growth.get_ydata()[-1] == pytest.approx((1 + 0.03 * 10_000) ** 0.5, rel=0.05)
 
 
 def test_pictures_are_alike_for_aligned_layers_and_units_share_an_order(every):
-    figure = base.load("representations").draw(every["representations"])
+    figure = representations.draw(every["representations"])
     images = [axes.images[0].get_array() for axes in figure.axes if len(axes.images) == 1]
     images = [np.asarray(image) for image in images if image.shape[0] == image.shape[1]]
     assert len(images) == 8
@@ -325,52 +393,213 @@ def test_pictures_are_alike_for_aligned_layers_and_units_share_an_order(every):
 
 
 @pytest.mark.parametrize(("twist", "exponent"), [({}, 2.0), ({"eta": 1.6}, 1.6)])
-def test_exponents_a_step_and_a_unit_of_sde_time(twist, exponent, every):
-    module = base.load("convergence_speed")
-    tables = every["convergence_speed"]
-    if twist:
-        tables = tables_of("convergence_speed", convergence_speed=twist)
-    rates = module.decay_rates(tables)
-    eta = rates[rates["group"] == "eta"]
-    assert module.exponent(eta, "learning_rate", eta["rate"])[0] == pytest.approx(exponent)
-    scaled = eta["rate"] / eta["learning_rate"]
-    assert module.exponent(eta, "learning_rate", scaled)[0] == pytest.approx(exponent - 1)
-    titles = [axes.get_title(loc="left") for axes in module.draw(tables).axes]
+def test_exponents_a_step_and_a_unit_of_sde_time(twist, exponent):
+    tables = tables_of("convergence_speed", convergence_speed=twist)
+    titles = [axes.get_title(loc="left") for axes in convergence_speed.draw(tables).axes]
     assert titles[0].startswith(f"exponent of η, a step: {exponent:.3f}")
     assert titles[1].startswith(f"exponent of η, a unit of SDE time t = ηk: {exponent - 1:.3f}")
-    assert "not yet" in module.caption(tables)
+    assert titles[2].startswith("exponent of S, a step: −1.0")
+    assert "not yet" in convergence_speed.caption(tables)
 
 
-def test_rates_agree_with_the_claims(every):
-    from sharpflow import claims
-    from sharpflow.claims import _noise
+@pytest.mark.parametrize("confidence", [0.9, 0.95])
+def test_exponents_are_those_of_the_verdicts(confidence):
+    twist = {"eta": 1.9, "batch": -0.9, "width": 0.02}
+    tables = tables_of("convergence_speed", confidence, convergence_speed=twist)
+    rates = convergence_speed.decay_rates(tables)
+    for column, (claim, _, _) in convergence_speed.SWEEPS.items():
+        drawn = convergence_speed.exponent(rates[rates["varied"] == column], column, confidence)
+        judged = verdict(claim, "convergence_speed", tables)
+        assert drawn.statistic == pytest.approx(judged["statistic"], rel=1e-12)
+        assert drawn.low == pytest.approx(judged["low"], rel=1e-9)
+        assert drawn.high == pytest.approx(judged["high"], rel=1e-9)
 
-    tables = every["convergence_speed"]
-    rates = base.load("convergence_speed").decay_rates(tables)
-    runs = {
-        (r.case.split("_")[0], r.learning_rate, r.width, r.seed, r.case): _noise.decay_rate(r)
-        for r in claims.runs_of(tables["convergence_speed"].runs)
-        if r.case in ("eta", "width")
-    }
-    for (group, rate, width, seed, _), value in runs.items():
-        chosen = rates[
-            (rates["group"] == group)
-            & (rates["learning_rate"] == rate)
-            & (rates["width"] == width)
-            & (rates["seed"] == seed)
-        ]
-        assert chosen["rate"].iloc[0] == pytest.approx(value, rel=1e-12)
+
+def test_a_run_that_diverged_leaves_exponent_and_verdict_undefined(every):
+    given = every["convergence_speed"]["convergence_speed"]
+    runs = given.runs.copy()
+    lost = (runs["seed"] == 0) & (runs["case"] == "eta") & (runs["step"] > 0)
+    runs.loc[lost & (runs["quantity"] == "loss"), "value"] = np.inf
+    tables = {"convergence_speed": table("convergence_speed", runs)}
+    title = convergence_speed.draw(tables).axes[0].get_title(loc="left")
+    assert title == "exponent of η, a step: undefined"
+    judged = verdict(rate_learning_rate, "convergence_speed", tables)
+    assert judged["verdict"] == "inconclusive"
+
+
+def verdict(claim, experiment: str, tables: dict[str, ExperimentTable], case: str = "all"):
+    given = tables[experiment]
+    cases = given.settings["cases"]
+    rows = judge(claim, "ziyin2024", "", experiment, given.runs, cases, given.confidence)
+    return rows.set_index("case").loc[case]
+
+
+def marks(axes, label: str) -> dict[float, float]:
+    """Height of the large markers of that label, by their place."""
+    return {float(m.get_xdata()[0]): float(m.get_ydata()[0]) for m in lines(axes, label)}
+
+
+def test_what_is_drawn_at_the_end_of_training_is_what_the_claims_judge(every):
+    tables = every["data_covariance"]
+    figure = data_covariance.draw(tables)
+    ratios = marks(titled(figure, "norm ratio"), "SGD")
+    judged = verdict(anisotropic_imbalance, "data_covariance", tables, "sgd_phi_0_1")
+    assert ratios[0.1] == pytest.approx(judged["statistic"], rel=1e-12)
+    ends = marks(titled(figure, "balanced start, at the end"), "SGD")
+    judged = verdict(sharpening_absent, "sharpening", tables, "sgd_k_1")
+    assert ends[1.0] == pytest.approx(judged["statistic"], rel=1e-12)
+    tables = every["matrix_factorisation"]
+    errors = titled(matrix_factorisation.draw(tables), "anisotropic")
+    own = marks(errors, "SGD, from the closed form")
+    judged = verdict(equilibrium_closed_form, "equilibrium", tables, "sgd_small_u")
+    assert max(own[-0.18], own[0.18]) <= judged["statistic"]
+
+
+def test_bounds_that_are_changed_in_the_claims_move_in_the_figures(every, monkeypatch):
+    def changed(module, claim, low: float, high: float) -> None:
+        monkeypatch.setattr(module, claim.name, replace(claim, band=(low, high)))
+
+    changed(matrix_factorisation, equilibrium_closed_form, -np.inf, 0.12)
+    tables = every["matrix_factorisation"]
+    axes = titled(matrix_factorisation.draw(tables), "anisotropic")
+    (level,) = {line.get_ydata()[0] for line in axes.lines if line.get_linestyle() == ":"}
+    assert level == 0.12
+    assert "Dotted: 12 %, the claim's bound" in matrix_factorisation.caption(tables)
+    changed(data_covariance, sharpening_absent, 0.95, 1.2)
+    text = "SGD sharpens at k = 2 and"
+    assert text in data_covariance.caption(every["data_covariance"])
+    changed(noether_flow, noether_flow_ratio, 0.9, 1.1)
+    assert "grey: 0.9 to 1.1" in noether_flow.caption(every["noether_flow"])
+    band = noether_flow.draw(every["noether_flow"]).axes[0].patches[0]
+    assert (band.get_y(), band.get_height()) == (0.9, pytest.approx(0.2))
+    changed(normalisation, norm_growth_rate, 0.8, 1.2)
+    assert "grey: 0.8 to 1.2" in normalisation.caption(every["normalisation"])
+
+
+# Nothing is read from a case's name
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "convergence_speed"])
+@pytest.mark.filterwarnings("error")
+def test_cases_of_any_name_are_drawn(name, every):
+    renamed = {}
+    for experiment, given in every[name].items():
+        cases = given.settings["cases"]
+        names = {case: f"arm_{place}" for place, case in enumerate(cases)}
+        runs = given.runs.assign(case=given.runs["case"].map(names))
+        renamed[experiment] = table(experiment, runs, cases={names[c]: s for c, s in cases.items()})
+    figure, own = MODULES[name].draw(renamed), MODULES[name].draw(every[name])
+    assert len(figure.axes) == len(own.axes)
+    for drawn, expected in zip(figure.axes, own.axes, strict=True):
+        assert len(drawn.lines) == len(expected.lines)
+    if name != "noether_flow":
+        assert words(figure) == words(own)
+        assert MODULES[name].caption(renamed).replace("arm ", "") == MODULES[name].caption(
+            every[name]
+        )
+
+
+def with_case(every, name: str, like: str, case: str, **settings) -> dict[str, ExperimentTable]:
+    """The tables with one more case in the last experiment: the runs of another, renamed."""
+    experiment = EXPERIMENTS[name][-1]
+    given = every[name][experiment]
+    runs = given.runs[given.runs["case"] == like].assign(case=case)
+    cases = given.settings["cases"]
+    both = pd.concat([given.runs, runs], ignore_index=True)
+    added = table(experiment, both, cases=cases | {case: cases[like] | settings})
+    return every[name] | {experiment: added}
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_start_that_is_not_the_papers_is_drawn_under_its_case(every):
+    orthogonal = {"model": {"initialisation": {"kind": "orthogonal"}}}
+    mild = with_case(every, "matrix_factorisation", "sgd_balanced", "sgd_orthogonal", **orthogonal)
+    figure = matrix_factorisation.draw(mild)
+    assert "start of sgd orthogonal" in words(figure)
+    unbalanced = with_case(
+        every, "matrix_factorisation", "sgd_small_u", "sgd_orthogonal", **orthogonal
+    )
+    figure = matrix_factorisation.draw(unbalanced)
+    figure.draw_without_rendering()
+    (line,) = lines(titled(figure, "charge"), "sgd orthogonal")
+    taken = {own.get_color() for own in lines(titled(figure, "charge")) if own is not line}
+    assert line.get_color() not in taken
+    assert "nan" not in matrix_factorisation.caption(unbalanced)
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_unknown_start_on_anisotropic_data_is_a_place_on_the_axis(every):
+    cases = CASES["equilibrium"]
+    orthogonal = {"sgd_orthogonal": SGD | {"model": {"initialisation": {"kind": "orthogonal"}}}}
+    runs = noise.equilibrium()
+    added = runs[runs["case"] == "sgd_small_w"].assign(case="sgd_orthogonal")
+    given = table("equilibrium", pd.concat([runs, added]), cases=cases | orthogonal)
+    axes = titled(matrix_factorisation.draw({"equilibrium": given}), "anisotropic")
+    assert [t.get_text() for t in axes.get_xticklabels()][-1] == "sgd orthogonal"
+
+
+@pytest.mark.parametrize(
+    ("name", "like", "settings"),
+    [
+        ("warmup", "sgd_xavier", {"model": {"initialisation": {"kind": "orthogonal"}}}),
+        ("warmup", "sgd_kaiming_warmup", {"schedule": {"kind": "cosine", "final": 0.1}}),
+        ("warmup", "sgd_kaiming_warmup", {"training": {"batch": 2}}),
+        ("scale_invariance", "sgd", {"training": {"batch": 3}}),
+        ("normalisation", "net_a_sgd", {"training": {"batch": 3}}),
+        ("normalisation", "net_b_sgd", {"model": {"kind": "other"}}),
+        ("representations", "tanh_sgd", {"training": {"batch": 3}}),
+        ("representations", "relu_gd", {"model": {"activation": "elu"}}),
+        ("noether_flow", "isotropic", {}),
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_a_further_case_is_drawn_under_its_name(name, like, settings, every):
+    figure = MODULES[name].draw(with_case(every, name, like, "one_more", **settings))
+    figure.draw_without_rendering()
+    texts = [axes.get_title(loc="left") for axes in figure.axes] + words(figure)
+    texts += [tick.get_text() for tick in figure.axes[0].get_xticklabels()]
+    elu = settings.get("model", {}).get("activation")
+    assert (elu or "one more") in texts
+    assert "nan" not in MODULES[name].caption(with_case(every, name, like, "one_more", **settings))
+
+
+@pytest.mark.parametrize(
+    ("data", "phi", "power"),
+    [
+        ({"inputs": 4, "outputs": 4, "input_std": 2.0}, 4.0, np.nan),
+        ({"inputs": 2, "outputs": 2, "input_std": [0.5, 2.0], "noise_std": 1.0}, 0.25, 0.0),
+        ({"inputs": 2, "outputs": 2, "input_std": [0.5, 2.0], "noise_std": [0.25, 4.0]}, 0.25, 2.0),
+        (
+            {
+                "inputs": 3,
+                "outputs": 3,
+                "input_std": {"first": 1.0, "last": 3.0},
+                "noise_std": {"first": 2.0, "last": 6.0},
+            },
+            1.0,
+            1.0,
+        ),
+        ({"inputs": 2, "outputs": 3, "input_std": [0.5, 2.0], "noise_std": 1.0}, 0.25, np.nan),
+    ],
+)
+def test_numbers_come_from_the_settings(data, phi, power):
+    network = Network("sharpening", "any", 4, 0.1, setup={"data": data})
+    assert data_covariance.first_variance(network) == phi
+    np.testing.assert_equal(data_covariance.noise_power(network), power)
 
 
 def test_ratio_of_the_flow(every):
-    module = base.load("noether_flow")
     network = Network("noether_flow", "anisotropic", 40, 1e-3)
     tables = every["noether_flow"]
-    assert module.ratio(tables, network, "flow_predicted", 1).mean() == pytest.approx(1, abs=0.01)
+    assert noether_flow.ratio(tables, network, "flow_predicted", 1).mean() == pytest.approx(
+        1, abs=0.01
+    )
     expected = 1 / (1 - 0.08)
-    assert module.ratio(tables, network, "flow_sde", 1).mean() == pytest.approx(expected, rel=0.01)
-    assert module.ratio(tables, network, "nothing", 1).empty
-    assert "(η = 0.001, S = 10), over 2,000 draws" in module.caption(tables)
-    order = [t.get_text() for t in module.draw(tables).axes[0].get_xticklabels()]
+    assert noether_flow.ratio(tables, network, "flow_sde", 1).mean() == pytest.approx(
+        expected, rel=0.01
+    )
+    assert noether_flow.ratio(tables, network, "nothing", 1).empty
+    assert "(η = 0.001, S = 10), over 2,000 draws" in noether_flow.caption(tables)
+    order = [t.get_text() for t in noether_flow.draw(tables).axes[0].get_xticklabels()]
     assert order[:3] == ["isotropic\ndata", "anisotropic\ndata", "narrow\nnet"]
-    assert "the unweighted flow is excluded" in module.caption(tables)
+    assert "the unweighted flow is excluded" in noether_flow.caption(tables)

@@ -11,6 +11,7 @@ import re
 import resource
 import signal
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +19,16 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from config_folder import EXPERIMENT, ConfigFolder
+from config_folder import EXPERIMENT, PAPER, ConfigFolder
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from specs import part
 
 from sharpflow.config import Settings, load, make_plan
+from sharpflow.config.types import Types
 from sharpflow.data import cifar10
+from sharpflow.data.cifar_records import read_records
 from sharpflow.data.download import unpack
 from sharpflow.errors import ConfigError, DataError, IntegrityError
 from sharpflow.storage.checkpoint import Checkpoint
@@ -113,7 +117,7 @@ CHANGES = st.lists(
 # --- configurations
 
 WORDS = st.sampled_from(
-    ["tanh", "mlp", "cnn", "gaussian", "whitened", "cifar10", "photos", "circle", "nan", "1e999"]
+    ["tanh", "mlp", "cnn", "gaussian", "whitened", "cifar10", "photos", "adam", "nan", "1e999"]
 )
 SCALARS = (
     st.none()
@@ -134,23 +138,27 @@ VALUES = st.recursive(
 RICH = EXPERIMENT | {
     "seeds": 4,
     "dtype": "float32",
-    "loss": "mse",
-    "model": {"kind": "mlp", "hidden_layers": 2, "bias": False, "initialisation": "default"},
-    "training": {
-        "steps": 30,
-        "batch": None,
-        "momentum": 0.0,
-        "frozen": 0,
-        "warmup": {"learning_rate": 0.1, "until": 3},
+    "loss": {"kind": "mse"},
+    "model": {
+        "kind": "mlp",
+        "hidden_layers": 2,
+        "bias": False,
+        "initialisation": {"kind": "kaiming"},
     },
+    "optimiser": {"kind": "heavy_ball", "momentum": 0.5},
+    "schedule": {"kind": "warmup", "learning_rate": 0.1, "until": 3},
+    "training": {"steps": 30, "batch": None, "frozen": 0, "clip_norm": 2.0},
 }
 TOP = {
     "results": "results/test",
+    "papers": [str(PAPER)],
     "experiments": "all",
+    "leave_out": ["dense"],
     "overrides": {"dense": {"seeds": 2}},
     "device": "cpu",
     "threads_per_job": 1,
     "confidence": 0.9,
+    "cifar10_path": None,
 }
 
 
@@ -179,6 +187,7 @@ def _changed(document):
         ("data", "path"),
         ("data", "inputs"),
         ("data", "source"),
+        ("experiments_folder",),
     ]
     return st.lists(st.tuples(st.sampled_from(paths), VALUES), min_size=1, max_size=3)
 
@@ -186,6 +195,17 @@ def _changed(document):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return ConfigFolder(tmp_path_factory.mktemp("fuzz"))
+
+
+@pytest.fixture(autouse=True)
+def _types_made_once(monkeypatch):
+    """The types of one list of papers are always the same, and take most of a reading's time."""
+    made = {}
+
+    def types_of(registry):
+        return made.setdefault(tuple(registry.papers.items()), Types(registry))
+
+    monkeypatch.setitem(load.__globals__, "Types", types_of)
 
 
 def settings_or_refusal(folder):
@@ -199,6 +219,16 @@ def settings_or_refusal(folder):
     finally:
         signal.alarm(0)
     assert isinstance(settings, Settings) or str(folder.file.parent) in message
+    return settings
+
+
+def test_what_is_changed_below_is_right(folder):
+    folder.write()
+    folder.dense.write_text(yaml.safe_dump(RICH), encoding="utf-8")
+    assert settings_or_refusal(folder) is not None
+    document = {"experiments_folder": str(folder.experiments)} | TOP
+    folder.file.write_text(yaml.safe_dump(document), encoding="utf-8")
+    assert settings_or_refusal(folder) is not None
 
 
 @fuzzed(500, _changed(RICH))
@@ -373,12 +403,14 @@ def test_any_bytes_for_a_batch(tmp_path_factory, content, labels, changes, damag
     raw = mutated(whole, changes) if damage else whole + content
     path.write_bytes(raw)
     try:
-        found, pixels = cifar10.read_batch(path)
-        assert found.shape == (len(raw) // 3073,)
+        found, pixels = read_records(path, "CIFAR-10", (10,))
+        assert found.shape == (len(raw) // 3073, 1)
         assert pixels.shape == (len(raw) // 3073, 3, 32, 32)
         assert found.max() <= 9
-        assert b"".join(bytes([n]) + p.tobytes() for n, p in zip(found, pixels, strict=True)) == raw
-        assert cifar10.load(folder, 2).labels.tolist() == [1.0, -1.0]
+        pairs = zip(found, pixels, strict=True)
+        assert b"".join(label.tobytes() + p.tobytes() for label, p in pairs) == raw
+        spec = part("data", "cifar10", path=str(folder), samples=2)
+        assert cifar10.generate(spec)[0]["targets"].flatten().tolist() == [1.0, -1.0]
     except DataError as error:
         message = str(error)
     else:
@@ -400,13 +432,16 @@ def _tar(form):
 TARS = [_tar(form) for form in (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT)]
 
 
+REMOTE = replace(cifar10.REMOTE, unpacked_limit=10**6)
+
+
 def unpacked_or_refused(root, content):
     """Unpack; whatever comes, only plain batches are written, and only into their folder."""
     signal.alarm(60)
     archive, out = root / "archive.tar.gz", root / "out"
     archive.write_bytes(content)
     try:
-        files, message = unpack(archive, out, limit=10**6), ""
+        files, message = unpack(archive, out, REMOTE), ""
     except DataError as error:
         files, message = [], str(error)
     finally:

@@ -9,6 +9,7 @@ from config_folder import ConfigFolder
 from sharpflow.config import load
 from sharpflow.errors import ConfigError
 from sharpflow.measurements.evaluate import due_steps
+from sharpflow.optimisers import base as optimisers
 
 CONFIG = Path(__file__).parents[2] / "config" / "config.yaml"
 
@@ -39,7 +40,7 @@ def test_the_case_of_freezing_names_its_frozen_layers(settings):
 
 def test_the_thresholds_with_momentum_agree(beyond):
     thresholds = [
-        (2 + 2 * setup.training.momentum) / rate
+        optimisers.build(setup.optimiser.model_dump()).threshold(rate, None)
         for setup in beyond.cases["momentum"].values()
         for rate in setup.learning_rates
     ]

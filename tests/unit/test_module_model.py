@@ -415,15 +415,23 @@ def test_an_error_while_training_names_file_and_line(module):
         train(ours)
 
 
-def test_one_row_a_sample_is_refused_for_a_target_a_position(module):
+@pytest.mark.parametrize(
+    ("dropout", "sentence"),
+    [
+        (0.0, r"gave \(3, 2, 5\), and the targets ask for \(3, 8, 5\)"),
+        (0.5, "returned 12 rows of outputs for 48 rows of targets"),
+    ],
+)
+def test_one_row_a_sample_is_refused_for_a_target_a_position(module, dropout, sentence):
     source = """
         from torch import nn
 
-        def build(vocabulary, outputs):
-            return nn.Sequential(nn.Embedding(vocabulary, 3), nn.Flatten(), nn.Linear(12, outputs))
+        def build(vocabulary, outputs, dropout):
+            layers = nn.Embedding(vocabulary, 3), nn.Flatten(), nn.Dropout(dropout)
+            return nn.Sequential(*layers, nn.Linear(12, outputs))
     """
-    ours = problem(module(source), sequences(), loss="cross_entropy")
-    with pytest.raises(PartError, match="returned 12 rows of outputs for 48 rows of targets"):
+    ours = problem(module(source, dropout=dropout), sequences(), loss="cross_entropy")
+    with pytest.raises(PartError, match=sentence):
         train(ours)
 
 

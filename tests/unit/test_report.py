@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from report_page import (
+    PAPERS,
     PROVENANCE,
     SETTINGS,
     checked,
@@ -40,6 +41,9 @@ def test_page_is_valid_and_complete():
     assert settings_digest(SETTINGS["dense"]) in page.text
     assert "2.13.0" in page.text
     assert "Parameter Symmetry and Noise Equilibrium" in page.text
+    assert "Wang, Li and Li, NeurIPS 2022, here li2022" in page.text
+    for sentence in PAPERS["li2022"]["says"]:
+        assert page.text.count(sentence) == 1
 
 
 def test_page_needs_nothing_from_outside():
@@ -76,6 +80,7 @@ def test_same_text_whatever_the_order_of_provenance():
 @given(st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=30))
 def test_any_text_is_escaped(text):
     nasty = f"<script>alert('{text}')</script>\"&"
+    says = {"says": [nasty, nasty]}
     nasty_columns = ("claim", "paper", "figure", "experiment", "case", "statement", "method")
     page = build(
         [entry(title=nasty, caption=nasty, command=nasty, experiments=[nasty])],
@@ -83,6 +88,7 @@ def test_any_text_is_escaped(text):
             *lone(**dict.fromkeys(nasty_columns, nasty)), claim(case=nasty + "2"), overall(nasty)
         ),
         {nasty: {nasty: nasty}},
+        PAPERS | {nasty: dict.fromkeys(("key", "title", "authors", "venue", "link"), nasty) | says},
         {nasty: nasty},
         [(nasty, pd.DataFrame({nasty: [nasty]}))],
     )
@@ -98,7 +104,7 @@ def test_any_figure_names_give_distinct_anchors(names):
 
 
 def test_page_of_nothing():
-    page = checked(build([], pd.DataFrame(), {}, {}))
+    page = checked(build([], pd.DataFrame(), {}, {}, {}))
     assert "No claim was judged" in page.text
     assert "No figure was drawn" in page.text
 
@@ -119,7 +125,7 @@ def test_contents_name_every_section():
 
 
 def test_claims_of_a_paper_without_figures():
-    page = checked(build([], claims(*lone()), {}, {}))
+    page = checked(build([], claims(*lone()), {}, {"li2022": PAPERS["li2022"]}, {}))
     assert "No figure of this paper was drawn" in page.text
     assert "Λ hovers" in page.text
 
@@ -142,6 +148,8 @@ def test_further_tables():
         ({"figures": [entry(), entry()]}, "li2022/phases twice"),
         ({"figures": [entry(png=b"<svg/>")]}, "not a PNG"),
         ({"figures": [entry(experiments=["cnn"])]}, "experiments has no 'cnn'"),
+        ({"papers": {"li2022": PAPERS["li2022"]}}, "papers has no 'ziyin2024'"),
+        ({"figures": [], "papers": {}}, "papers has no 'li2022'"),
     ],
 )
 def test_bad_input_is_refused(changes, message):

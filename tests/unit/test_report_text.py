@@ -6,10 +6,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sharpflow.figures.base import ExperimentTable, networks
-from sharpflow.report import TableEntry, build, settings_digest, sharpness_table
+from sharpflow.report import (
+    SHARPNESS_QUANTITIES,
+    TableEntry,
+    build,
+    settings_digest,
+    sharpness_table,
+)
 from sharpflow.report.tables import sharpness_numbers
 from sharpflow.report.text import anchor, band, flatten, number
+from sharpflow.results.tables import ExperimentTable, networks
 
 
 def test_anchors_are_safe_and_distinct():
@@ -68,9 +74,12 @@ def test_sharpness_table_of_a_known_curve():
     rows = []
     for seed, peak in enumerate([1.2, 1.3, 1.4]):
         values = np.interp(steps, [0, 100, 150, 200, 299], [50, 100, 100 * peak, 80, 80])
-        rows.append(pd.DataFrame({"seed": seed, "step": steps * 2, "value": values}))
+        own = {"gauss_newton_sharpness": values, "stability_threshold": np.full(300, 100.0)}
+        for quantity, curve in own.items():
+            columns = {"seed": seed, "step": steps * 2, "quantity": quantity, "value": curve}
+            rows.append(pd.DataFrame(columns))
     runs = pd.concat(rows, ignore_index=True).assign(
-        case="tanh", width=8, learning_rate=0.02, quantity="gauss_newton_sharpness", index=0
+        case="tanh", width=8, learning_rate=0.02, index=0
     )
     table = sharpness_table({"dense": ExperimentTable(runs, pd.DataFrame(), {})})
     row = table.iloc[0]
@@ -82,7 +91,7 @@ def test_sharpness_table_of_a_known_curve():
     assert row["end mean"] == "0.80"
     assert row["anomaly points, %"] == row["‖A‖² end"] == "–"
     entry = TableEntry("Sharpness", table, "What the <numbers> mean.")
-    page = build([], pd.DataFrame(), {}, {}, [entry])
+    page = build([], pd.DataFrame(), {}, {}, {}, [entry])
     assert page.count("up-crossings") == 1
     assert "What the &lt;numbers&gt; mean." in page
 
@@ -95,10 +104,14 @@ def norms(values, quantity="output_norm_squared", seed=0, rate=0.02) -> pd.DataF
     )
 
 
+def thresholds(count: int, value: float = 100.0, seed: int = 0) -> pd.DataFrame:
+    return norms(np.full(count, value), "stability_threshold", seed)
+
+
 def test_sharpness_table_counts_anomalies_and_gives_the_norm():
     rising = np.linspace(50, 150, 101)
     opposed = np.concatenate([np.linspace(1, 2, 76), np.linspace(2, 1.5, 26)[1:]])
-    parts = [norms(rising, "gauss_newton_sharpness"), norms(opposed)]
+    parts = [norms(rising, "gauss_newton_sharpness"), norms(opposed), thresholds(101)]
     (row,) = sharpness_table(
         {"dense": ExperimentTable(pd.concat(parts), pd.DataFrame(), {})}
     ).to_dict("records")
@@ -111,8 +124,8 @@ def test_sharpness_table_takes_the_stated_threshold_and_survives_divergence():
     parts = [
         norms(np.linspace(50, 90, 101), "gauss_newton_sharpness"),
         norms(broken, "gauss_newton_sharpness", seed=1),
-        norms([80.0], "stability_threshold"),
-        norms([80.0], "stability_threshold", seed=1),
+        thresholds(101, 80.0),
+        thresholds(101, 80.0, seed=1),
     ]
     table = {"dense": ExperimentTable(pd.concat(parts), pd.DataFrame(), {})}
     row = sharpness_table(table).iloc[0]
@@ -122,8 +135,44 @@ def test_sharpness_table_takes_the_stated_threshold_and_survives_divergence():
     assert numbers["peak"].tolist() == pytest.approx([89.8 / 80, 108.5 / 80])
 
 
+def test_shares_are_of_the_threshold_of_the_same_step():
+    moving = np.where(np.arange(101) < 50, 100.0, 200.0)
+    parts = [
+        norms(np.linspace(50, 150, 101), "gauss_newton_sharpness"),
+        norms(moving, "stability_threshold"),
+    ]
+    tables = {"dense": ExperimentTable(pd.concat(parts), pd.DataFrame(), {})}
+    numbers = sharpness_numbers(tables, networks(tables)[0])
+    assert numbers["first_crossing"].isna().all()
+    assert numbers["peak"].tolist() == pytest.approx([0.985])
+    assert sharpness_table(tables).iloc[0]["threshold"] == 200.0
+
+
+def test_a_value_that_did_not_converge_is_left_out_and_nothing_else():
+    sharpness = np.linspace(50, 150, 101)
+    flags = np.ones(101)
+    sharpness[20], flags[20] = 1e6, 0.0
+    parts = [
+        norms(sharpness, "gauss_newton_sharpness"),
+        norms(flags, "gauss_newton_sharpness_converged"),
+        norms(np.linspace(50, 150, 101), "gauss_newton_sharpness", seed=1),
+        norms(np.linspace(1, 2, 101)),
+        thresholds(101),
+        thresholds(101, seed=1),
+        norms(np.ones(101), "loss"),
+    ]
+    read = pd.concat(parts)
+    read = read[read["quantity"].isin(SHARPNESS_QUANTITIES)]  # as the script reads a table
+    tables = {"dense": ExperimentTable(read, pd.DataFrame(), {})}
+    numbers = sharpness_numbers(tables, networks(tables)[0])
+    assert numbers["first_crossing"].tolist() == [50, 50]
+    assert numbers["peak"].tolist() == pytest.approx([1.495, 1.495])
+    assert numbers["end_mean"].tolist() == pytest.approx([1.33, 1.33], abs=0.01)
+    assert numbers["anomalies"].iloc[0] == 0
+
+
 def test_widths_are_told_apart_where_there_are_several():
-    one = norms(np.linspace(50, 150, 20), "gauss_newton_sharpness")
+    one = pd.concat([norms(np.linspace(50, 150, 20), "gauss_newton_sharpness"), thresholds(20)])
     both = pd.concat([one, one.assign(width=16)])
     table = sharpness_table({"dense": ExperimentTable(both, pd.DataFrame(), {})})
     assert table["network"].tolist() == ["dense: tanh, width 8", "dense: tanh, width 16"]

@@ -62,12 +62,12 @@ def draw(tables: results.Tables) -> Figure:
 
 def _draw_levels(
     axes: Axes, tables: results.Tables, network: results.Network, strong: int
-) -> list[Artist]:
+) -> list[Artist | None]:
     """Λ with its averages, or with the batch sharpness, and the band of the claims."""
     ratio = results.relative(tables, network, SHARPNESS)
     batch = results.relative(tables, network, BATCH)
     words = f"{BAND_LOW:g} to {BAND_HIGH:g} of the threshold"
-    handles: list[Artist] = [
+    handles: list[Artist | None] = [
         axes.axhspan(BAND_LOW, BAND_HIGH, color=style.GREY, alpha=0.16, linewidth=0, label=words)
     ]
     if not batch.empty:

@@ -26,7 +26,7 @@ def output_norm_before_crossing(run: Run) -> float:
     that never crosses is judged over all its steps. Undefined (NaN) for fewer than ten steps.
     """
     steps, sharpness, norm = run.together(SHARPNESS, "output_norm_squared")
-    crossing = first_crossing(sharpness / run.threshold_at(steps), 1.0)
+    crossing = first_crossing(sharpness / run.threshold_at(steps, SHARPNESS), 1.0)
     stop = None if crossing is None else crossing + 1
     points = anomaly_points(norm[:stop], sharpness[:stop])
     return float(points.mean()) if points.size >= LEAST else NAN

@@ -25,7 +25,7 @@ def loss_not_residual(run: Run) -> float:
     diverged run, or fewer than 50 steps.
     """
     steps, sharpness, loss, rest = run.together(SHARPNESS, "loss", "rest_norm_squared")
-    part = from_crossing(sharpness / run.threshold_at(steps))
+    part = from_crossing(sharpness / run.threshold_at(steps, SHARPNESS))
     if run.diverged or not steps.size or steps[-1] - steps[part][0] < WINDOW:
         return NAN
     return falling_share(rest[part]) - falling_share(loss[part])
@@ -50,7 +50,7 @@ def spikes_coincide(run: Run) -> float:
     without any spike there.
     """
     steps, sharpness, loss, along = run.together(SHARPNESS, "loss", "residual_along_v1")
-    part = from_crossing(sharpness / run.threshold_at(steps))
+    part = from_crossing(sharpness / run.threshold_at(steps, SHARPNESS))
     if run.diverged or not steps.size or steps[-1] - steps[part][0] < WINDOW:
         return NAN
     stride = (steps[-1] - steps[0]) / (len(steps) - 1)

@@ -54,7 +54,7 @@ def draw(tables: results.Tables) -> Figure:
 
 def _draw_eigenvalues(
     axes: Axes, tables: results.Tables, network: results.Network, strong: int
-) -> list[Line2D]:
+) -> list[Line2D | None]:
     first, second = (results.curves(tables, network, SHARPNESS, index) for index in (0, 1))
     threshold = edge.threshold(tables, network, strong)
     handles = [

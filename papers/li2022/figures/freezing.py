@@ -96,7 +96,9 @@ def growth(members: Group, runs: dict[results.Network, list[Run]]) -> pd.DataFra
     return pd.DataFrame(rows, columns=["frozen", "seed", "rate"])
 
 
-def _draw_curves(axes: Axes, tables: results.Tables, members: Group, quantity: str) -> list[Line2D]:
+def _draw_curves(
+    axes: Axes, tables: results.Tables, members: Group, quantity: str
+) -> list[Line2D | None]:
     handles = []
     for frozen, network in members:
         curves = results.curves(tables, network, quantity)

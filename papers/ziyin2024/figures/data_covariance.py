@@ -17,8 +17,8 @@ from sharpflow.statistics.intervals import slope
 from ..claims.data_covariance import data_norm_ratio, sharpening_absent
 
 TITLE = "The data's covariance sets the norm ratio, and sharpens or flattens"
-READS = ("hessian_trace", "norm_squared")
-DRAWS = ("hessian_trace_predicted", "norm_ratio_predicted")
+READS = ("hessian_trace",)
+DRAWS = ("hessian_trace_predicted", "norm_ratio_predicted", "norm_squared")
 
 SWEEPS = {
     (True, False): ("SGD", style.BLUE, "o", True),
@@ -99,7 +99,7 @@ def _kind(network: results.Network) -> tuple[bool, bool]:
 
 def swept(tables: results.Tables) -> list[Place]:
     """Networks from a random start with their φ, in its order."""
-    found = [n for n in results.networks(tables, *READS) if not _balanced(n)]
+    found = [n for n in results.networks(tables, *READS, "norm_squared") if not _balanced(n)]
     return sorted(((first_variance(n), n) for n in found), key=lambda place: place[0])
 
 

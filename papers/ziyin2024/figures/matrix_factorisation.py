@@ -42,12 +42,17 @@ LEAST_APART = 1e-3
 
 @dataclass(frozen=True)
 class Start:
-    """How the runs from one initialisation look, and what it is called."""
+    """How the runs from one initialisation look, and what it is called.
+
+    Attributes:
+        stated: whether it is one of the paper's; else its words are the first case that has it.
+    """
 
     colour: str
     marker: str
     linestyle: str | tuple
     words: str
+    stated: bool = True
 
 
 Looks = dict[str, Start]
@@ -112,15 +117,18 @@ def starts(tables: results.Tables) -> Looks:
     """
     found: dict[str, Start] = {}
     for network in results.networks(tables):
-        if _key(network) in found:
-            continue
         scales = tuple(network.setting(f"model.initialisation.{layer}") for layer in ("u", "w"))
-        place = len(STARTS) + len(found)
-        colour, linestyle = style.look(place)
-        marker = style.MARKERS[place % len(style.MARKERS)]
-        other = colour, marker, linestyle, network.case.replace("_", " ")
-        found[_key(network)] = Start(*STARTS.get(scales, other))
+        own = STARTS.get(scales)
+        other = Start(*_cycled(len(found)), network.case.replace("_", " "), stated=False)
+        found.setdefault(_key(network), Start(*own) if own else other)
     return found
+
+
+def _cycled(place: int) -> tuple[str, str, str | tuple]:
+    """Colour, marker and dashes of a start that is not the paper's; red is that of GD."""
+    colours = [colour for colour in style.PALETTE[::-1] if colour != style.VERMILION]
+    _, dashes = style.look(place)
+    return colours[place % len(colours)], style.MARKERS[::-1][place % len(style.MARKERS)], dashes
 
 
 def _most_unbalanced(
@@ -152,7 +160,8 @@ def _draw_charge(
         start = looks[_key(network)]
         share = style.positive(ensemble.by_seed(runs[network], charge_decay).abs())
         colour = start.colour if network.batch else style.VERMILION
-        label = f"{ensemble.method(network)}: {start.words}"
+        named = f"{ensemble.method(network)}: {start.words}"
+        label = named if start.stated else network.case.replace("_", " ")
         handles.append(ensemble.draw_band(axes, share, colour, start.linestyle, label))
         rate = ensemble.constant(tables, network, "rate_predicted")
         if np.isfinite(rate) and network.batch:
@@ -227,10 +236,9 @@ def _draw_norms(
     for name, colour, face in (("SGD", style.BLUE, style.BLUE), ("GD", style.VERMILION, "none")):
         handles.append(_dot(f"end of {name}", colour, face, "o"))
     handles.append(_dot("start (shape: initialisation)", style.GREY, style.GREY, "o", 3.2))
-    known = [words for *_, words in STARTS.values()]
     for start in {_key(n): looks[_key(n)] for n in chosen}.values():
-        if start.words not in known:
-            handles.append(_dot(start.words, style.GREY, style.GREY, start.marker))
+        if not start.stated:
+            handles.append(_dot(f"start of {start.words}", style.GREY, style.GREY, start.marker))
     axes.set(xlabel="‖W‖²", ylabel="‖U‖²")
     axes.set_title("norms at the start and at the end, every seed")
     return handles

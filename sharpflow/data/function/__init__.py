@@ -1,14 +1,13 @@
 """Data of the user's own: what a function of their file returns."""
 
-import inspect
 from collections.abc import Mapping
 from typing import Any
 
 from sharpflow.data.base import Dataset
 from sharpflow.data.user_arrays import dataset
 from sharpflow.errors import PartError
-from sharpflow.parts.loading import explained, load_file
-from sharpflow.parts.words import nearest
+from sharpflow.parts.loading import explained
+from sharpflow.parts.user_code import user_function
 from sharpflow.storage.files import sha256_of
 
 
@@ -22,22 +21,10 @@ def returned(spec: Mapping[str, Any]) -> Mapping[str, Any]:
         PartError: the file cannot be imported or has no such function, the function does not take
             the options or fails, or it returns no mapping.
     """
-    file, name, options = spec["file"], spec["function"], spec["options"]
-    found = load_file(file)
-    function = getattr(found, name, None)
-    if not callable(function):
-        known = [n for n, value in vars(found).items() if callable(value) and n[0] != "_"]
-        raise PartError(f"{file} has no function {name!r}.{nearest(name, known)}")
-    parameters = inspect.signature(function).parameters
-    open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    for key in options:
-        if key not in parameters and not open_ended:
-            raise PartError(
-                f"data.options.{key}: the function {name!r} of {file} has no parameter of this "
-                f"name; it has {', '.join(parameters) or 'none'}.{nearest(key, parameters)}"
-            )
+    file, name = spec["file"], spec["function"]
+    function = user_function(file, name, spec["options"], {}, "data.options")
     with explained(f"the function {name!r} of {file}"):
-        result = function(**options)
+        result = function()
     if not isinstance(result, Mapping):
         raise PartError(
             f"The function {name!r} of {file} returns a {type(result).__name__}; it must return a "
