@@ -1,6 +1,5 @@
 """From YAML files to validated settings."""
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -263,7 +262,9 @@ def _user_path(
     wanted = "" if mark.pattern == "*" else f" with {mark.pattern}"
     found = beside(value, folders)
     if found is None or (mark.holds == "code" and not found.is_file()):
-        places = "" if Path(value).is_absolute() else f" in {' or '.join(map(_named_folder, folders))}"
+        places = (
+            "" if Path(value).is_absolute() else f" in {' or '.join(map(_named_folder, folders))}"
+        )
         kind = "file" if mark.holds == "code" else f"file or folder{wanted}"
         raise ConfigError(f"{key}: there is no such {kind}{places}. {mark.advice}".rstrip())
     if found.is_dir() and not any(found.glob(mark.pattern)):

@@ -12,7 +12,6 @@ import sys
 import tarfile
 import time
 import urllib.error
-import urllib.parse
 import urllib.request
 import zlib
 from collections.abc import Mapping

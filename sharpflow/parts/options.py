@@ -191,7 +191,8 @@ class OptimiserOptions(Options):
 
     def capabilities(self) -> Words:
         """What is known of it: `rotation invariant` if any orthonormal basis gives the same run,
-        `plain steps` if a step is θ − η∇L, `preconditioner` if it has one."""
+        `plain steps` if a step is θ − η∇L, `preconditioner` if it has one.
+        """
         return frozenset()
 
 

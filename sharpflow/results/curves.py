@@ -26,8 +26,10 @@ def finite_prefix(*curves: ArrayLike) -> tuple[Curve, ...]:
 
     Args:
         curves: arrays of one common length n.
+
     Returns:
         As many arrays, all of one length ≤ n.
+
     Raises:
         ValueError: the lengths differ, or an array is not one-dimensional.
     """

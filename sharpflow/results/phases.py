@@ -34,8 +34,10 @@ def phases(
         values: shape (n,); cut before the first non-finite entry, at m ≤ n entries.
         threshold: 2/η, in the units of the curve.
         window, hysteresis: in entries, and as a share of the threshold.
+
     Returns:
         Integers of shape (max(m − window + 1, 0),); label i describes entries i to i + window − 1.
+
     Raises:
         ValueError: an odd window above 1, a hysteresis outside [0, 1), a threshold ≤ 0.
     """

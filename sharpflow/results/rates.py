@@ -23,9 +23,11 @@ def decay_window(
         steps: shape (n,).
         share: shape (n,), what is left of a decaying quantity, 1 at its start.
         upper, lower: shares, 0 < lower < upper.
+
     Returns:
         Two arrays of one length; None if the curve does not come down to `lower`, or has under
         `LEAST_ENTRIES` entries on its way. Both curves are cut at the first non-finite entry.
+
     Raises:
         ValueError: `lower` is not positive or not below `upper`.
     """
@@ -79,8 +81,10 @@ def growth_rates(
         curves: (steps, values) of each run; cut before the first non-finite entry.
         thresholds: stability threshold of each, in the units of its curve.
         minimum: fewest entries of a curve within the horizon.
+
     Returns:
         NaN for all if any curve has fewer than `minimum` entries there.
+
     Raises:
         ValueError: there are not as many thresholds as curves.
     """

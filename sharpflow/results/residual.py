@@ -30,8 +30,10 @@ def residual_split(
         residual_norm_squared: ‖D‖², shape (steps,).
         residual_along_v1: Dᵀv₁ for unit v₁ of either sign, shape (steps,).
         samples: n.
+
     Returns:
         Arrays of full length; NaN stays where it was.
+
     Raises:
         ValueError: the shapes differ or `samples` is below 1.
     """
@@ -114,7 +116,7 @@ class SpikeCoincidence:
 
     @property
     def excess(self) -> float:
-        """share − null, in [−1, 1]."""
+        """Share − null, in [−1, 1]."""
         return self.share - self.null
 
 

@@ -19,6 +19,7 @@ def summarise(run_table: pd.DataFrame, confidence: float = 0.95) -> pd.DataFrame
     Args:
         run_table: columns case, width, learning_rate, seed, step, quantity, index, value.
         confidence: nominal coverage of [low, high].
+
     Returns:
         Columns case, width, learning_rate, step, quantity, index, mean, low, high, seeds, sorted by
         case, width, learning_rate, quantity, index, step. low and high are infinite where one seed

@@ -54,6 +54,7 @@ def t_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
     Args:
         values: shape (seeds,), at least one.
         confidence: nominal coverage.
+
     Raises:
         ValueError: no values, more than one dimension, or a confidence outside (0, 1).
     """

@@ -61,7 +61,12 @@ def test_a_floor_imports_only_from_below(package):
 def test_the_configuration_imports_nothing_heavy_of_the_library():
     for path in (LIBRARY / "config").glob("*.py"):
         modules = {m for m in imported(path) if m.startswith("sharpflow.")}
-        light = ("sharpflow.config", "sharpflow.parts", "sharpflow.errors", "sharpflow.storage.files")
+        light = (
+            "sharpflow.config",
+            "sharpflow.parts",
+            "sharpflow.errors",
+            "sharpflow.storage.files",
+        )
         assert all(module.startswith(light) for module in modules), path.name
 
 

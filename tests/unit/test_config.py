@@ -164,7 +164,9 @@ def test_one_path_serves_all_cifar10_data_that_name_none(config_folder, tmp_path
     folder.mkdir()
     (folder / "data_batch_1.bin").touch()
     settings = load(config_folder.file, {"cifar10_path": str(folder)})
-    paths = {n: getattr(s.data, "path", "no such key") for n, s in settings.cases["dense_here"].items()}
+    paths = {
+        n: getattr(s.data, "path", "no such key") for n, s in settings.cases["dense_here"].items()
+    }
     assert paths == {"shared": str(folder), "own": str(tmp_path), "photos": "no such key"}
 
 
@@ -216,7 +218,9 @@ def test_two_modules_for_one_figure_are_refused(config_folder):
     other = EXPERIMENT | {"figures": {"phases": "residual"}}
     (config_folder.experiments / "other.yaml").write_text(yaml.safe_dump(other))
     config_folder.write(experiments=["dense_here", "other"])
-    with pytest.raises(ConfigError, match=r"li2022/phases.*dense_here, other: .*phases, .*residual"):
+    with pytest.raises(
+        ConfigError, match=r"li2022/phases.*dense_here, other: .*phases, .*residual"
+    ):
         load(config_folder.file)
 
 
@@ -265,7 +269,19 @@ def test_the_check_command(config_folder, changes, status):
 # --- anything at all
 
 known_keys = {k for p in [EXPERIMENT, *EXPERIMENT.values()] if isinstance(p, dict) for k in p}
-other_keys = ["path", "classes", "schedule", "optimiser", "loss", "batch", "bias", "\0", "", "a.b", "[key]"]
+other_keys = [
+    "path",
+    "classes",
+    "schedule",
+    "optimiser",
+    "loss",
+    "batch",
+    "bias",
+    "\0",
+    "",
+    "a.b",
+    "[key]",
+]
 keys_anywhere = st.sampled_from([*sorted(known_keys), *other_keys])
 scalars = (
     st.none()

@@ -1,7 +1,6 @@
 """A sweep that fits no memory, or no plan, is refused before any of it is taken."""
 
 import pytest
-import torch
 from config_folder import EXPERIMENT, ConfigFolder, edited
 from specs import TYPES, spec
 

@@ -7,7 +7,7 @@ from sharpflow.results.noise import decay_rate, first, log_log_slope
 from sharpflow.results.runs import Run
 
 METHOD = (
-    "slope, one a seed, of log rate on log {}; rate of |‖U‖² − ‖W‖²| between 0.9 and 0.3 of its start"
+    "slope, one a seed, of log rate on log {}; rate of |‖U‖² − ‖W‖²| from 0.9 to 0.3 of its start"
 )
 
 
