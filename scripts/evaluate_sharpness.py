@@ -42,5 +42,6 @@ if __name__ == "__main__":
         globals(),
         ["dataset", "states"],
         ["measurements"],
-        "training (as for train.py), measurements (options by name), paper_folders (by key, if any)",
+        "training (as for train.py), measurements (options by name), "
+        "paper_folders (by key, if any)",
     )

@@ -30,6 +30,6 @@ if __name__ == "__main__":
         globals(),
         ["dataset"],
         ["trajectory", "states"],
-        "experiment, seeds, width, learning_rate, model, loss, optimiser, schedule, training, dtype, "
-        "device, paper_folders (by key, if any)",
+        "experiment, seeds, width, learning_rate, model, loss, optimiser, schedule, training, "
+        "dtype, device, paper_folders (by key, if any)",
     )

@@ -101,6 +101,21 @@ def _from_command_line(
     )
 
 
+def _run(main: Callable[[Job], None], job: Job, log: str | None) -> None:
+    with ExitStack() as stack:
+        if log is not None:
+            handle = stack.enter_context(open(log, "w", encoding="utf-8"))
+            stack.enter_context(redirect_stdout(handle))
+            stack.enter_context(redirect_stderr(handle))
+        try:
+            register(job.spec.get("paper_folders", {}))
+            main(job)
+        except SharpflowError as error:
+            if log is not None:
+                print(f"Error: {error}", file=handle)
+            raise
+
+
 def run_job(
     main: Callable[[Job], None],
     script: Mapping[str, Any],
@@ -114,9 +129,15 @@ def run_job(
     status 1, without a traceback.
 
     Args:
+        main: the job's function.
         script: the script's globals: its docstring, and `snakemake` if that started it.
-        inputs, outputs: names of the files.
+        inputs: names of the files that it reads, options of the command line.
+        outputs: names of the files that it writes, options of the command line.
         spec: what the parameters are, for `--help`.
+
+    Raises:
+        OSError: a file could not be used for another reason than a full disk or a lack of rights;
+            it keeps its traceback.
     """
     log = None
     keep_freed_memory()
@@ -129,18 +150,7 @@ def run_job(
     if (torch := sys.modules.get("torch")) is not None:  # a job without it need not import it
         torch.set_num_threads(job.threads)
     try:
-        with ExitStack() as stack:
-            if log is not None:
-                handle = stack.enter_context(open(log, "w", encoding="utf-8"))
-                stack.enter_context(redirect_stdout(handle))
-                stack.enter_context(redirect_stderr(handle))
-            try:
-                register(job.spec.get("paper_folders", {}))
-                main(job)
-            except SharpflowError as error:
-                if log is not None:
-                    print(f"Error: {error}", file=handle)
-                raise
+        _run(main, job, log)
     except SharpflowError as error:
         message = str(error)
     except OSError as error:

@@ -70,7 +70,12 @@ def claim(
     cannot feed the claim: they have to be texts, or constants of the same module.
 
     Args:
-        statement, band, method, reads, cases, scope: as for `Claim`.
+        statement: one sentence, with the bound in it.
+        band: lowest and highest value of the statistic that support it; one end may be infinite.
+        method: what the statistic is, in words.
+        reads: quantities of the run table that it needs.
+        cases: shell-style patterns of the cases that it is about.
+        scope: what a row is about, `run`, `case` or `experiment`, as for `Claim`.
     """
 
     def made(statistic: Statistic) -> Claim:
@@ -111,9 +116,13 @@ def judge(
     confidence of the single intervals; nothing corrects for the number of chances to fail.
 
     Args:
+        claim: what is judged.
         paper: the experiment's.
         figure: name of the figure of the experiment that draws what the claim reads; may be empty.
+        experiment: name of the experiment whose runs decide.
+        run_table: the experiment's runs, with the columns `RUN_COLUMNS`.
         cases: settings of each case of the experiment.
+        confidence: nominal coverage of the intervals over seeds, in (0, 1).
 
     Returns:
         Columns `COLUMNS`, in this order.

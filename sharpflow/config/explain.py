@@ -30,7 +30,7 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
     return [m for part in typing.get_args(annotation) for m in _models_in(part)]
 
 
-def _tag(model: type[BaseModel], name: str) -> bool:
+def _tag(model: type[BaseModel], name: int | str) -> bool:
     for key in ("source", "kind"):
         field = model.model_fields.get(key)
         if field is not None and typing.get_args(field.annotation) == (name,):
@@ -68,6 +68,8 @@ def explain(error: ValidationError, model: type[BaseModel], document: Any, file_
     """One paragraph for the first error of a validation.
 
     Args:
+        error: what the validation raised.
+        model: the class that the document was validated against.
         document: what was validated.
         file_of: function of a list of keys that names the file in which they stand.
     """
@@ -88,7 +90,7 @@ def explain(error: ValidationError, model: type[BaseModel], document: Any, file_
         keys.append(str(location[-1]))
         return f"{file_of(keys[:-1])}: the key {'.'.join(keys)!r} is missing."
     if first["type"] == "union_tag_not_found":
-        wanted = first["ctx"]["discriminator"].strip("'")
+        wanted = first.get("ctx", {})["discriminator"].strip("'")
         return f"{file_of(keys)}: the key '{'.'.join([*keys, wanted])}' is missing."
     allowed = _allowed(first)
     if location and location[-1] == "[key]":

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, get_args
 
 from sharpflow.config.types import Types, parts_in
 from sharpflow.errors import ConfigError
@@ -137,8 +137,10 @@ def _who_gives(word: str, types: Types) -> Iterator[str]:
 
 def samples_of(options: type[Options]) -> Iterator[Any]:
     """Instances of options: with defaults, and with every switch on; those that can be made."""
-    switches = {n: True for n, f in options.model_fields.items() if f.annotation is bool}
-    tag = {n: f.annotation.__args__[0] for n, f in options.model_fields.items() if _is_tag(n, f)}
+    switches: dict[str, Any] = {
+        n: True for n, f in options.model_fields.items() if f.annotation is bool
+    }
+    tag = {n: get_args(f.annotation)[0] for n, f in options.model_fields.items() if _is_tag(n, f)}
     for changes in ({}, switches):
         yield options.model_construct(**tag, **changes)
 
@@ -191,7 +193,11 @@ def check_figure(
     """Refuse a figure that no case of any of its experiments can feed.
 
     Args:
+        name: of the figure, as the configuration has it.
+        figure: what the figure says that it reads, and the cases that it is about.
         cases: set-ups by case, by experiment.
+        types: of the configuration, to say which measurement would help.
+        where: names the file in which the figure is asked for.
 
     Raises:
         ConfigError: it names the measurement that would help.

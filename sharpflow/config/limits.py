@@ -66,6 +66,8 @@ def check_jobs(experiment: Any, cases: Mapping[str, Any], where: str) -> None:
     """Refuse a sweep of more shards than can be planned.
 
     Args:
+        experiment: gives the number of seeds, and of seeds a job.
+        cases: the whole set-up of each case, with its widths and learning rates.
         where: names the file and the experiment.
 
     Raises:

@@ -172,8 +172,8 @@ def _add(settings: Settings, found: Found, document: dict[str, Any], file_of: Fi
     experiment = validated(types.experiment, document, file_of)
     if found.home is not None and experiment.paper not in (None, found.home.key):
         raise ConfigError(
-            f"{file_of(['paper'])}: paper = {experiment.paper!r}, but the file stands in the folder "
-            f"of {found.home.key!r}; leave the key out."
+            f"{file_of(['paper'])}: paper = {experiment.paper!r}, but the file stands in the "
+            f"folder of {found.home.key!r}; leave the key out."
         )
     paper = found.home.key if found.home else experiment.paper
     if paper is None:

@@ -87,6 +87,7 @@ def read_papers(file: str | Path, folders: Sequence[str]) -> dict[str, PaperFold
 
     Args:
         file: the configuration's, beside which folders are looked for first.
+        folders: paths of the papers' folders, relative to the file or the working directory.
 
     Raises:
         ConfigError: a folder is not there, has no `paper.yaml` or a wrong one, or a key of another.

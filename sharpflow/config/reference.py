@@ -61,7 +61,7 @@ def _type(field: dict[str, Any]) -> str:
         "maxItems": "at most",
     }
     bounds = [f"{signs[key]} {field[key]:g}" for key in signs if key in field]
-    return " ".join([{"null": "`null`"}.get(kind, kind), ", ".join(bounds)]).strip()
+    return " ".join(["`null`" if kind == "null" else kind, ", ".join(bounds)]).strip()
 
 
 def _default(field: dict[str, Any], required: bool) -> str:
@@ -96,12 +96,12 @@ experiment for this configuration only, key by key (`null` removes a key). One k
 changed for one run, as in `--config device=cpu`.
 
 A paper is a folder with a `paper.yaml`; an experiment is one file of its `experiments/`, or of
-`config/experiments/`. Every combination of case × width × learning rate × seed is a run; its figures
-go to `<results>/figures/<paper>/`.
+`config/experiments/`. Every combination of case × width × learning rate × seed is a run; its
+figures go to `<results>/figures/<paper>/`.
 
 Networks, sources of data, losses, initialisations, optimisers, schedules and measurements are
-*parts*: each is named by its `kind` (data by `source`, measurements by their key) and brings its own
-options, whether it is of the library, of a paper here, or of a folder of your own
+*parts*: each is named by its `kind` (data by `source`, measurements by their key) and brings its
+own options, whether it is of the library, of a paper here, or of a folder of your own
 ([how to add one](../docs/extending.md)). A part without options, or with all at their defaults, may
 stand as its name alone: `loss: mse`.
 

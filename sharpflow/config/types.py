@@ -96,10 +96,10 @@ class ExperimentKeys(Strict):
     """Seeds trained together in one job; divides `seeds`."""
     cases: Annotated[dict[Name, dict[str, Any]], Field(min_length=1)]
     """Named variations: each gives the keys of the set-up in which it differs."""
-    figures: list[str] | dict[Name, str] = []
+    figures: list[str] | dict[Name, str] = Field(default=[])
     """Figures that show this experiment, by name, or `name: module`; `paper/name` for another
     paper's."""
-    claims: list[str] = []
+    claims: list[str] = Field(default=[])
     """Claims that are judged on it, by name; `paper/name` for another paper's."""
 
     @model_validator(mode="after")
@@ -139,11 +139,11 @@ class Paper(Strict):
     """How to cite it."""
     link: str = ""
     """Address of the publication."""
-    says: list[str] = []
+    says: list[str] = Field(default=[])
     """What it claims, in our words, a sentence each."""
-    figures: list[str] = []
+    figures: list[str] = Field(default=[])
     """Its figures, in the order in which the page shows them."""
-    experiments: dict[Name, dict[str, Any]] = {}
+    experiments: dict[Name, dict[str, Any]] = Field(default={})
     """Experiments that stand here and not in a file of `experiments/`."""
 
 
@@ -152,17 +152,17 @@ class ConfigurationKeys(Strict):
 
     results: str
     """Folder for everything that is made; no two configurations share one."""
-    papers: Annotated[list[str], AfterValidator(distinct)] = []
+    papers: Annotated[list[str], AfterValidator(distinct)] = Field(default=[])
     """Folders of papers, each with a `paper.yaml`; relative to this file, or to the working
     directory."""
     experiments: Literal["all"] | Annotated[list[Name], Field(min_length=1)] = "all"
     """Experiments to run: `all` that are found, or a list of names."""
-    leave_out: list[Name] = []
+    leave_out: list[Name] = Field(default=[])
     """Experiments that are not run although `experiments` names them or is `all`."""
     experiments_folder: str = "config/experiments"
     """Folder with further experiments, one YAML file each, that name their `paper`; it need not
     exist. Relative to the working directory."""
-    overrides: dict[Name, dict[str, Any]] = {}
+    overrides: dict[Name, dict[str, Any]] = Field(default={})
     """Changes to experiments, merged key by key over their files; `null` removes a key."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where jobs compute; `auto` is CUDA where there is one."""
@@ -267,16 +267,20 @@ class Types:
         return made
 
 
-_data = {"description": "The dataset."}
-_model = {"description": "The network."}
-_loss = {"default": "mse", "validate_default": True, "description": "The loss."}
-_optimiser = {"default": "sgd", "validate_default": True, "description": "The update rule."}
-_schedule = {
+_data: dict[str, Any] = {"description": "The dataset."}
+_model: dict[str, Any] = {"description": "The network."}
+_loss: dict[str, Any] = {"default": "mse", "validate_default": True, "description": "The loss."}
+_optimiser: dict[str, Any] = {
+    "default": "sgd",
+    "validate_default": True,
+    "description": "The update rule.",
+}
+_schedule: dict[str, Any] = {
     "default": "constant",
     "validate_default": True,
     "description": "The course of the learning rate.",
 }
-_measured = {"description": "What is measured along the runs."}
+_measured: dict[str, Any] = {"description": "What is measured along the runs."}
 
 
 def _as(field: FieldInfo) -> FieldInfo:
@@ -288,11 +292,11 @@ def _as(field: FieldInfo) -> FieldInfo:
 
 def _choice(options: Mapping[str, type[Options]], tag: str, short: bool = True) -> Any:
     """One of several parts: a mapping with its tag, or its name alone."""
-    union = reduce(or_, options.values())
+    union: Any = reduce(or_, options.values())
     chosen = Annotated[union, Field(discriminator=tag)] if len(options) > 1 else union
     if not short:
         return chosen
-    names = Literal[tuple(options)]
+    names: Any = Literal[tuple(options)]
 
     def expanded(value: Any) -> Any:
         return {tag: value} if isinstance(value, str) else value

@@ -82,7 +82,7 @@ class ConvNet:
         for index in range(len(layers) - 1, -1, -1):
             inputs, pooled, places = layers[index]
             local = (signal * self._activation.derivative(pooled)).contiguous()
-            spread = F.max_unpool2d(local, places.contiguous(), 2)
+            spread = F.max_unpool2d(local, places.contiguous(), (2, 2))
             kernel_part = spread.flatten(2) @ _patches(inputs)
             jacobians.append(torch.cat([kernel_part.flatten(1), local.sum((2, 3))], dim=1))
             if index:

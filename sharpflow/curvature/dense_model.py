@@ -26,7 +26,7 @@ class DenseModel:
         compress: bool = True,
     ) -> None:
         self.layers, self.activations, self.targets = layers, activations, targets
-        self.basis = None
+        self.basis: Tensor | None = None
         if compress and inputs.shape[0] < inputs.shape[1]:
             inputs, self.basis = compress_inputs(inputs)
         self.inputs = prepare_inputs(inputs)
@@ -94,13 +94,13 @@ class DenseModel:
         rows, position, parts = vectors.T, 0, []
         count = rows.shape[0]
         for index, layer in enumerate(self.layers):
-            compressed = index == 0 and self.basis is not None
+            basis = self.basis if index == 0 else None
             width = self.inputs.matrix.shape[1] if index == 0 else layer.in_features
             size = width * layer.out_features
             matrix = rows[:, position : position + size].reshape(count, width, layer.out_features)
             position += size
-            if compressed:
-                matrix = self.basis @ matrix
+            if basis is not None:
+                matrix = basis @ matrix
             parts.append(matrix.mT.reshape(count, layer.weight.numel()))
             if layer.bias is not None:
                 parts.append(rows[:, position : position + layer.out_features])

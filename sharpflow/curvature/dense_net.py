@@ -252,14 +252,15 @@ class _HessianProduct:
         depth = len(v)
         # Forward: derivative of every Z_l and H_l in the direction v.
         dz: list[Tensor] = []
-        dh: list[Tensor | None] = [None]
+        dh: list[Tensor] = []  # of H_1 on: the inputs stay
         for layer in range(depth):
             if layer == 0:
                 d = net._inputs.times(v[0])
             else:
-                d = _multiply_add(net.features[layer] @ v[layer], dh[layer], net.weights[layer])
-            if offset[layer] is not None:
-                d += offset[layer]
+                d = _multiply_add(net.features[layer] @ v[layer], dh[-1], net.weights[layer])
+            bias = offset[layer]
+            if bias is not None:
+                d += bias
             if layer < depth - 1:
                 dz.append(d)
                 dh.append(d * net.slopes[layer])
@@ -271,17 +272,19 @@ class _HessianProduct:
         else:
             error = d.mul_(self.curvature)
         for layer in range(depth - 1, -1, -1):
-            if out_offset[layer] is not None:
-                torch.sum(error, dim=-2, keepdim=True, out=out_offset[layer])
+            out_bias = out_offset[layer]
+            if out_bias is not None:
+                torch.sum(error, dim=-2, keepdim=True, out=out_bias)
             if layer == 0:
                 net._inputs.transposed_times(error, out[0])
                 break
             gradient = net.features[layer].T @ error
-            out[layer].copy_(_multiply_add(gradient, dh[layer].mT, self.deltas[layer]))
+            out[layer].copy_(_multiply_add(gradient, dh[layer - 1].mT, self.deltas[layer]))
             back = _multiply_add(error @ net.weights[layer].T, self.deltas[layer], v[layer].mT)
             error = back.mul_(net.slopes[layer - 1])
-            if self.bends[layer - 1] is not None:
-                error.addcmul_(self.bends[layer - 1], dz[layer - 1])
+            bend = self.bends[layer - 1]
+            if bend is not None:
+                error.addcmul_(bend, dz[layer - 1])
         return result
 
 

@@ -68,7 +68,7 @@ class SharpnessTracker:
         self._micro_batch = micro_batch
         check_data(inputs if isinstance(inputs, tuple) else (inputs,), targets)
         self._closed = None if micro_batch else DenseModel.recognise(*self._data)
-        self._general = None
+        self._general: ModelLoss | None = None
         self._warm = WarmStart()
         self._size = 0
         self._measurements = 0
@@ -98,7 +98,8 @@ class SharpnessTracker:
         if self._size != operator.shape[0]:
             self._warm.clear()
             self._size = operator.shape[0]
-        compressed = self.dense and self._closed.basis is not None
+        closed = self._closed
+        compressed = closed is not None and closed.basis is not None
         if compressed and self.k > operator.shape[0]:
             return self._measure_uncompressed(vectors)
         result = self._solve(operator, self._warm.guess())
@@ -109,8 +110,8 @@ class SharpnessTracker:
         self._measurements += 1
         self._warm.update(result.refined)
         found = result.vectors if vectors else result.vectors[:, :0]
-        if self.dense:
-            found = self._closed.to_parameters(found)
+        if closed is not None:
+            found = closed.to_parameters(found)
         return dataclasses.replace(result, vectors=found)
 
     def _measure_uncompressed(self, vectors: bool) -> EigenResult:
@@ -124,14 +125,14 @@ class SharpnessTracker:
         if self.dense and not all(p.requires_grad for p in model.parameters()):
             self._closed = None
             self._warm.clear()
-        if self.dense:
+        if self._closed is not None:
             return self._closed.hessian()
-        if self._general is None:
-            self._use_general()
-        return self._general.hessian()
+        general = self._general or self._use_general()
+        return general.hessian()
 
-    def _use_general(self) -> None:
+    def _use_general(self) -> ModelLoss:
         self._general = ModelLoss(*self._data, micro_batch=self._micro_batch)
+        return self._general
 
     def _solve(self, operator: LinearOperator, start: Tensor | None) -> EigenResult:
         return top_eigenpairs(

@@ -24,7 +24,7 @@ Inputs = Tensor | tuple[Tensor, ...]
 
 def trainable_parameters(model: nn.Module) -> dict[str, Tensor]:
     """Named parameters that require gradients, tied ones once. ValueError if there are none."""
-    params = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    params: dict[str, Tensor] = {name: p for name, p in model.named_parameters() if p.requires_grad}
     if not params:
         raise ValueError("model has no parameter with requires_grad=True; its Hessian is empty.")
     return params

@@ -1,6 +1,6 @@
 """Matrix-free Hessian and Gauss-Newton operators: one graph a state, one backward a product."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -173,7 +173,7 @@ class _Leaves:
         parts = vector.split(self.sizes)
         return [part.view(t.shape) for part, t in zip(parts, self.tensors, strict=True)]
 
-    def flatten(self, parts: list[Tensor | None]) -> Tensor:
+    def flatten(self, parts: Sequence[Tensor | None]) -> Tensor:
         """The flat vector of parts; None stands for zeros."""
         pairs = zip(parts, self.tensors, strict=True)
         return torch.cat(
@@ -231,8 +231,8 @@ def hessian_operator(
     for gradient in gradients:
         if gradient is not None:
             check_finite(gradient.detach(), "the gradient of the loss")
-    curved = [i for i, g in enumerate(gradients) if g is not None and g.requires_grad]
-    sources = [gradients[i] for i in curved]
+    curved = {i: g for i, g in enumerate(gradients) if g is not None and g.requires_grad}
+    sources = list(curved.values())
 
     def product(vector: Tensor) -> Tensor:
         parts = leaves.split(vector.contiguous())
@@ -273,7 +273,8 @@ def gauss_newton_operator(
                     value, leaves.tensors, probe, create_graph=True, allow_unused=True
                 )
             )
-    used = [i for i, p in enumerate(pulled) if p is not None and p.requires_grad]
+    used = {i: p for i, p in enumerate(pulled) if p is not None and p.requires_grad}
+    linear = list(used.values())
     scale, root = _output_scalings(output_curvature, value.detach())
     count = value.numel()
 
@@ -285,9 +286,7 @@ def gauss_newton_operator(
         if not used:
             return torch.zeros(count, dtype=leaves.dtype, device=leaves.device)
         parts = leaves.split(vector.contiguous())
-        (result,) = torch.autograd.grad(
-            [pulled[i] for i in used], probe, [parts[i] for i in used], retain_graph=True
-        )
+        (result,) = torch.autograd.grad(linear, probe, [parts[i] for i in used], retain_graph=True)
         return result.detach().reshape(-1)
 
     operator = GaussNewtonOperator(

@@ -1,6 +1,7 @@
 """Dense float64 curvature by automatic differentiation: the reference for tests and small nets."""
 
 from collections.abc import Callable
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -29,10 +30,11 @@ def dense_hessian(loss: Callable[[dict[str, Tensor]], Tensor], params: Parameter
     under two names counts twice here. Costs P backward passes and P² numbers.
     """
     flat, start = _flat_function(loss, params)
-    return torch.autograd.functional.hessian(flat, start)
+    return cast("Tensor", torch.autograd.functional.hessian(flat, start))
 
 
 def dense_jacobian(outputs: Callable[[dict[str, Tensor]], Tensor], params: Parameters) -> Tensor:
     """Jacobian (N, P) of the flattened `outputs` of a dict of tensors, in float64."""
     flat, start = _flat_function(outputs, params)
-    return torch.autograd.functional.jacobian(lambda v: flat(v).reshape(-1), start)
+    jacobian = torch.autograd.functional.jacobian(lambda v: flat(v).reshape(-1), start)
+    return cast("Tensor", jacobian)

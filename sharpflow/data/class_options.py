@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from sharpflow.data import balance
-from sharpflow.parts.options import DataOptions, Form, Seed, Words, distinct
+from sharpflow.parts.options import DataOptions, Form, Seed, TargetForm, Words, distinct
 
 Scaling = Literal["unit", "standardised"]
 
@@ -108,7 +108,7 @@ class TaskOptions(ClassTargets):
                 raise ValueError(f"{name} is for task = classes, not for {self.task}")
         return self
 
-    def target_form(self, outputs: int | None) -> tuple[int | None, str]:
+    def target_form(self, outputs: int | None) -> tuple[int | None, TargetForm]:
         """Numbers a target and their form; `outputs` is the first for regression."""
         if self.task == "regression":
             return outputs, "real"

@@ -17,7 +17,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, cast
 
 from sharpflow.errors import DataError, SharpflowError
 from sharpflow.storage.files import sha256_of, write_bytes, write_json
@@ -188,7 +188,7 @@ def fetch(
             if not _intact(folder, remote):
                 _fill(folder, remote, patience or Patience())
     except OSError as error:
-        raise _unwritable(cache, remote, error) from error
+        raise SharpflowError(_unwritable(cache, remote, error)) from error
     return folder
 
 
@@ -347,7 +347,7 @@ class _Transfer:
         try:
             handle = open(self.part, "ab" if have else "wb")  # noqa: SIM115
         except OSError as error:
-            raise _unwritable(self.part, self.remote, error) from error
+            raise SharpflowError(_unwritable(self.part, self.remote, error)) from error
         with handle:
             while block := response.read1(_BLOCK):
                 size += len(block)
@@ -360,7 +360,7 @@ class _Transfer:
                     handle.write(block)
                     handle.flush()
                 except OSError as error:
-                    raise _unwritable(self.part, self.remote, error) from error
+                    raise SharpflowError(_unwritable(self.part, self.remote, error)) from error
                 if total and (percent := 10 * (10 * size // total)) > shown:
                     self._say(f"{size / 1e6:.1f} of {total / 1e6:.1f} MB ({percent} %)")
                     shown = percent
@@ -378,8 +378,8 @@ def _goes_on(headers: Mapping[str, str], have: int) -> bool:
     return found is not None and int(found[1]) == have
 
 
-def _unwritable(path: Path, remote: Remote, error: OSError) -> SharpflowError:
-    return SharpflowError(
+def _unwritable(path: Path, remote: Remote, error: OSError) -> str:
+    return (
         f"{path} could not be written: {error.strerror or error}. Set {CACHE_VARIABLE} to a folder "
         f"with {remote.megabytes} MB of room for {remote.title}."
     )
@@ -388,7 +388,7 @@ def _unwritable(path: Path, remote: Remote, error: OSError) -> SharpflowError:
 class _Limited:
     """A decompressed stream that ends in an error past its limit."""
 
-    def __init__(self, stream: BinaryIO, remote: Remote):
+    def __init__(self, stream: gzip.GzipFile, remote: Remote):
         self.stream, self.title, self.left = stream, remote.title, remote.unpacked_limit
 
     def read(self, size: int) -> bytes:
@@ -398,6 +398,20 @@ class _Limited:
         if self.left < 0:
             raise ValueError(f"it unpacks to more than {self.title} does")
         return block
+
+
+def _write_members(
+    members: tarfile.TarFile, folder: Path, remote: Remote, written: list[Path]
+) -> None:
+    for member in members:
+        name = _safe_name(member, remote.member_limit)
+        if not (member.isreg() and re.fullmatch(remote.members or "", name)):
+            continue
+        if folder / name in written:
+            raise ValueError(f"{name} stands in it twice")
+        content = members.extractfile(member)
+        write_bytes(folder / name, content.read() if content else b"")
+        written.append(folder / name)
 
 
 def unpack(archive: str | Path, folder: str | Path, remote: Remote) -> list[Path]:
@@ -420,17 +434,9 @@ def unpack(archive: str | Path, folder: str | Path, remote: Remote) -> list[Path
     try:
         with (
             gzip.open(archive) as stream,
-            tarfile.open(fileobj=_Limited(stream, remote), mode="r|") as members,
+            tarfile.open(fileobj=cast("IO[bytes]", _Limited(stream, remote)), mode="r|") as members,
         ):
-            for member in members:
-                name = _safe_name(member, remote.member_limit)
-                if not (member.isreg() and re.fullmatch(remote.members or "", name)):
-                    continue
-                if folder / name in written:
-                    raise ValueError(f"{name} stands in it twice")
-                content = members.extractfile(member)
-                write_bytes(folder / name, content.read() if content else b"")
-                written.append(folder / name)
+            _write_members(members, folder, remote, written)
     except _UNREADABLE as error:
         raise DataError(
             f"{archive.name} cannot be unpacked: {error or type(error).__name__}. {remote.by_hand}"

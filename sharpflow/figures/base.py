@@ -12,6 +12,7 @@ measured; `CASES`, patterns of the only cases that it can draw, if they are not 
 
 from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
+from typing import cast
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -88,11 +89,11 @@ def several(values: Sequence[float | str]) -> str:
     """Distinct values as text: a few are listed, many are given as a range."""
     unique = list(dict.fromkeys(values))
     if all(isinstance(value, str) for value in unique):
-        return ", ".join(unique)
-    unique = sorted(unique)
-    if len(unique) > 5:
-        return f"{number(unique[0])} to {number(unique[-1])} ({len(unique)} values)"
-    return ", ".join(number(value) for value in unique)
+        return ", ".join(map(str, unique))
+    numbers = sorted(cast("list[float]", unique))
+    if len(numbers) > 5:
+        return f"{number(numbers[0])} to {number(numbers[-1])} ({len(numbers)} values)"
+    return ", ".join(number(value) for value in numbers)
 
 
 def stride(tables: results.Tables, network: results.Network, quantity: str) -> int | None:
@@ -108,7 +109,8 @@ def stride_sentence(tables: results.Tables, quantities: Mapping[str, str]) -> st
     """Say how often each quantity was recorded; `quantities` maps its name to its symbol."""
     phrases = []
     for quantity, symbol in quantities.items():
-        strides = {stride(tables, n, quantity) for n in results.networks(tables, quantity)} - {None}
+        found = (stride(tables, n, quantity) for n in results.networks(tables, quantity))
+        strides = {steps for steps in found if steps is not None}
         if strides == {1}:
             phrases.append(f"{symbol} at every step")
         elif strides:

@@ -20,7 +20,12 @@ FEW = 15
 
 SGD = {"colour": style.BLUE, "linestyle": "-"}
 GD = {"colour": style.VERMILION, "linestyle": (0, (4, 1.5))}
-PREDICTION = {"color": style.BLACK, "linestyle": (0, (1.2, 1.6)), "linewidth": 1.4, "zorder": 4}
+PREDICTION: dict[str, Any] = {
+    "color": style.BLACK,
+    "linestyle": (0, (1.2, 1.6)),
+    "linewidth": 1.4,
+    "zorder": 4,
+}
 
 BAND = "Line: median over seeds; band: from the lowest to the highest seed."
 

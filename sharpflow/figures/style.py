@@ -17,8 +17,11 @@ import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
+from matplotlib.rcsetup import cycler
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.typing import RcKeyType
 from PIL import Image
 
 BLACK = "#000000"
@@ -41,7 +44,7 @@ CUT = 4
 
 DOTS_PER_INCH = 150
 
-STYLE: Mapping[str, Any] = {
+STYLE: Mapping[RcKeyType, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 9.0,
     "mathtext.fontset": "dejavusans",
@@ -52,7 +55,7 @@ STYLE: Mapping[str, Any] = {
     "axes.linewidth": 0.7,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "axes.prop_cycle": matplotlib.cycler(color=PALETTE),
+    "axes.prop_cycle": cycler(color=PALETTE),
     "axes.formatter.useoffset": False,
     "axes.formatter.limits": (-4, 5),
     "xtick.labelsize": 8.0,
@@ -123,8 +126,8 @@ def panel_grid(
     columns = -(-panels // rows)
     deep = len(heights)
     size = (max(width * columns, 5.6) + 0.3, rows * (unit * sum(heights) + 0.75) + 0.5)
-    figure = Figure(figsize=size, layout="constrained")
-    figure.get_layout_engine().set(h_pad=0.045, w_pad=0.06, hspace=0.02, wspace=0.03)
+    layout = ConstrainedLayoutEngine(h_pad=0.045, w_pad=0.06, hspace=0.02, wspace=0.03)
+    figure = Figure(figsize=size, layout=layout)
     grid = figure.add_gridspec(rows * deep, columns, height_ratios=list(heights) * rows)
     stacks = []
     for panel in range(panels):
@@ -141,7 +144,8 @@ def panel_grid(
 
 def left_column(stacks: Sequence[tuple[Axes, ...]]) -> list[tuple[Axes, ...]]:
     """Stacks at the left edge, which alone carry the labels of the y axes."""
-    return [stack for stack in stacks if stack[0].get_subplotspec().is_first_col()]
+    places = ((stack, stack[0].get_subplotspec()) for stack in stacks)
+    return [stack for stack, place in places if place is not None and place.is_first_col()]
 
 
 def label_rows(stacks: Sequence[tuple[Axes, ...]], *labels: str) -> None:
@@ -285,8 +289,8 @@ def save(figure: Figure, png_path: str | os.PathLike, pdf_path: str | os.PathLik
     has 256 colours, chosen for the figure, which makes it a third of the size. The figure's layout
     is settled once, for both, and stays as it is.
     """
-    if figure.get_layout_engine() is not None:
-        figure.get_layout_engine().execute(figure)
+    if (engine := figure.get_layout_engine()) is not None:
+        engine.execute(figure)
         figure.set_layout_engine("none")
     rendered = io.BytesIO()
     figure.savefig(rendered, format="png")
@@ -302,7 +306,7 @@ def _reduce(picture: Image.Image) -> Image.Image:
     The others, of blended edges, go to the nearest of these and of 96 that cover the whole range.
     """
     spread = picture.quantize(96, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
-    cover = np.array(spread.getpalette()[: 3 * 96], dtype=np.int64).reshape(-1, 3)
+    cover = np.array((spread.getpalette() or [])[: 3 * 96], dtype=np.int64).reshape(-1, 3)
     pixels = np.asarray(picture, dtype=np.int64) @ np.array([65536, 256, 1])
     packed, inverse, counts = np.unique(pixels, return_inverse=True, return_counts=True)
     colours = packed[:, None] // np.array([65536, 256, 1]) % 256

@@ -55,7 +55,7 @@ def draw_weights(
     dataset: Mapping[str, Tensor],
     generator: torch.Generator,
 ) -> dict[str, Tensor]:
-    """One run's parameters by name, float64, as the initialisation that the options name draws them.
+    """One run's parameters by name, float64, drawn by the initialisation that the options name.
 
     Args:
         options: of an initialisation, with its `kind`.

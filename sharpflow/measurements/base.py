@@ -1,7 +1,7 @@
 """What a measurement sees and what it gives."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -13,7 +13,7 @@ from sharpflow.models.base import Parameters
 from sharpflow.optimisers.base import State
 from sharpflow.training import Problem
 
-Values = dict[str, "float | np.ndarray"]
+Values = dict[str, "float | Sequence[float] | np.ndarray"]
 Options = Mapping[str, Any]
 
 
@@ -81,8 +81,8 @@ class Snapshot:
         if "convolution stack" not in self.problem.model.capabilities or self.targets.shape[1] > 1:
             return None
         model: Any = self.problem.model
-        stack = model.convolution_stack(self.parameters)
-        return ConvNet(*stack, model.activation, self.inputs)
+        weights, biases = model.convolution_stack(self.parameters)
+        return ConvNet(weights, biases, model.activation, self.inputs)
 
     @cached_property
     def outputs(self) -> Tensor:

@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import chain, pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -95,6 +95,7 @@ def evaluate(
     or more apart, so that what follows does not depend on what came before.
 
     Args:
+        problem: the shard whose runs are measured.
         stored: the steps whose state is stored, ascending, from 0 to the last.
         read_state: gives the ensemble's state at a stored step.
         measurements: options by name; `every` is the stride.
@@ -219,7 +220,7 @@ class _Rows:
             self.step += [step] * len(array)
             self.quantity += [code] * len(array)
             self.index += range(len(array))
-            self.value += array.tolist()
+            self.value += cast("list[float]", array.tolist())
 
     def pack(self) -> tuple[dict[str, Tensor], list[str]]:
         whole = (self.seed, self.step, self.quantity, self.index)

@@ -17,6 +17,7 @@ def gram_operator(snapshot: Snapshot, layers: Sequence[int] | None = None) -> Li
     and one forward derivative through a retained graph.
 
     Args:
+        snapshot: the run and the step whose operator it is.
         layers: indices into the model's `layers`, negative from the output, of the layers whose
             parameters J differentiates by; all by default.
     """

@@ -163,6 +163,7 @@ def explained(what: str) -> Iterator[None]:
 
     Raises:
         PartError: the code in the block raised anything but an error of sharpflow's own.
+        SharpflowError: the code in the block raised it; it stays as it is.
     """
     try:
         yield
@@ -179,6 +180,7 @@ def guarded(kind: str, options: Mapping[str, Any], tag: str = "kind") -> Iterato
     Args:
         kind: what stands before the tag in messages, `model` say.
         options: of the part.
+        tag: the key of `options` that names the part.
     """
     if "paper" not in options:
         yield

@@ -69,6 +69,9 @@ Seed = Annotated[int, Field(ge=0, le=2**31)]
 Activation = Literal["linear", "tanh", "relu", "elu", "softplus", "swish"]
 
 
+TargetForm = Literal["signs", "one_hot", "classes", "real"]
+
+
 @dataclass(frozen=True)
 class Form:
     """The form of a data source's samples, as far as it is known before they are made.
@@ -86,7 +89,7 @@ class Form:
     inputs: Literal["images", "vectors", "tokens", "population"]
     shape: tuple[int, ...] | None
     outputs: int | None
-    targets: Literal["signs", "one_hot", "classes", "real"]
+    targets: TargetForm
     samples: int | None
     vocabulary: int | None = None
 
@@ -190,8 +193,10 @@ class OptimiserOptions(Options):
     """How figures write its stability threshold."""
 
     def capabilities(self) -> Words:
-        """What is known of it: `rotation invariant` if any orthonormal basis gives the same run,
-        `plain steps` if a step is θ − η∇L, `preconditioner` if it has one.
+        """What is known of it.
+
+        `rotation invariant` if any orthonormal basis gives the same run, `plain steps` if a step is
+        θ − η∇L, `preconditioner` if it has one.
         """
         return frozenset()
 

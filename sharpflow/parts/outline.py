@@ -135,6 +135,8 @@ def run_slice(file: Path, wanted: str, module: str) -> Any:
     """Define one name of a file, by running only what that name needs.
 
     Args:
+        file: the Python file.
+        wanted: the name, of a class, function or constant at its top level.
         module: dotted name that the definition gets; relative imports are relative to it.
 
     Raises:

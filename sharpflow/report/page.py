@@ -97,6 +97,7 @@ def build(
         }
         for entry in claim_entries(claims)
     ]
+    shown = [t if isinstance(t, TableEntry) else TableEntry(*t) for t in tables]
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("sharpflow", "report"),
         autoescape=True,
@@ -111,7 +112,7 @@ def build(
         figures=[_figure_section(figure, entries) for figure in figures],
         experiments=[_experiment_section(*item) for item in experiments.items()],
         provenance=sorted((str(key), str(value)) for key, value in provenance.items()),
-        tables=[_plain_table(i, TableEntry(*entry)) for i, entry in enumerate(tables)],
+        tables=[_plain_table(i, entry) for i, entry in enumerate(shown)],
     )
 
 

@@ -72,7 +72,7 @@ def confidences(entries: Iterable[Mapping[str, Any]]) -> str:
     return " and ".join(sorted({entry["confidence"] for entry in entries} - {""}))
 
 
-def _row(record: Mapping[str, Any]) -> dict[str, Any]:
+def _row(record: Mapping[Any, Any]) -> dict[str, Any]:
     verdict = str(record["verdict"])
     style, symbol = VERDICTS.get(verdict, ("other", "–"))
     stated = pd.notna(record["low"]) and pd.notna(record["high"])

@@ -35,6 +35,9 @@ def levels(curve: Curve, threshold: float, hysteresis: float) -> np.ndarray:
     The level changes where the curve passes the threshold, if it then goes beyond the far edge of
     the band threshold·(1 ± hysteresis) before it comes back to the near one; of several passages
     the last counts. A curve that never leaves the band keeps the level of its first entry.
+
+    Raises:
+        ValueError: a threshold that is not positive and finite, or a hysteresis outside [0, 1).
     """
     check_threshold(threshold)
     if not 0 <= hysteresis < 1:

@@ -115,6 +115,9 @@ def kendall_tau(first: ArrayLike, second: ArrayLike) -> float:
 
     Over all pairs of entries; a tie in either counts as neither (τ-a), so that vectors which do not
     move cannot reach ±1. NaN for fewer than two entries, or where an entry is not finite.
+
+    Raises:
+        ValueError: the lengths differ, or a vector is not one-dimensional.
     """
     a, b = as_curve(first, "first"), as_curve(second, "second")
     if a.size != b.size:

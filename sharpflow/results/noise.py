@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 
 from sharpflow.results import rates
 from sharpflow.results.runs import Run
@@ -65,8 +66,10 @@ def charge_share(
     """(C − C*)/(C₀ − C*) of the charge C = ‖U‖² − ‖W‖², which starts at 1.
 
     Args:
-        inner, outer: ‖W‖² and ‖U‖² in time, (n, ...).
-        closed: of their equilibrium; equal ones, as for isotropic data and noise, by default.
+        inner: ‖W‖² in time, (n, ...).
+        outer: ‖U‖² in time, (n, ...).
+        closed: ‖W‖² and ‖U‖² of their equilibrium; equal ones, as for isotropic data and noise, by
+            default.
     """
     distance = outer - inner - (closed[1] - closed[0])
     return distance / distance[0] if len(distance) else distance
@@ -95,7 +98,7 @@ def decay_rate(run: Run) -> float:
     return rates.decay_rate(steps, share)
 
 
-def log_log_slope(x: Sequence[float], values: Sequence[float]) -> float:
+def log_log_slope(x: Sequence[float] | pd.Series, values: Sequence[float] | pd.Series) -> float:
     """Exponent of a power law over one seed's sweep: least squares of log value on log x.
 
     inf if a value is; NaN if one is undefined or not positive, or if x has under three values.

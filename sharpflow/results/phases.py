@@ -33,7 +33,8 @@ def phases(
     Args:
         values: shape (n,); cut before the first non-finite entry, at m ≤ n entries.
         threshold: 2/η, in the units of the curve.
-        window, hysteresis: in entries, and as a share of the threshold.
+        window: of the running mean, in entries.
+        hysteresis: half-width of the dead band, as a share of the threshold.
 
     Returns:
         Integers of shape (max(m − window + 1, 0),); label i describes entries i to i + window − 1.
@@ -73,7 +74,10 @@ def _directions(curve: Curve, least: float) -> np.ndarray:
 def phase_exits(labels: ArrayLike) -> np.ndarray:
     """Counts of transitions between phases, shape (4, 4): [i − 1, j − 1] from phase i to phase j.
 
-    The diagonal is zero. Raises ValueError for a label that is not 1, 2, 3 or 4.
+    The diagonal is zero.
+
+    Raises:
+        ValueError: a label is not 1, 2, 3 or 4.
     """
     array = np.asarray(labels, dtype=np.int64)
     if array.size and not (array.min() >= 1 and array.max() <= 4):

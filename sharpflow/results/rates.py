@@ -22,7 +22,8 @@ def decay_window(
     Args:
         steps: shape (n,).
         share: shape (n,), what is left of a decaying quantity, 1 at its start.
-        upper, lower: shares, 0 < lower < upper.
+        upper: share below which the window begins.
+        lower: share below which it ends, 0 < lower < upper.
 
     Returns:
         Two arrays of one length; None if the curve does not come down to `lower`, or has under
@@ -61,7 +62,8 @@ def accumulated(steps: ArrayLike, rates: ArrayLike) -> np.ndarray:
     """What rates a step add up to from each step to the next by the trapezoidal rule, (n − 1,).
 
     Args:
-        steps, rates: shape (n,); further dimensions of `rates` are kept.
+        steps: shape (n,).
+        rates: at each of the steps, shape (n,); further dimensions are kept.
     """
     times, values = np.asarray(steps, float), np.asarray(rates, float)
     lengths = np.diff(times).reshape(-1, *[1] * (values.ndim - 1))

@@ -65,7 +65,8 @@ def sign_agreement(first: ArrayLike, second: ArrayLike, averaged: bool = False) 
     unrelated changes agree half of the time, two with a common trend more often.
 
     Args:
-        first, second: curves of one length, cut at the first non-finite entry of either.
+        first: shape (n,); both curves are cut at the first non-finite entry of either.
+        second: shape (n,).
         averaged: compare their two-step averages. At the edge of stability raw signs are those of
             the period-two alternation; averages compare entry i with entry i + 2.
     """
@@ -132,9 +133,14 @@ def spike_coincidence(
     (Dᵀv₁)² while ‖R‖² falls; the tolerance allows for it.
 
     Args:
-        loss, along: non-negative curves of one length, cut at the first non-finite entry of either.
+        loss: L, shape (n,), not negative.
+        along: (Dᵀv₁)², likewise; both curves are cut at the first non-finite entry of either.
         rise: least relative height of a spike, see `spikes`.
         tolerance: in entries.
+
+    Raises:
+        ValueError: the tolerance is negative, the rise is not positive, or a curve has a negative
+            entry.
     """
     if tolerance < 0:
         raise ValueError(f"tolerance is {tolerance}; it must not be negative.")

@@ -1,9 +1,9 @@
 """Runs of a run table, each with its settings."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -21,6 +21,7 @@ from sharpflow.results.tables import (
 
 _RUN = ["case", "width", "learning_rate", "seed"]
 _NOTHING = np.empty(0)
+_Group = tuple[tuple[str, int, float, int], pd.DataFrame]
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,8 +87,11 @@ class Run:
     def curve(self, quantity: str, index: int = 0) -> tuple[np.ndarray, np.ndarray]:
         """Steps and values of one quantity, each of shape (n,), in order of the steps.
 
-        Empty arrays if only this run lacks it (it diverged at once, say). ValueError, which names
-        what there is, if no run of the table has it: that is an experiment that did not measure it.
+        Empty arrays if only this run lacks it (it diverged at once, say).
+
+        Raises:
+            ValueError: no run of the table has it, for the experiment did not measure it; the
+                message names what there is.
         """
         if quantity not in self.known:
             raise ValueError(
@@ -148,15 +152,17 @@ class Run:
         if quantity not in self._arranged:
             rows = self.rows.iloc[self._positions.get(quantity, [])]
             ordered = rows.sort_values("step", kind="stable")
+            groups = ordered.groupby("index", sort=False)
             self._arranged[quantity] = {
                 int(index): (part["step"].to_numpy(), part["value"].to_numpy(float))
-                for index, part in ordered.groupby("index", sort=False)
+                for index, part in cast("Iterable[tuple[int, pd.DataFrame]]", groups)
             }
         return self._arranged[quantity]
 
     @cached_property
     def _positions(self) -> Mapping[str, np.ndarray]:
-        return self.rows.groupby("quantity", sort=False).indices
+        found = self.rows.groupby("quantity", sort=False).indices
+        return cast("Mapping[str, np.ndarray]", found)
 
     @cached_property
     def _arranged(self) -> dict[str, dict[int, tuple[np.ndarray, np.ndarray]]]:
@@ -173,6 +179,7 @@ def runs_of(run_table: pd.DataFrame, cases: Mapping[str, Mapping[str, Any]]) -> 
         cases: settings of each case.
     """
     check_run_table(run_table)
+    groups = usable(run_table).groupby(_RUN, sort=True)
     known = frozenset(map(str, run_table["quantity"].unique()))
     columns = [name for name in RUN_COLUMNS if name not in _RUN]
     return [
@@ -185,7 +192,7 @@ def runs_of(run_table: pd.DataFrame, cases: Mapping[str, Mapping[str, Any]]) -> 
             known,
             cases.get(str(case), {}),
         )
-        for (case, width, learning_rate, seed), rows in usable(run_table).groupby(_RUN, sort=True)
+        for (case, width, learning_rate, seed), rows in cast("Iterable[_Group]", groups)
     ]
 
 

@@ -107,8 +107,13 @@ def slope_interval(
     count them as independent and come out too narrow.
 
     Args:
-        x, y, seeds: shape (points,); a seed's points are those with its number.
+        x: shape (points,).
+        y: shape (points,).
+        seeds: shape (points,); a seed's points are those with its number.
         confidence: nominal coverage.
+
+    Raises:
+        ValueError: the shapes differ, there are no points, or a confidence outside (0, 1).
     """
     a, b, group = np.asarray(x, dtype=float), np.asarray(y, dtype=float), np.asarray(seeds)
     if not a.shape == b.shape == group.shape:

@@ -7,7 +7,7 @@ it; it is keyed by everything that decides the job's result, and gone when the j
 import fcntl
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from sharpflow.storage.tensors import read_tensors, write_tensors
 INTERVAL_VARIABLE = "SHARPFLOW_CHECKPOINT_SECONDS"
 DEFAULT_INTERVAL = 20.0
 
-Contents = tuple[Mapping[str, Tensor], Mapping[str, Any]]
+Contents = tuple[dict[str, Tensor], dict[str, Any]]
 
 
 def job_checkpoint(job: Any, name: str, output: str) -> "Checkpoint":

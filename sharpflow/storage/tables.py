@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import ArrayLike
 
 from sharpflow.errors import IntegrityError
 from sharpflow.storage.files import atomic_path
@@ -21,11 +22,11 @@ _ORIGIN = b"sharpflow-origin"
 
 
 def long_table(
-    seed: np.ndarray,
-    step: np.ndarray,
-    quantity: np.ndarray,
-    index: np.ndarray,
-    value: np.ndarray,
+    seed: ArrayLike,
+    step: ArrayLike,
+    quantity: ArrayLike,
+    index: ArrayLike,
+    value: ArrayLike,
     names: Sequence[str],
 ) -> pa.Table:
     """A long table from its columns, each (rows,); `quantity` holds places in `names`."""
@@ -67,14 +68,17 @@ def write_table(path: str | Path, table: "pa.Table | pd.DataFrame", origin: str 
     """Write a table (a data frame's index is dropped) atomically, with its contents' SHA-256.
 
     Args:
+        path: of the Parquet file.
+        table: of Arrow, or a data frame.
         origin: fingerprint of the job that made it.
     """
+    arrow: pa.Table = table
     if not isinstance(table, pa.Table):
-        table = pa.Table.from_pandas(table, preserve_index=False)
+        arrow = pa.Table.from_pandas(table, preserve_index=False)
     with atomic_path(path) as temporary:
         pq.write_table(
-            table.replace_schema_metadata(
-                {_KEY: _digest(table).encode(), _ORIGIN: origin.encode()}
+            arrow.replace_schema_metadata(
+                {_KEY: _digest(arrow).encode(), _ORIGIN: origin.encode()}
             ),
             temporary,
             compression="zstd",
@@ -86,6 +90,7 @@ def read_table(path: str | Path, origin: str | None = None) -> "pd.DataFrame":
     """Read a table that `write_table` wrote.
 
     Args:
+        path: of the Parquet file.
         origin: fingerprint of the job that it must be of; None reads any.
 
     Raises:

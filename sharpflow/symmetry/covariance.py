@@ -86,7 +86,7 @@ def gradient_covariance(
             f"they hold {size}: use noise_trace"
         )
     divisor = _divisor(samples, correction)
-    mean, total, seen = 0.0, 0.0, 0
+    mean, total, seen = torch.zeros(()), torch.zeros(()), 0
     for gradients in _chunks(loss, params, samples, chunk_size):
         rows = torch.cat([value.flatten(1) for value in gradients.values()], dim=1)
         count, centre = len(rows), rows.mean(0)

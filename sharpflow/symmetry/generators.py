@@ -68,7 +68,11 @@ def rescaling(u: str, w: str) -> Generator:
     (linear, ReLU). Its charge is ‖U‖² − ‖W‖².
 
     Args:
-        u, w: names of the outer and of the inner parameter.
+        u: name of the outer parameter.
+        w: name of the inner parameter.
+
+    Raises:
+        ValueError: both names are the same, or (on use) one is not among the parameters.
     """
     if u == w:
         raise ValueError(f"u and w must be two different parameters; both are {u!r}")
@@ -81,6 +85,10 @@ def scale(names: Iterable[str]) -> Generator:
     A symmetry of a loss that depends on them only through their direction (weight or batch
     normalisation). Its charge is the sum of their squared norms. Give every name for the global
     scale, and one name for that of a layer.
+
+    Raises:
+        ValueError: there is no name, one string instead of names, or (on use) a name that is not
+            among the parameters.
     """
     if isinstance(names, str):
         raise ValueError(f"names must be a collection of parameter names; got the string {names!r}")
@@ -94,11 +102,13 @@ def matrix_symmetry(u: str, w: str, a: Tensor) -> Generator:
     charge is Tr[A (Uᵀ U − W Wᵀ)].
 
     Args:
-        u, w: names of the outer and of the inner parameter.
+        u: name of the outer parameter, (d2, d).
+        w: name of the inner parameter, (d, d0).
         a: (d, d), symmetric.
 
     Raises:
-        ValueError: a is not symmetric, or (on use) its size is not the width of the layers.
+        ValueError: both names are the same, a is not symmetric, or (on use) its size is not the
+            width of the layers.
     """
     if u == w:
         raise ValueError(f"u and w must be two different parameters; both are {u!r}")

@@ -1,6 +1,8 @@
 """Noether charges and the rate at which the noise of SGD moves them (`ziyin2024`)."""
 
 from collections.abc import Mapping
+from functools import reduce
+from operator import add
 from typing import NamedTuple
 
 from torch import Tensor
@@ -28,7 +30,7 @@ class NoiseTrace(NamedTuple):
 
 def inner(left: Params, right: Params) -> Tensor:
     """Sum of products over the parameters of `right`, all of which `left` holds."""
-    return sum((left[name] * right[name]).sum() for name in right)
+    return reduce(add, ((left[name] * right[name]).sum() for name in right))
 
 
 def noether_charge(theta: Params | Tensor, q: Generator | Tensor) -> Tensor:

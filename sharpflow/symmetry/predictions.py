@@ -15,7 +15,8 @@ def gaussian_equilibrium(
 
     Args:
         teacher: V, (d2, d0).
-        sigma_x, sigma_noise: covariances of x (d0, d0) and of ε (d2, d2).
+        sigma_x: Σ_x, the covariance of x, (d0, d0).
+        sigma_noise: Σ_ε, the covariance of ε, (d2, d2).
         width: d ≥ rank V; rank V by default.
 
     Raises:
@@ -117,7 +118,8 @@ def convergence_rate(
         inputs: k.
         learning_rate: η.
         batch_size: S.
-        x_variance, noise_variance: of each coordinate.
+        x_variance: Var(x) of each coordinate.
+        noise_variance: Var(ε) of each coordinate.
 
     Raises:
         ValueError: a number is not positive.

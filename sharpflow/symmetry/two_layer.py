@@ -70,7 +70,8 @@ def gaussian_gammas(
     Γ_W = (Tr[D Σ_x Dᵀ] + Tr[Σ_ε]) Σ_x + 2 Σ_x Dᵀ D Σ_x.
 
     Args:
-        u, w: (..., d2, d) and (..., d, d0).
+        u: U, (..., d2, d).
+        w: W, (..., d, d0).
         teacher: V, (d2, d0).
         sigma_x: Σ_x, (d0, d0).
         sigma_noise: Σ_ε, (d2, d2).
@@ -161,8 +162,10 @@ def two_layer_noise_trace(
     """Tr[Σ Q] and ∇Lᵀ Q ∇L of the matrix symmetry U → U e^{λA}, W → e^{−λA} W.
 
     Args:
-        u, w: (..., d2, d) and (..., d, d0).
-        gamma_u, gamma_w: second moments at u and w.
+        u: U, (..., d2, d).
+        w: W, (..., d, d0).
+        gamma_u: Γ_U at u and w, a second moment, (..., d2, d2).
+        gamma_w: Γ_W at u and w, a second moment, (..., d0, d0).
         gradient: (∂L/∂U, ∂L/∂W), from `population_gradient` or from data.
         a: symmetric (d, d); the identity (rescaling) by default.
 

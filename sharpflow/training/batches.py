@@ -6,7 +6,7 @@ and `of_run(run)`. Random numbers are drawn for `BLOCK` steps at a time, each ru
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -27,8 +27,8 @@ class Streams:
     def __init__(self, experiment: str, seeds: Sequence[int]):
         self.experiment = experiment
         self.seeds = seeds
-        self._held: int | None = None
-        self._rows: Tensor | tuple[Tensor, ...] | None = None
+        self._held = -1
+        self._rows = torch.empty(0)
 
     def generators(self, purpose: str, block: int = 0) -> list[torch.Generator]:
         """One generator a run."""
@@ -41,7 +41,7 @@ class Streams:
             torch.randn(*shape, generator=source, out=row)
         return drawn
 
-    def block(self, step: int, draw) -> tuple[int, Tensor | tuple[Tensor, ...]]:
+    def block(self, step: int, draw: Callable[[int], Tensor]) -> tuple[int, Tensor]:
         """The position of a step in its block, and what `draw(block)` gave for the block."""
         number, offset = divmod(step, BLOCK)
         if self._held != number:
@@ -65,12 +65,14 @@ class SharedSamples:
 
     def __init__(self, stream: Streams, inputs: Tensor, targets: Tensor, size: int | None):
         self.inputs, self.targets = inputs, targets
-        self.samples: int | None = targets.shape[0]
+        self.samples = targets.shape[0]
         self._stream, self._size = stream, size
 
     def _indices(self, block: int) -> Tensor:
+        assert self._size is not None, "all samples are taken, and none drawn"
+        shape = BLOCK, self._size
         sources = self._stream.generators("batches", block)
-        draws = [torch.randint(self.samples, (BLOCK, self._size), generator=s) for s in sources]
+        draws = [torch.randint(self.samples, shape, generator=source) for source in sources]
         return torch.stack(draws).to(self.targets.device)
 
     def batch(self, step: int) -> Samples:
@@ -127,6 +129,7 @@ class OnlineSamples:
 
     def _draw(self, block: int) -> Tensor:
         """Standard normals of a block, (R, BLOCK, S, d0 + d2), float32."""
+        assert self._size is not None, "with no batch size there are no batches"
         stream, sizes = self._stream, (BLOCK, self._size, self.population.size)
         drawn = np.empty((len(stream.seeds), math.prod(sizes)), dtype=np.float32)
         for row, seed in zip(drawn, stream.seeds, strict=True):

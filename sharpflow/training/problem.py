@@ -1,7 +1,8 @@
 """One shard as a mathematical object: its data, network, loss and update rule."""
 
 from collections.abc import Callable, Mapping
-from functools import cached_property, partial
+from functools import cached_property, partial, reduce
+from operator import add
 from typing import Any, NamedTuple
 
 import torch
@@ -221,6 +222,7 @@ class Problem:
         parameters = self.parameters(state)
         with torch.no_grad():
             if self.samples is None and self._closed_form:
+                assert self.population is not None
                 return self.model.population_loss(parameters, self.population)
             if self.model.stateless:
                 return self.loss(self.model(parameters, self.inputs), self.rows(self.targets))
@@ -243,10 +245,13 @@ class Problem:
     def loss_and_gradient(
         self, parameters: Parameters, inputs: Tensor, targets: Tensor, moment: Pass | None = None
     ) -> Gradient:
-        """Loss of each run on samples, (R,), and its gradient; what the loss does not use gets zero.
+        """Loss of each run on samples, (R,), and its gradient; zero for what the loss does not use.
 
         Args:
-            inputs, targets: (n, ...) that all runs share, or (R, n, ...).
+            parameters: by name, each with a leading dimension of R runs.
+            inputs: (n, ...) that all runs share, or (R, n, ...).
+            targets: of the same samples, likewise.
+            moment: buffers and seeds of the pass; by default there are none.
         """
         product = self._whole if inputs is self._whole.matrix else InputProduct(inputs)
         return self.model.loss_and_gradient(
@@ -264,12 +269,10 @@ class Problem:
         moment = self.moment(state, step)
 
         def found(trained: Parameters) -> Gradient:
-            parameters = trained | fixed
-            if self.training["batch"] is None and self.samples is None:
+            parameters, population = trained | fixed, self.population
+            if population is not None and self.training["batch"] is None and self.samples is None:
                 whole = Gradient(
-                    *differentiate(
-                        lambda p: self.model.population_loss(p, self.population), parameters
-                    )
+                    *differentiate(lambda p: self.model.population_loss(p, population), parameters)
                 )
             else:
                 whole = self.loss_and_gradient(parameters, *self.batch(step), moment)
@@ -341,8 +344,9 @@ class Problem:
 
     def layer_norms_squared(self, parameters: Parameters) -> Tensor:
         """Squared Frobenius norm of each layer's parameters, (R, layers)."""
+        runs = len(self.seeds)
         norms = [
-            sum(parameters[name].square().reshape(len(self.seeds), -1).sum(1) for name in layer)
+            reduce(add, (parameters[n].square().reshape(runs, -1).sum(1) for n in layer))
             for layer in self.model.layers
         ]
         return torch.stack(norms, dim=1)

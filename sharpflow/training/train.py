@@ -3,7 +3,6 @@
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -63,6 +62,7 @@ def train(problem: Problem, checkpoint: Checkpoint | None = None) -> Trajectory:
     shard-mates do not notice.
 
     Args:
+        problem: the shard whose runs are trained.
         checkpoint: where to go on from, and to save progress to; it does not change the result.
     """
     steps, every = problem.steps, problem.training["record_every"]
@@ -93,7 +93,8 @@ def train(problem: Problem, checkpoint: Checkpoint | None = None) -> Trajectory:
         state, earlier = _unpack(tensors, problem.device)
         for step, values in earlier.items():
             store(step, values)
-    for row, (step, following) in enumerate(pairwise([*recorded[done:], None]), start=done):
+    spans = zip(recorded[done:], [*recorded[1:], None][done:], strict=True)
+    for row, (step, following) in enumerate(spans, start=done):
         before, loss = state, None
         if following is None:
             threshold = problem.threshold(before, step)
@@ -156,4 +157,4 @@ def _table(problem: Problem, steps: np.ndarray, records: dict[str, Tensor]) -> p
         lost = steps[np.argmin(alive[:, run, 0])]
         parts.append(([seeds[run]], [lost], [len(found)], [0], [lost]))
     columns = (np.concatenate(part) for part in zip(*parts, strict=True))
-    return long_table(*columns, [*found, "diverged_step"])
+    return long_table(*columns, names=[*found, "diverged_step"])

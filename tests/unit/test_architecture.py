@@ -71,7 +71,7 @@ def test_the_configuration_imports_nothing_heavy_of_the_library():
 
 
 def test_the_engine_knows_no_paper():
-    """A docstring may name one as its source; nothing else may, nor any rule, script or template."""
+    """A docstring may name one as its source; nothing else may, nor a rule, script or template."""
     keys = [path.parent.name for path in ROOT.glob("papers/*/paper.yaml")]
     named = re.compile(rf"\b({'|'.join(keys)})\b")
     for path in (*LIBRARY.rglob("*.py"), *ROOT.glob("scripts/*.py")):

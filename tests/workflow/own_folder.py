@@ -4,12 +4,11 @@ import re
 from pathlib import Path
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "extending.md"
-FILES = {
-    name: text
-    for name, text in re.findall(
+FILES = dict(
+    re.findall(
         r'^```\w+ title="([^"]+)"\n(.*?)^```$', PAGE.read_text(encoding="utf-8"), re.M | re.S
     )
-}
+)
 
 
 def make(folder: Path) -> Path:

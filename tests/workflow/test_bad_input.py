@@ -25,7 +25,9 @@ def clean(tmp_path_factory):
 @pytest.mark.parametrize("name", CASES)
 def test_message_names_what_is_wrong(clean, name):
     override, expected = CASES[name]
-    (clean.root / "bad.yaml").write_text(f"results: results/smoke\noverrides:\n  {override}\n")
+    (clean.root / "bad.yaml").write_text(
+        f"results: results/smoke\npapers: [papers/li2022]\noverrides:\n  {override}\n"
+    )
     run = clean.snakemake("--cores", "1", config="bad.yaml")
     assert run.returncode != 0
     assert "Traceback" not in run.stdout

@@ -16,6 +16,7 @@ from sharpflow.verify import differences
 
 SMALL = """\
 results: results/faults
+papers: [papers/li2022]
 experiments: [dense]
 overrides:
   dense:

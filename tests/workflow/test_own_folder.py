@@ -66,7 +66,11 @@ def test_it_runs_to_its_page_and_the_project_is_as_it_was(own):
 
 
 EDITS = {
-    "data/rings.py": ("angle = torch.arange", "angle = 1 * torch.arange", TRAINED | {"generate_data"}),
+    "data/rings.py": (
+        "angle = torch.arange",
+        "angle = 1 * torch.arange",
+        TRAINED | {"generate_data"},
+    ),
     "models/bumps.py": ("gaps.square().sum(-1)", "gaps.square().sum(-1) * 1", TRAINED),
     "models/shared.py": ("-squared_distance", "-1 * squared_distance", TRAINED),
     "initialisations/spread_out.py": ("normal(w, ", "normal(w, 1 * ", TRAINED),
@@ -116,7 +120,12 @@ BROKEN = {
         "kind: bumbs",
         ["'bumbs'", "Did you mean 'bumps'"],
     ),
-    "no syntax": ("models/bumps.py", "class Bumps(Model):", "class Bumps(Model:", ["bumps.py", "line"]),
+    "no syntax": (
+        "models/bumps.py",
+        "class Bumps(Model):",
+        "class Bumps(Model:",
+        ["bumps.py", "line"],
+    ),
     "no function": ("data/rings.py", "def generate", "def made", ["rings.py", "'generate'"]),
     "a claim on what is not measured": (
         "claims/own.py",

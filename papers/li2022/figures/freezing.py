@@ -1,6 +1,8 @@
 """Freezing layers, the output layer first, slows progressive sharpening (Li et al., 2022)."""
 
 import json
+from collections.abc import Iterable
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -127,7 +129,8 @@ def _draw_curves(
 
 
 def _draw_rates(axes: Axes, rates: pd.DataFrame, confidence: float) -> None:
-    for frozen, group in rates.groupby("frozen"):
+    groups = cast("Iterable[tuple[int, pd.DataFrame]]", rates.groupby("frozen"))
+    for frozen, group in groups:
         values = group["rate"].dropna().to_numpy()
         if not values.size:
             continue

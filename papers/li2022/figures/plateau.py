@@ -1,7 +1,7 @@
 """The plateau of the sharpness against 2/η over a sweep of learning rates, widths and seeds."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -34,7 +34,8 @@ def draw(tables: results.Tables) -> Figure:
     points = plateaus(tables)
     symbols = base.symbols(results.networks(tables, *READS))
     confidence = base.confidence(tables)
-    panels = list(points.groupby(["experiment", "case"], sort=False))
+    grouped = points.groupby(["experiment", "case"], sort=False)
+    panels = cast("list[tuple[tuple[str, str], pd.DataFrame]]", list(grouped))
     figure, stacks = style.panel_grid(
         len(panels), heights=(4.2, 2.6), columns=2, width=5.6 if len(panels) == 1 else 4.2
     )

@@ -1,7 +1,8 @@
 """How fast SGD goes to the noise equilibrium: against learning rate, batch size and width."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -101,11 +102,11 @@ def _draw(
         ensemble.draw_points(
             axes, x, group["rate"], confidence, style.BLUE, "o", label, spread=0.06
         )
-        for x, group in rows.groupby(column)
+        for x, group in cast("Iterable[tuple[float, pd.DataFrame]]", rows.groupby(column))
     ]
     known = rows.dropna(subset=["predicted"]).drop_duplicates(column).sort_values(column)
     if len(known):
-        look = ensemble.PREDICTION | {"zorder": 1.8}
+        look: dict[str, Any] = ensemble.PREDICTION | {"zorder": 1.8}
         handles += axes.plot(known[column], known["predicted"], **look, label="predicted: 4kη²/S")
     axes.xaxis.set_major_locator(FixedLocator(sorted(rows[column].dropna().unique())))
     axes.xaxis.set_minor_locator(NullLocator())

@@ -1,6 +1,6 @@
 """What the data's covariance decides: the ratio of the norms, and sharpening or flattening."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -154,7 +154,7 @@ def _draw_ratio(axes: Axes, tables: results.Tables, runs: Members) -> list[Artis
     return handles
 
 
-def _draw_predictions(axes: Axes, points: list[tuple[float, float]]) -> list[Artist]:
+def _draw_predictions(axes: Axes, points: list[tuple[float, float]]) -> Sequence[Artist]:
     known = [point for point in points if np.isfinite(point[1])]
     if not known:
         return []

@@ -1,6 +1,7 @@
 """Norms of scale-invariant nets: they grow as the root of time under SGD, hardly under GD."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -139,9 +140,10 @@ def _draw_ratio(
 ) -> list[Artist | None]:
     label = f"growth / predicted, {ensemble.method(network)}"
     confidence = base.confidence(tables)
+    ratios = growth_ratio(tables, network, runs[network]).iterrows()
     handles = [
         ensemble.draw_points(axes, step, values, confidence, style.BLUE, "o", label, spread=0.12)
-        for step, values in growth_ratio(tables, network, runs[network]).iterrows()
+        for step, values in cast("Iterable[tuple[float, pd.Series]]", ratios)
     ]
     axes.axhline(1.0, **ensemble.PREDICTION | {"linewidth": 1.0, "zorder": 1})
     axes.axhspan(*norm_growth_rate.band, color="#E4E4E4", linewidth=0, zorder=0)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
 from sharpflow.figures import base, ensemble, style
@@ -33,8 +34,8 @@ Row = tuple[str, list[results.Network]]
 def draw(tables: results.Tables) -> Figure:
     """One row an activation: the alignment in time, and the two matrices after SGD and GD."""
     found = rows(tables)
-    figure = Figure(figsize=(11.0, 2.15 * len(found) + 0.9), layout="constrained")
-    figure.get_layout_engine().set(h_pad=0.05, w_pad=0.05, hspace=0.03, wspace=0.02)
+    layout = ConstrainedLayoutEngine(h_pad=0.05, w_pad=0.05, hspace=0.03, wspace=0.02)
+    figure = Figure(figsize=(11.0, 2.15 * len(found) + 0.9), layout=layout)
     grid = figure.add_gridspec(len(found), 5, width_ratios=(1.75, 1, 1, 1, 1))
     handles = []
     for row, (title, members) in enumerate(found):
@@ -100,8 +101,9 @@ def _pictures(
     """
     pictures = {}
     for network in members:
-        matrices = {quantity: _matrix(tables, network, quantity) for quantity in PICTURES}
-        if any(matrix is None for matrix in matrices.values()):
+        found = {quantity: _matrix(tables, network, quantity) for quantity in PICTURES}
+        matrices = {quantity: matrix for quantity, matrix in found.items() if matrix is not None}
+        if len(matrices) < len(found):
             continue
         order = np.argsort(-np.diag(matrices["gram_w"]), kind="stable")
         for quantity, matrix in matrices.items():

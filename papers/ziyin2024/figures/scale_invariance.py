@@ -59,11 +59,11 @@ def _positions(tables: results.Tables, network: results.Network) -> list[pd.Data
 
 def _draw_start(axes: Axes, positions: list[pd.DataFrame]) -> None:
     """The point where the runs start, and the circle through it."""
-    first = [frame.iloc[0].mean() for frame in positions]
-    axes.plot(*first, "o", color=style.BLACK, markersize=5, zorder=5)
-    axes.annotate("start", first, xytext=(-6, 7), textcoords="offset points", ha="right")
+    x, y = (float(frame.iloc[0].mean()) for frame in positions)
+    axes.plot(x, y, "o", color=style.BLACK, markersize=5, zorder=5)
+    axes.annotate("start", (x, y), xytext=(-6, 7), textcoords="offset points", ha="right")
     axes.add_patch(
-        Circle((0, 0), float(np.hypot(*first)), fill=False, color=style.GREY, linewidth=0.8)
+        Circle((0, 0), float(np.hypot(x, y)), fill=False, color=style.GREY, linewidth=0.8)
     )
     axes.set(xlabel="θ₁", ylabel="θ₂", aspect="equal")
     axes.set_title("one seed in full, the ends of all seeds")

@@ -14,7 +14,7 @@ TITLE = "Warm-up lets the noise flatten the loss before the learning rate rises"
 READS = ("hessian_trace",)
 DRAWS = ("diverged_step",)
 
-LOOKS = {
+LOOKS: dict[tuple[str, str | None, str | None], tuple[str, str, str | tuple]] = {
     ("SGD", "kaiming", "constant"): ("SGD, Kaiming, constant η", style.BLACK, (0, (2, 1))),
     ("SGD", "kaiming", "warmup"): ("SGD, Kaiming, warm-up", style.BLUE, "-"),
     ("SGD", "xavier", "constant"): ("SGD, Xavier, constant η", style.GREEN, (0, (6, 1.5))),

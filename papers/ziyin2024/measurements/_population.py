@@ -1,6 +1,8 @@
 """What the measurements of Gaussian experiments share."""
 
 from collections.abc import Mapping
+from functools import reduce
+from operator import add
 
 import torch
 from torch import Tensor
@@ -53,17 +55,22 @@ def sampled_noise_trace(
     The samples take the place of runs, each with the run's parameters and a batch of one.
 
     Args:
+        snapshot: the run and the step at which the noise is measured.
+        signs: ±1 by the name of each parameter that Q touches; at least one.
+        inputs: (n, ...), one row a sample.
+        targets: (n, ...), of the same samples.
         whole: they are all the data that there are. Otherwise they stand for the population that
             they were drawn from, n > 1, and both numbers are free of bias.
     """
-    second, mean, count = 0.0, dict.fromkeys(signs, 0.0), len(inputs)
+    mean = {name: torch.zeros_like(snapshot.parameters[name]) for name in signs}
+    second, count = next(iter(mean.values())).new_zeros(()), len(inputs)
     for x, y in zip(inputs.split(_CHUNK), targets.split(_CHUNK), strict=True):
         many = {n: t.expand(len(x), *t.shape) for n, t in snapshot.parameters.items()}
         gradients = snapshot.problem.loss_and_gradient(many, x[:, None], y[:, None]).gradients
         for name, sign in signs.items():
             second = second + sign * gradients[name].square().sum() / count
             mean[name] = mean[name] + gradients[name].sum(0) / count
-    drift = sum(sign * mean[name].square().sum() for name, sign in signs.items())
+    drift = reduce(add, (sign * mean[name].square().sum() for name, sign in signs.items()))
     if whole:
         return NoiseTrace(second - drift, drift)
     covariance = (second - drift) * count / (count - 1)

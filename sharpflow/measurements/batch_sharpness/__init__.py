@@ -4,6 +4,9 @@ Beyond li2022. For SGD it is this, and not the sharpness of the full loss, that 
 settle at 2/η (Andreyev and Beneventano 2024, "Edge of Stochastic Stability").
 """
 
+from functools import reduce
+from operator import add
+
 import torch
 from torch import Tensor
 
@@ -20,7 +23,9 @@ def batch_curvature(snapshot: Snapshot, inputs: Tensor, targets: Tensor) -> tupl
     """gᵀ H_B g and ‖g‖² of each of K batches, each (K,).
 
     Args:
-        inputs, targets: (K, S, ...); the batches take the place of the model's runs.
+        snapshot: the run and the step whose parameters are taken.
+        inputs: (K, S, ...); the batches take the place of the model's runs.
+        targets: (K, S, ...), of the same samples.
 
     Raises:
         NonFiniteError: one of them is not finite, as in a run that diverged.
@@ -42,10 +47,11 @@ def batch_curvature(snapshot: Snapshot, inputs: Tensor, targets: Tensor) -> tupl
         losses.sum(), tensors, create_graph=True, allow_unused=True, materialize_grads=True
     )
     fixed = [gradient.detach() for gradient in gradients]
-    slope = sum((g * f).sum() for g, f in zip(gradients, fixed, strict=True))
+    slope = reduce(add, ((g * f).sum() for g, f in zip(gradients, fixed, strict=True)))
     products = torch.autograd.grad(slope, tensors, allow_unused=True, materialize_grads=True)
-    curved = sum((h * f).reshape(count, -1).sum(1) for h, f in zip(products, fixed, strict=True))
-    squared = sum(f.square().reshape(count, -1).sum(1) for f in fixed)
+    pairs = zip(products, fixed, strict=True)
+    curved = reduce(add, ((h * f).reshape(count, -1).sum(1) for h, f in pairs))
+    squared = reduce(add, (f.square().reshape(count, -1).sum(1) for f in fixed))
     check_finite(curved, "gᵀ H_B g")
     check_finite(squared, "‖g‖²")
     return curved, squared

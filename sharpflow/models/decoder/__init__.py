@@ -20,6 +20,7 @@ class Decoder(nn.Module):
     def __init__(self, setting: Setting, options: Mapping[str, Any]):
         super().__init__()
         width, length = setting.width, setting.input_shape[0]
+        assert setting.vocabulary is not None, "the inputs are tokens"
         self.positions = nn.Parameter(EMBEDDING_STD * torch.randn(length, width))
         self.embedding = nn.Embedding(setting.vocabulary, width)
         nn.init.normal_(self.embedding.weight, std=EMBEDDING_STD)

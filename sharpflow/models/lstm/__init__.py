@@ -37,6 +37,7 @@ class Layer(nn.Module):
 def network(setting: Setting, depth: int) -> nn.Sequential:
     """The module, of tokens (n, T) to outputs (n, T, k)."""
     width = setting.width
+    assert setting.vocabulary is not None, "the inputs are tokens"
     layers = (Layer(width) for _ in range(depth))
     embedding = nn.Embedding(setting.vocabulary, width)
     return nn.Sequential(embedding, *layers, nn.Linear(width, setting.outputs))

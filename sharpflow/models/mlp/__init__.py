@@ -100,8 +100,11 @@ class DenseNetwork(Model):
         """Loss of each run, (R,), and its gradient, written out.
 
         Args:
-            inputs: of inputs (n, r) or (R, n, r).
+            parameters: by name, each with a leading dimension of R runs.
+            inputs: products with inputs (n, r) or (R, n, r).
             targets: (n, k) or (R, n, k).
+            loss: gives the loss of each run, and its slope in the outputs.
+            moment: the network has no buffers and draws nothing, so that it is not used.
         """
         activation = ACTIVATIONS[self.activation]
         weights, biases = self.dense_stack(parameters)

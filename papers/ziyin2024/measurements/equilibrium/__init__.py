@@ -23,16 +23,16 @@ def predicted_equilibrium(problem: Problem) -> Factors | None:
     would take the run; with weight decay, the plain balance, which is where the run goes.
     """
     population, training = population_of(problem), problem.training
-    decay = training["weight_decay"]
-    if training["batch"] is None and decay:
+    decay, batch = training["weight_decay"], training["batch"]
+    if decay and not batch:
         return plain_balance(population.teacher)
     if not bool(population.noise_std.any()):
         return None
-    gammas = stationary_gammas(population.input_covariance, population.noise_covariance)
+    gamma_u, gamma_w = stationary_gammas(population.input_covariance, population.noise_covariance)
     if decay:
-        shift = weight_decay_shift(decay, problem.nominal_learning_rate, training["batch"])
-        gammas = tuple(g + shift * torch.eye(len(g)).to(g) for g in gammas)
-    return noise_equilibrium(population.teacher, *gammas)
+        shift = weight_decay_shift(decay, problem.nominal_learning_rate, batch)
+        gamma_u, gamma_w = (g + shift * torch.eye(len(g)).to(g) for g in (gamma_u, gamma_w))
+    return noise_equilibrium(population.teacher, gamma_u, gamma_w)
 
 
 def _relative(measured: Factors, exact: Factors) -> list[float]:
@@ -78,13 +78,13 @@ class Equilibrium(Measurement):
             self._sums, self._count = None, 0
             values |= self._predictions(problem)
         if snapshot.step >= (1 - self.tail) * problem.steps:
-            moments = _second_moments(u, w)
+            first, second = _second_moments(u, w)
             old = self._sums or (0.0, 0.0)
-            self._sums = tuple(a + b for a, b in zip(old, moments, strict=True))
+            self._sums = old[0] + first, old[1] + second
             self._count += 1
         predicted = predicted_equilibrium(problem) if snapshot.last else None
         if predicted is not None and self._sums is not None:
-            averages = tuple(total / self._count for total in self._sums)
+            averages = self._sums[0] / self._count, self._sums[1] / self._count
             plain = plain_balance(population_of(problem).teacher)
             values["equilibrium_error"] = _relative(averages, _second_moments(*predicted))
             values["plain_balance_error"] = _relative(averages, _second_moments(*plain))

@@ -4,6 +4,9 @@ Source: ziyin2024, section 4: dC/dt = 2σ² Tr[Σ Q]; one step of SGD is exactly
 E[ΔC] = η²(Tr[Σ Q]/S + ∇Lᵀ Q ∇L).
 """
 
+from functools import reduce
+from operator import add
+
 from torch import Tensor
 
 from sharpflow.measurements.base import Measurement, Options, Snapshot, Values
@@ -78,7 +81,7 @@ class NoetherFlow(Measurement):
 
 
 def _charge(parameters: Parameters, signs: dict[str, float]) -> Tensor:
-    return sum(sign * parameters[n].square().sum((-2, -1)) for n, sign in signs.items())
+    return reduce(add, (s * parameters[n].square().sum((-2, -1)) for n, s in signs.items()))
 
 
 def _linear_traces(snapshot: Snapshot) -> tuple[NoiseTrace, NoiseTrace]:

@@ -6,7 +6,7 @@ Source: ziyin2024, section 5.4 and figures 5 and 7 (Net-A and Net-B).
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -15,6 +15,8 @@ from sharpflow.models.base import Batch, Model, Parameters, Setting
 from sharpflow.models.stacks import Stack, divergence_allowed, elementwise, stack, tensor
 
 from ..two_layer import initial_factors
+
+S = TypeVar("S", bound=Stack)
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class ScaleInvariant(Model):
         """One run's parameters, float64: w (d, d0) and u (d2, d)."""
         return initial_factors(self.initialisation, self.width, dataset, generator)
 
-    def _sizes(self, u: Stack, w: Stack) -> tuple[Stack, Stack]:
+    def _sizes(self, u: S, w: S) -> tuple[S, S]:
         """1/n_U and 1/n_W, (R, 1, 1)."""
         size_u, size_w = _inner(u, u), _inner(w, w)
         if self.normalisation == "global":
@@ -93,9 +95,10 @@ class ScaleInvariant(Model):
         return {"w": tensor(w_t.mT), "u": tensor(u)}
 
 
-def _inner(a: Stack, b: Stack) -> Stack:
+def _inner(a: Stack, b: Stack) -> Any:
     """Inner products of the matrices of two stacks, (R, 1, 1)."""
-    return (a * b).sum(axis=(-2, -1), keepdims=True)
+    products: Any = a * b
+    return products.sum(axis=(-2, -1), keepdims=True)
 
 
 def build(options: Mapping[str, Any], setting: Setting) -> ScaleInvariant:
