@@ -27,7 +27,7 @@ def shard(
         training: options of the training.
     """
     return {
-        "experiment": "benchmark",
+        "stream": "benchmark",
         "seeds": [0],
         "width": width,
         "learning_rate": learning_rate,

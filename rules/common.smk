@@ -71,9 +71,9 @@ def shard_of(wildcards):
     return PLAN.shards[folder.format(wildcards)]
 
 
-def dataset_file(wildcards):
-    """The dataset of a shard."""
-    return f"{ROOT}/data/{shard_of(wildcards).dataset}.safetensors"
+def dataset_files(wildcards):
+    """The datasets of a shard."""
+    return [f"{ROOT}/data/{name}.safetensors" for name in shard_of(wildcards).datasets]
 
 
 def shard_files(experiment, name):

@@ -1,6 +1,6 @@
 rule evaluate_sharpness:
     input:
-        dataset=dataset_file,
+        datasets=dataset_files,
         states=f"{ROOT}/{SHARD}/states.safetensors",
     output:
         measurements=f"{ROOT}/{SHARD}/measurements.parquet",

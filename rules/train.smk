@@ -1,6 +1,6 @@
 rule train:
     input:
-        dataset=dataset_file,
+        datasets=dataset_files,
     output:
         trajectory=f"{ROOT}/{SHARD}/trajectory.parquet",
         states=f"{ROOT}/{SHARD}/states.safetensors",

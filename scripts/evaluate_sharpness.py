@@ -12,8 +12,8 @@ from sharpflow.training import Problem
 
 
 def main(job: jobs.Job) -> None:
-    dataset, _ = read_tensors(job.inputs["dataset"])
-    problem = Problem(job.spec["training"], dataset)
+    datasets = [read_tensors(path)[0] for path in job.inputs["datasets"]]
+    problem = Problem(job.spec["training"], *datasets)
     states = TensorFile(job.inputs["states"])
     if states.metadata["origin"] != fingerprint(job.spec["training"]):
         raise IntegrityError(
@@ -40,7 +40,7 @@ if __name__ == "__main__":
     jobs.run_job(
         main,
         globals(),
-        ["dataset", "states"],
+        ["datasets", "states"],
         ["measurements"],
         "training (as for train.py), measurements (options by name), "
         "paper_folders (by key, if any)",

@@ -9,10 +9,10 @@ from sharpflow.training import Problem, train
 
 
 def main(job: jobs.Job) -> None:
-    dataset, _ = read_tensors(job.inputs["dataset"])
+    datasets = [read_tensors(path)[0] for path in job.inputs["datasets"]]
     checkpoint = job_checkpoint(job, "train", job.outputs["states"])
     with checkpoint.held():
-        trajectory = train(Problem(job.spec, dataset), checkpoint)
+        trajectory = train(Problem(job.spec, *datasets), checkpoint)
         states = {
             f"{step:08d}/{name}": tensor
             for step, state in trajectory.states.items()
@@ -28,8 +28,8 @@ if __name__ == "__main__":
     jobs.run_job(
         main,
         globals(),
-        ["dataset"],
+        ["datasets"],
         ["trajectory", "states"],
-        "experiment, seeds, width, learning_rate, model, loss, optimiser, schedule, training, "
-        "dtype, device, paper_folders (by key, if any)",
+        "stream (of random numbers), seeds, width, learning_rate, model, loss, optimiser, "
+        "schedule, training, dtype, device, paper_folders (by key, if any)",
     )

@@ -1,10 +1,10 @@
 """What a claim is, and how it is judged from a run table alone."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from importlib import import_module
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -12,57 +12,90 @@ import pandas as pd
 from sharpflow.errors import PartError
 from sharpflow.parts.loading import explained
 from sharpflow.results.runs import Run, runs_of
-from sharpflow.statistics.intervals import Interval, t_interval, verdict
+from sharpflow.statistics.verdicts import (
+    REAL,
+    Band,
+    Failed,
+    Judgement,
+    Support,
+    Undefined,
+    check_band,
+    judge_mean,
+    judge_runs,
+)
 
 COLUMNS = (
-    "claim", "paper", "figure", "experiment", "case", "statement", "statistic", "low", "high",
-    "confidence", "method", "band_low", "band_high", "verdict", "seeds",
+    "claim", "paper", "figure", "experiment", "case", "summary", "statement", "estimand",
+    "statistic", "low", "high", "confidence", "median", "least", "largest", "band_low", "band_high",
+    "origin", "verdict", "reason", "seeds", "inside", "undefined", "failed", "p_value", "size",
+    "noticed", "method",
 )  # fmt: skip
 INF = float("inf")
 
 Scope = Literal["run", "case", "experiment"]
+Estimand = Literal["runs", "mean"]
 Statistic = Callable[[Any], float]
+ORIGINS = ("stated", "derived", "chosen")
+MOST_UNCONVERGED = 0.1
+"""Share of unconverged values of what a claim reads, over which a run says nothing."""
 
 
 @dataclass(frozen=True)
 class Claim:
     """A statement as a statistic with a band; made by the decorator `claim`.
 
-    The statistic gives one number a seed. It returns NaN where it is undefined, which makes the
-    claim inconclusive, and an infinity for an outright failure (see `statistics.t_interval`); it
-    never leaves a run out.
+    The statistic gives one number a seed. It gives `Undefined` where there is none, and `Failed`
+    for an outright failure, each with its reason; it never leaves a run out.
 
     Attributes:
         name: of the statistic's function.
         statistic: a function of one `Run`, or of a list of runs of one seed, as `scope` says.
         statement: one sentence, with the bound in it.
         band: where the statistic must lie; one end may be infinite.
+        origin: where the band comes from: `stated: …` by the paper, `derived: …` from what, or
+            `chosen: …` why.
         method: what the statistic is, in words.
         reads: quantities of the run table that it needs.
+        estimand: what the sentence is about. `runs`: every run, judged by the share of runs in the
+            band. `mean`: a level, judged by an interval for the mean over seeds.
         cases: shell-style patterns of the cases that it is about.
         scope: what a row is about. `run`: one (case, width, learning rate), the statistic takes a
             run. `case`: one case with its sweep over widths and learning rates, the statistic takes
             the list of its runs with one seed. `experiment`: all cases, likewise.
+        support: the values that a mean's statistic can take: all by default, `(0, inf)` for a
+            positive one, or two finite ends.
     """
 
     name: str
     statistic: Statistic
     statement: str
-    band: tuple[float, float]
+    band: Band
+    origin: str
     method: str
     reads: tuple[str, ...]
+    estimand: Estimand = "runs"
     cases: tuple[str, ...] = ("*",)
     scope: Scope = "run"
+    support: Support = REAL
+
+    def judged(self, values: Sequence[float], confidence: float) -> Judgement:
+        """The verdict from one value a seed."""
+        if self.estimand == "runs":
+            return judge_runs(values, self.band, confidence)
+        return judge_mean(values, self.band, self.support, confidence)
 
 
 def claim(
     *,
     statement: str,
-    band: tuple[float, float],
+    band: Band,
+    origin: str,
     method: str,
     reads: Iterable[str],
+    estimand: Estimand = "runs",
     cases: Iterable[str] = ("*",),
     scope: Scope = "run",
+    support: Support = REAL,
 ) -> Callable[[Statistic], Claim]:
     """Make a claim of a statistic; its name is the function's.
 
@@ -70,17 +103,44 @@ def claim(
     cannot feed the claim: they have to be texts, or constants of the same module.
 
     Args:
-        statement: one sentence, with the bound in it.
-        band: lowest and highest value of the statistic that support it; one end may be infinite.
-        method: what the statistic is, in words.
-        reads: quantities of the run table that it needs.
-        cases: shell-style patterns of the cases that it is about.
-        scope: what a row is about, `run`, `case` or `experiment`, as for `Claim`.
+        statement: as for `Claim`, as all others.
+        band: where the statistic must lie.
+        origin: where the band comes from.
+        method: what the statistic is.
+        reads: quantities that it needs.
+        estimand: `runs` or `mean`.
+        cases: those it is about.
+        scope: what a row is about.
+        support: the values that are possible.
+
+    Raises:
+        ValueError: the band is none, its origin does not begin with one of `ORIGINS`, or the
+            estimand is neither.
     """
+    check_band(band)
+    kind, colon, why = origin.partition(": ")
+    if kind not in ORIGINS or not (colon and why.strip()):
+        raise ValueError(
+            f"origin is {origin!r}; it must begin with {', '.join(f'{each}: ' for each in ORIGINS)}"
+            "and then say how or why."
+        )
+    if estimand not in get_args(Estimand):
+        raise ValueError(f"estimand is {estimand!r}; it must be runs or mean.")
 
     def made(statistic: Statistic) -> Claim:
-        name = statistic.__name__
-        return Claim(name, statistic, statement, band, method, tuple(reads), tuple(cases), scope)
+        return Claim(
+            statistic.__name__,
+            statistic,
+            statement,
+            band,
+            origin,
+            method,
+            tuple(reads),
+            estimand,
+            tuple(cases),
+            scope,
+            support,
+        )
 
     return made
 
@@ -107,22 +167,22 @@ def judge(
     cases: Mapping[str, Mapping[str, Any]],
     confidence: float = 0.95,
 ) -> pd.DataFrame:
-    """A claim's rows of `claims.csv`: one a case, and one for all of them.
+    """A claim's rows of `claims.csv`: one a measurement, and a summary where there are several.
 
     Where a case holds several widths or learning rates and the claim is about runs, each of them is
-    a row, named in `case`. The row `case="all"` repeats the interval and the verdict of the worst
-    row, named in `method`: one `not supported` decides, else one `inconclusive`, and among equals
-    the smallest margin to the band. All must hold at once, so `supported` for all keeps the
-    confidence of the single intervals; nothing corrects for the number of chances to fail.
+    a row, named in `case`. Of several rows a further one, with `summary` true and `case="all"`,
+    repeats the worst, which its reason names: one `not supported` decides, else one `undefined` or
+    `straddles`, and among equals the smallest p-value, then the least share. It is shown and not
+    counted: the sentence must hold in every row.
 
     Args:
         claim: what is judged.
         paper: the experiment's.
         figure: name of the figure of the experiment that draws what the claim reads; may be empty.
-        experiment: name of the experiment whose runs decide.
-        run_table: the experiment's runs, with the columns `RUN_COLUMNS`.
+        experiment: its name.
+        run_table: columns `sharpflow.results.tables.RUN_COLUMNS`.
         cases: settings of each case of the experiment.
-        confidence: nominal coverage of the intervals over seeds, in (0, 1).
+        confidence: of the intervals.
 
     Returns:
         Columns `COLUMNS`, in this order.
@@ -141,36 +201,47 @@ def judge(
             f"run_table of {experiment!r} has no run for the claim {claim.name!r}, which is about "
             f"the cases {', '.join(claim.cases)}."
         )
-    low, high = claim.band
-    judged = []
-    for case, members in _groups(runs, claim.scope).items():
-        interval = t_interval(_values(claim, members), confidence)
-        judged.append((case, interval, verdict(interval, low, high)))
-    worst_case, worst, outcome = min(judged, key=lambda row: _rank(row[1], row[2], claim))
-
-    def row(case: str, interval: Interval, decision: str, note: str = "") -> dict[str, object]:
-        return {
-            "claim": claim.name,
-            "paper": paper,
-            "figure": figure,
-            "experiment": experiment,
-            "case": case,
-            "statement": claim.statement,
-            "statistic": interval.statistic,
-            "low": interval.low,
-            "high": interval.high,
-            "confidence": interval.confidence,
-            "method": f"{claim.method}; {interval.method}{note}",
-            "band_low": float(low),
-            "band_high": float(high),
-            "verdict": decision,
-            "seeds": interval.seeds,
-        }
-
-    rows = [] if claim.scope == "experiment" else [row(*entry) for entry in judged]
-    note = "" if claim.scope == "experiment" else f"; worst case: {worst_case}"
-    rows.append(row("all", worst, outcome, note))
+    groups = {case: _values(claim, members) for case, members in _groups(runs, claim.scope).items()}
+    named = {"claim": claim.name, "paper": paper, "figure": figure, "experiment": experiment}
+    rows = [
+        named | _row(claim, case, values, claim.judged(values, confidence))
+        for case, values in groups.items()
+    ]
+    if len(rows) > 1:
+        worst = min(rows, key=_rank)
+        reason = f"worst case: {worst['case']}" + (f"; {worst['reason']}" * bool(worst["reason"]))
+        rows.append(worst | {"case": "all", "summary": True, "reason": reason})
     return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _row(claim: Claim, case: str, values: Sequence[float], found: Judgement) -> dict[str, Any]:
+    interval = found.interval
+    finite = np.array([value for value in values if np.isfinite(value)])
+    middle = np.quantile(finite, [0.5, 0, 1]) if finite.size else np.full(3, np.nan)
+    return {
+        "case": case,
+        "summary": False,
+        "statement": claim.statement,
+        "estimand": claim.estimand,
+        "statistic": interval.statistic,
+        "low": interval.low,
+        "high": interval.high,
+        "confidence": interval.confidence,
+        **dict(zip(("median", "least", "largest"), map(float, middle), strict=True)),
+        "band_low": float(claim.band[0]),
+        "band_high": float(claim.band[1]),
+        "origin": claim.origin,
+        "verdict": found.verdict,
+        "reason": found.reason,
+        "seeds": len(values),
+        "inside": found.inside,
+        "undefined": found.undefined,
+        "failed": found.failed,
+        "p_value": found.p_value,
+        "size": found.size,
+        "noticed": found.noticed,
+        "method": f"{claim.method}; {interval.method}",
+    }
 
 
 def _groups(runs: list[Run], scope: Scope) -> dict[str, list[Run]]:
@@ -198,12 +269,18 @@ def _values(claim: Claim, runs: Iterable[Run]) -> list[float]:
 
 
 def _value(claim: Claim, runs: Run | list[Run]) -> float:
+    members = runs if isinstance(runs, list) else [runs]
+    for run in members:
+        for quantity in claim.reads:
+            bad, whole = run.unconverged(quantity)
+            if bad > MOST_UNCONVERGED * whole:
+                return Undefined(f"{bad} of {whole} values of {quantity} did not converge")
     with explained(f"the claim {claim.name!r}"):
-        return float(claim.statistic(runs))
+        value = claim.statistic(runs)
+        return value if isinstance(value, (Undefined, Failed)) else float(value)
 
 
-def _rank(interval: Interval, decision: str, claim: Claim) -> tuple[int, float]:
-    order = ("not supported", "inconclusive", "supported").index(decision)
-    if not (np.isfinite(interval.low) and np.isfinite(interval.high)):
-        return order, -np.inf
-    return order, min(interval.low - claim.band[0], claim.band[1] - interval.high)
+def _rank(row: Mapping[str, Any]) -> tuple[int, float, float]:
+    order = ("not supported", "undefined", "straddles", "supported").index(row["verdict"])
+    room = min(row["low"] - row["band_low"], row["band_high"] - row["high"])
+    return order, row["p_value"], row["statistic"] if row["estimand"] == "runs" else room

@@ -14,7 +14,8 @@ from sharpflow.results.curves import finite_prefix, running_mean
 from sharpflow.results.edge import (
     BAND_HIGH,
     BAND_LOW,
-    NAN,
+    DIVERGED,
+    EVEN_STRIDE,
     SHARPNESS,
     WINDOW,
     at_edge,
@@ -24,27 +25,38 @@ from sharpflow.results.edge import (
 )
 from sharpflow.results.runs import Run
 from sharpflow.statistics.intervals import slope
+from sharpflow.statistics.verdicts import Failed, Undefined
 
 RUNNING_BOUND = 0.15
+APPROACH = 0.9
+AT_THRESHOLD = "chosen: a tenth tells the threshold from those of other learning rates, 20 % apart"
+NOT_THERE = Failed("it neither reaches the threshold nor swings about it")
 LEAST_RECORDS, LEAST_RATES = 10, 3
 
 
 @claim(
     statement=(
-        "Progressive sharpening: from its early minimum to the first crossing of 2/η the sharpness "
-        "has a rising trend, with a rank correlation with the step of at least 0.9."
+        "Progressive sharpening: from its early minimum until it comes to 0.9 of the stability "
+        "threshold the sharpness rises, with a rank correlation with the step of at least 0.9."
     ),
     band=(0.9, INF),
-    method="Spearman correlation of Λ and the step, early minimum to first crossing (or the end)",
+    origin=(
+        "chosen: the paper shows monotone curves; one random walk in three passes too, judged from "
+        "its own minimum, so that three runs that pass by chance are one in thirty"
+    ),
+    method="Spearman correlation of Λ and the step, early minimum to 0.9 of 2/η (or the end)",
     reads=["gauss_newton_sharpness"],
 )
 def progressive_sharpening(run: Run) -> float:
     """Spearman's rank correlation of Λ with the step over the approach to the threshold.
 
-    A run that never crosses is judged from its early minimum to its end. Undefined (NaN) where
-    fewer than ten entries lead up to the crossing, as for a run that starts above the threshold.
+    A run that never comes to 0.9 of the threshold is judged from its early minimum to its end.
+    Undefined where fewer than ten entries lead up to it, as for a run that starts above it.
     """
-    return rising_trend(run.relative(SHARPNESS)[1], 1.0)
+    trend = rising_trend(run.relative(SHARPNESS)[1], APPROACH)
+    if np.isnan(trend):
+        return Undefined(f"fewer than {LEAST_RECORDS} records lead up to 0.9 of the threshold")
+    return trend
 
 
 @claim(
@@ -53,6 +65,7 @@ def progressive_sharpening(run: Run) -> float:
         "above."
     ),
     band=(1.0, INF),
+    origin="stated: sharpening goes on until 2/η",
     method=(
         "largest Λ over the threshold; for a run that starts above it, the threshold over the "
         "smallest Λ"
@@ -63,11 +76,11 @@ def reaches_threshold(run: Run) -> float:
     """Largest Λ over the threshold; for a run that starts above, the threshold over the least Λ.
 
     On raw records, as the first crossing is everywhere. Getting there is not staying there, which
-    is `edge_of_stability`. Undefined (NaN): under ten records before divergence.
+    is `edge_of_stability`. Undefined: under ten records before divergence.
     """
     (ratio,) = finite_prefix(run.relative(SHARPNESS)[1])
     if ratio.size < LEAST_RECORDS:
-        return NAN
+        return Undefined(f"it has fewer than {LEAST_RECORDS} records")
     return float(ratio.max() if ratio[0] < 1 else 1 / ratio.min())
 
 
@@ -77,6 +90,7 @@ def reaches_threshold(run: Run) -> float:
         "swings about it, and the mean of its sharpness after the first cycle is within 10 % of it."
     ),
     band=(BAND_LOW, BAND_HIGH),
+    origin=AT_THRESHOLD,
     method=(
         "mean over the threshold of two-step averages of Λ after the first cycle, of runs that "
         "cross it or in which Dᵀv₁ (1 % of ‖D‖² or more) flips at 90 % of the last third's records"
@@ -88,14 +102,13 @@ def edge_of_stability(run: Run) -> float:
 
     A run that neither reaches the threshold nor swings across the valley with period two (see
     `results.edge.at_edge`) is not at the edge however close it hovers: its level over the last
-    third if that is outside the band, else −inf. A diverged run: inf. Undefined (NaN) where fewer
-    than 50 steps follow the first cycle, or where Λ was measured at an even stride, which shows one
-    branch only of an alternation with period two.
+    third if that is outside the band, else an outright failure, as is a diverged run. Undefined
+    where fewer than 50 steps follow the first cycle, or where Λ was measured at an even stride,
+    which shows one branch only of an alternation with period two.
     """
-    if run.diverged:
-        return INF
-    ratio = plateau_level(run)
-    return -INF if ratio >= BAND_LOW and not at_edge(run) else ratio
+    level = plateau_level(run)
+    inside = BAND_LOW <= level <= BAND_HIGH
+    return NOT_THERE if inside and not at_edge(run) else level
 
 
 @claim(
@@ -104,37 +117,39 @@ def edge_of_stability(run: Run) -> float:
         "sharpness stays within 15 % of 2/η."
     ),
     band=(-INF, RUNNING_BOUND),
+    origin="chosen: half as much again as the plateau's band, for a mean of 50 steps",
     method="largest |running mean of Λ over 50 steps / (2/η) − 1| after the first cycle",
     reads=["gauss_newton_sharpness"],
 )
 def running_plateau(run: Run) -> float:
     """Largest distance of the 50-step running mean of Λ over the threshold from 1.
 
-    Outright failures (inf): a diverged run, and one that neither reaches the threshold nor swings
-    though its running mean over the last third is within the bound. Undefined (NaN) where fewer
-    than 50 steps follow the first cycle, at an even stride, or where Λ is not finite in a run that
-    did not diverge.
+    Outright failures: a diverged run, and one that neither reaches the threshold nor swings though
+    its running mean over the last third is within the bound. Undefined where fewer than 50 steps
+    follow the first cycle, or at an even stride.
     """
     if run.diverged:
-        return INF
+        return DIVERGED
     steps, ratio = run.relative(SHARPNESS)
-    if not sees_both_branches(run) or not np.all(np.isfinite(ratio)):
-        return NAN
+    if not sees_both_branches(run):
+        return EVEN_STRIDE
     means = running_mean(settled(ratio, 1.0), entries(steps, WINDOW))
     if not means.size:
-        return NAN
+        return Undefined(f"fewer than {WINDOW} steps follow the first cycle")
     distance = float(np.max(np.abs(means - 1)))
-    return INF if distance <= RUNNING_BOUND and not at_edge(run) else distance
+    return NOT_THERE if distance <= RUNNING_BOUND and not at_edge(run) else distance
 
 
 @claim(
     statement=(
-        "The level at which the sharpness settles is proportional to 2/η: the slope of a "
+        "The level at which the sharpness settles is proportional to 2/η: the mean slope of a "
         "regression of the one on the other over the sweep is within [0.9, 1.1]."
     ),
     band=(BAND_LOW, BAND_HIGH),
+    origin=AT_THRESHOLD,
     method="slope of a least-squares line, one a seed, of the plateau on 2/η over rates and widths",
     reads=["gauss_newton_sharpness"],
+    estimand="mean",
     scope="case",
 )
 def plateau_slope(runs: Sequence[Run]) -> float:
@@ -142,13 +157,16 @@ def plateau_slope(runs: Sequence[Run]) -> float:
 
     One regression with intercept a seed, over all learning rates and widths of the case; a run that
     never crosses enters with its level over the last third. The slope is about proportion, the
-    level is `edge_of_stability`'s. Undefined (NaN): fewer than three learning rates, or any run of
-    the seed without a plateau (diverged, too short, an even stride).
+    level is `edge_of_stability`'s. A diverged run is an outright failure. Undefined: fewer than
+    three learning rates, or a run of the seed without a plateau (too short, an even stride).
     """
     if any(run.diverged for run in runs):
-        return NAN
+        return DIVERGED
     thresholds = [run.threshold for run in runs]
     if len(set(thresholds)) < LEAST_RATES:
-        return NAN
-    levels = [plateau_level(run) * run.threshold for run in runs]
-    return slope(thresholds, levels)
+        return Undefined(f"fewer than {LEAST_RATES} learning rates were run")
+    levels = [plateau_level(run) for run in runs]
+    for level in levels:
+        if np.isnan(level):
+            return level
+    return slope(thresholds, np.multiply(levels, thresholds))

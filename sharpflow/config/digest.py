@@ -26,9 +26,13 @@ class _Import(NamedTuple):
     name: str
 
 
-@dataclass(frozen=True)
+_File = tuple[str, Path]
+"""A name for a file, and where it is."""
+
+
+@dataclass(frozen=True, eq=False)
 class Code:
-    """The code that jobs can reach.
+    """The code that jobs can reach, as it is when it is first looked at.
 
     Args:
         papers: folder of each paper, by key.
@@ -37,6 +41,8 @@ class Code:
 
     papers: Mapping[str, str | Path] = field(default_factory=dict)
     root: Path = _ROOT
+    _openings: dict[str, tuple["_File", ...]] = field(default_factory=dict, init=False, repr=False)
+    _steps: dict[str, dict[str, Path]] = field(default_factory=dict, init=False, repr=False)
 
     def file(self, module: str) -> Path | None:
         """The source file of a dotted module of sharpflow or of a paper; None for any other."""
@@ -54,25 +60,31 @@ class Code:
             entries: dotted modules, or paths of Python files of the user's.
         """
         reached: dict[str, Path] = {}
-        waiting = list(entries)
+        waiting = [file for entry in entries for file in self._opened(entry)]
         while waiting:
-            entry = waiting.pop()
-            for name, path in self._opened(entry):
-                if name not in reached:
-                    reached[name] = path
-                    waiting.extend(self._imported(name, path))
+            name, path = waiting.pop()
+            if name not in reached:
+                reached[name] = path
+                waiting.extend(self._following(name, path).items())
         return reached
 
-    def _opened(self, entry: str) -> Iterator[tuple[str, Path]]:
+    def _opened(self, entry: str) -> tuple[_File, ...]:
         """The files that an entry runs: its own, and the packages that it stands in."""
         if entry.endswith(".py"):
-            yield entry, Path(entry)
-            return
-        parts = entry.split(".")
-        for end in range(1, len(parts) + 1):
-            name = ".".join(parts[:end])
-            if (path := self.file(name)) is not None:
-                yield name, path
+            return ((entry, Path(entry)),)
+        if entry not in self._openings:
+            package, dot, _ = entry.rpartition(".")
+            own = self.file(entry)
+            above = self._opened(package) if dot else ()
+            self._openings[entry] = above if own is None else (*above, (entry, own))
+        return self._openings[entry]
+
+    def _following(self, name: str, path: Path) -> dict[str, Path]:
+        """The files that the imports of a file run."""
+        if name not in self._steps:
+            found = (self._opened(entry) for entry in self._imported(name, path))
+            self._steps[name] = dict(file for files in found for file in files)
+        return self._steps[name]
 
     def _imported(self, name: str, path: Path) -> Iterator[str]:
         for level, module, item in _parse(path)[1]:

@@ -25,7 +25,7 @@ class Shard:
     """The runs of one (experiment, case, width, learning rate) for one block of seeds.
 
     Attributes:
-        dataset: key of `Plan.datasets`.
+        datasets: keys of `Plan.datasets`: the one of all runs, or one a run.
         training: plain values that the training job needs.
         measurements: plain options of each measurement that the evaluation job makes.
         training_code, measuring_code: modules and files that the jobs load by name.
@@ -37,7 +37,7 @@ class Shard:
     width: int
     learning_rate: str
     seeds: str
-    dataset: str
+    datasets: tuple[str, ...]
     training: dict[str, Any]
     measurements: dict[str, Any]
     training_code: tuple[str, ...]
@@ -205,11 +205,21 @@ class _Planner:
         )
         return name
 
+    def datasets_of(self, data: Any, seeds: list[int]) -> tuple[str, ...]:
+        """Names of the datasets of some seeds, which are planned: one if they share it."""
+        names = [self.dataset(data.of_seed(seed)) for seed in seeds]
+        return tuple(names) if len(set(names)) > 1 else (names[0],)
+
+    def stream(self, experiment: str, case: str, width: int, rate: str) -> str:
+        """Name of the stream of a run's random numbers."""
+        if self.settings.experiments[experiment].common_random_numbers:
+            return experiment
+        return f"{experiment}/{case}/{width}/{rate}"
+
     def case(self, experiment: str, case: str, setup: Any) -> None:
         """Plan the shards of a case."""
         options = self.settings.experiments[experiment]
         configuration = self.settings.configuration
-        dataset = self.dataset(setup.data)
         plain = setup.model_dump(mode="json")
         trained = _code(getattr(setup, key) for key in TRAINED_BY)
         chosen = dict(measured(setup))
@@ -221,7 +231,7 @@ class _Planner:
                 for first in range(0, len(seeds), options.seeds_per_job):
                     members = seeds[first : first + options.seeds_per_job]
                     training = {
-                        "experiment": experiment,
+                        "stream": self.stream(experiment, case, width, canonical(rate)),
                         "seeds": members,
                         "width": width,
                         "learning_rate": float(canonical(rate)),
@@ -233,7 +243,7 @@ class _Planner:
                         width,
                         canonical(rate),
                         f"{members[0]}-{members[-1]}",
-                        dataset,
+                        self.datasets_of(setup.data, members),
                         _with_papers(training, folders_of(trained, self.folders)),
                         {name: plain["measurements"][name] for name in chosen},
                         trained,

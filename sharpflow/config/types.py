@@ -94,6 +94,9 @@ class ExperimentKeys(Strict):
     """The first seed; claims are to be judged on seeds that no setting was chosen on."""
     seeds_per_job: Annotated[int, Field(ge=1, le=10_000)] = 1
     """Seeds trained together in one job; divides `seeds`."""
+    common_random_numbers: bool = True
+    """Whether runs of one seed share their random numbers over cases, widths and learning rates,
+    which pairs them for a comparison; else each has its own."""
     cases: Annotated[dict[Name, dict[str, Any]], Field(min_length=1)]
     """Named variations: each gives the keys of the set-up in which it differs."""
     figures: list[str] | dict[Name, str] = Field(default=[])
@@ -216,7 +219,7 @@ class Types:
             for mark in (m for m in field.metadata if isinstance(m, PartOf)):
                 fields[name] = (_choice(made[mark.kind], TAGS.get(mark.kind, "kind")), _as(field))
         title = camel(part.name) + WORD[part.kind]
-        named = create_model(title, __base__=written, __doc__=written.__doc__, **fields)
+        named = _made(title, __base__=written, __doc__=written.__doc__, **fields)
         named.paper_key = part.paper
         named.part = part
         return named
@@ -229,7 +232,7 @@ class Types:
         for name, options in found.items():
             first = " ".join((options.__doc__ or "").split("\n\n")[0].split())
             fields[name] = (options | None, Field(default=None, description=first))
-        made = create_model("Measurements", __base__=Strict, **fields)
+        made = _made("Measurements", __base__=Strict, **fields)
         made.__doc__ = "What is measured along a run; each name is a measurement's."
         return made
 
@@ -244,12 +247,12 @@ class Types:
             "schedule": (_choice(self.options("schedules"), "kind"), Field(**_schedule)),
             "measurements": (self.measurements, Field(default=self.measurements(), **_measured)),
         }
-        return create_model("Setup", __base__=SetupKeys, **parts)
+        return _made("Setup", __base__=SetupKeys, **parts)
 
     @cached_property
     def experiment(self) -> type[Any]:
         """One experiment's file."""
-        made = create_model("Experiment", __base__=(ExperimentKeys, self.setup))
+        made = _made("Experiment", __base__=(ExperimentKeys, self.setup))
         made.__doc__ = "One file of a folder `experiments/`; its name is the file's."
         return made
 
@@ -262,9 +265,14 @@ class Types:
             if field is not None and not field.is_required():
                 text = f"Folder of your copy of `{source}`, for all its data that name no `path`."
                 paths[f"{source}_path"] = (str | None, Field(default=None, description=text))
-        made = create_model("Configuration", __base__=ConfigurationKeys, **paths)
+        made = _made("Configuration", __base__=ConfigurationKeys, **paths)
         made.__doc__ = ConfigurationKeys.__doc__
         return made
+
+
+def _made(name: str, **keywords: Any) -> Any:
+    """A model whose docstrings need not be looked for, as it was written nowhere."""
+    return create_model(name, __cls_kwargs__={"use_attribute_docstrings": False}, **keywords)
 
 
 _data: dict[str, Any] = {"description": "The dataset."}

@@ -35,11 +35,29 @@ class PictureOptions(ClassTargets):
 
     scaling: Scaling = "standardised"
     """`unit`: pixels in [0, 1]; `standardised`: mean 0 and variance 1 a channel."""
+    draw: Literal["by_seed", "fixed"] = "by_seed"
+    """`by_seed`: each seed has samples of its own, the draw of its number; `fixed`: all seeds have
+    the same, those of `draw_seed`, and differ in their start alone."""
+    draw_seed: Seed | None = None
+    """With `draw: fixed`, which draw; `null` takes the first samples in the source's order."""
+
+    @model_validator(mode="after")
+    def _one_draw(self):
+        if self.draw == "by_seed" and self.draw_seed is not None:
+            raise ValueError("draw_seed is for draw = fixed; by_seed takes each run's own seed")
+        return self
+
+    def of_seed(self, seed: int) -> "DataOptions":
+        """The options of the dataset of the run with a seed."""
+        if self.draw == "fixed":
+            return self
+        return self.model_copy(update={"draw": "fixed", "draw_seed": seed})
 
     @property
     def label(self) -> str:
         """How the page and file names call it."""
-        return self.scaling
+        drawn = "" if self.draw_seed is None else f"-draw-{self.draw_seed}"
+        return f"{self.scaling}{drawn}"
 
 
 class NumberedPictures(PictureOptions):

@@ -13,6 +13,9 @@ from sharpflow.data.base import input_tensors, scale_pixels
 from sharpflow.errors import DataError
 from sharpflow.parts.words import nearest
 
+_DRAWS = 20220004
+"""Marks the random stream of the draws, which the seed of a draw completes."""
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -37,13 +40,13 @@ def choose(
     chosen: Sequence[int] | None = None,
     word: str = "images",
 ) -> Choice:
-    """The first `samples` / k records of each of k labels, label by label.
+    """`samples` / k records of each of k labels, label by label: the first, or drawn at random.
 
     Args:
         found: class of every record, (records,), as its place in `names`.
         names: of all classes.
-        spec: options of the source: `samples` (None for as many as the scarcest label allows) and
-            `targets`.
+        spec: options of the source: `samples` (None for as many as the scarcest label allows),
+            `targets`, and `draw_seed` if it has one (None for the first in the source's order).
         where: what messages call the source's file or folder.
         chosen: classes in the order of their labels, as places in `names`; by default all.
         word: what messages call the records.
@@ -57,7 +60,10 @@ def choose(
     classes = list(range(len(names)) if chosen is None else chosen)
     samples = spec["samples"]
     sides = _sides(classes, spec, where)
-    members = [np.flatnonzero(np.isin(found, side)) for side in sides]
+    order = np.arange(len(found))
+    if (seed := spec.get("draw_seed")) is not None:
+        order = np.random.default_rng([_DRAWS, seed]).permutation(order)
+    members = [order[np.isin(found[order], side)] for side in sides]
     scarcest = min(len(rows) for rows in members)
     share = max(1, scarcest) if samples is None else samples // len(sides)
     for side, rows in zip(sides, members, strict=True):

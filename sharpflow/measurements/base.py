@@ -69,11 +69,12 @@ class Snapshot:
         """The closed form of the network, if it is a stack of dense layers."""
         if "dense stack" not in self.problem.model.capabilities:
             return None
-        if "dense_inputs" not in self._shared:
-            self._shared["dense_inputs"] = prepare_inputs(self.inputs, gram=True)
+        held = "dense_inputs" if self.problem.batches.shared else f"dense_inputs/{self.run}"
+        if held not in self._shared:
+            self._shared[held] = prepare_inputs(self.inputs, gram=True)
         model: Any = self.problem.model
         weights, biases = model.dense_stack(self.parameters)
-        return DenseNet(weights, model.activation, self._shared["dense_inputs"], biases)
+        return DenseNet(weights, model.activation, self._shared[held], biases)
 
     @cached_property
     def conv_net(self) -> ConvNet | None:

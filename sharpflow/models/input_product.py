@@ -11,9 +11,10 @@ _SMALLEST, _STEPS = 256, 4
 class InputProduct:
     """Products with X and Xᵀ, X (n, d) or (R, n, d).
 
-    Samples in more dimensions than there are of them are stored as a lower triangular X (their
-    coordinates in the basis of a QR decomposition). Of such an X the zeros to the right of each of
-    four blocks of rows are skipped, which leaves 0.625 of the work.
+    R is the number of runs, each of which has its own samples then. Samples in more dimensions than
+    there are of them are stored as a lower triangular X (their coordinates in the basis of a QR
+    decomposition). Of such an X the zeros to the right of each of four blocks of rows are skipped,
+    which leaves 0.625 of the work.
 
     Attributes:
         matrix: X.
@@ -31,12 +32,13 @@ class InputProduct:
         x = self.matrix
         if not self._blocks:
             return x @ right
-        result = right.new_empty(*right.shape[:-2], x.shape[0], right.shape[-1])
+        lead = torch.broadcast_shapes(x.shape[:-2], right.shape[:-2])
+        result = right.new_empty(*lead, x.shape[-2], right.shape[-1])
         for rows, width in self._blocks:
-            if right.ndim == 2:
+            if right.ndim == x.ndim == 2:
                 torch.mm(x[rows, :width], right[:width], out=result[rows])
             else:
-                result[..., rows, :] = x[rows, :width] @ right[..., :width, :]
+                result[..., rows, :] = x[..., rows, :width] @ right[..., :width, :]
         return result
 
     def transposed_times(self, right: Tensor, out: Tensor | None = None) -> Tensor:
@@ -51,8 +53,8 @@ class InputProduct:
         previous = 0
         for rows, width in self._blocks:
             columns = slice(previous, width)
-            part, below = x[rows.start :, columns].T, right[..., rows.start :, :]
-            if right.ndim == 2:
+            part, below = x[..., rows.start :, columns].mT, right[..., rows.start :, :]
+            if right.ndim == x.ndim == 2:
                 torch.mm(part, below, out=out[columns])
             else:
                 out[..., columns, :] = part @ below
@@ -66,10 +68,10 @@ def _staircase(inputs: Tensor) -> list[tuple[slice, int]]:
 
     Empty where the inputs are not lower triangular, are too small to gain, or are not on the CPU.
     """
-    if inputs.ndim != 2 or min(inputs.shape) < _SMALLEST or inputs.device.type != "cpu":
+    n, d = inputs.shape[-2:]
+    if min(n, d) < _SMALLEST or inputs.device.type != "cpu":
         return []
-    if bool(inputs[0, 1:].any()) or bool(torch.triu(inputs, 1).any()):
+    if bool(inputs[..., 0, 1:].any()) or bool(torch.triu(inputs, 1).any()):
         return []
-    n, d = inputs.shape
     edges = [n * i // _STEPS for i in range(_STEPS + 1)]
     return [(slice(lower, upper), min(upper, d)) for lower, upper in itertools.pairwise(edges)]

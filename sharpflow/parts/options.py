@@ -133,6 +133,10 @@ class DataOptions(Options):
         """What its datasets have beyond inputs and targets."""
         return frozenset()
 
+    def of_seed(self, seed: int) -> "DataOptions":
+        """The options of the dataset of the run with a seed; the same for all by default."""
+        return self
+
     @property
     def label(self) -> str:
         """How the page and file names call it, beside the number of samples."""

@@ -12,7 +12,7 @@ import jinja2
 import pandas as pd
 
 from sharpflow.report.text import anchor, flatten, number, settings_digest
-from sharpflow.report.verdicts import case_rows, claim_entries, confidences, counts
+from sharpflow.report.verdicts import claim_entries, confidences, counts, family, single_rows
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -63,8 +63,7 @@ def build(
 
     Args:
         figures: in the order in which a paper's section shows them.
-        claims: one row a claim, experiment and case, and one with the case `all` for each claim and
-            experiment (see `sharpflow.report.verdicts`); may be empty.
+        claims: rows of `claims.csv` (see `sharpflow.claims.base.judge`); may be empty.
         experiments: settings of each experiment by its name.
         papers: what the page says of each paper, by its key and in their order: `key` and `title`,
             and if known `authors`, `venue`, `link` and `says`.
@@ -75,7 +74,7 @@ def build(
         The page's HTML.
 
     Raises:
-        ValueError: a column or the row `all` of a claim is missing, a figure appears twice or is no
+        ValueError: a column or the summary of a claim is missing, a figure appears twice or is no
             PNG, a figure names an experiment whose settings are not given, or a figure or claim
             belongs to a paper that is not.
     """
@@ -107,7 +106,8 @@ def build(
     )
     return environment.get_template("template.html").render(
         papers=[_paper_section(paper, figures, entries) for paper in papers.values()],
-        total={"claims": counts(entries), "cases": counts(case_rows(entries))},
+        total=_totals(entries),
+        family=family(single_rows(entries)),
         confidence=confidences(entries),
         figures=[_figure_section(figure, entries) for figure in figures],
         experiments=[_experiment_section(*item) for item in experiments.items()],
@@ -150,10 +150,14 @@ def _paper_section(
         "title": paper["title"],
         "link": paper.get("link", ""),
         "says": paper.get("says", []),
-        "counts": {"claims": counts(own), "cases": counts(case_rows(own))},
+        "counts": _totals(own),
         "claims": own,
         "figures": [figure.anchor for figure in figures if figure.paper == key],
     }
+
+
+def _totals(entries: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, int]]:
+    return {"claims": counts(entries), "cases": counts(single_rows(entries))}
 
 
 def _figure_section(figure: FigureEntry, entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -1,70 +1,86 @@
 """Rows of `claims.csv` as the page shows them: a claim with its cases under it, and counts."""
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from sharpflow.claims.base import COLUMNS
 from sharpflow.report.text import band, number
+from sharpflow.statistics.verdicts import holm
 
-CLAIM_COLUMNS = (
-    "claim", "paper", "figure", "experiment", "case", "statement", "statistic", "low", "high",
-    "confidence", "method", "band_low", "band_high", "verdict", "seeds",
-)  # fmt: skip
-
-ALL = "all"
-"""The case of the row that gives a claim's verdict for one experiment."""
-
+FAMILY = 0.05
+"""Chance of one or more wrong `not supported` in the whole of a page."""
 VERDICTS = {
     "supported": ("yes", "✓"),
     "not supported": ("no", "✗"),
-    "inconclusive": ("open", "?"),
+    "straddles": ("open", "?"),
+    "undefined": ("other", "–"),
 }
 
 
 def claim_entries(claims: pd.DataFrame) -> list[dict[str, Any]]:
     """One entry a (claim, experiment), in order of first appearance.
 
-    An entry is the row `all` as text, with `cases`, the rows of the single cases in their order:
-    none for a claim about a whole experiment, nor for a single case that `all` only repeats
-    (`only_case` is its name). `worst` names the case that decided, where the row names it.
+    An entry is the claim's summary as text, with `cases`, the rows that it sums up; or its one row,
+    with `only_case`, the name of its case.
 
     Args:
-        claims: columns `CLAIM_COLUMNS`, as `sharpflow.claims.base.judge` gives them; may be empty.
+        claims: columns `sharpflow.claims.base.COLUMNS`, as `judge` gives them; may be empty.
 
     Returns:
         Entries for the page's template.
 
     Raises:
-        ValueError: a column is missing, or the row `all` of a claim.
+        ValueError: a column is missing, or the summary of several rows.
     """
     if claims.empty:
         return []
-    missing = [column for column in CLAIM_COLUMNS if column not in claims.columns]
+    missing = [column for column in COLUMNS if column not in claims.columns]
     if missing:
         raise ValueError(f"claims has no column {', '.join(missing)}, which the page needs")
     groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for record in claims.to_dict("records"):
-        row = _row(record)
+        row = _row({str(key): value for key, value in record.items()})
         key = (row["paper"], row["claim"], row["experiment"], row["figure"])
         groups.setdefault(key, []).append(row)
     return [_entry(rows) for rows in groups.values()]
 
 
 def counts(rows: Iterable[Mapping[str, Any]]) -> dict[str, int]:
-    """How many rows have each verdict; `other` for unknown ones, `all` for the sum."""
+    """How many rows have each verdict, and `all` for the sum."""
     verdicts = [row["verdict"] for row in rows]
-    known = {verdict: verdicts.count(verdict) for verdict in VERDICTS}
-    return known | {"other": len(verdicts) - sum(known.values()), "all": len(verdicts)}
+    return {verdict: verdicts.count(verdict) for verdict in VERDICTS} | {"all": len(verdicts)}
 
 
-def case_rows(entries: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The rows that judge a single case, whether they are listed or stand for the claim."""
+def single_rows(entries: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The rows that stand for a measurement each: no summary."""
     rows: list[Mapping[str, Any]] = []
     for entry in entries:
-        rows += entry["cases"] or ([entry] if entry["only_case"] else [])
+        rows += entry["cases"] or [entry]
     return rows
+
+
+def family(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What many verdicts at once say of the family of all claims.
+
+    Args:
+        rows: those of `single_rows`.
+
+    Returns:
+        `rejected`: rows that are not supported; `remaining`: those that stay so by Holm's procedure
+        at a family-wise error of `level`; `by_chance`: the number expected at most if every claim
+        held.
+    """
+    rejected = np.array([row["verdict"] == "not supported" for row in rows], dtype=bool)
+    adjusted = holm([row["p_value"] for row in rows])
+    return {
+        "rejected": int(rejected.sum()),
+        "remaining": int((rejected & (adjusted < FAMILY)).sum()),
+        "by_chance": f"{sum(row['size'] for row in rows):.1f}",
+        "level": f"{100 * FAMILY:g}\u00a0%",
+    }
 
 
 def confidences(entries: Iterable[Mapping[str, Any]]) -> str:
@@ -72,51 +88,57 @@ def confidences(entries: Iterable[Mapping[str, Any]]) -> str:
     return " and ".join(sorted({entry["confidence"] for entry in entries} - {""}))
 
 
-def _row(record: Mapping[Any, Any]) -> dict[str, Any]:
-    verdict = str(record["verdict"])
-    style, symbol = VERDICTS.get(verdict, ("other", "–"))
-    stated = pd.notna(record["low"]) and pd.notna(record["high"])
-    confidence = record["confidence"]
-    method, _, worst = number(record["method"]).partition("; worst case: ")
-    quantity, _, interval_method = method.rpartition("; ")
-    failing = re.search(r"(undefined for|outright failure of) \d+", interval_method)
+def _row(record: Mapping[str, Any]) -> dict[str, Any]:
+    verdict, seeds = str(record["verdict"]), int(record["seeds"])
+    style, symbol = VERDICTS[verdict]
+    quantity, _, interval_method = str(record["method"]).rpartition("; ")
+    runs = record["estimand"] == "runs"
+    values = [record[name] for name in ("median", "least", "largest")]
+    span = f"{number(values[0])} ({number(values[1])} to {number(values[2])})"
+    origin, _, why = str(record["origin"]).partition(": ")
     return {
         "claim": str(record["claim"]),
         "paper": str(record["paper"]),
-        "figure": str(record["figure"]),
-        "experiment": number(record["experiment"]),
-        "case": number(record["case"]),
+        "figure": number(record["figure"]).replace("–", ""),
+        "experiment": str(record["experiment"]),
+        "case": str(record["case"]),
+        "summary": str(record["summary"]).lower() == "true",
         "statement": str(record["statement"]),
-        "statistic": number(record["statistic"]),
-        "interval": f"[{number(record['low'])}, {number(record['high'])}]" if stated else "–",
-        "confidence": f"{100 * float(confidence):.4g}\u00a0%" if pd.notna(confidence) else "",
+        "result": f"{int(record['inside'])} of {seeds}" if runs else number(record["statistic"]),
+        "estimand": "runs in the band" if runs else "mean",
+        "values": span if pd.notna(values[0]) else "",
+        "interval": f"[{number(record['low'])}, {number(record['high'])}]",
+        "confidence": f"{100 * float(record['confidence']):.4g}\u00a0%",
         "quantity": quantity,
         "interval_method": interval_method,
-        "failing": f"{failing[0]} of\u00a0{number(record['seeds'])}" if failing else "",
-        "worst": worst,
+        "reason": number(record["reason"]).replace("–", ""),
         "band": band(record["band_low"], record["band_high"]),
+        "origin": origin,
+        "why": why,
+        "noticed": str(record["noticed"]),
+        "p_value": float(record["p_value"]),
+        "size": float(record["size"]),
         "verdict": verdict,
         "style": style,
         "symbol": symbol,
-        "seeds": number(record["seeds"]),
+        "seeds": number(seeds),
     }
 
 
 def _entry(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    decisive = [row for row in rows if row["case"] == ALL]
-    if not decisive:
+    cases = [row for row in rows if not row["summary"]]
+    summaries = [row for row in rows if row["summary"]]
+    if len(cases) == 1 and not summaries:
+        case = cases[0]["case"]
+        return cases[0] | {
+            "only_case": "" if case == "all" else case,
+            "cases": [],
+            "case_counts": counts([]),
+        }
+    if len(summaries) != 1:
         row = rows[0]
         raise ValueError(
-            f"claims has no row with case {ALL!r} for the claim {row['claim']!r} of the experiment "
-            f"{row['experiment']!r}; each claim must have one."
+            f"claims has {len(summaries)} summaries of the claim {row['claim']!r} of the "
+            f"experiment {row['experiment']!r}; a claim with several rows must have one."
         )
-    # The last one: a case of the experiment may itself have this name.
-    head = decisive[-1]
-    cases = [row for row in rows if row is not head]
-    shown = ("statistic", "interval", "confidence", "band", "verdict", "seeds")
-    repeated = len(cases) == 1 and all(cases[0][key] == head[key] for key in shown)
-    return head | {
-        "only_case": cases[0]["case"] if repeated else "",
-        "cases": [] if repeated else cases,
-        "case_counts": counts(cases),
-    }
+    return summaries[0] | {"only_case": "", "cases": cases, "case_counts": counts(cases)}

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Curve = NDArray[np.float64]
+MOST_EVEN = 0.1
+"""Share of gaps between records that may be even where both branches are seen."""
 
 
 def as_curve(values: ArrayLike, name: str = "values") -> Curve:
@@ -58,12 +60,13 @@ def resolves_alternation(steps: ArrayLike) -> bool:
     """Whether neighbouring entries are an odd number of steps apart, and hence on both branches.
 
     A curve measured at an even stride sees one branch of a period-two alternation only, and no
-    average of it can tell the branch from the mean. The last gap of several may be even: a run's
-    end is recorded whether or not the stride meets it. False for fewer than two entries.
+    average of it can tell the branch from the mean. A tenth of the gaps may be even: where a value
+    is missing, and at a run's end, which is recorded whether or not the stride meets it. False for
+    fewer than two entries.
     """
     gaps = np.diff(np.asarray(steps))
     strides = gaps[:-1] if gaps.size > 2 else gaps
-    return bool(strides.size and np.all(strides % 2 == 1))
+    return bool(strides.size and np.mean(strides % 2 == 0) <= MOST_EVEN)
 
 
 def running_mean(values: ArrayLike, window: int) -> Curve:
@@ -81,16 +84,6 @@ def running_mean(values: ArrayLike, window: int) -> Curve:
     if curve.size < window:
         return np.empty(0)
     return np.lib.stride_tricks.sliding_window_view(curve, window).mean(axis=1)
-
-
-def falling_share(values: ArrayLike) -> float:
-    """Share of steps at which the curve strictly falls, in [0, 1]; NaN for fewer than two entries.
-
-    1 for a decreasing curve; a period-two alternation around a constant gives ½. Raw steps, on
-    purpose: for the loss the alternation is the non-monotonicity that is asked about.
-    """
-    (curve,) = finite_prefix(values)
-    return float(np.mean(np.diff(curve) < 0)) if curve.size > 1 else float("nan")
 
 
 def rank_correlation(first: ArrayLike, second: ArrayLike) -> float:

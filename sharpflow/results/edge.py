@@ -9,10 +9,12 @@ import numpy as np
 from sharpflow.results.crossings import first_crossing, plateau, sharpness_summary
 from sharpflow.results.curves import resolves_alternation
 from sharpflow.results.runs import Run
+from sharpflow.statistics.verdicts import Failed, Undefined
 
 SHARPNESS = "gauss_newton_sharpness"
-INF = float("inf")
-NAN = float("nan")
+
+DIVERGED = Failed("it diverged")
+EVEN_STRIDE = Undefined("an even stride shows one branch of the alternation only")
 
 WINDOW = 50
 """Steps of the running mean; also the least number of steps that count as a plateau."""
@@ -38,13 +40,16 @@ def sees_both_branches(run: Run) -> bool:
 def curve_plateau(steps: np.ndarray, ratio: np.ndarray) -> float:
     """Plateau of a ratio to the threshold; NaN at an even stride, or under `WINDOW` steps of it."""
     if not resolves_alternation(steps):
-        return NAN
-    return plateau(ratio, 1.0, minimum=entries(steps, WINDOW))
+        return EVEN_STRIDE
+    level = plateau(ratio, 1.0, minimum=entries(steps, WINDOW))
+    if np.isnan(level):
+        return Undefined(f"fewer than {WINDOW} steps follow the first cycle")
+    return level
 
 
 def plateau_level(run: Run) -> float:
-    """Plateau of Λ over the threshold; NaN for a diverged run, and as `curve_plateau`."""
-    return NAN if run.diverged else curve_plateau(*run.relative(SHARPNESS))
+    """Plateau of Λ over the threshold; inf for a diverged run, and NaN as `curve_plateau`."""
+    return DIVERGED if run.diverged else curve_plateau(*run.relative(SHARPNESS))
 
 
 def end_level(run: Run, quantity: str = SHARPNESS) -> float:
@@ -54,10 +59,11 @@ def end_level(run: Run, quantity: str = SHARPNESS) -> float:
     """
     steps, ratio = run.relative(quantity)
     if run.diverged:
-        return INF
-    enough = ratio.size >= LEAST_RECORDS and np.all(np.isfinite(ratio))
-    if not (enough and resolves_alternation(steps)):
-        return NAN
+        return DIVERGED
+    if not resolves_alternation(steps):
+        return EVEN_STRIDE
+    if ratio.size < LEAST_RECORDS or not np.all(np.isfinite(ratio)):
+        return Undefined(f"it has fewer than {LEAST_RECORDS} records")
     return sharpness_summary(steps, ratio, 1.0).end_mean
 
 
@@ -86,8 +92,3 @@ def swings(run: Run) -> bool:
     flips = np.mean(along[1:] * along[:-1] < 0)
     share = np.median(along**2 / total) if np.all(total > 0) else 0.0
     return bool(flips >= LEAST_FLIPS and share >= LEAST_SHARE)
-
-
-def from_crossing(ratio: np.ndarray) -> slice:
-    """Entries of a curve over its threshold from the first crossing on; all if it never crosses."""
-    return slice(first_crossing(ratio, 1.0) or 0, None)

@@ -6,11 +6,15 @@ import numpy as np
 import pandas as pd
 
 from sharpflow.results import rates
+from sharpflow.results.edge import DIVERGED
 from sharpflow.results.runs import Run
 from sharpflow.statistics.intervals import slope
+from sharpflow.statistics.verdicts import Failed, Undefined
 
-INF = float("inf")
 NAN = float("nan")
+MISSING = Undefined("it was not recorded")
+IDLE = Undefined("it has not learnt, and what does not move proves nothing")
+NO_APPROACH = Failed("its charge keeps over 0.9 of its start")
 
 TAIL = 0.2
 """Share of a run's steps, at its end, over which stationary quantities are averaged."""
@@ -24,30 +28,36 @@ def in_tail(steps: np.ndarray) -> np.ndarray:
 
 
 def tail_mean(run: Run, quantity: str, index: int = 0) -> float:
-    """Mean over the last fifth of the run's steps; NaN if it diverged or was not recorded there."""
+    """Mean over the last fifth of the run's steps; inf if it diverged, NaN if not recorded."""
+    if run.diverged:
+        return DIVERGED
     steps, values = run.curve(quantity, index)
-    return NAN if run.diverged or not steps.size else float(values[in_tail(steps)].mean())
+    return float(values[in_tail(steps)].mean()) if steps.size else MISSING
 
 
 def first(run: Run, quantity: str, index: int = 0) -> float:
     """First recorded value, or the constant of a quantity that has only one; NaN without any."""
     values = run.curve(quantity, index)[1]
-    return float(values[0]) if values.size else NAN
+    return float(values[0]) if values.size else MISSING
 
 
 def last(run: Run, quantity: str, index: int = 0) -> float:
-    """Last recorded value; NaN if the run diverged or has none."""
+    """Last recorded value; inf if the run diverged, NaN if it has none."""
+    if run.diverged:
+        return DIVERGED
     values = run.curve(quantity, index)[1]
-    return float(values[-1]) if values.size and not run.diverged else NAN
+    return float(values[-1]) if values.size else MISSING
 
 
 def end_over_start(run: Run, quantity: str) -> float:
     """Tail average over the first value; inf for a diverged run, which is an outright failure."""
-    return INF if run.diverged else tail_mean(run, quantity) / first(run, quantity)
+    return DIVERGED if run.diverged else tail_mean(run, quantity) / first(run, quantity)
 
 
 def norm_ratio(run: Run) -> float:
-    """‖U‖²/‖W‖² from their means over the last fifth; NaN if it diverged."""
+    """‖U‖²/‖W‖² from their means over the last fifth; inf if it diverged."""
+    if run.diverged:
+        return DIVERGED
     return tail_mean(run, "norm_squared", U) / tail_mean(run, "norm_squared", W)
 
 
@@ -91,11 +101,12 @@ def decay_rate(run: Run) -> float:
     descent: there is no approach at all. NaN for one that is merely too short, or too coarse.
     """
     if run.diverged:
-        return INF
+        return DIVERGED
     steps, share = charge_decay(run)
     if share.size and share[-1] > 0.9:
-        return INF
-    return rates.decay_rate(steps, share)
+        return NO_APPROACH
+    rate = rates.decay_rate(steps, share)
+    return Undefined("its charge has not come down to 0.3") if np.isnan(rate) else rate
 
 
 def log_log_slope(x: Sequence[float] | pd.Series, values: Sequence[float] | pd.Series) -> float:
@@ -103,10 +114,11 @@ def log_log_slope(x: Sequence[float] | pd.Series, values: Sequence[float] | pd.S
 
     inf if a value is; NaN if one is undefined or not positive, or if x has under three values.
     """
-    if any(np.isinf(values)):
-        return INF
+    for value in values:
+        if not np.isfinite(value):
+            return value
     if len(set(x)) < 3 or not np.all(np.asarray(values) > 0):
-        return NAN
+        return Undefined("it needs three values, all positive")
     return slope(np.log(x), np.log(values))
 
 

@@ -89,34 +89,60 @@ def phase_exits(labels: ArrayLike) -> np.ndarray:
     return counts
 
 
-def phase_randomised(values: ArrayLike, generator: np.random.Generator) -> Curve:
-    """A surrogate of a curve: the same mean and power spectrum, Fourier phases drawn uniformly.
+def swings(curve: ArrayLike, threshold: float, hysteresis: float = HYSTERESIS) -> slice:
+    """The entries over which a smooth curve swings about the threshold, beyond the dead band.
 
-    The usual null of a linear stationary process (Theiler et al., Physica D 58, 1992). The Nyquist
-    coefficient of an even length, where period two lives, is real and gets a random sign.
+    From the first entry to the last at which its level changes (see `results.crossings.levels`): a
+    curve that has come to rest at the threshold has no cycles any more.
+
+    Args:
+        curve: shape (n,), from the first crossing on.
+        threshold: in the units of the curve.
+        hysteresis: half-width of the dead band, as a share of the threshold.
+
+    Returns:
+        An empty slice where the level never changes.
+    """
+    level = levels(as_curve(curve), threshold, hysteresis)
+    changes = np.flatnonzero(level[1:] != level[:-1])
+    return slice(0, int(changes[-1]) + 2 if changes.size else 0)
+
+
+def block_shuffled(values: ArrayLike, block: int, generator: np.random.Generator) -> Curve:
+    """The curve cut into blocks of equal length, in random order.
+
+    Keeps every value, and the autocorrelation within a block, and breaks the order of what lies
+    further apart.
+
+    Args:
+        values: shape (n,).
+        block: entries of a block; the first one may be shorter.
+        generator: of the cut's place and the order.
+
+    Returns:
+        Shape (n,).
     """
     curve = as_curve(values)
-    spectrum = np.fft.rfft(curve)
-    turn = np.exp(2j * np.pi * generator.random(spectrum.size))
-    turn[0] = 1
-    if curve.size % 2 == 0:
-        turn[-1] = np.sign(turn[-1].real) or 1
-    return np.fft.irfft(spectrum * turn, n=curve.size) if curve.size else curve
+    cuts = np.arange(int(generator.integers(block)), curve.size, block)
+    parts = np.split(curve, cuts)
+    return np.concatenate([parts[i] for i in generator.permutation(len(parts))])
 
 
 @dataclass(frozen=True)
 class Cycles:
-    """How often the free exits of the phases are in order, against surrogates of the same curve.
+    """How often the free exits of the phases are in order, against shuffles of the same curve.
 
     Attributes:
         in_order: share of the exits from I that go to II and from III that go to IV; NaN if none.
-        null: the same share, pooled over all surrogates; NaN if they have no such exit.
+        null: the same share, pooled over all shuffles; NaN if they have no such exit.
         free_exits: number of exits from I and III of the curve.
+        turns: how often the curve comes up to the threshold, the first crossing included.
     """
 
     in_order: float
     null: float
     free_exits: int
+    turns: int
 
     @property
     def excess(self) -> float:
@@ -130,34 +156,49 @@ def cycles(
     generator: np.random.Generator,
     window: int = WINDOW,
     hysteresis: float = HYSTERESIS,
-    surrogates: int = 200,
+    shuffles: int = 200,
 ) -> Cycles:
-    """Order of the phases of a curve, beside phase-randomised surrogates of it.
+    """Order of the phases of a curve while it swings, beside block shuffles of it.
 
     Only the exits from I (to II, or back to IV without reaching the threshold) and from III (to IV,
     or back to II) are free: a rise that ends above the threshold can only become a fall, so II goes
-    to III, and IV to I, whatever the curve. Surrogates are made of the raw curve and then
-    smoothed and labelled alike. Give the part of the curve from its first crossing on: before it
-    there is a trend, which no stationary null has. A sine around the threshold has itself for a
-    surrogate and shows no excess; relaxation cycles (a slow climb, a spike, a fall) do. As for any
-    such surrogate the curve is taken as periodic: a gap between its ends roughens the surrogates.
+    to III, and IV to I, whatever the curve. Blocks are a quarter of the mean cycle long, a phase of
+    a sine: the shuffles keep the curve's values and its smoothness within a phase, and break the
+    order of the phases. Relaxation cycles and sines show an excess of 0.27 to 0.33, damped sines
+    the same while they swing, random walks and first-order autoregressions none on average.
+
+    Args:
+        values: from the first crossing on, shape (n,); before it there is a trend.
+        threshold: in the units of the curve.
+        generator: of the shuffles.
+        window: of the running mean, in entries.
+        hysteresis: half-width of the dead band, as a share of the threshold.
+        shuffles: their number.
+
+    Returns:
+        Shares of NaN where the curve does not swing.
 
     Raises:
-        ValueError: `surrogates` is below 1; and as for `phases`.
+        ValueError: `shuffles` is below 1; and as for `phases`.
     """
-    if surrogates < 1:
-        raise ValueError(f"surrogates is {surrogates}; it must be at least 1.")
+    if shuffles < 1:
+        raise ValueError(f"shuffles is {shuffles}; it must be at least 1.")
     (curve,) = finite_prefix(values)
-    ordered, free = _free_exits(phases(curve, threshold, window, hysteresis))
-    null = np.zeros(2, dtype=np.int64)
-    for _ in range(surrogates):
-        drawn = phase_randomised(curve, generator)
-        null += _free_exits(phases(drawn, threshold, window, hysteresis))
+    smooth = running_mean(curve, window)
+    swinging = smooth[swings(smooth, threshold, hysteresis)]
+    level = levels(swinging, threshold, hysteresis)
+    turns = int(np.sum(level[1:] & ~level[:-1])) + int(level.size > 0 and level[0])
+    ordered, free = _free_exits(phases(swinging, threshold, 1, hysteresis))
+    null, block = np.zeros(2, dtype=np.int64), max(2, swinging.size // (4 * max(turns, 1)))
+    for _ in range(shuffles if free else 0):
+        drawn = block_shuffled(swinging, block, generator)
+        null += _free_exits(phases(drawn, threshold, 1, hysteresis))
     nan = float("nan")
     return Cycles(
         in_order=ordered / free if free else nan,
         null=float(null[0] / null[1]) if null[1] else nan,
         free_exits=free,
+        turns=turns,
     )
 
 

@@ -78,6 +78,54 @@ def sign_agreement(first: ArrayLike, second: ArrayLike, averaged: bool = False) 
     return float(np.mean(moved > 0)) if moved.size else float("nan")
 
 
+def agreement_excess(
+    first: ArrayLike, second: ArrayLike, least_lag: int = 20, quantile: float = 0.95
+) -> float:
+    """`sign_agreement` of two-step averages beyond what chance gives; 0 or less if by chance.
+
+    Less the larger of ½, which random signs give, and a quantile of the agreement over the circular
+    shifts of one curve against the other, which keep the share of rises of both and the order
+    within each.
+
+    Args:
+        first: shape (n,); both curves are cut at the first non-finite entry of either.
+        second: shape (n,).
+        least_lag: entries by which a shift is no longer the same place.
+        quantile: of the agreement over the shifts.
+
+    Returns:
+        In [−1, ½]; NaN for fewer entries than three times `least_lag`.
+    """
+    a, b = finite_prefix(first, second)
+    left, right = (np.sign(np.diff(two_step_average(curve))) for curve in (a, b))
+    if left.size < 3 * least_lag:
+        return float("nan")
+    shifts = np.arange(least_lag, left.size - least_lag + 1)
+    places = (np.arange(left.size)[None, :] + shifts[:, None]) % left.size
+    shifted = np.mean(left[None, :] * right[places] > 0, axis=1)
+    agreed = float(np.mean(left * right > 0))
+    return agreed - max(0.5, float(np.quantile(shifted, quantile)))
+
+
+def falls_while_rises(falling: ArrayLike, rising: ArrayLike) -> tuple[float, int]:
+    """Of the steps at which one curve strictly rises, the share at which another strictly falls.
+
+    0 if the two move together, ½ if the one knows nothing of the other, 1 if the falling curve
+    falls whatever the other does.
+
+    Args:
+        falling: shape (n,); both curves are cut at the first non-finite entry of either.
+        rising: shape (n,).
+
+    Returns:
+        The share, NaN if there is no such step, and the number of such steps.
+    """
+    a, b = finite_prefix(falling, rising)
+    up = np.diff(b) > 0
+    share = float(np.mean(np.diff(a)[up] < 0)) if up.any() else float("nan")
+    return share, int(up.sum())
+
+
 def spikes(values: ArrayLike, rise: float = 0.05) -> np.ndarray:
     """Indices of the spikes of a non-negative curve: peaks that stand out by a factor 1 + rise.
 

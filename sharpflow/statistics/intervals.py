@@ -1,14 +1,14 @@
-"""Confidence intervals over seeds, and the verdict of an interval against a band."""
+"""Confidence intervals over seeds: of a mean, of the mean of a bounded quantity, of a share."""
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import stdtrit
+from scipy.special import betaincinv, stdtr, stdtrit
 
-Verdict = Literal["supported", "not supported", "inconclusive"]
+_DRAWS = 20_000
+_STREAM = 2005
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class Interval:
     """A statistic with a confidence interval over seeds.
 
     Attributes:
-        statistic: the mean over seeds; NaN if it is undefined for any seed.
+        statistic: a mean over seeds, or a share of them.
         low, high: bounds, in the units of the statistic; −inf and inf if nothing can be said.
         confidence: nominal coverage, in (0, 1).
         method: how the bounds were made, in words.
@@ -33,8 +33,7 @@ class Interval:
 
 def t_quantile(count: ArrayLike, confidence: float) -> np.ndarray:
     """Two-sided quantile of Student's t with count − 1 degrees of freedom; inf for a count of 1."""
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence is {confidence}; it must lie strictly between 0 and 1.")
+    _check_confidence(confidence)
     freedom = np.asarray(count, dtype=np.float64) - 1
     quantile = stdtrit(np.maximum(freedom, 1), (1 + confidence) / 2)
     return np.where(freedom >= 1, quantile, np.inf)
@@ -44,12 +43,8 @@ def t_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
     """Student's t-interval for the mean of one value a seed.
 
     Seeds are taken as independent draws with a normal spread. One seed has no spread: its bounds
-    are infinite; equal values have no width, however few. No value is ever dropped:
-
-    * NaN says that the statistic is undefined for a seed. One is enough to make the mean NaN and
-      the bounds infinite, since leaving it out would judge the seeds that happen to qualify.
-    * ±inf says that a seed fails whatever the band. If all seeds are the same infinity, so are the
-      statistic and both bounds; among finite values it makes the bounds infinite.
+    are infinite; equal values have no width, however few. A value that is not finite makes the mean
+    NaN and the bounds infinite: leaving it out would judge the seeds that happen to qualify.
 
     Args:
         values: shape (seeds,), at least one.
@@ -58,31 +53,110 @@ def t_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
     Raises:
         ValueError: no values, more than one dimension, or a confidence outside (0, 1).
     """
-    array = np.asarray(values, dtype=np.float64)
-    if array.ndim != 1 or array.size == 0:
-        raise ValueError(f"values has shape {array.shape}; it must hold one value a seed.")
+    array = _vector(values)
     count = array.size
     quantile = float(t_quantile(count, confidence))
     method = f"t-interval over {count} seed{'s' if count > 1 else ''}"
-    undefined = int(np.isnan(array).sum())
-    if undefined:
-        method += f", undefined for {undefined}"
+    if not np.all(np.isfinite(array)):
         return Interval(math.nan, -math.inf, math.inf, confidence, method, count)
-    infinite = int(np.isinf(array).sum())
-    if infinite:
-        method += f", outright failure of {infinite}"
-        if np.all(array == array[0]):
-            fail = float(array[0])
-            return Interval(fail, fail, fail, confidence, method, count)
-        return Interval(math.nan, -math.inf, math.inf, confidence, method, count)
-    mean = float(array.mean())
+    mean = _mean(array)
     if count == 1:
         return Interval(mean, -math.inf, math.inf, confidence, method, count)
-    # Equal values: their mean may be off by an ulp, which would pretend to a spread.
-    mean = min(max(mean, float(array.min())), float(array.max()))
     spread = 0.0 if np.ptp(array) == 0 else float(array.std(ddof=1))
     half = quantile * spread / math.sqrt(count)
     return Interval(mean, mean - half, mean + half, confidence, method, count)
+
+
+def log_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
+    """Student's t-interval of the logarithm of a positive quantity: its geometric mean.
+
+    Args:
+        values: shape (seeds,), positive.
+        confidence: nominal coverage.
+
+    Raises:
+        ValueError: as `t_interval`, or a value is not positive.
+    """
+    array = _vector(values)
+    if np.any(array <= 0):
+        raise ValueError(f"values has {array.min():g}; all must be positive.")
+    logarithm = t_interval(np.log(array), confidence)
+    low, high = math.exp(logarithm.low), math.exp(min(logarithm.high, 700.0))
+    if not math.isfinite(logarithm.high):
+        low, high = 0.0, math.inf
+    method = f"geometric mean, {logarithm.method} of the logarithm"
+    return Interval(math.exp(logarithm.statistic), low, high, confidence, method, array.size)
+
+
+def bounded_interval(
+    values: ArrayLike, support: tuple[float, float], confidence: float = 0.95
+) -> Interval:
+    """Interval for the mean of a quantity that cannot leave `support`; makes no other assumption.
+
+    Gaffke's bound (2005; Learned-Miller and Thomas 2020): with the sorted values and the end of the
+    support as atoms, weights spread over them like the gaps between ordered uniform numbers; the
+    bound is a quantile of the weighted mean. No case is known where it covers less often than it
+    says, for any sample size; on zeros and ones it is Clopper and Pearson's.
+
+    Args:
+        values: shape (seeds,), inside the support.
+        support: the least and the largest possible value.
+        confidence: nominal coverage.
+
+    Raises:
+        ValueError: as `t_interval`, or a value outside the support.
+    """
+    array = _vector(values)
+    least, largest = support
+    if np.any(array < least) or np.any(array > largest) or not np.all(np.isfinite(array)):
+        raise ValueError(f"values has entries outside [{least:g}, {largest:g}], or not finite.")
+    _check_confidence(confidence)
+    tail = (1 - confidence) / 2
+    low = float(np.quantile(_weighted_means(array, least), tail))
+    high = float(np.quantile(_weighted_means(array, largest), 1 - tail))
+    count = array.size
+    method = f"bounded mean (Gaffke) over {count} seed{'s' if count > 1 else ''}"
+    return Interval(_mean(array), low, high, confidence, method, count)
+
+
+def share_interval(inside: int, count: int, confidence: float = 0.95) -> Interval:
+    """Exact interval of a share, from Clopper and Pearson's two binomial tests.
+
+    Args:
+        inside: how many of the seeds count.
+        count: number of seeds.
+        confidence: least coverage.
+
+    Raises:
+        ValueError: not 0 ≤ inside ≤ count with a positive count.
+    """
+    _check_confidence(confidence)
+    if not 0 <= inside <= count or count < 1:
+        raise ValueError(f"{inside} of {count} is no share.")
+    tail = (1 - confidence) / 2
+    low = float(betaincinv(inside, count - inside + 1, tail)) if inside else 0.0
+    high = float(betaincinv(inside + 1, count - inside, 1 - tail)) if inside < count else 1.0
+    method = f"exact binomial interval over {count} seed{'s' if count > 1 else ''}"
+    return Interval(inside / count, low, high, confidence, method, count)
+
+
+def t_tail(interval: Interval, value: float) -> float:
+    """Two-sided p-value of the mean `value`, for a `t_interval`; 1 where nothing can be said."""
+    if not math.isfinite(interval.low):
+        return 1.0
+    half = interval.high - interval.statistic
+    if half == 0:
+        return 1.0 if value == interval.statistic else 0.0
+    error = half / float(t_quantile(interval.seeds, interval.confidence))
+    return float(2 * stdtr(interval.seeds - 1, -abs(interval.statistic - value) / error))
+
+
+def bounded_tail(values: ArrayLike, support: tuple[float, float], value: float) -> float:
+    """Two-sided p-value of the mean `value`: 1 − the confidence whose interval ends there."""
+    array = _vector(values)
+    if value > array.mean():
+        return min(1.0, 2 * float(np.mean(_weighted_means(array, support[1]) >= value)))
+    return min(1.0, 2 * float(np.mean(_weighted_means(array, support[0]) <= value)))
 
 
 def slope(x: ArrayLike, y: ArrayLike) -> float:
@@ -98,51 +172,25 @@ def slope(x: ArrayLike, y: ArrayLike) -> float:
     return float(centred @ b / (centred @ centred))
 
 
-def slope_interval(
-    x: ArrayLike, y: ArrayLike, seeds: ArrayLike, confidence: float = 0.95
-) -> Interval:
-    """Interval of a regression slope clustered by seed: one slope a seed, then t over seeds.
-
-    Points of one seed share data and initial weights over the sweep, so a pooled regression would
-    count them as independent and come out too narrow.
-
-    Args:
-        x: shape (points,).
-        y: shape (points,).
-        seeds: shape (points,); a seed's points are those with its number.
-        confidence: nominal coverage.
-
-    Raises:
-        ValueError: the shapes differ, there are no points, or a confidence outside (0, 1).
-    """
-    a, b, group = np.asarray(x, dtype=float), np.asarray(y, dtype=float), np.asarray(seeds)
-    if not a.shape == b.shape == group.shape:
-        raise ValueError(
-            f"x, y and seeds have shapes {a.shape}, {b.shape} and {group.shape}; they must agree."
-        )
-    slopes = [slope(a[group == seed], b[group == seed]) for seed in np.unique(group)]
-    return t_interval(slopes, confidence)
+def _check_confidence(confidence: float) -> None:
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence is {confidence}; it must lie strictly between 0 and 1.")
 
 
-def verdict(interval: Interval, band_low: float, band_high: float) -> Verdict:
-    """`supported` inside the band, `not supported` wholly outside it, else `inconclusive`.
+def _vector(values: ArrayLike) -> np.ndarray:
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 1 or array.size == 0:
+        raise ValueError(f"values has shape {array.shape}; it must hold one value a seed.")
+    return array
 
-    An end of the band may be infinite, not both. A band's end belongs to it. An interval with an
-    infinite bound (one seed, an undefined seed) never supports, even against a one-sided band.
 
-    Raises:
-        ValueError: band_low > band_high, a NaN, or both ends infinite.
-    """
-    if not band_low <= band_high or (math.isinf(band_low) and math.isinf(band_high)):
-        raise ValueError(
-            f"The band is [{band_low}, {band_high}]; it must be ordered, with a finite end."
-        )
-    if math.isnan(interval.statistic):
-        return "inconclusive"
-    if interval.low > band_high or interval.high < band_low:
-        return "not supported"
-    finite = math.isfinite(interval.low) and math.isfinite(interval.high)
-    if math.isinf(interval.statistic):
-        return "not supported"
-    inside = finite and interval.low >= band_low and interval.high <= band_high
-    return "supported" if inside else "inconclusive"
+def _mean(array: np.ndarray) -> float:
+    # Equal values: their mean may be off by an ulp, which would pretend to a spread.
+    return min(max(float(array.mean()), float(array.min())), float(array.max()))
+
+
+def _weighted_means(array: np.ndarray, end: float) -> np.ndarray:
+    """Draws of the mean of the values and an end of their support, with Dirichlet weights."""
+    gaps = np.random.default_rng(_STREAM).exponential(size=(_DRAWS, array.size + 1))
+    gaps /= gaps.sum(axis=1, keepdims=True)
+    return gaps @ np.append(np.sort(array), end)

@@ -24,15 +24,15 @@ _CACHED_NUMBERS = 2**17
 class Streams:
     """Blocks of the random numbers of all runs; the last block is kept."""
 
-    def __init__(self, experiment: str, seeds: Sequence[int]):
-        self.experiment = experiment
+    def __init__(self, stream: str, seeds: Sequence[int]):
+        self.stream = stream
         self.seeds = seeds
         self._held = -1
         self._rows = torch.empty(0)
 
     def generators(self, purpose: str, block: int = 0) -> list[torch.Generator]:
         """One generator a run."""
-        return [generator(self.experiment, seed, purpose, block) for seed in self.seeds]
+        return [generator(self.stream, seed, purpose, block) for seed in self.seeds]
 
     def normals(self, purpose: str, shape: tuple[int, ...], block: int = 0) -> Tensor:
         """Standard normals (R, *shape), float32."""
@@ -89,14 +89,13 @@ class SharedSamples:
 
 
 class RunSamples(SharedSamples):
-    """A finite dataset for each run, drawn from a population; inputs and targets (R, n, ...)."""
+    """A finite dataset for each run; inputs and targets (R, n, ...)."""
 
     shared = False
 
-    def __init__(self, stream: Streams, population: Population, samples: int, size: int | None):
-        normals = stream.normals("samples", (samples, population.size))
-        super().__init__(stream, *population.sample(normals), size)
-        self.samples = samples
+    def __init__(self, stream: Streams, inputs: Tensor, targets: Tensor, size: int | None):
+        super().__init__(stream, inputs, targets, size)
+        self.samples = targets.shape[1]
 
     def batch(self, step: int) -> Samples:
         """Inputs and targets of a step, (R, S, ...)."""
@@ -133,7 +132,7 @@ class OnlineSamples:
         stream, sizes = self._stream, (BLOCK, self._size, self.population.size)
         drawn = np.empty((len(stream.seeds), math.prod(sizes)), dtype=np.float32)
         for row, seed in zip(drawn, stream.seeds, strict=True):
-            normals(row, stream.experiment, seed, "normals", block)
+            normals(row, stream.stream, seed, "normals", block)
         return torch.from_numpy(drawn.reshape(-1, *sizes))
 
     def batch(self, step: int) -> Samples:

@@ -1,7 +1,8 @@
 """One shard as a mathematical object: its data, network, loss and update rule."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial, reduce
+from itertools import cycle
 from operator import add
 from typing import Any, NamedTuple
 
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sharpflow.data.population import Population
-from sharpflow.errors import ConfigError, PartError
+from sharpflow.errors import ConfigError, DataError, PartError
 from sharpflow.losses.base import Loss
 from sharpflow.models.base import BUFFERS, Gradient, Parameters, Pass, Setting, build, differentiate
 from sharpflow.models.input_product import InputProduct
@@ -55,16 +56,18 @@ class Problem:
     """The ensemble of runs of one shard: initial state, batches, gradients and steps.
 
     Args:
-        spec: plain configuration of the shard: experiment, seeds, width, learning_rate, model,
+        spec: plain configuration of the shard: stream, seeds, width, learning_rate, model,
             loss, optimiser, schedule, training, dtype, device.
-        dataset: tensors of the shard's dataset: samples, or a Gaussian population.
+        datasets: tensors of the shard's dataset (samples, or a Gaussian population), which all
+            runs share, or of as many datasets as there are runs, alike but for their samples.
 
     State is a dict of tensors with a leading run dimension: the parameters, the optimiser's tensors
     under `<slot>/<parameter>`, and the network's buffers under `buffers/<name>`.
     """
 
-    def __init__(self, spec: Mapping[str, Any], dataset: Mapping[str, Tensor]):
-        self.experiment: str = spec["experiment"]
+    def __init__(self, spec: Mapping[str, Any], *datasets: Mapping[str, Tensor]):
+        self.stream: str = spec["stream"]
+        """Name of the random numbers' stream, which the seed completes."""
         self.seeds: list[int] = list(spec["seeds"])
         self.nominal_learning_rate = float(spec["learning_rate"])
         self.training: Mapping[str, Any] = spec["training"]
@@ -79,7 +82,8 @@ class Problem:
         )
         """Learning rate of the step from `step` to `step` + 1."""
         self.loss: Loss = load_part("losses", spec["loss"]).build(spec["loss"])
-        self._dataset = dataset
+        self._datasets = _alike(datasets, len(self.seeds))
+        dataset = datasets[0]
         self.population: Population | None = None
         if "teacher" in dataset:
             like = torch.empty(0, dtype=self.dtype, device=self.device)
@@ -89,10 +93,10 @@ class Problem:
         with self._guarded():
             self.model = build(spec["model"], self._setting(spec["width"]))
         self.frozen = _frozen_names(self.model.layers, self.training["frozen"])
-        self.batches = self._batches(dataset)
+        self.batches = self._batches()
 
     def _setting(self, width: int) -> Setting:
-        dataset = self._dataset
+        dataset = self._datasets[0]
         compressed = self.optimiser.rotation_invariant and "coordinates" in dataset
         if self.population is not None:
             outputs, inputs = self.population.teacher.shape
@@ -102,13 +106,18 @@ class Problem:
         shape = tuple(dataset["inputs"].shape[1:])
         return Setting(width, shape, outputs, compressed, vocabulary)
 
-    def _batches(self, dataset: Mapping[str, Tensor]) -> Batches:
-        size, streams = self.training["batch"], Streams(self.experiment, self.seeds)
+    def _batches(self) -> Batches:
+        size, streams = self.training["batch"], Streams(self.stream, self.seeds)
         if self.population is None:
-            inputs = self._place(self.model.data_inputs(dataset))
-            batches = SharedSamples(streams, inputs, self._place(_targets(dataset)), size)
-        elif count := int(dataset["samples"]):
-            batches = RunSamples(streams, self.population, count, size)
+            inputs = [self._place(self.model.data_inputs(each)) for each in self._datasets]
+            targets = [self._place(_targets(each)) for each in self._datasets]
+            if len(inputs) == 1:
+                batches = SharedSamples(streams, inputs[0], targets[0], size)
+            else:
+                batches = RunSamples(streams, torch.stack(inputs), torch.stack(targets), size)
+        elif count := int(self._datasets[0]["samples"]):
+            drawn = streams.normals("samples", (count, self.population.size))
+            batches = RunSamples(streams, *self.population.sample(drawn), size)
         else:
             batches = OnlineSamples(streams, self.population, size)
         if size is not None and batches.samples is not None and size > batches.samples:
@@ -161,10 +170,10 @@ class Problem:
             PartError: the runs of one network start with different parameters' names or shapes.
         """
         runs, buffers = [], []
-        for seed in self.seeds:
-            runs.append(
-                self.model.initialise(self._dataset, generator(self.experiment, seed, "initialise"))
-            )
+        owners = cycle(self._datasets)
+        for seed, dataset in zip(self.seeds, owners, strict=False):
+            source = generator(self.stream, seed, "initialise")
+            runs.append(self.model.initialise(dataset, source))
             buffers.append(self.model.buffers())
         parameters = {name: self._stacked(runs, name) for name in runs[0]}
         if self.model.stateless:
@@ -210,7 +219,7 @@ class Problem:
     def moment(self, state: State, step: int) -> Pass:
         """What a pass through the network needs at a step."""
         buffers = {n.removeprefix(BUFFERS): t for n, t in state.items() if n.startswith(BUFFERS)}
-        seeds = (number(self.experiment, seed, "forward", step) for seed in self.seeds)
+        seeds = (number(self.stream, seed, "forward", step) for seed in self.seeds)
         return Pass(buffers, tuple(seeds))
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
@@ -240,7 +249,8 @@ class Problem:
 
     @cached_property
     def _sequences(self) -> bool:
-        return "labels" in self._dataset and self._dataset["labels"].ndim == 2
+        labels = self._datasets[0].get("labels")
+        return labels is not None and labels.ndim == 2
 
     def loss_and_gradient(
         self, parameters: Parameters, inputs: Tensor, targets: Tensor, moment: Pass | None = None
@@ -350,6 +360,17 @@ class Problem:
             for layer in self.model.layers
         ]
         return torch.stack(norms, dim=1)
+
+
+def _alike(datasets: Sequence[Mapping[str, Tensor]], runs: int) -> Sequence[Mapping[str, Tensor]]:
+    """The datasets, if there is one or one a run, and all have the same tensors and shapes."""
+    shapes = [{name: tensor.shape for name, tensor in each.items()} for each in datasets]
+    if len(datasets) not in (1, runs) or any(each != shapes[0] for each in shapes):
+        raise DataError(
+            f"{len(datasets)} datasets for {runs} runs, of the shapes {shapes[:2]}: there must be "
+            "one, or one a run, all alike."
+        )
+    return datasets
 
 
 def _targets(dataset: Mapping[str, Tensor]) -> Tensor:

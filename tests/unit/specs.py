@@ -40,7 +40,7 @@ def spec(
         return part(kind, options.pop("kind", default), **options)
 
     plain = {
-        "experiment": "test",
+        "stream": "test",
         "seeds": [0, 1, 2],
         "width": 7,
         "learning_rate": 0.05,

@@ -54,7 +54,20 @@ def judge(
 
 
 def outcome(name: str, run_table: pd.DataFrame, cases: Cases | None = None) -> str:
+    """The verdict on a claim: that of its one row, or of its summary."""
     return judge(name, run_table, cases=cases).iloc[-1]["verdict"]
+
+
+def undefined(name: str, run_table: pd.DataFrame, cases: Cases | None = None) -> str:
+    """Why a claim is undefined, without how many seeds are."""
+    row = judge(name, run_table, cases=cases).iloc[-1]
+    assert row["verdict"] == "undefined", row["verdict"]
+    return why(row["reason"])
+
+
+def why(reason: str) -> str:
+    """What stands in brackets of a reason, "5 of 5 undefined (too short)" say."""
+    return reason.partition("(")[2].removesuffix(")")
 
 
 def edge(seed: int, level: float = 1.0, steps: np.ndarray = STEPS) -> np.ndarray:

@@ -174,10 +174,10 @@ def test_the_plan_has_every_run_once(config_folder):
     plan = make_plan(load(config_folder.file))
     assert len(plan.shards) == 2 * 2 * 2 * 2
     assert len(plan.shards_of("dense_here")) == 16
-    assert len(plan.datasets) == 1
+    assert len(plan.datasets) == 4  # one a seed
     for folder, shard in plan.shards.items():
         assert folder == shard.folder
-        assert shard.dataset in plan.datasets
+        assert set(shard.datasets) <= set(plan.datasets)
         first, last = map(int, shard.seeds.split("-"))
         assert shard.training["seeds"] == list(range(first, last + 1))
         assert canonical(shard.training["learning_rate"]) == shard.learning_rate
@@ -263,7 +263,7 @@ def test_the_check_command(config_folder, changes, status):
         assert done.stderr.startswith("Error: ")
         assert "seeds_per_job" in done.stderr
     else:
-        assert "1 experiments, 1 datasets, 16 shards, 1 figures" in done.stdout
+        assert "1 experiments, 4 datasets, 16 shards, 1 figures" in done.stdout
 
 
 # --- anything at all

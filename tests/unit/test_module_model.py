@@ -131,7 +131,7 @@ def problem(model, dataset=None, seeds=(0, 1, 2), loss="mse", experiment="test",
         "states_megabytes": 8.0,
     }
     spec = {
-        "experiment": experiment,
+        "stream": experiment,
         "seeds": list(seeds),
         "width": WIDTH,
         "learning_rate": 0.05,

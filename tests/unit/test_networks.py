@@ -71,7 +71,7 @@ def problem(name, width, options, rate=1e-2):
         "states_megabytes": 8.0,
     }
     spec = {
-        "experiment": "test",
+        "stream": "test",
         "seeds": [0, 1],
         "width": width,
         "learning_rate": rate,

@@ -73,7 +73,7 @@ def test_seeds_are_paired_across_learning_rates_and_shards(make_problem):
     two = make_problem(seeds=[5], learning_rate=0.2, loss="binary_cross_entropy").initial_state()
     for name in one:
         assert torch.equal(one[name][1], two[name][0])
-    other = make_problem(seeds=[5], experiment="another").initial_state()
+    other = make_problem(seeds=[5], stream="another").initial_state()
     assert not torch.equal(other["weight0"], two["weight0"])
 
 

@@ -1,12 +1,14 @@
 """Mini-batches: where the sharpness of the full loss and the batch sharpness settle."""
 
+import math
 from collections.abc import Sequence
 
 from sharpflow.claims.base import INF, claim
 from sharpflow.results.crossings import HYSTERESIS
 from sharpflow.results.curves import kendall_tau
-from sharpflow.results.edge import BAND_HIGH, BAND_LOW, NAN, end_level
+from sharpflow.results.edge import BAND_HIGH, BAND_LOW, end_level
 from sharpflow.results.runs import Run
+from sharpflow.statistics.verdicts import Undefined
 
 LEAST_CASES = 3
 
@@ -17,6 +19,7 @@ LEAST_CASES = 3
         "the last third of the run is within 10 % of it."
     ),
     band=(BAND_LOW, BAND_HIGH),
+    origin="chosen: the band of edge_of_stability",
     method="mean over 2/η of two-step averages of the batch sharpness over the last third",
     reads=["batch_sharpness"],
 )
@@ -25,8 +28,7 @@ def batch_sharpness_level(run: Run) -> float:
 
     E[gᵀ H_B g]/E‖g‖² over batches B with gradient g and Hessian H_B (Andreyev and Beneventano 2024,
     "Edge of Stochastic Stability"); with all samples in the batch it is the curvature along the
-    gradient. The band is that of `edge_of_stability`. A diverged run fails outright (inf);
-    undefined (NaN): an even stride, fewer than twelve records.
+    gradient. A diverged run fails outright; undefined: an even stride, fewer than twelve records.
     """
     return end_level(run, "batch_sharpness")
 
@@ -37,6 +39,7 @@ def batch_sharpness_level(run: Run) -> float:
         f"third of the run is at most {1 - HYSTERESIS:g} of it."
     ),
     band=(-INF, 1 - HYSTERESIS),
+    origin="chosen: below the dead band that a crossing has to leave",
     method="mean over 2/η of two-step averages of Λ over the last third",
     reads=["gauss_newton_sharpness"],
     cases=["batch_*"],
@@ -44,8 +47,7 @@ def batch_sharpness_level(run: Run) -> float:
 def sgd_stays_below(run: Run) -> float:
     """Mean of Λ over 2/η, over the last third of the records.
 
-    The margin is the dead band of `results.crossings`. A diverged run fails outright (inf);
-    undefined (NaN): an even stride, fewer than twelve records.
+    A diverged run fails outright; undefined: an even stride, fewer than twelve records.
     """
     return end_level(run)
 
@@ -55,7 +57,8 @@ def sgd_stays_below(run: Run) -> float:
         "The smaller the batch, the lower the sharpness of the full loss ends: Kendall's τ between "
         "the two is at least 0.6."
     ),
-    band=(0.6, INF),
+    band=(0.6, 1.0),
+    origin="chosen: of four batch sizes at most one pair of six may be out of order",
     method="Kendall's τ of the batch size and the mean of Λ over 2/η over the last third",
     reads=["gauss_newton_sharpness", "samples"],
     scope="experiment",
@@ -63,11 +66,14 @@ def sgd_stays_below(run: Run) -> float:
 def smaller_batch_flatter(runs: Sequence[Run]) -> float:
     """Kendall's τ between the batch size and the level at which Λ ends.
 
-    Gradient descent counts with all samples. Undefined (NaN): fewer than three cases, several runs
-    of one batch size, or a run without an end level (diverged, an even stride, fewer than twelve
-    records).
+    Gradient descent counts with all samples. A diverged run fails outright. Undefined: fewer than
+    three cases, several runs of one batch size, an even stride, fewer than twelve records.
     """
     sizes = [run.batch or run.samples for run in runs]
     if len(runs) < LEAST_CASES or len(set(sizes)) < len(runs):
-        return NAN
-    return kendall_tau(sizes, [end_level(run) for run in runs])
+        return Undefined("it needs three cases, each with its own batch size")
+    levels = [end_level(run) for run in runs]
+    for level in levels:
+        if not math.isfinite(level):
+            return level
+    return kendall_tau(sizes, levels)

@@ -16,7 +16,7 @@ from sharpflow.figures import base, edge, ensemble, style
 from sharpflow.figures.edge import SHARPNESS
 from sharpflow.results import tables as results
 from sharpflow.results.curves import resolves_alternation, two_step_average
-from sharpflow.results.edge import BAND_HIGH, BAND_LOW, NAN, end_level
+from sharpflow.results.edge import BAND_HIGH, BAND_LOW, end_level
 from sharpflow.results.residual import sign_agreement
 from sharpflow.results.runs import Run, runs_by_network
 
@@ -119,8 +119,8 @@ def verdicts(tables: results.Tables) -> pd.DataFrame:
                     "above": bool(ratio.size and ratio[0] >= 1),
                     "reached": reaches_threshold.statistic(run) >= reaches_threshold.band[0],
                     "end": end_level(run),
-                    "batch_end": end_level(run, BATCH) if BATCH in run.known else NAN,
-                    "agreement": _agreement(run) if NORM in run.known else NAN,
+                    "batch_end": end_level(run, BATCH) if BATCH in run.known else np.nan,
+                    "agreement": _agreement(run) if NORM in run.known else np.nan,
                 }
             )
     return pd.DataFrame(rows)

@@ -1,34 +1,45 @@
 """The loss spikes along v₁ and falls in the rest (Li et al., section 4)."""
 
 from sharpflow.claims.base import INF, claim
-from sharpflow.results.curves import falling_share
-from sharpflow.results.edge import NAN, SHARPNESS, WINDOW, from_crossing
-from sharpflow.results.residual import spike_coincidence
+from sharpflow.results.crossings import first_crossing
+from sharpflow.results.edge import DIVERGED, SHARPNESS, WINDOW
+from sharpflow.results.residual import falls_while_rises, spike_coincidence
 from sharpflow.results.runs import Run
+from sharpflow.statistics.verdicts import Undefined
 
 RISE, TOLERANCE = 0.05, 5
+LEAST_RISES = 10
+TOO_LATE = Undefined(f"fewer than {WINDOW} steps follow a first crossing")
 
 
 @claim(
     statement=(
-        "At the edge the loss is not monotone while ‖R‖² is: from the first crossing on the share "
-        "of steps at which ‖R‖² falls exceeds that of the loss by at least 0.1."
+        "At the edge the loss is not monotone while ‖R‖² goes on falling: at more than half of "
+        "the steps at which the loss rises, ‖R‖² falls."
     ),
-    band=(0.1, INF),
-    method="share of falling raw steps of ‖R‖² less that of the loss, from the first crossing on",
+    band=(0.5, INF),
+    origin="derived: ½ if the two did not know of each other, 0 if they moved together",
+    method="share of falls of ‖R‖² among the raw steps of rising loss, from the first crossing on",
     reads=["gauss_newton_sharpness", "rest_norm_squared"],
 )
 def loss_not_residual(run: Run) -> float:
-    """Share of falling steps of ‖R‖² less that of the loss, from the first crossing on.
+    """Share of falls of ‖R‖² among the steps at which the loss rises, from the first crossing on.
 
-    Both fall before it; a run that never crosses is judged whole, and fails. Undefined (NaN): a
-    diverged run, or fewer than 50 steps.
+    Undefined: a run that never crosses, fewer than 50 steps from there on, or fewer than ten rises
+    of the loss.
     """
+    if run.diverged:
+        return DIVERGED
     steps, sharpness, loss, rest = run.together(SHARPNESS, "loss", "rest_norm_squared")
-    part = from_crossing(sharpness / run.threshold_at(steps, SHARPNESS))
-    if run.diverged or not steps.size or steps[-1] - steps[part][0] < WINDOW:
-        return NAN
-    return falling_share(rest[part]) - falling_share(loss[part])
+    start = first_crossing(sharpness / run.threshold_at(steps, SHARPNESS), 1.0)
+    if start is None or steps[-1] - steps[start] < WINDOW:
+        return TOO_LATE
+    share, rises = falls_while_rises(rest[start:], loss[start:])
+    return (
+        Undefined(f"the loss rises fewer than {LEAST_RISES} times")
+        if rises < LEAST_RISES
+        else share
+    )
 
 
 @claim(
@@ -37,6 +48,7 @@ def loss_not_residual(run: Run) -> float:
         "steps exceeds that under random shifts in time by at least 0.5."
     ),
     band=(0.5, INF),
+    origin="chosen: half of the way from chance to all of them",
     method=(
         "share of loss spikes (5 % prominence of two-step averages, from the first crossing on) "
         "with a spike of (Dᵀv₁)² within 5 steps, less the mean over all circular shifts"
@@ -46,13 +58,16 @@ def loss_not_residual(run: Run) -> float:
 def spikes_coincide(run: Run) -> float:
     """Share of loss spikes with one of (Dᵀv₁)² within 5 steps, less that expected by chance.
 
-    Undefined (NaN): a diverged run, fewer than 50 steps from the first crossing on, or a loss
-    without any spike there.
+    Undefined: a run that never crosses, fewer than 50 steps from there on, or a loss without any
+    spike there.
     """
+    if run.diverged:
+        return DIVERGED
     steps, sharpness, loss, along = run.together(SHARPNESS, "loss", "residual_along_v1")
-    part = from_crossing(sharpness / run.threshold_at(steps, SHARPNESS))
-    if run.diverged or not steps.size or steps[-1] - steps[part][0] < WINDOW:
-        return NAN
+    start = first_crossing(sharpness / run.threshold_at(steps, SHARPNESS), 1.0)
+    if start is None or steps[-1] - steps[start] < WINDOW:
+        return TOO_LATE
     stride = (steps[-1] - steps[0]) / (len(steps) - 1)
     tolerance = max(1, round(TOLERANCE / stride))
-    return spike_coincidence(loss[part], along[part] ** 2, RISE, tolerance).excess
+    found = spike_coincidence(loss[start:], along[start:] ** 2, RISE, tolerance)
+    return found.excess if found.spikes else Undefined("the loss has no spike past the crossing")

@@ -86,7 +86,8 @@ def plateaus(tables: results.Tables) -> pd.DataFrame:
 
 
 def _row(network: results.Network, run: Run) -> dict[str, Any]:
-    ratio = plateau_level(run)
+    level = plateau_level(run)
+    ratio = level if np.isfinite(level) else np.nan
     return {
         "experiment": network.experiment,
         "case": network.case,

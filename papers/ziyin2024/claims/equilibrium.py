@@ -5,8 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from sharpflow.claims.base import INF, claim
+from sharpflow.results.edge import DIVERGED
 from sharpflow.results.noise import (
-    NAN,
+    IDLE,
+    MISSING,
+    NO_APPROACH,
     U,
     W,
     charge_decay,
@@ -18,6 +21,7 @@ from sharpflow.results.noise import (
 )
 from sharpflow.results.rates import decay_window
 from sharpflow.results.runs import Run
+from sharpflow.statistics.verdicts import Undefined
 
 UPPER, LOWER = 0.8, 0.1
 
@@ -28,19 +32,21 @@ UPPER, LOWER = 0.8, 0.1
         "UᵀΓ_U U and WΓ_W Wᵀ falls below 0.1."
     ),
     band=(-INF, 0.1),
+    origin=(
+        "chosen: twice the fluctuation at a learning rate of 0.01; two independent random matrices "
+        "of these sizes are 0.5 to 0.9 apart"
+    ),
     method="relative imbalance ‖A − B‖/(‖A‖ + ‖B‖), mean over the last fifth of the steps",
     reads=["noise_imbalance"],
     cases=["sgd_*"],
 )
 def equilibrium_reached(run: Run) -> float:
-    """Tail average of ‖UᵀΓ_U U − WΓ_W Wᵀ‖/(‖UᵀΓ_U U‖ + ‖WΓ_W Wᵀ‖); inf for a diverged run.
+    """Tail average of ‖UᵀΓ_U U − WΓ_W Wᵀ‖/(‖UᵀΓ_U U‖ + ‖WΓ_W Wᵀ‖); a diverged run fails.
 
-    The bound of 0.1 is this project's: two independent random matrices of these sizes are 0.5 to
-    0.9 apart, a learning rate of 0.01 leaves fluctuations of some 0.05. The imbalance is that of
-    the second moments Γ. On isotropic data it cannot tell the weighted from the plain balance;
-    there `equilibrium_closed_form` decides.
+    The imbalance is that of the second moments Γ. On isotropic data it cannot tell the weighted
+    from the plain balance; `equilibrium_closed_form` does, on anisotropic data.
     """
-    return INF if run.diverged else tail_mean(run, "noise_imbalance")
+    return tail_mean(run, "noise_imbalance")
 
 
 @claim(
@@ -49,21 +55,21 @@ def equilibrium_reached(run: Run) -> float:
         "of U Uᵀ and Wᵀ W over the end of training are within 6 % of it."
     ),
     band=(-INF, 0.06),
+    origin=(
+        "derived: terms of relative order ηλ_max/2, 0.02 at the learning rate used, and the "
+        "fluctuation of the average; the plain balance is 0.3 away"
+    ),
     method="larger relative Frobenius error of the averages of Wᵀ W and U Uᵀ",
     reads=["equilibrium_error"],
     cases=["sgd_*"],
 )
 def equilibrium_closed_form(run: Run) -> float:
-    """The larger relative Frobenius error of the two tail averages; inf for a diverged run.
+    """The larger relative Frobenius error of the two tail averages; a diverged run fails.
 
-    The bound of 6 % allows for terms of relative order η that the closed form leaves out (some 3 %
-    at the learning rates used) and for the slowest directions. The factors themselves are not
-    unique, the two products are. Only anisotropic data can decide; `plain_balance_excluded` says
-    that these do.
+    The factors themselves are not unique, the two products are. Only anisotropic data can decide:
+    on isotropic data the closed form is the plain balance.
     """
-    if run.diverged:
-        return INF
-    return max(last(run, "equilibrium_error", index) for index in (0, 1))
+    return DIVERGED if run.diverged else max(last(run, "equilibrium_error", i) for i in (0, 1))
 
 
 @claim(
@@ -72,6 +78,7 @@ def equilibrium_closed_form(run: Run) -> float:
         "different starts agree within 6 %."
     ),
     band=(-INF, 0.06),
+    origin="chosen: the bound of equilibrium_closed_form; the starts differ by a factor of 16",
     method="(max − min)/mean over initialisations of the mean of ‖U‖², ‖W‖² over the last fifth",
     reads=["norm_squared"],
     cases=["sgd_*"],
@@ -80,38 +87,16 @@ def equilibrium_closed_form(run: Run) -> float:
 def equilibrium_initialisation_free(runs: Sequence[Run]) -> float:
     """Range over mean of the tail averages of ‖W‖² and ‖U‖², the larger of the two.
 
-    Over the initialisations of one seed, which share their data. The bound is that of
-    `equilibrium_closed_form`; the initial norms differ by a factor of 16, a relative range of 1.8.
-    Undefined (NaN) with fewer than two cases.
+    Over the initialisations of one seed, each with noise of its own: starts that shared their noise
+    would coalesce whatever the theory. A diverged run fails outright. Undefined with fewer than two
+    cases.
     """
     if any(run.diverged for run in runs):
-        return INF
+        return DIVERGED
     if len({run.case for run in runs}) < 2:
-        return NAN
+        return Undefined("it needs two starts")
     levels = np.array([[tail_mean(run, "norm_squared", index) for run in runs] for index in (W, U)])
     return float(np.max(np.ptp(levels, axis=1) / levels.mean(axis=1)))
-
-
-@claim(
-    statement=(
-        "On anisotropic data the plain balance UᵀU = WWᵀ is excluded: the averages of U Uᵀ and "
-        "Wᵀ W are both at least 30 % away from it."
-    ),
-    band=(0.3, INF),
-    method="smaller relative Frobenius error against the unweighted balance",
-    reads=["plain_balance_error"],
-    cases=["sgd_*"],
-)
-def plain_balance_excluded(run: Run) -> float:
-    """The smaller relative Frobenius error of the two tail averages against the plain balance.
-
-    The bound is five times that of `equilibrium_closed_form`: an average that is within 6 % of one
-    of two closed forms that lie this far apart cannot be near the other. On isotropic data the two
-    are the same and this claim fails, as it should.
-    """
-    if run.diverged:
-        return NAN
-    return min(last(run, "plain_balance_error", index) for index in (0, 1))
 
 
 @claim(
@@ -120,6 +105,7 @@ def plain_balance_excluded(run: Run) -> float:
         "the relative imbalance stays at 0.5 or above."
     ),
     band=(0.5, INF),
+    origin="chosen: five times the bound of equilibrium_reached",
     method="lowest relative imbalance over the run",
     reads=["noise_imbalance"],
     cases=["gd_small_*"],
@@ -127,14 +113,15 @@ def plain_balance_excluded(run: Run) -> float:
 def gd_stays_unbalanced(run: Run) -> float:
     """Lowest relative imbalance of the run.
 
-    The lowest value is taken, so that a pass through balance would count against it. Five times the
-    bound of `equilibrium_reached` leaves no imbalance that both could accept. A run that has not
-    learnt (loss above 0.7 of its start) is undefined (NaN): what never moves stays unbalanced too.
+    The lowest value is taken, so that a pass through balance would count against it. Undefined for
+    a run that has not learnt (loss above 0.7 of its start): what never moves stays unbalanced too.
     """
+    if run.diverged:
+        return DIVERGED
     values = run.curve("noise_imbalance")[1]
-    if run.diverged or not values.size or not has_learnt(run):
-        return NAN
-    return float(values.min())
+    if not values.size:
+        return MISSING
+    return float(values.min()) if has_learnt(run) else IDLE
 
 
 @claim(
@@ -142,21 +129,24 @@ def gd_stays_unbalanced(run: Run) -> float:
         "Gradient descent keeps the Noether charge ‖U‖² − ‖W‖² of its initialisation to 10 %."
     ),
     band=(-INF, 0.1),
+    origin=(
+        "derived: gradient flow conserves it, and steps of size η change it by a relative order η "
+        "while the loss comes down"
+    ),
     method="relative change of ‖U‖² − ‖W‖² from the first to the last step",
     reads=["norm_squared"],
     cases=["gd", "gd_small_*", "gd_mild_*", "gd_phi_*"],
 )
 def gd_charge_conserved(run: Run) -> float:
-    """|C − C₀|/|C₀| at the last step; inf for a diverged run.
+    """|C − C₀|/|C₀| at the last step; a diverged run fails outright.
 
-    Gradient flow conserves it exactly; steps of size η change it by η²∇LᵀQ∇L each, which adds up to
-    a relative order η while the loss comes down. A tenth bounds that at the learning rates used. A
-    run whose loss has not come down is undefined (NaN): what never moves conserves everything.
+    Each step changes the charge by η²∇LᵀQ∇L. Undefined for a run whose loss has not come down: what
+    never moves conserves everything.
     """
     if run.diverged:
-        return INF
+        return DIVERGED
     if not has_learnt(run, share=1.0):
-        return NAN
+        return IDLE
     start = first(run, "norm_squared", U) - first(run, "norm_squared", W)
     end = last(run, "norm_squared", U) - last(run, "norm_squared", W)
     return abs(end - start) / abs(start)
@@ -169,6 +159,7 @@ def gd_charge_conserved(run: Run) -> float:
         "its start."
     ),
     band=(0.98, INF),
+    origin="derived: a straight decline and one as 1/t both give 0.94 over the window",
     method="R² of a least-squares line of log |C − C*| on the step, from 0.8 to 0.1 of its start",
     reads=["norm_squared"],
     cases=["sgd_small_*"],
@@ -176,14 +167,15 @@ def gd_charge_conserved(run: Run) -> float:
 def exponential_approach(run: Run) -> float:
     """R² of a line through the logarithm of the charge's distance from its end.
 
-    Over the window a straight decline and one as 1/t both give R² = 0.94, so 0.98 tells an
-    exponential from either. A charge that keeps over 0.9 of its start (gradient descent's) is an
-    outright failure (−inf), one that is on its way but not there is undefined (NaN).
+    A diverged run, or a charge that keeps over 0.9 of its start (gradient descent's), fails
+    outright; one that is on its way but not there is undefined.
     """
     if run.diverged:
-        return -INF
+        return DIVERGED
     steps, share = charge_decay(run)
     if share.size and share[-1] > 0.9:
-        return -INF
+        return NO_APPROACH
     window = decay_window(steps, share, UPPER, LOWER)
-    return NAN if window is None else goodness_of_line(*window)
+    if window is None:
+        return Undefined("its charge has not come down to a tenth")
+    return goodness_of_line(*window)

@@ -1,7 +1,8 @@
 """SGD aligns the representations of the two layers, GD does not (Ziyin et al., figures 6 and 9)."""
 
 from sharpflow.claims.base import INF, claim
-from sharpflow.results.noise import NAN, has_learnt, tail_mean
+from sharpflow.results.edge import DIVERGED
+from sharpflow.results.noise import IDLE, has_learnt, tail_mean
 from sharpflow.results.runs import Run
 
 METHOD = "cosine of UᵀΓ_U U and WΓ_W Wᵀ, mean over the last fifth of the steps"
@@ -13,18 +14,18 @@ METHOD = "cosine of UᵀΓ_U U and WΓ_W Wᵀ, mean over the last fifth of the s
         "at 0.8 or above."
     ),
     band=(0.8, INF),
+    origin="chosen: above what random positive matrices of this shape reach (0.2 to 0.4), and GD",
     method=METHOD,
     reads=["alignment"],
     cases=["*_sgd"],
 )
 def representations_align(run: Run) -> float:
-    """Tail average of the cosine of UᵀΓ_U U and WΓ_W Wᵀ; −inf for a diverged run.
+    """Tail average of the cosine of UᵀΓ_U U and WΓ_W Wᵀ; a diverged run fails outright.
 
     The equality is exact for linear nets and approximate for others, so a cosine of 1 is not
-    expected; 0.8 is above what two random positive semi-definite matrices of this shape reach (0.2
-    to 0.4) and what the unweighted matrices do (`representations_weighting`).
+    expected.
     """
-    return -INF if run.diverged else tail_mean(run, "alignment")
+    return tail_mean(run, "alignment")
 
 
 @claim(
@@ -33,6 +34,7 @@ def representations_align(run: Run) -> float:
         "0.6 or below."
     ),
     band=(-INF, 0.6),
+    origin="chosen: well below the 0.8 of representations_align",
     method=METHOD,
     reads=["alignment"],
     cases=["*_gd"],
@@ -40,11 +42,11 @@ def representations_align(run: Run) -> float:
 def representations_gd_apart(run: Run) -> float:
     """Tail average of the cosine of UᵀΓ_U U and WΓ_W Wᵀ.
 
-    0.6 is well below the 0.8 of `representations_align`. True from a standard initialisation on
-    anisotropic data only: on isotropic data a GD run that starts small inherits the balance of its
-    start. A run that has not learnt (loss above 0.7 of its start) is undefined (NaN).
+    True from a standard initialisation on anisotropic data only: on isotropic data a GD run that
+    starts small inherits the balance of its start. Undefined for a run that has not learnt (loss
+    above 0.7 of its start).
     """
-    return NAN if run.diverged or not has_learnt(run) else tail_mean(run, "alignment")
+    return tail_mean(run, "alignment") if run.diverged or has_learnt(run) else IDLE
 
 
 @claim(
@@ -53,6 +55,7 @@ def representations_gd_apart(run: Run) -> float:
         "cosine ends at least 0.2 above that of UᵀU and WWᵀ."
     ),
     band=(0.2, INF),
+    origin="chosen: the gap between the bounds of the two claims above",
     method="weighted less unweighted cosine, means over the last fifth of the steps",
     reads=["alignment", "alignment_unweighted"],
     cases=["*_sgd"],
@@ -60,9 +63,8 @@ def representations_gd_apart(run: Run) -> float:
 def representations_weighting(run: Run) -> float:
     """Tail average of the cosine with the weights Γ, less that without.
 
-    A difference of 0.2 is the gap between the bounds of `representations_align` and
-    `representations_gd_apart`. On isotropic data the two cosines are the same and the claim fails.
+    On isotropic data the two cosines are the same and the claim fails, as a diverged run does.
     """
     if run.diverged:
-        return NAN
+        return DIVERGED
     return tail_mean(run, "alignment") - tail_mean(run, "alignment_unweighted")

@@ -10,11 +10,13 @@ from matplotlib.figure import Figure
 from sharpflow.figures import base, ensemble, style
 from sharpflow.results import tables as results
 
-from ..claims.noether_flow import GENERIC, MINIMUM, noether_flow_ratio, noether_flow_weighted
+from ..claims.noether_flow import GENERIC, MINIMUM, noether_flow_weighted
 
 TITLE = "A step of SGD moves the charge by the Noether flow and a discrete-time term"
 READS = ("flow_measured", "flow_predicted")
 DRAWS = ("flow_sde", "flow_unweighted", "draws")
+SCATTER = (0.98, 1.02)
+"""What the finite number of draws leaves of a law that holds exactly."""
 
 POINTS = {MINIMUM: "at the minimum that GD found", GENERIC: "at a generic point"}
 LAWS = {
@@ -72,7 +74,7 @@ def _draw_point(
                     axes, x, values, confidence, colour, marker, label, 0.16, filled
                 )
             )
-    axes.axhspan(*noether_flow_ratio.band, color="#E4E4E4", linewidth=0, zorder=0)
+    axes.axhspan(*SCATTER, color="#E4E4E4", linewidth=0, zorder=0)
     axes.axhline(1.0, **ensemble.PREDICTION | {"linewidth": 1.0, "zorder": 1})
     names = ensemble.labels(chosen, lambda network: TICKS.get(network.case))
     axes.set_xticks(range(len(chosen)), names.values())
@@ -115,7 +117,7 @@ def caption(tables: results.Tables) -> str:
 
     narrow = [n for n in chosen if _narrow(n)]
     wide = [n for n in chosen if n not in narrow]
-    low, high = noether_flow_ratio.band
+    low, high = SCATTER
     draws = ensemble.finite(ensemble.constant(tables, n, "draws") for n in chosen)
     return base.join(
         f"Mean change of the Noether charge C in one step of SGD{_step(chosen)}, over "

@@ -38,7 +38,7 @@ def held_out(snapshot: Snapshot, purpose: str, *shape: int) -> tuple[Tensor, Ten
     """Samples (*shape, d0) and (*shape, d2) of the population, of this run, purpose and step."""
     problem = snapshot.problem
     population = population_of(problem)
-    source = generator(problem.experiment, problem.seeds[snapshot.run], purpose, snapshot.step)
+    source = generator(problem.stream, problem.seeds[snapshot.run], purpose, snapshot.step)
     return population.sample(torch.randn(*shape, population.size, generator=source))
 
 

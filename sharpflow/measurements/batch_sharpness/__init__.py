@@ -81,7 +81,7 @@ class BatchSharpness(Measurement):
             curved, squared = batch_curvature(snapshot, *(samples[None] for samples in whole))
             return {"batch_sharpness": float(curved / squared)} if squared > 0 else {}
         seed = problem.seeds[snapshot.run]
-        source = generator(problem.experiment, seed, "batch_sharpness", snapshot.step)
+        source = generator(problem.stream, seed, "batch_sharpness", snapshot.step)
         rows = torch.randint(samples, (self.draws, size), generator=source)
         inputs, targets = problem.batches.of_run(snapshot.run)
         parts = [
