@@ -99,7 +99,7 @@ def _row(record: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "claim": str(record["claim"]),
         "paper": str(record["paper"]),
-        "figure": number(record["figure"]).replace("–", ""),
+        "figure": _text(record["figure"]),
         "experiment": str(record["experiment"]),
         "case": str(record["case"]),
         "summary": str(record["summary"]).lower() == "true",
@@ -111,7 +111,7 @@ def _row(record: Mapping[str, Any]) -> dict[str, Any]:
         "confidence": f"{100 * float(record['confidence']):.4g}\u00a0%",
         "quantity": quantity,
         "interval_method": interval_method,
-        "reason": number(record["reason"]).replace("–", ""),
+        "reason": _text(record["reason"]),
         "band": band(record["band_low"], record["band_high"]),
         "origin": origin,
         "why": why,
@@ -123,6 +123,11 @@ def _row(record: Mapping[str, Any]) -> dict[str, Any]:
         "symbol": symbol,
         "seeds": number(seeds),
     }
+
+
+def _text(value: Any) -> str:
+    """A text; an empty one is missing where the table was read from a file."""
+    return "" if pd.isna(value) else str(value)
 
 
 def _entry(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -126,6 +126,33 @@ def falls_while_rises(falling: ArrayLike, rising: ArrayLike) -> tuple[float, int
     return share, int(up.sum())
 
 
+def growth_steps(
+    steps: ArrayLike,
+    ratio: ArrayLike,
+    along: ArrayLike,
+    residual_norm_squared: ArrayLike,
+    share: float = 0.0,
+) -> tuple[Curve, Curve]:
+    """Predicted and measured growth of Dᵀv₁ in the single steps past the threshold.
+
+    On a quadratic gradient descent multiplies the part along v₁ by 1 − ηΛ.
+
+    Args:
+        steps: shape (n,), when the others were recorded.
+        ratio: Λ over 2/η, shape (n,).
+        along: Dᵀv₁, with a sign of v₁ that goes on from record to record.
+        residual_norm_squared: ‖D‖².
+        share: least part of ‖D‖² that lies along v₁ before the step.
+
+    Returns:
+        1 − ηΛ and d⁺/d of each such step, both of shape (k,).
+    """
+    times, curve, d, total = finite_prefix(steps, ratio, along, residual_norm_squared)
+    single = (np.diff(times) == 1) & (curve[:-1] > 1) & (d[:-1] ** 2 > share * total[:-1])
+    moved = single & (d[:-1] != 0) & (d[1:] != 0)
+    return 1 - 2 * curve[:-1][moved], d[1:][moved] / d[:-1][moved]
+
+
 def spikes(values: ArrayLike, rise: float = 0.05) -> np.ndarray:
     """Indices of the spikes of a non-negative curve: peaks that stand out by a factor 1 + rise.
 

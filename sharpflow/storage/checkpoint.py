@@ -26,7 +26,10 @@ Contents = tuple[dict[str, Tensor], dict[str, Any]]
 
 def job_checkpoint(job: Any, name: str, output: str) -> "Checkpoint":
     """The checkpoint of a job: beside an output, keyed by parameters, threads, code and inputs."""
-    inputs = {key: sha256_of(path) for key, path in job.inputs.items()}
+    inputs = {
+        key: [sha256_of(path) for path in ([paths] if isinstance(paths, str) else paths)]
+        for key, paths in job.inputs.items()
+    }
     key = fingerprint(job.spec, job.threads, job.version, inputs)
     return Checkpoint(Path(output).parent / f".{name}.checkpoint", key)
 

@@ -24,6 +24,7 @@ from sharpflow.symmetry.noether import (
     noether_flow_rate,
     noether_step,
 )
+from sharpflow.symmetry.path import noether_path
 from sharpflow.symmetry.two_layer import (
     alignment,
     gammas,
@@ -51,6 +52,7 @@ __all__ = [
     "matrix_symmetry",
     "noether_charge",
     "noether_flow_rate",
+    "noether_path",
     "noether_step",
     "noise_equilibrium",
     "noise_imbalance",

@@ -7,8 +7,8 @@ from html.parser import HTMLParser
 
 import pandas as pd
 
+from sharpflow.claims.base import COLUMNS
 from sharpflow.report import FigureEntry, build
-from sharpflow.report.verdicts import CLAIM_COLUMNS
 
 VOID = {"wbr", "meta", "img", "br", "hr", "link", "input"}
 
@@ -38,43 +38,92 @@ def entry(name: str = "phases", paper: str = "li2022", **changes) -> FigureEntry
 
 
 def claim(**changes) -> dict:
+    """A row of `claims.csv`: 5 seeds, all of them in the band."""
     given = {
         "claim": "edge_of_stability",
         "paper": "li2022",
         "figure": "phases",
         "experiment": "dense",
         "case": "tanh",
+        "summary": False,
         "statement": "Λ hovers around 2/η",
-        "statistic": 1.0123456,
-        "low": 0.98,
-        "high": 1.04,
+        "estimand": "runs",
+        "statistic": 1.0,
+        "low": 0.4782,
+        "high": 1.0,
         "confidence": 0.95,
-        "method": "mean of Λ over 2/η; t-interval over 5 seeds",
+        "median": 1.0123456,
+        "least": 0.98,
+        "largest": 1.04,
         "band_low": 0.9,
         "band_high": 1.1,
+        "origin": "chosen: a tenth tells thresholds apart",
         "verdict": "supported",
+        "reason": "",
         "seeds": 5,
+        "inside": 5,
+        "undefined": 0,
+        "failed": 0,
+        "p_value": 1.0,
+        "size": 0.00856,
+        "noticed": "a failure in 28 % of runs",
+        "method": "mean of Λ over 2/η; exact binomial interval over 5 seeds",
     }
+    assert set(changes) <= set(given)
     return {**given, **changes}
 
 
 def claims(*rows: dict) -> pd.DataFrame:
-    return pd.DataFrame(list(rows), columns=list(CLAIM_COLUMNS))
+    return pd.DataFrame(list(rows), columns=list(COLUMNS))
 
 
 def overall(worst: str, **changes) -> dict:
-    """The row of all cases, of which one is named as the worst."""
-    method = f"mean of Λ over 2/η; t-interval over 5 seeds; worst case: {worst}"
-    return claim(case="all", **{"method": method, **changes})
+    """The summary of several rows, of which one is named as the worst."""
+    reason = "; ".join(part for part in (f"worst case: {worst}", changes.pop("reason", "")) if part)
+    return claim(case="all", summary=True, reason=reason, **changes)
 
 
-def lone(**changes) -> list[dict]:
-    """A claim with one case: its row, and the row `all` that repeats it."""
-    row = claim(**changes)
-    return [row, {**row, "case": "all"}]
-
-
-RELU = {"verdict": "not supported", "statistic": 0.7, "low": 0.6, "high": 0.8}
+RELU = {
+    "verdict": "not supported",
+    "reason": "4 of 5 failed (it diverged)",
+    "statistic": 0.2,
+    "low": 0.00505,
+    "high": 0.7164,
+    "median": 0.7,
+    "least": 0.7,
+    "largest": 0.7,
+    "inside": 1,
+    "failed": 4,
+    "p_value": 0.00092,
+}
+"""What four diverged runs of five make of a row."""
+ELU = {
+    "verdict": "straddles",
+    "reason": "1 of 5 outside the band",
+    "statistic": 0.8,
+    "low": 0.2836,
+    "high": 0.9949,
+    "inside": 4,
+    "p_value": 0.8191,
+}
+SELU = {
+    "verdict": "undefined",
+    "reason": "1 of 5 undefined (too short)",
+    "statistic": 0.8,
+    "low": 0.2836,
+    "inside": 4,
+    "undefined": 1,
+}
+MEAN = {
+    "estimand": "mean",
+    "statistic": 1.0123456,
+    "low": 0.98,
+    "high": 1.04,
+    "size": 0.025,
+    "noticed": "a mean 0.047 beyond the band",
+    "origin": "derived: first order in η",
+    "method": "ratio of ‖U‖² and ‖W‖²; t-interval over 5 seeds",
+}
 
 
 SETTINGS = {"dense": {"title": "Dense", "data": {"source": "photos", "samples": 1000}, "seeds": 5}}
@@ -162,9 +211,12 @@ def full_page(**changes) -> str:
         "claims": claims(
             claim(),
             claim(case="relu", **RELU),
-            claim(case="elu", verdict="inconclusive", low=0.8),
+            claim(case="elu", **ELU),
+            claim(case="selu", **SELU),
             overall("relu", **RELU),
-            *lone(claim="norm", paper="ziyin2024", figure="warmup", statement="Norms balance"),
+            claim(
+                claim="norm", paper="ziyin2024", figure="warmup", statement="Norms balance", **MEAN
+            ),
         ),
         "experiments": SETTINGS,
         "papers": PAPERS,

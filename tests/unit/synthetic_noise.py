@@ -12,7 +12,19 @@ SEEDS = 5
 PHIS = (0.1, 0.75, 1, 1.5)
 KS = (0, 0.5, 1, 1.5, 2)
 BATCHES = (25, 100, 400)
-CASES = {f"batch_{size}": {"training": {"batch": size}} for size in BATCHES}
+INPUTS = (5, 20)
+CASES = {
+    f"batch_{size}": {"data": {"inputs": 10}, "training": {"batch": size}} for size in BATCHES
+} | {f"inputs_{k}": {"data": {"inputs": k}, "training": {"batch": 100}} for k in INPUTS}
+DECAY = 0.005
+WARMED = 31
+"""Inputs at which the closed form of the rank-one factorisation ends at the Tr H of `warmup`."""
+CASES |= {
+    "net_a_sgd": {"training": {"weight_decay": 0.0}},
+    "net_a_decay": {"training": {"weight_decay": DECAY}},
+    "sgd_kaiming_warmup": {"data": {"inputs": WARMED}},
+    "sgd_xavier": {"data": {"inputs": WARMED}},
+}
 """Settings of the cases of which a claim reads some."""
 Values = Mapping[str | tuple[str, int], "float | np.ndarray | tuple[int, float]"]
 
@@ -233,6 +245,25 @@ def normalisation(power: float = 0.5, factor: float = 1.0, seeds: int = SEEDS) -
     return join(runs)
 
 
+def decayed(level: float = 1.0, seeds: int = SEEDS) -> pd.DataFrame:
+    """`normalisation`, and Net-A with weight decay; ‖θ‖⁴ ends at `level` times the balance."""
+    free = normalisation(seeds=seeds)
+    steps = np.arange(0, 10_001, 100)
+    shrink = 1 - (1 - 0.05 * DECAY) ** 2
+    runs = [free]
+    for seed in range(seeds):
+        speed = 0.03 * (1 + 0.05 * generator(seed, len("net_a"), ord("a")).standard_normal())
+        balance = level * 4.2**2 * speed / 2 / shrink
+        norm = np.sqrt(balance + (4.2**2 - balance) * np.exp(-steps / 800))
+        values = {
+            "loss": learning(steps),
+            ("norm_squared", 0): 0.7 * norm,
+            ("norm_squared", 1): 0.3 * norm,
+        }
+        runs.append(run("net_a_decay", seed, steps, values, 32, 0.05))
+    return join(runs)
+
+
 def scale_invariance(factor: float = 1.0, seeds: int = SEEDS) -> pd.DataFrame:
     """Radius `factor` times the predicted one under SGD, on the unit circle under GD."""
     steps = np.arange(0, 2001, 20)
@@ -297,21 +328,28 @@ def representations(
 
 
 def convergence_speed(
-    eta: float = 2.0, batch: float = -1.0, width: float = 0.0, seeds: int = SEEDS, lift: float = 1.0
+    eta: float = 2.0,
+    batch: float = -1.0,
+    width: float = 0.0,
+    inputs: float = 1.0,
+    seeds: int = SEEDS,
+    lift: float = 1.0,
 ) -> pd.DataFrame:
-    """Exponents of the rate in η, S and d; `lift` is the rate over its prediction at defaults."""
+    """Exponents of the rate in η, S, d and k; `lift`: rate over prediction at the defaults."""
     default = predictions.convergence_rate(10, 0.1, 100)
-    settings = [("eta", 2000, rate, 100) for rate in (0.05, 0.1, 0.2)]
-    settings += [(f"batch_{size}", 2000, 0.1, size) for size in BATCHES]
-    settings += [("width", size, 0.1, 100) for size in (20, 200, 2000)]
-    settings += [("gd", 2000, 0.1, 100)]
+    settings = [("eta", 2000, rate, 100, 10) for rate in (0.05, 0.1, 0.2)]
+    settings += [(f"batch_{size}", 2000, 0.1, size, 10) for size in BATCHES]
+    settings += [("width", size, 0.1, 100, 10) for size in (20, 200, 2000)]
+    settings += [(f"inputs_{k}", 2000, 0.1, 100, k) for k in INPUTS]
+    settings += [("gd", 2000, 0.1, 100, 10)]
     runs = []
-    for case, size, rate, samples in settings:
+    for case, size, rate, samples, k in settings:
         law = (rate / 0.1) ** eta * (samples / 100) ** batch * (size / 2000) ** width
-        predicted = predictions.convergence_rate(10, rate, samples)
+        law *= (k / 10) ** inputs
+        predicted = predictions.convergence_rate(k, rate, samples)
         steps = np.unique(np.linspace(0, 3 / predicted, 60).astype(int))
         for seed in range(seeds):
-            rng = generator(seed, size, samples)
+            rng = generator(seed, size, samples, k)
             speed = lift * default * law * (1 + 0.02 * rng.standard_normal())
             left = np.exp(-speed * steps * (case != "gd"))
             values = {
@@ -325,11 +363,16 @@ def convergence_speed(
 
 
 def noether_flow(
-    bias: float = 1.0, discrete: float = 0.08, seeds: int = SEEDS, weighting: float = 1.7
+    bias: float = 1.0,
+    discrete: float = 0.08,
+    seeds: int = SEEDS,
+    weighting: float = 1.7,
+    orbit: float = 1.0,
 ) -> pd.DataFrame:
     """Measured flow `bias` times the prediction; `discrete` is the share the SDE leaves out.
 
-    `weighting` is the flow over that of isotropic Γ where the factors are anisotropic.
+    `weighting` is the flow over that of isotropic Γ where the factors are anisotropic; `orbit` the
+    share of directions along which the flow has one zero.
     """
     runs = []
     for seed in range(seeds):
@@ -343,6 +386,9 @@ def noether_flow(
                     ("flow_predicted", index): flow,
                     ("flow_sde", index): flow * (1 - left_out),
                 }
+                if case == "isotropic":
+                    values |= dict.fromkeys(("orbit_falling", "orbit_returning"), 1.0)
+                    values["orbit_single_zero"] = orbit
                 if case != "tanh":
                     apart = case == "narrow" and index == 0
                     values["flow_unweighted", index] = flow / (weighting if apart else 1.004)

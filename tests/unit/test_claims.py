@@ -66,13 +66,9 @@ class TestRegistry:
         assert len(reason.split()) >= 2
         assert not reason.endswith(".")
 
-    def test_what_is_judged_by_the_mean_speaks_of_a_level(self):
-        """A sentence about every run is never about a mean, so `mean` is not the default."""
-        assert {claim.name for claim in MEANS} == {
-            "data_norm_ratio", "norm_growth_exponent", "plateau_slope", "rate_batch",
-            "rate_learning_rate", "rate_prefactor", "rate_width", "sharpening_absent",
-            "sharpening_direction", "spiral_radius", "warmup_gd_unchanged", "warmup_same_end",
-        }  # fmt: skip
+    def test_only_a_mean_has_a_support(self):
+        assert len(MEANS) > 5
+        assert {claim.estimand for claim in EVERY.values()} == {"runs", "mean"}
         for claim in EVERY.values():
             assert claim.estimand == "mean" or claim.support == REAL
 

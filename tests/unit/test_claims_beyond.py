@@ -15,11 +15,13 @@ from synthetic_runs import (
     Curves,
     claim,
     edge,
+    judge,
     outcome,
     rows,
     sharp,
     table,
     training,
+    undefined,
 )
 
 from sharpflow.claims import base
@@ -33,6 +35,7 @@ NAMES = {
     "smaller_batch_flatter": "beyond",
 }
 DIVERGED = {"diverged_step": np.array([300.0])}
+EVEN = "an even stride shows one branch of the alternation only"
 
 
 def settling(level: float) -> np.ndarray:
@@ -50,8 +53,8 @@ class TestReachesThreshold:
         assert outcome(self.name, table(lambda s: sharp(edge(s)))) == "supported"
         below = table(lambda s: sharp(settling(0.97) + 0.1 * s))
         assert outcome(self.name, below) == "not supported"
-        mixed = table(lambda s: sharp(settling(0.9 + 0.1 * (s > 1))))
-        assert outcome(self.name, mixed) == "inconclusive"
+        mixed = table(lambda s: sharp(settling(1.001 if s > 1 else 0.9)))
+        assert outcome(self.name, mixed) == "straddles"
 
     def test_from_above(self):
         falling = THRESHOLD * (0.9 + 9 * np.exp(-STEPS / 60))
@@ -64,7 +67,12 @@ class TestReachesThreshold:
         assert outcome(self.name, frame) == "not supported"
 
     def test_a_short_run_says_nothing(self):
-        assert outcome(self.name, table(lambda s: sharp(edge(s)[:9]))) == "inconclusive"
+        short = table(lambda s: sharp(edge(s)[:9]))
+        assert undefined(self.name, short) == "it has fewer than 10 records"
+
+    def test_getting_there_before_divergence_counts(self):
+        up = np.where(STEPS < 200, 100 + 3.0 * STEPS, np.nan)
+        assert outcome(self.name, table(lambda s: sharp(up) | DIVERGED)) == "supported"
 
 
 class TestBatchSharpness:
@@ -82,15 +90,16 @@ class TestBatchSharpness:
         assert outcome(self.name, self.frame(1.0)) == "supported"
         assert outcome(self.name, self.frame(0.7)) == "not supported"
         assert outcome(self.name, self.frame(1.3)) == "not supported"
-        assert outcome(self.name, self.frame(0.9)) == "inconclusive"
+        four, one = self.frame(1.0).query("seed > 0"), self.frame(0.7).query("seed == 0")
+        assert outcome(self.name, pd.concat([four, one])) == "straddles"
 
     def test_only_the_end_counts(self):
         falling = table(lambda s: {"batch_sharpness": settling(1.0)[::-1] + s})
         assert outcome(self.name, falling) == "not supported"
 
     def test_undefined_and_diverged(self):
-        assert outcome(self.name, self.frame(1.0, every=10)) == "inconclusive"
-        assert outcome(self.name, self.frame(1.0, every=57)) == "inconclusive"
+        assert undefined(self.name, self.frame(1.0, every=10)) == EVEN
+        assert undefined(self.name, self.frame(1.0, every=57)) == "it has fewer than 12 records"
         assert outcome(self.name, self.frame(1.0, **DIVERGED)) == "not supported"
 
 
@@ -118,6 +127,13 @@ class TestSgd:
         assert outcome(name, self.frame(batch_8=0.6, batch_32=1.0, full=0.5)) == "not supported"
         gone = table(lambda s: sharp(settling(0.5)) | DIVERGED, case="batch_8")
         assert outcome(name, gone) == "not supported"
+        one = table(lambda s: sharp(settling(0.5)) | (DIVERGED if s == 1 else {}), case="batch_8")
+        assert outcome(name, one) == "straddles"
+
+    def test_staying_below_is_undefined_where_the_end_is_not_seen(self):
+        name, frame = "sgd_stays_below", self.frame(batch_8=0.6, batch_32=0.9)
+        assert undefined(name, frame[frame["step"] % 2 == 0]) == EVEN
+        assert undefined(name, frame[frame["step"] < 9]) == "it has fewer than 12 records"
 
     def test_smaller_is_flatter(self):
         name = "smaller_batch_flatter"
@@ -127,7 +143,25 @@ class TestSgd:
         assert outcome(name, turned, BATCHES) == "not supported"
         alike = self.frame(batch_8=0.9, batch_32=0.9, batch_128=0.9, full=0.9)
         assert outcome(name, alike, BATCHES) == "not supported"
-        assert outcome(name, self.frame(batch_8=0.6, full=1.0), BATCHES) == "inconclusive"
+
+    def test_flatness_is_undefined_without_three_sizes_and_their_ends(self):
+        name = "smaller_batch_flatter"
+        why = "it needs three cases, each with its own batch size"
+        assert undefined(name, self.frame(batch_8=0.6, full=1.0), BATCHES) == why
+        levels = self.frame(batch_8=0.6, batch_32=0.8, batch_128=0.9)
+        alike = dict.fromkeys(BATCHES, training(batch=8))
+        assert undefined(name, levels, alike) == why
+        short = levels[(levels["step"] < 9) | (levels["case"] != "batch_8")]
+        assert undefined(name, short, BATCHES) == "it has fewer than 12 records"
+
+    def test_a_diverged_run_fails_its_seed(self):
+        name = "smaller_batch_flatter"
+        levels = self.frame(batch_8=0.6, batch_32=0.8, batch_128=0.9)
+        mark = rows(dict(DIVERGED), case="batch_8", seed=2)
+        gone = pd.concat([levels, mark[mark["quantity"] == "diverged_step"]])
+        row = judge(name, gone, cases=BATCHES).iloc[-1]
+        assert (row["verdict"], row["failed"]) == ("straddles", 1)
+        assert row["reason"] == "1 of 5 failed (it diverged)"
 
     def test_all_samples_are_the_largest_batch(self):
         name, levels = "smaller_batch_flatter", {"batch_8": 0.6, "batch_32": 0.8}

@@ -211,7 +211,7 @@ def test_training_does_not_depend_on_what_is_measured(config_folder):
     for folder, shard in before.shards.items():
         assert after.shards[folder].training == shard.training
         assert after.shards[folder].measurements != shard.measurements
-        assert after.shards[folder].dataset == shard.dataset
+        assert after.shards[folder].datasets == shard.datasets
 
 
 def test_two_modules_for_one_figure_are_refused(config_folder):

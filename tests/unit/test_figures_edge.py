@@ -253,7 +253,7 @@ class TestAlignment:
             low, high = axes.get_ylim()
             assert low == -high
 
-    def test_caption_gives_the_extremes_and_the_claims_percentile(self, net):
+    def test_caption_gives_the_extremes_and_the_percentile(self, net):
         curves = [two_layer_linear.run(seed) for seed in (1, 2, 3)]
         largest = max(own["second_eigenvalue"].max() for own in curves)
         caption = alignment.caption(net)

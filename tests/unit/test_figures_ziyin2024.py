@@ -12,11 +12,10 @@ import pytest
 import synthetic_noise as noise
 from matplotlib.figure import Figure
 
-from papers.ziyin2024.claims.data_covariance import anisotropic_imbalance, sharpening_absent
+from papers.ziyin2024.claims.data_covariance import data_norm_ratio, sharpening_absent
 from papers.ziyin2024.claims.equilibrium import equilibrium_closed_form
-from papers.ziyin2024.claims.noether_flow import noether_flow_ratio
 from papers.ziyin2024.claims.rates import rate_learning_rate
-from papers.ziyin2024.claims.scale_invariance import norm_growth_exponent, norm_growth_rate
+from papers.ziyin2024.claims.scale_invariance import norm_growth_exponent
 from papers.ziyin2024.figures import (
     convergence_speed,
     data_covariance,
@@ -31,6 +30,7 @@ from sharpflow.claims.base import judge
 from sharpflow.figures import ensemble, style
 from sharpflow.results.runs import runs_by_network
 from sharpflow.results.tables import ExperimentTable, Network
+from sharpflow.symmetry import predictions
 
 MODULES = {
     "scale_invariance": scale_invariance,
@@ -118,8 +118,8 @@ CASES = {
         for method, batch in METHODS.items()
     },
     "convergence_speed": {
-        **{name: {"training": {"batch": 100}} for name in ("eta", "width")},
-        **{f"batch_{size}": {"training": {"batch": size}} for size in noise.BATCHES},
+        **{name: {"data": {"inputs": 10}, "training": {"batch": 100}} for name in ("eta", "width")},
+        **noise.CASES,
         "gd": GD,
     },
     "noether_flow": {
@@ -368,7 +368,7 @@ def test_growth_of_the_norm_and_its_exponent(every):
     found = runs_by_network(tables, *normalisation.READS)
     (network,) = (n for n in found if n.case == "net_b_sgd")
     slopes = [norm_growth_exponent.statistic(run) for run in found[network]]
-    assert np.mean(slopes) == pytest.approx(0.5, abs=0.02)
+    assert np.mean(slopes) == pytest.approx(1.0, abs=1e-9)
     text = f"over the last decade {ensemble.interval_text(slopes, 0.95)}"
     assert text in normalisation.caption(tables)
     ratio = normalisation.growth_ratio(tables, network, found[network])
@@ -393,18 +393,19 @@ def test_pictures_are_alike_for_aligned_layers_and_units_share_an_order(every):
 
 
 @pytest.mark.parametrize(("twist", "exponent"), [({}, 2.0), ({"eta": 1.6}, 1.6)])
-def test_exponents_a_step_and_a_unit_of_sde_time(twist, exponent):
+def test_exponents_a_step(twist, exponent):
     tables = tables_of("convergence_speed", convergence_speed=twist)
     titles = [axes.get_title(loc="left") for axes in convergence_speed.draw(tables).axes]
     assert titles[0].startswith(f"exponent of η, a step: {exponent:.3f}")
-    assert titles[1].startswith(f"exponent of η, a unit of SDE time t = ηk: {exponent - 1:.3f}")
-    assert titles[2].startswith("exponent of S, a step: −1.0")
+    assert titles[1].startswith("exponent of S, a step: −1.0")
+    assert titles[2].startswith(("exponent of d, a step: 0.0", "exponent of d, a step: −0.0"))
+    assert titles[3].startswith(("exponent of k, a step: 1.0", "exponent of k, a step: 0.9"))
     assert "not yet" in convergence_speed.caption(tables)
 
 
 @pytest.mark.parametrize("confidence", [0.9, 0.95])
 def test_exponents_are_those_of_the_verdicts(confidence):
-    twist = {"eta": 1.9, "batch": -0.9, "width": 0.02}
+    twist = {"eta": 1.9, "batch": -0.9, "width": 0.02, "inputs": 1.1}
     tables = tables_of("convergence_speed", confidence, convergence_speed=twist)
     rates = convergence_speed.decay_rates(tables)
     for column, (claim, _, _) in convergence_speed.SWEEPS.items():
@@ -415,7 +416,7 @@ def test_exponents_are_those_of_the_verdicts(confidence):
         assert drawn.high == pytest.approx(judged["high"], rel=1e-9)
 
 
-def test_a_run_that_diverged_leaves_exponent_and_verdict_undefined(every):
+def test_a_run_that_diverged_has_no_exponent_and_fails(every):
     given = every["convergence_speed"]["convergence_speed"]
     runs = given.runs.copy()
     lost = (runs["seed"] == 0) & (runs["case"] == "eta") & (runs["step"] > 0)
@@ -424,13 +425,18 @@ def test_a_run_that_diverged_leaves_exponent_and_verdict_undefined(every):
     title = convergence_speed.draw(tables).axes[0].get_title(loc="left")
     assert title == "exponent of η, a step: undefined"
     judged = verdict(rate_learning_rate, "convergence_speed", tables)
-    assert judged["verdict"] == "inconclusive"
+    assert judged["verdict"] == "not supported"
+    assert judged["reason"] == "1 of 5 failed (it diverged)"
 
 
-def verdict(claim, experiment: str, tables: dict[str, ExperimentTable], case: str = "all"):
+def verdict(claim, experiment: str, tables: dict[str, ExperimentTable], case: str = ""):
+    """The claim's row of a case; without one, its only row."""
     given = tables[experiment]
     cases = given.settings["cases"]
     rows = judge(claim, "ziyin2024", "", experiment, given.runs, cases, given.confidence)
+    if not case:
+        (only,) = rows["case"]
+        return rows.set_index("case").loc[only]
     return rows.set_index("case").loc[case]
 
 
@@ -443,16 +449,19 @@ def test_what_is_drawn_at_the_end_of_training_is_what_the_claims_judge(every):
     tables = every["data_covariance"]
     figure = data_covariance.draw(tables)
     ratios = marks(titled(figure, "norm ratio"), "SGD")
-    judged = verdict(anisotropic_imbalance, "data_covariance", tables, "sgd_phi_0_1")
-    assert ratios[0.1] == pytest.approx(judged["statistic"], rel=1e-12)
+    judged = verdict(data_norm_ratio, "data_covariance", tables, "sgd_phi_0_1")
+    predicted = float(predictions.norm_ratio(noise.phi_std(0.1)))
+    # The claim's is a geometric mean of five ratios that agree to a few thousandths.
+    assert ratios[0.1] / predicted == pytest.approx(judged["statistic"], rel=1e-4)
     ends = marks(titled(figure, "balanced start, at the end"), "SGD")
     judged = verdict(sharpening_absent, "sharpening", tables, "sgd_k_1")
-    assert ends[1.0] == pytest.approx(judged["statistic"], rel=1e-12)
+    assert ends[1.0] == pytest.approx(judged["statistic"], rel=1e-4)
     tables = every["matrix_factorisation"]
     errors = titled(matrix_factorisation.draw(tables), "anisotropic")
     own = marks(errors, "SGD, from the closed form")
     judged = verdict(equilibrium_closed_form, "equilibrium", tables, "sgd_small_u")
-    assert max(own[-0.18], own[0.18]) <= judged["statistic"]
+    # The mean of the one index and of the other, beside the larger of the two of each seed.
+    assert judged["least"] <= max(own[-0.18], own[0.18]) <= judged["largest"]
 
 
 def test_bounds_that_are_changed_in_the_claims_move_in_the_figures(every, monkeypatch):
@@ -468,12 +477,15 @@ def test_bounds_that_are_changed_in_the_claims_move_in_the_figures(every, monkey
     changed(data_covariance, sharpening_absent, 0.95, 1.2)
     text = "SGD sharpens at k = 2 and"
     assert text in data_covariance.caption(every["data_covariance"])
-    changed(noether_flow, noether_flow_ratio, 0.9, 1.1)
-    assert "grey: 0.9 to 1.1" in noether_flow.caption(every["noether_flow"])
+
+
+def test_the_scatter_of_an_exact_law_is_drawn_as_it_is_said(every):
+    low, high = noether_flow.SCATTER
+    assert f"grey: {low:g} to {high:g}" in noether_flow.caption(every["noether_flow"])
     band = noether_flow.draw(every["noether_flow"]).axes[0].patches[0]
-    assert (band.get_y(), band.get_height()) == (0.9, pytest.approx(0.2))
-    changed(normalisation, norm_growth_rate, 0.8, 1.2)
-    assert "grey: 0.8 to 1.2" in normalisation.caption(every["normalisation"])
+    assert (band.get_y(), band.get_height()) == (low, pytest.approx(high - low))
+    low, high = normalisation.SCATTER
+    assert f"grey: {low:g} to {high:g}" in normalisation.caption(every["normalisation"])
 
 
 # Nothing is read from a case's name

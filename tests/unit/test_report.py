@@ -19,8 +19,6 @@ from report_page import (
     claims,
     entry,
     full_page,
-    lone,
-    overall,
 )
 
 import sharpflow.report
@@ -35,7 +33,8 @@ def test_page_is_valid_and_complete():
         assert f"Title of {figure}" in page.text
         assert f"Caption of {figure}." in page.text
         assert f"{figure}.png" in page.text
-    assert "[0.98, 1.04]" in page.text
+    assert "[0.4782, 1]" in page.text
+    assert "1.012 (0.98 to 1.04)" in page.text
     assert "0.9 to 1.1" in page.text
     assert "data.samples" in page.text
     assert settings_digest(SETTINGS["dense"]) in page.text
@@ -81,11 +80,18 @@ def test_same_text_whatever_the_order_of_provenance():
 def test_any_text_is_escaped(text):
     nasty = f"<script>alert('{text}')</script>\"&"
     says = {"says": [nasty, nasty]}
-    nasty_columns = ("claim", "paper", "figure", "experiment", "case", "statement", "method")
+    nasty_columns = (
+        "claim", "paper", "figure", "experiment", "statement", "method", "reason", "origin",
+        "noticed",
+    )  # fmt: skip
+    rows = dict.fromkeys(nasty_columns, nasty)
     page = build(
         [entry(title=nasty, caption=nasty, command=nasty, experiments=[nasty])],
         claims(
-            *lone(**dict.fromkeys(nasty_columns, nasty)), claim(case=nasty + "2"), overall(nasty)
+            claim(case=nasty, **rows),
+            claim(case=nasty + "2", **rows),
+            claim(case="all", summary=True, **rows),
+            claim(case=nasty),
         ),
         {nasty: {nasty: nasty}},
         PAPERS | {nasty: dict.fromkeys(("key", "title", "authors", "venue", "link"), nasty) | says},
@@ -125,7 +131,7 @@ def test_contents_name_every_section():
 
 
 def test_claims_of_a_paper_without_figures():
-    page = checked(build([], claims(*lone()), {}, {"li2022": PAPERS["li2022"]}, {}))
+    page = checked(build([], claims(claim()), {}, {"li2022": PAPERS["li2022"]}, {}))
     assert "No figure of this paper was drawn" in page.text
     assert "Λ hovers" in page.text
 
@@ -145,6 +151,7 @@ def test_further_tables():
     ("changes", "message"),
     [
         ({"claims": claims(claim()).drop(columns=["verdict", "band_low"])}, "band_low, verdict"),
+        ({"claims": claims(claim()).drop(columns="noticed")}, "claims has no column noticed"),
         ({"figures": [entry(), entry()]}, "li2022/phases twice"),
         ({"figures": [entry(png=b"<svg/>")]}, "not a PNG"),
         ({"figures": [entry(experiments=["cnn"])]}, "experiments has no 'cnn'"),

@@ -122,7 +122,7 @@ def _output(tables: results.Tables, network: results.Network) -> list[str]:
 
 def _turn(runs: Sequence[Run]) -> list[str]:
     """The 95th percentile of 1 − |⟨v₁(t), v₁(t+1)⟩|, over the seeds that did not diverge."""
-    turns = [1 - np.abs(run.curve(ALIGNMENT)[1][1:]) for run in runs if not run.diverged]
+    turns = [1 - np.abs(run.curve(ALIGNMENT)[1]) for run in runs if not run.diverged]
     highest = ensemble.finite(np.percentile(turn, 95) for turn in turns if turn.size)
     if not highest.size:
         return []

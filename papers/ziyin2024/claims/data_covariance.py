@@ -4,7 +4,7 @@ import math
 
 from sharpflow.claims.base import INF, claim
 from sharpflow.results.edge import DIVERGED
-from sharpflow.results.noise import end_over_start, first, norm_ratio
+from sharpflow.results.noise import end_over_start, first, last, norm_ratio
 from sharpflow.results.runs import Run
 from sharpflow.statistics.verdicts import Undefined
 
@@ -44,26 +44,26 @@ def data_norm_ratio(run: Run) -> float:
 @claim(
     statement=(
         "From a balanced start SGD changes Tr H in the predicted direction, up where the noise is "
-        "larger where the signal is larger and else down, and by the predicted logarithm to 10 %."
+        "larger where the signal is larger and else down, and by the logarithm that the Noether "
+        "flow gives in as many steps, to 10 %."
     ),
     band=(0.9, 1.1),
     origin="chosen: a tenth of what is predicted, so that the size counts and not the sign alone",
-    method="log of Tr H (mean of the last fifth / start) over its closed form",
-    reads=["hessian_trace", "hessian_trace_predicted"],
+    method="log of Tr H (mean of the last fifth / start) over that of the integrated Noether flow",
+    reads=["hessian_trace", "hessian_trace_flow"],
     estimand="mean",
     cases=["sgd_k_0", "sgd_k_0_*", "sgd_k_1_*", "sgd_k_2"],
 )
 def sharpening_direction(run: Run) -> float:
     """Logarithm of Tr H at the end over the start, over its prediction; inf if it diverged.
 
-    0 is gradient descent's, a negative value the wrong direction. Noise in proportion to the signal
-    (k = 1), where no change is predicted, is `sharpening_absent`. The prediction is that of the
-    end of the flow: where the quietest directions need more steps than the run has, the claim
-    fails, as it should.
+    0 is gradient descent's, a negative value the wrong direction. The flow is integrated over the
+    run, since the quietest directions need more steps than it has. Noise in proportion to the
+    signal (k = 1), where no change is predicted, is `sharpening_absent`.
     """
     if run.diverged:
         return DIVERGED
-    predicted = math.log(first(run, "hessian_trace_predicted") / first(run, "hessian_trace"))
+    predicted = math.log(last(run, "hessian_trace_flow") / first(run, "hessian_trace"))
     if abs(predicted) < LEAST:
         return Undefined("no change is predicted")
     return math.log(end_over_start(run, "hessian_trace")) / predicted

@@ -69,7 +69,8 @@ def equilibrium_closed_form(run: Run) -> float:
     The factors themselves are not unique, the two products are. Only anisotropic data can decide:
     on isotropic data the closed form is the plain balance.
     """
-    return DIVERGED if run.diverged else max(last(run, "equilibrium_error", i) for i in (0, 1))
+    errors = [last(run, "equilibrium_error", index) for index in (0, 1)]
+    return max(errors, key=lambda error: (np.isnan(error), error))
 
 
 @claim(

@@ -3,8 +3,10 @@
 Index 0 of what was measured is a minimum of GD, index 1 a generic point.
 """
 
+import math
+
 from sharpflow.claims.base import INF, claim
-from sharpflow.results.noise import MISSING
+from sharpflow.results.noise import MISSING, last
 from sharpflow.results.runs import Run
 
 MINIMUM, GENERIC = 0, 1
@@ -56,3 +58,23 @@ def noether_flow_weighted(run: Run) -> float:
     if not measured.size or plain[-1] == 0:
         return MISSING
     return float(abs(measured[-1] / plain[-1] - 1))
+
+
+@claim(
+    statement=(
+        "Along the orbit e^{λQ}θ of a random symmetric Q the Noether flow Tr[ΣQ] falls, has one "
+        "zero, and SGD drifts to it from both sides (theorem 4.3)."
+    ),
+    band=(1.0, INF),
+    origin="stated: theorem 4.3",
+    method=(
+        "least of three shares of four random directions: the sampled flow falls at each of eight "
+        "steps of λ from −2 to 2; it has one zero; drawn steps at the ends lead inwards"
+    ),
+    reads=["orbit_falling", "orbit_single_zero", "orbit_returning"],
+    cases=["isotropic", "rotated"],
+)
+def orbit_theorem(run: Run) -> float:
+    """The least of the three shares of directions; a diverged run fails outright."""
+    shares = [last(run, name) for name in ("orbit_falling", "orbit_single_zero", "orbit_returning")]
+    return next((share for share in shares if not math.isfinite(share)), min(shares))

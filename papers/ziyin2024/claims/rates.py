@@ -80,6 +80,26 @@ def rate_width(runs: Sequence[Run]) -> float:
 
 @claim(
     statement=(
+        "The rate at which SGD approaches the noise equilibrium grows with the number k of inputs "
+        "and outputs: the exponent is 1 ± 0.1."
+    ),
+    band=(0.9, 1.1),
+    origin="chosen: as for η; the prediction 4kη²/S is proportional to k",
+    estimand="mean",
+    method=METHOD.format("k"),
+    reads=["norm_squared"],
+    cases=["inputs_*", "batch_100"],
+    scope="experiment",
+)
+def rate_inputs(runs: Sequence[Run]) -> float:
+    """Exponent of the decay rate in the dimension of the data over a seed's runs."""
+    return log_log_slope(
+        [run.setting("data.inputs") for run in runs], [decay_rate(run) for run in runs]
+    )
+
+
+@claim(
+    statement=(
         "SGD approaches the noise equilibrium at the predicted rate, 4kη²/S a step for k inputs: "
         "measured over predicted is 1 ± 0.15."
     ),
@@ -92,7 +112,7 @@ def rate_width(runs: Sequence[Run]) -> float:
     support=(0.0, float("inf")),
     method="rate of |‖U‖² − ‖W‖²| between 0.9 and 0.3 of its start, over 4kη²/S · Var(x) Var(ε)",
     reads=["norm_squared", "rate_predicted"],
-    cases=["eta", "batch_*", "width"],
+    cases=["eta", "batch_*", "width", "inputs_*"],
 )
 def rate_prefactor(run: Run) -> float:
     """Decay rate of the charge over its prediction.

@@ -1,5 +1,6 @@
 """A warm-up leads to flat minima that a constant rate cannot reach (Ziyin et al., figure 4)."""
 
+import math
 from collections.abc import Sequence
 
 from sharpflow.claims.base import INF, claim
@@ -57,6 +58,34 @@ def warmup_same_end(runs: Sequence[Run]) -> float:
     if any(run.diverged for run in runs):
         return DIVERGED
     return tail_mean(named[WARMUP], "hessian_trace") / tail_mean(named[XAVIER], "hessian_trace")
+
+
+@claim(
+    statement=(
+        "SGD with warm-up ends at the noise equilibrium of the rank-one factorisation: Tr H is "
+        "that of the closed form to 10 %."
+    ),
+    band=(0.9, 1.1),
+    origin="chosen: the closed form is the limit of small η, and ηλ_max is 0.5 here",
+    method="Tr H, mean over the last fifth, over 2k(ρ + 1/ρ) with ρ² = 2 − 1/k for k inputs",
+    reads=["hessian_trace"],
+    estimand="mean",
+    cases=[WARMUP, XAVIER],
+    support=(0.0, INF),
+)
+def warmup_end(run: Run) -> float:
+    """Tail average of Tr H over the closed form.
+
+    For y = x + ε with k isotropic inputs and one hidden unit the minimum is u wᵀ = a aᵀ, ‖a‖ = 1.
+    The residual keeps the k − 1 directions that one unit cannot fit, so that the noise of ∂L/∂u is
+    4‖w‖²(2k − 1), that of ∂L/∂w 4‖u‖²k, and the two balance at ‖u‖²/‖w‖² = ρ² = 2 − 1/k with
+    ‖u‖‖w‖ = 1; Tr H = 2k(‖u‖² + ‖w‖²). A diverged run fails outright.
+    """
+    if run.diverged:
+        return DIVERGED
+    count = run.setting("data.inputs")
+    ratio = math.sqrt(2 - 1 / count)
+    return tail_mean(run, "hessian_trace") / (2 * count * (ratio + 1 / ratio))
 
 
 @claim(

@@ -18,44 +18,40 @@ from sharpflow.results.rates import LOWER, UPPER
 from sharpflow.results.runs import runs_by_network
 from sharpflow.statistics.intervals import Interval, t_interval
 
-from ..claims.rates import rate_batch, rate_learning_rate, rate_width
+from ..claims.rates import rate_batch, rate_inputs, rate_learning_rate, rate_width
 
-TITLE = "The approach to the noise equilibrium: rate against η, S and width"
+TITLE = "The approach to the noise equilibrium: rate against η, S, width and k"
 READS = ("norm_squared",)
 DRAWS = ("rate_predicted",)
-CASES = ("eta", "batch_*", "width")
+CASES = ("eta", "batch_*", "width", "inputs_*")
 
 SWEEPS = {
     "learning_rate": (rate_learning_rate, "η", "learning rate η"),
     "batch": (rate_batch, "S", "batch size S"),
     "width": (rate_width, "d", "width d"),
+    "inputs": (rate_inputs, "k", "inputs and outputs k"),
 }
 """The claim whose cases vary a column, its symbol and its words."""
 
 
 @style.house
 def draw(tables: results.Tables) -> Figure:
-    """Rate a step against η, S and width, and a unit of SDE time against η."""
+    """Rate a step against η, S, width and the data's dimension."""
     rates = decay_rates(tables)
     confidence = base.confidence(tables)
     figure, stacks = style.panel_grid(4, (4.2,), columns=2, width=4.6)
     panels = [axes for (axes,) in stacks]
     handles = []
-    for axes, column in zip((panels[0], *panels[2:]), SWEEPS, strict=True):
+    for axes, column in zip(panels, SWEEPS, strict=True):
         rows = rates[rates["varied"] == column]
         _, symbol, words = SWEEPS[column]
         handles += _draw(axes, rows, column, confidence)
         axes.set(xlabel=words, ylabel="rate a step")
         axes.set_title(_head(f"{symbol}, a step", exponent(rows, column, confidence)))
-    eta = rates[rates["varied"] == "learning_rate"]
-    scaled = eta.assign(**{key: eta[key] / eta["learning_rate"] for key in ("rate", "predicted")})
-    handles += _draw(panels[1], scaled, "learning_rate", confidence)
-    panels[1].set(xlabel="learning rate η", ylabel="rate a unit of SDE time")
-    found = exponent(scaled, "learning_rate", confidence)
-    panels[1].set_title(_head("η, a unit of SDE time t = ηk", found))
-    low, high = panels[3].get_ylim()
+    flat = panels[list(SWEEPS).index("width")]
+    low, high = flat.get_ylim()
     middle = np.sqrt(low * high)
-    panels[3].set_ylim(min(low, middle / 2), max(high, middle * 2))
+    flat.set_ylim(min(low, middle / 2), max(high, middle * 2))
     style.legend_below(figure, handles)
     return figure
 
@@ -65,7 +61,7 @@ def decay_rates(tables: results.Tables) -> pd.DataFrame:
 
     Returns:
         One row a run: varied (the column that its sweep varies), learning_rate, batch, width,
-        seed, rate (not finite: it diverged, or did not come that far), predicted.
+        inputs, seed, rate (not finite: it diverged, or did not come that far), predicted.
 
     Raises:
         ValueError: no case belongs to a sweep.
@@ -80,6 +76,7 @@ def decay_rates(tables: results.Tables) -> pd.DataFrame:
                         "learning_rate": network.learning_rate,
                         "batch": network.batch,
                         "width": network.width,
+                        "inputs": network.setting("data.inputs"),
                         "seed": run.seed,
                         "rate": decay_rate(run),
                         "predicted": first(run, *DRAWS) if run.known.issuperset(DRAWS) else np.nan,
@@ -140,17 +137,16 @@ def caption(tables: results.Tables) -> str:
         for column, (_, symbol, _) in SWEEPS.items()
         if len(rows := rates[rates["varied"] == column])
     ]
-    ratios = (rates["rate"] / rates["predicted"]).groupby(
-        [rates["varied"], rates["learning_rate"], rates["batch"], rates["width"]]
+    ratios = rates.assign(ratio=rates["rate"] / rates["predicted"]).groupby(
+        ["varied", "learning_rate", "batch", "width", "inputs"]
     )
-    means = ensemble.finite(ensemble.mean(values) for _, values in ratios)
+    means = ensemble.finite(ensemble.mean(values) for _, values in ratios["ratio"])
     missing = int((~np.isfinite(rates["rate"])).sum())
     return base.join(
         "Rate at which |C|, C = ‖U‖² − ‖W‖², decays: slope of its logarithm between "
-        f"{UPPER:g} and {LOWER:g} of its start. Each panel varies one of η, S and d and leaves the "
-        "others at their defaults. Dotted: 4kη²/S a step for k inputs, whatever the width.",
-        "The exponent of η is 2 a step; a unit of SDE time, t = ηk, is 1/η steps and has the "
-        "exponent 1 (above, right): the same runs, in the paper's unit of time.",
+        f"{UPPER:g} and {LOWER:g} of its start. Each panel varies one of η, S, d and k and leaves "
+        "the others at their defaults. Dotted: 4kη²/S a step for k inputs, whatever the width.",
+        "The exponent of η is 2 a step, and 1 in the paper's unit of time, which is 1/η steps.",
         f"Exponents a step, one slope a seed, with {base.percent(confidence)} t-intervals: "
         f"{'; '.join(words)}."
         if words

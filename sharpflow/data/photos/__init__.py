@@ -13,45 +13,58 @@ from sharpflow.data.base import Dataset
 from sharpflow.data.labelled import choose, picture_tensors
 
 _SIZE = 32
-_STRIDES = (16, 8, 4, 2)
+_CELL = 48
+_STRIDE, _FINER = 16, (16, 8, 4, 2)
 _ORDER_SEED = 0
 
 
-def patches(photograph: np.ndarray, least: int = 0) -> np.ndarray:
-    """Patches of a photograph on a grid, no two of them alike, in one fixed random order.
+def patches(picture: np.ndarray, stride: int = _STRIDE) -> np.ndarray:
+    """Patches of a picture on a grid.
 
     Args:
-        photograph: (rows, columns, 3) uint8.
-        least: patches that are needed; the grid is the coarsest of 16, 8, 4 and 2 pixels that has
-            them, or the finest.
+        picture: (rows, columns, 3) uint8.
+        stride: pixels from one to the next.
 
     Returns:
         (patches, 3, 32, 32) uint8.
     """
-    windows = np.lib.stride_tricks.sliding_window_view(photograph, (_SIZE, _SIZE), axis=(0, 1))
-    found = np.empty((0, 3, _SIZE, _SIZE), dtype=np.uint8)
-    for stride in _STRIDES:
-        found = windows[::stride, ::stride].reshape(-1, 3, _SIZE, _SIZE)
-        found = found[np.sort(np.unique(found, axis=0, return_index=True)[1])]
-        if len(found) >= least:
-            break
+    windows = np.lib.stride_tricks.sliding_window_view(picture, (_SIZE, _SIZE), axis=(0, 1))
+    return windows[::stride, ::stride].reshape(-1, 3, _SIZE, _SIZE)
+
+
+def shuffled(found: np.ndarray) -> np.ndarray:
+    """Patches (patches, 3, 32, 32), no two of them alike, in one fixed random order."""
+    found = found[np.sort(np.unique(found, axis=0, return_index=True)[1])]
     return found[np.random.default_rng(_ORDER_SEED).permutation(len(found))]
 
 
-def strip(photograph: np.ndarray, draw: int, strips: int) -> np.ndarray:
-    """The part of a photograph that a draw takes its patches from.
+def part(photograph: np.ndarray, draw: int, parts: int) -> list[np.ndarray]:
+    """The cells of a photograph that a draw takes its patches from.
+
+    A photograph is cut into cells of 48 × 48 pixels, which are dealt out at random to the parts.
 
     Args:
         photograph: (rows, columns, 3).
-        draw: number of the draw; draws that differ by a multiple of `strips` share their part.
-        strips: upright strips of equal width, which share no pixel.
+        draw: number of the draw; draws that differ by a multiple of `parts` share their cells.
+        parts: number of parts, which share no pixel.
 
     Returns:
-        (rows, columns // strips, 3).
+        Cells (48, 48, 3).
     """
-    width = photograph.shape[1] // strips
-    first = width * (draw % strips)
-    return photograph[:, first : first + width]
+    rows, columns = (size // _CELL for size in photograph.shape[:2])
+    dealt = np.random.default_rng(_ORDER_SEED).permutation(rows * columns)[draw % parts :: parts]
+    corners = ((_CELL * (cell // columns), _CELL * (cell % columns)) for cell in dealt.tolist())
+    return [photograph[y : y + _CELL, x : x + _CELL] for y, x in corners]
+
+
+def drawn(cells: list[np.ndarray], least: int) -> np.ndarray:
+    """Patches of some cells, on the coarsest grid that has at least so many, or the finest."""
+    found = np.empty((0, 3, _SIZE, _SIZE), dtype=np.uint8)
+    for stride in _FINER:
+        found = shuffled(np.concatenate([patches(cell, stride) for cell in cells]))
+        if len(found) >= least:
+            break
+    return found
 
 
 def generate(spec: Mapping[str, Any]) -> Dataset:
@@ -67,11 +80,11 @@ def generate(spec: Mapping[str, Any]) -> Dataset:
     files = [str(name).rsplit("/", 1)[-1] for name in photographs.filenames]
     images = photographs.images
     if spec["draw_seed"] is None:
-        classes = [patches(image) for image in images]
+        classes = [shuffled(patches(image)) for image in images]
     else:
         least = spec["samples"] // len(images)
-        parts = [strip(image, spec["draw_seed"], spec["strips"]) for image in images]
-        classes = [patches(part, least) for part in parts]
+        cells = [part(image, spec["draw_seed"], spec["parts"]) for image in images]
+        classes = [drawn(own, least) for own in cells]
     found = np.repeat(np.arange(len(classes)), [len(each) for each in classes])
     choice = choose(found, files, spec, "scikit-learn", word="patches")
     pixels = np.concatenate(classes)[choice.rows]

@@ -13,10 +13,11 @@ class Options(PictureOptions):
 
     samples: Annotated[int, Field(ge=2, le=1950, multiple_of=2)] = 1000
     """Number of images n, half of each class; there are 975 patches of each photograph, 16 pixels
-    apart, and more of them on a finer grid in a strip."""
-    strips: Annotated[int, Field(ge=1, le=16)] = 5
-    """Upright strips that the photographs are cut into. A draw has the patches of one, of the
-    number draw modulo strips, so that consecutive draws share no pixel."""
+    apart."""
+    parts: Annotated[int, Field(ge=1, le=16)] = 5
+    """Parts of the photographs, each of scattered cells of 48 × 48 pixels. A draw has the patches
+    of one, of the number draw modulo parts, on a grid as fine as it needs, so that consecutive
+    draws share no pixel."""
 
     def form(self) -> Form:
         """The form of its samples."""

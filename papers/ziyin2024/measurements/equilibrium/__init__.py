@@ -7,13 +7,21 @@ import torch
 from torch import Tensor
 
 from sharpflow.measurements.base import Measurement, Options, Snapshot, Values
-from sharpflow.symmetry import hessian_trace, noise_equilibrium, plain_balance, stationary_gammas
+from sharpflow.symmetry import (
+    hessian_trace,
+    noether_path,
+    noise_equilibrium,
+    plain_balance,
+    stationary_gammas,
+)
 from sharpflow.symmetry.predictions import convergence_rate, weight_decay_shift
 from sharpflow.training import Problem
 
 from .._population import factors, population_of
 
 Factors = tuple[Tensor, Tensor]
+_FLOW_POINTS = 200
+"""Steps of the integration of the flow over a run."""
 
 
 def predicted_equilibrium(problem: Problem) -> Factors | None:
@@ -33,6 +41,27 @@ def predicted_equilibrium(problem: Problem) -> Factors | None:
         shift = weight_decay_shift(decay, problem.nominal_learning_rate, batch)
         gamma_u, gamma_w = (g + shift * torch.eye(len(g)).to(g) for g in (gamma_u, gamma_w))
     return noise_equilibrium(population.teacher, gamma_u, gamma_w)
+
+
+def flow_end(problem: Problem, u: Tensor, w: Tensor, tail: float) -> Values:
+    """Tr H that the Noether flow gives a run from a minimum, as a mean over its tail.
+
+    Nothing for gradient descent, with weight decay or a schedule, without noise, or from a start
+    that does not fit the teacher: no flow along the minima starts there.
+    """
+    population, training = population_of(problem), problem.training
+    batch, steps = training["batch"], problem.steps
+    plain = problem.optimiser.plain and problem.schedule["kind"] == "constant"
+    fitted = torch.allclose(u @ w, population.teacher.to(u), atol=1e-6)
+    if not (batch and plain and fitted) or training["weight_decay"]:
+        return {}
+    covariances = population.input_covariance, population.noise_covariance
+    gammas = stationary_gammas(*covariances)
+    times = sorted({round(steps * i / _FLOW_POINTS) for i in range(1, _FLOW_POINTS + 1)})
+    path = noether_path(u, w, *gammas, problem.nominal_learning_rate, batch, times)
+    late = [f for f, time in zip(path, times, strict=True) if time >= (1 - tail) * steps]
+    traces = [float(hessian_trace(*pair, covariances[0])) for pair in late]
+    return {"hessian_trace_flow": sum(traces) / len(traces)}
 
 
 def _relative(measured: Factors, exact: Factors) -> list[float]:
@@ -56,18 +85,22 @@ class Equilibrium(Measurement):
     def __init__(self, tail: float):
         self.tail = tail
         self._sums: Factors | None = None
+        self._start: Factors | None = None
         self._count = 0
 
     def memory(self) -> dict[str, Tensor]:
         """The sums so far, for a checkpoint."""
-        if self._sums is None:
-            return {}
-        w, u = self._sums
-        return {"w": w, "u": u, "count": torch.tensor(self._count)}
+        kept = {"count": torch.tensor(self._count)}
+        for prefix, pair in (("sum", self._sums), ("start", self._start)):
+            kept |= {f"{prefix}{i}": t for i, t in enumerate(pair or ())}
+        return kept
 
     def recall(self, memory: dict[str, Tensor]) -> None:
         """Go on from what `memory` gave."""
-        self._sums, self._count = (memory["w"], memory["u"]), int(memory["count"])
+        self._count = int(memory["count"])
+        held = {prefix: f"{prefix}0" in memory for prefix in ("sum", "start")}
+        self._sums = (memory["sum0"], memory["sum1"]) if held["sum"] else None
+        self._start = (memory["start0"], memory["start1"]) if held["start"] else None
 
     def measure(self, snapshot: Snapshot) -> Values:
         """Predictions, errors, or nothing between."""
@@ -76,12 +109,15 @@ class Equilibrium(Measurement):
         values: Values = {}
         if snapshot.step == 0:
             self._sums, self._count = None, 0
+            self._start = u, w
             values |= self._predictions(problem)
         if snapshot.step >= (1 - self.tail) * problem.steps:
             first, second = _second_moments(u, w)
             old = self._sums or (0.0, 0.0)
             self._sums = old[0] + first, old[1] + second
             self._count += 1
+        if snapshot.last and self._start is not None:
+            values |= flow_end(problem, *self._start, self.tail)
         predicted = predicted_equilibrium(problem) if snapshot.last else None
         if predicted is not None and self._sums is not None:
             averages = self._sums[0] / self._count, self._sums[1] / self._count

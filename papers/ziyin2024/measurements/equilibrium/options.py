@@ -23,6 +23,7 @@ class Options(MeasurementOptions):
             {
                 "closed_norm_squared",
                 "equilibrium_error",
+                "hessian_trace_flow",
                 "hessian_trace_predicted",
                 "norm_ratio_predicted",
                 "plain_balance_error",
