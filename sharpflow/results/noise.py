@@ -8,7 +8,7 @@ import pandas as pd
 from sharpflow.results import rates
 from sharpflow.results.edge import DIVERGED
 from sharpflow.results.runs import Run
-from sharpflow.statistics.intervals import slope
+from sharpflow.statistics.intervals import intercept, slope
 from sharpflow.statistics.verdicts import Failed, Undefined
 
 NAN = float("nan")
@@ -120,6 +120,20 @@ def log_log_slope(x: Sequence[float] | pd.Series, values: Sequence[float] | pd.S
     if len(set(x)) < 3 or not np.all(np.asarray(values) > 0):
         return Undefined("it needs three values, all positive")
     return slope(np.log(x), np.log(values))
+
+
+def small_step_limit(runs: Sequence[Run], values: Sequence[float]) -> float:
+    """Where the line of a value on the learning rate meets η = 0, over one seed's runs.
+
+    A value that is not finite is passed on. Undefined with one learning rate.
+    """
+    for value in values:
+        if not np.isfinite(value):
+            return value
+    rates = [run.learning_rate for run in runs]
+    if len(set(rates)) < 2:
+        return Undefined("one learning rate has no limit")
+    return intercept(rates, values)
 
 
 def goodness_of_line(x: np.ndarray, y: np.ndarray) -> float:

@@ -172,6 +172,12 @@ def slope(x: ArrayLike, y: ArrayLike) -> float:
     return float(centred @ b / (centred @ centred))
 
 
+def intercept(x: ArrayLike, y: ArrayLike) -> float:
+    """Where the least-squares line of y on x meets x = 0; NaN where `slope` is."""
+    centre = [float(np.asarray(values, dtype=np.float64).mean()) for values in (x, y)]
+    return centre[1] - slope(x, y) * centre[0]
+
+
 def _check_confidence(confidence: float) -> None:
     if not 0 < confidence < 1:
         raise ValueError(f"confidence is {confidence}; it must lie strictly between 0 and 1.")

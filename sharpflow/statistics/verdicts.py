@@ -255,8 +255,8 @@ def _noticed(interval: Interval, support: Support) -> str:
     if support == (0, math.inf):
         with np.errstate(divide="ignore", over="ignore"):  # two far values leave ends of 0 and inf
             factor = np.exp(more * np.log(np.divide(interval.high, interval.low)) / 2)
-        return f"a mean {100 * (factor - 1):.2g} % beyond the band"
-    return f"a mean {more * (interval.high - interval.low) / 2:.2g} beyond the band"
+        return f"a mean {100 * (factor - 1):.2g} % outside the band"
+    return f"a mean {more * (interval.high - interval.low) / 2:.2g} outside the band"
 
 
 def _reason_of_runs(values: Sequence[float], inside: int, count: int, verdict: Verdict) -> str:

@@ -120,7 +120,7 @@ MEAN = {
     "low": 0.98,
     "high": 1.04,
     "size": 0.025,
-    "noticed": "a mean 0.047 beyond the band",
+    "noticed": "a mean 0.047 outside the band",
     "origin": "derived: first order in η",
     "method": "ratio of ‖U‖² and ‖W‖²; t-interval over 5 seeds",
 }

@@ -455,6 +455,15 @@ class TestSharpening:
         uneven = halves(noise.sharpening, "reached", 0.8, 1.2)
         assert outcome("sharpening_direction", uneven) == "straddles"
 
+    def test_terms_of_order_eta_do_not_count(self):
+        assert outcome("sharpening_direction", noise.sharpening(1.0, bend=-0.3)) == "supported"
+        assert outcome("sharpening_direction", noise.sharpening(0.8, bend=0.2)) == "not supported"
+
+    def test_one_rate_has_no_limit(self, tables):
+        table = tables["sharpening"]
+        alone = judged("sharpening_direction", table[table["learning_rate"] == 0.03])
+        assert "one learning rate has no limit" in alone.iloc[-1]["reason"]
+
     def test_gd_is_no_direction(self, tables):
         rows = judged("sharpening_direction", swap(tables["sharpening"], "gd", "sgd"))
         assert rows.iloc[0]["statistic"] == pytest.approx(0, abs=0.05)

@@ -454,7 +454,9 @@ def test_what_is_drawn_at_the_end_of_training_is_what_the_claims_judge(every):
     # The claim's is a geometric mean of five ratios that agree to a few thousandths.
     assert ratios[0.1] / predicted == pytest.approx(judged["statistic"], rel=1e-4)
     ends = marks(titled(figure, "balanced start, at the end"), "SGD")
-    judged = verdict(sharpening_absent, "sharpening", tables, "sgd_k_1")
+    judged = verdict(
+        sharpening_absent, "sharpening", tables, "sgd_k_1 (width 10, learning rate 0.03)"
+    )
     assert ends[1.0] == pytest.approx(judged["statistic"], rel=1e-4)
     tables = every["matrix_factorisation"]
     errors = titled(matrix_factorisation.draw(tables), "anisotropic")

@@ -142,7 +142,7 @@ class TestRows:
 
     def test_what_would_have_been_noticed(self):
         page = checked(full_page(figures=[entry()], claims=claims(claim(**MEAN))))
-        said = "Would have noticed, four times in five: a mean 0.047 beyond the band."
+        said = "Would have noticed, four times in five: a mean 0.047 outside the band."
         assert page.folded.count(said) == 2
 
     def test_a_mean_shows_itself_and_runs_their_number(self):

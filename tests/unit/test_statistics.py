@@ -469,11 +469,11 @@ class TestMean:
         spread /= spread.std(ddof=1)
         quantile = float(t_quantile(count, 0.95))
         words = judge_mean(spread, (-9, 9)).noticed
-        distance = float(words.removeprefix("a mean ").removesuffix(" beyond the band"))
+        distance = float(words.removeprefix("a mean ").removesuffix(" outside the band"))
         power = stats.nct.sf(quantile, count - 1, distance * math.sqrt(count))
         assert power == pytest.approx(0.8, abs=0.06)
         words = judge_mean(np.exp(0.1 * spread), (0.1, 9), POSITIVE).noticed
-        factor = 1 + float(words.removeprefix("a mean ").removesuffix(" % beyond the band")) / 100
+        factor = 1 + float(words.removeprefix("a mean ").removesuffix(" % outside the band")) / 100
         power = stats.nct.sf(quantile, count - 1, math.log(factor) / 0.1 * math.sqrt(count))
         assert power == pytest.approx(0.8, abs=0.06)
 

@@ -1,10 +1,18 @@
 """The data's covariance sets the norms' ratio, and sharpens or flattens (Ziyin et al., fig. 3)."""
 
 import math
+from collections.abc import Sequence
 
 from sharpflow.claims.base import INF, claim
 from sharpflow.results.edge import DIVERGED
-from sharpflow.results.noise import end_over_start, first, last, norm_ratio
+from sharpflow.results.noise import (
+    MISSING,
+    TAIL,
+    end_over_start,
+    first,
+    norm_ratio,
+    small_step_limit,
+)
 from sharpflow.results.runs import Run
 from sharpflow.statistics.verdicts import Undefined
 
@@ -45,28 +53,42 @@ def data_norm_ratio(run: Run) -> float:
     statement=(
         "From a balanced start SGD changes Tr H in the predicted direction, up where the noise is "
         "larger where the signal is larger and else down, and by the logarithm that the Noether "
-        "flow gives in as many steps, to 10 %."
+        "flow gives in the same time: in the limit of small η the two agree to 10 %."
     ),
     band=(0.9, 1.1),
-    origin="chosen: a tenth of what is predicted, so that the size counts and not the sign alone",
-    method="log of Tr H (mean of the last fifth / start) over that of the integrated Noether flow",
+    origin="derived: the flow is the limit of small η; a tenth is left to the extrapolation",
+    method=(
+        "log(Tr H / start) over that of the integrated Noether flow, means over the last fifth of "
+        "the η²t that all learning rates reach; intercept at η = 0 of a line over them, one a seed"
+    ),
     reads=["hessian_trace", "hessian_trace_flow"],
     estimand="mean",
+    scope="case",
     cases=["sgd_k_0", "sgd_k_0_*", "sgd_k_1_*", "sgd_k_2"],
 )
-def sharpening_direction(run: Run) -> float:
-    """Logarithm of Tr H at the end over the start, over its prediction; inf if it diverged.
+def sharpening_direction(runs: Sequence[Run]) -> float:
+    """Logarithmic change of Tr H over its prediction, extrapolated to η = 0.
 
-    0 is gradient descent's, a negative value the wrong direction. The flow is integrated over the
+    0 is gradient descent's, a negative value the wrong direction. The flow is integrated along the
     run, since the quietest directions need more steps than it has. Noise in proportion to the
-    signal (k = 1), where no change is predicted, is `sharpening_absent`.
+    signal (k = 1), where no change is predicted, is `sharpening_absent`. A diverged run fails
+    outright. Undefined: one learning rate alone, or no change predicted.
     """
-    if run.diverged:
+    if any(run.diverged for run in runs):
         return DIVERGED
-    predicted = math.log(last(run, "hessian_trace_flow") / first(run, "hessian_trace"))
-    if abs(predicted) < LEAST:
-        return Undefined("no change is predicted")
-    return math.log(end_over_start(run, "hessian_trace")) / predicted
+    rates = [run.learning_rate for run in runs]
+    curves = [run.together("hessian_trace", "hessian_trace_flow") for run in runs]
+    if not all(steps.size for steps, _, _ in curves):
+        return MISSING
+    reach = min(rate**2 * steps[-1] for rate, (steps, _, _) in zip(rates, curves, strict=True))
+    shares = []
+    for rate, (steps, trace, flow) in zip(rates, curves, strict=True):
+        late = (rate**2 * steps <= reach) & (rate**2 * steps >= (1 - TAIL) * reach)
+        predicted = math.log(flow[late].mean() / flow[0])
+        if abs(predicted) < LEAST:
+            return Undefined("no change is predicted")
+        shares.append(math.log(trace[late].mean() / trace[0]) / predicted)
+    return small_step_limit(runs, shares)
 
 
 @claim(

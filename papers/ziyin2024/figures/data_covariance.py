@@ -18,7 +18,8 @@ from ..claims.data_covariance import data_norm_ratio, sharpening_absent
 
 TITLE = "The data's covariance sets the norm ratio, and sharpens or flattens"
 READS = ("hessian_trace",)
-DRAWS = ("hessian_trace_predicted", "norm_ratio_predicted", "norm_squared")
+FLOW, FLOW_LABEL = "hessian_trace_flow", "Noether flow"
+DRAWS = (FLOW, "hessian_trace_predicted", "norm_ratio_predicted", "norm_squared")
 
 SWEEPS = {
     (True, False): ("SGD", style.BLUE, "o", True),
@@ -104,8 +105,10 @@ def swept(tables: results.Tables) -> list[Place]:
 
 
 def sharpening(tables: results.Tables) -> list[Place]:
-    """Networks from a balanced start with their k, in its order."""
-    found = [(noise_power(n), n) for n in results.networks(tables, *READS) if _balanced(n)]
+    """Networks from a balanced start at the largest learning rate with their k, in its order."""
+    balanced = [n for n in results.networks(tables, *READS) if _balanced(n)]
+    fastest = max((n.learning_rate for n in balanced), default=0.0)
+    found = [(noise_power(n), n) for n in balanced if n.learning_rate == fastest]
     return sorted((place for place in found if place[0] == place[0]), key=lambda place: place[0])
 
 
@@ -174,6 +177,7 @@ def _draw_flattening(axes: Axes, tables: results.Tables, runs: Members) -> list[
 
 def _draw_traces(axes: Axes, tables: results.Tables, _: Members) -> list[Artist]:
     handles: list[Artist] = []
+    flows: list[Artist] = []
     for place, (k, network) in enumerate(_under(sharpening(tables), (True, False))):
         frame = results.curves(tables, network, "hessian_trace")
         change = frame / frame.iloc[0]
@@ -182,6 +186,12 @@ def _draw_traces(axes: Axes, tables: results.Tables, _: Members) -> list[Artist]
         handles.append(ensemble.draw_band(axes, change, colour, linestyle, f"SGD, k = {k:g}"))
         end = _predicted_change(tables, network)
         axes.plot(change.index[-1] * 1.02, end, "<", color=colour, markersize=6, clip_on=False)
+        flow = results.curves(tables, network, FLOW)
+        if not flow.empty:
+            look = {"color": style.BLACK, "linestyle": (0, (1, 1.5)), "linewidth": 0.9}
+            (line,) = axes.plot(flow.mean(axis=1) / flow.iloc[0].mean(), label=FLOW_LABEL, **look)
+            flows = [line]
+    handles += flows
     axes.axhline(1.0, color=style.GREY, linewidth=0.6, zorder=1)
     axes.set(xlabel="step", ylabel="Tr H / start")
     axes.set_title("Tr H from a balanced start, noise std ∝ (input std)ᵏ")
@@ -255,14 +265,15 @@ def _directions(tables: results.Tables, runs: Members) -> str:
     return base.join(
         ("Below: " if swept(tables) else "")
         + "Tr H from an exactly balanced start that fits the teacher, with noise std in "
-        "proportion to (input std)ᵏ; arrowheads and dashes: the closed form at equilibrium. "
+        "proportion to (input std)ᵏ; dotted: the Noether flow, the limit of small η; arrowheads "
+        "and dashes: the closed form at equilibrium. "
         f"Mean Tr H at the end over the start, by k (closed form): {listed}.",
         f"SGD sharpens at {base.several(risen)}" if risen else "SGD sharpens nowhere",
         f"and flattens at {base.several(fallen)}:" if fallen else "and flattens nowhere:",
         "isotropic label noise (k = 0) does not sharpen, for that the noise has to be larger "
         "where the signal is larger. Where an end is short of the closed form, the quietest "
-        "directions have not settled: they are the slowest. Terms of order η lower Tr H by "
-        "about 2 %, also where no change is predicted (k = 1).",
+        "directions have not settled: they are the slowest. Terms of order η keep SGD from the "
+        "flow, and lower Tr H by about 2 % where no change is predicted (k = 1).",
     )
 
 

@@ -20,8 +20,6 @@ from sharpflow.training import Problem
 from .._population import factors, population_of
 
 Factors = tuple[Tensor, Tensor]
-_FLOW_POINTS = 200
-"""Steps of the integration of the flow over a run."""
 
 
 def predicted_equilibrium(problem: Problem) -> Factors | None:
@@ -43,25 +41,25 @@ def predicted_equilibrium(problem: Problem) -> Factors | None:
     return noise_equilibrium(population.teacher, gamma_u, gamma_w)
 
 
-def flow_end(problem: Problem, u: Tensor, w: Tensor, tail: float) -> Values:
-    """Tr H that the Noether flow gives a run from a minimum, as a mean over its tail.
+def follows_flow(problem: Problem, u: Tensor, w: Tensor) -> bool:
+    """Whether a run from these factors drifts along the minima, so that its flow is known.
 
-    Nothing for gradient descent, with weight decay or a schedule, without noise, or from a start
-    that does not fit the teacher: no flow along the minima starts there.
+    Not gradient descent, nor with weight decay or a schedule, nor without noise, nor from a start
+    that does not fit the teacher.
     """
     population, training = population_of(problem), problem.training
-    batch, steps = training["batch"], problem.steps
     plain = problem.optimiser.plain and problem.schedule["kind"] == "constant"
+    noisy = bool(training["batch"]) and bool(population.noise_std.any())
     fitted = torch.allclose(u @ w, population.teacher.to(u), atol=1e-6)
-    if not (batch and plain and fitted) or training["weight_decay"]:
-        return {}
-    covariances = population.input_covariance, population.noise_covariance
-    gammas = stationary_gammas(*covariances)
-    times = sorted({round(steps * i / _FLOW_POINTS) for i in range(1, _FLOW_POINTS + 1)})
-    path = noether_path(u, w, *gammas, problem.nominal_learning_rate, batch, times)
-    late = [f for f, time in zip(path, times, strict=True) if time >= (1 - tail) * steps]
-    traces = [float(hessian_trace(*pair, covariances[0])) for pair in late]
-    return {"hessian_trace_flow": sum(traces) / len(traces)}
+    return plain and noisy and fitted and not training["weight_decay"]
+
+
+def flow(problem: Problem, u: Tensor, w: Tensor, steps: int) -> Factors:
+    """Where the Noether flow takes factors at a minimum in as many steps."""
+    population = population_of(problem)
+    gammas = stationary_gammas(population.input_covariance, population.noise_covariance)
+    rate, batch = problem.nominal_learning_rate, problem.training["batch"]
+    return noether_path(u, w, *gammas, rate, batch, sorted({(steps + 1) // 2, steps}))[-1]
 
 
 def _relative(measured: Factors, exact: Factors) -> list[float]:
@@ -79,28 +77,31 @@ def _second_moments(u: Tensor, w: Tensor) -> Factors:
 class Equilibrium(Measurement):
     """Predictions at step 0; errors of time averages at the last step. Index 0 is W, 1 is U.
 
-    The averages are over the measured states of the last `tail` of the training.
+    The averages are over the measured states of the last `tail` of the training. A run that starts
+    at a minimum has Tr H along the Noether flow at every measured state.
     """
 
     def __init__(self, tail: float):
         self.tail = tail
         self._sums: Factors | None = None
-        self._start: Factors | None = None
+        self._flow: Factors | None = None
+        self._flowed = 0
         self._count = 0
 
     def memory(self) -> dict[str, Tensor]:
         """The sums so far, for a checkpoint."""
-        kept = {"count": torch.tensor(self._count)}
-        for prefix, pair in (("sum", self._sums), ("start", self._start)):
+        kept = {"count": torch.tensor(self._count), "flowed": torch.tensor(self._flowed)}
+        for prefix, pair in (("sum", self._sums), ("flow", self._flow)):
             kept |= {f"{prefix}{i}": t for i, t in enumerate(pair or ())}
         return kept
 
     def recall(self, memory: dict[str, Tensor]) -> None:
         """Go on from what `memory` gave."""
         self._count = int(memory["count"])
-        held = {prefix: f"{prefix}0" in memory for prefix in ("sum", "start")}
+        self._flowed = int(memory["flowed"])
+        held = {prefix: f"{prefix}0" in memory for prefix in ("sum", "flow")}
         self._sums = (memory["sum0"], memory["sum1"]) if held["sum"] else None
-        self._start = (memory["start0"], memory["start1"]) if held["start"] else None
+        self._flow = (memory["flow0"], memory["flow1"]) if held["flow"] else None
 
     def measure(self, snapshot: Snapshot) -> Values:
         """Predictions, errors, or nothing between."""
@@ -109,15 +110,19 @@ class Equilibrium(Measurement):
         values: Values = {}
         if snapshot.step == 0:
             self._sums, self._count = None, 0
-            self._start = u, w
+            self._flow, self._flowed = ((u, w) if follows_flow(problem, u, w) else None), 0
             values |= self._predictions(problem)
         if snapshot.step >= (1 - self.tail) * problem.steps:
             first, second = _second_moments(u, w)
             old = self._sums or (0.0, 0.0)
             self._sums = old[0] + first, old[1] + second
             self._count += 1
-        if snapshot.last and self._start is not None:
-            values |= flow_end(problem, *self._start, self.tail)
+        if self._flow is not None:
+            if snapshot.step > self._flowed:
+                self._flow = flow(problem, *self._flow, snapshot.step - self._flowed)
+                self._flowed = snapshot.step
+            covariance = population_of(problem).input_covariance
+            values["hessian_trace_flow"] = float(hessian_trace(*self._flow, covariance))
         predicted = predicted_equilibrium(problem) if snapshot.last else None
         if predicted is not None and self._sums is not None:
             averages = self._sums[0] / self._count, self._sums[1] / self._count
