@@ -6,11 +6,12 @@ network whose name it begins with.
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import yaml
 
 from sharpflow.config import load, make_plan
@@ -21,21 +22,24 @@ from sharpflow.statistics.variance import variance_shares
 from sharpflow.storage.files import write_bytes
 from sharpflow.storage.tables import read_table
 
+Published = dict[str, Any]
+Cases = Mapping[str, Mapping[str, Any]]
 
-def rows(published: dict[str, Any], experiment: str, tables: Path, settings: Any) -> Iterator[str]:
+
+def rows(published: Published, table: pd.DataFrame, cases: Cases) -> Iterator[str]:
     """Lines of the table: one a network, case and quantity, none left out."""
     yield "| network | quantity | published | case | ours: mean | spread | distance in spreads |"
     yield "|---|---|---|---|---|---|---|"
-    runs = runs_of(read_table(tables / f"{experiment}.parquet"), settings["cases"])
+    runs = list(runs_of(table, cases))
     for network, shown in published["networks"].items():
-        cases = [c for c in settings["cases"] if c == network or c.startswith(f"{network}_")]
+        own = [case for case in cases if case == network or case.startswith(f"{network}_")]
         found = {
             case: [
                 describe(run, shown["shown"], published["loss_at"])
                 for run in runs
                 if run.case == case
             ]
-            for case in cases
+            for case in own
         }
         for quantity, value in shown["values"].items():
             for case, described in found.items():
@@ -53,18 +57,18 @@ def _row(network: str, quantity: str, value: float, case: str, values: np.ndarra
     return f"| {network} | {quantity} | {value:g} | `{case}` | {ours} | {spread:.2g} | {distance} |"
 
 
-def shares(
-    experiment: str, tables: Path, settings: Any, published: dict[str, Any]
-) -> Iterator[str]:
+def shares(published: Published, table: pd.DataFrame, settings: Cases) -> Iterator[str]:
     """What the draw of the data and the start explain, where cases are draws and seeds starts."""
-    runs = runs_of(read_table(tables / f"{experiment}.parquet"), settings["cases"])
+    runs = list(runs_of(table, settings))
     network = next(iter(published["networks"].values()))
-    table = {run: describe(run, network["shown"], published["loss_at"]) for run in runs}
     cases, seeds = sorted({run.case for run in runs}), sorted({run.seed for run in runs})
+    described = {
+        (run.case, run.seed): describe(run, network["shown"], published["loss_at"]) for run in runs
+    }
     yield "| quantity | mean | data | start | rest |"
     yield "|---|---|---|---|---|"
     for quantity in network["values"]:
-        cells = {(run.case, run.seed): values[quantity] for run, values in table.items()}
+        cells = {place: values[quantity] for place, values in described.items()}
         grid = np.array([[cells[case, seed] for seed in seeds] for case in cases])
         if not np.all(np.isfinite(grid)):
             yield f"| {quantity} | – | – | – | – |"
@@ -93,11 +97,15 @@ def main() -> int:
         published = yaml.safe_load(options.published.read_text())
         tables = Path(settings.configuration.results) / "tables"
         lines = [options.head.read_text().rstrip(), ""] if options.head else []
-        described = plan.settings[options.experiment]
-        lines += rows(published, options.experiment, tables, described)
+
+        def read(experiment: str) -> tuple[pd.DataFrame, Cases]:
+            table = read_table(tables / f"{experiment}.parquet")
+            return table, plan.settings[experiment]["cases"]
+
+        lines += rows(published, *read(options.experiment))
         if options.crossed:
             lines += ["", "## Data or start", ""]
-            lines += shares(options.crossed, tables, plan.settings[options.crossed], published)
+            lines += shares(published, *read(options.crossed))
     except SharpflowError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1

@@ -1,5 +1,6 @@
 """The Noether flow of two linear layers along the minima of the loss."""
 
+import math
 from itertools import pairwise
 
 import torch
@@ -9,6 +10,8 @@ from sharpflow.symmetry._checks import check_count, check_positive
 from sharpflow.symmetry.two_layer import weighted_grams
 
 _NOTHING = 1e-12
+_LARGEST = 0.25
+"""Longest step of the integration, over the time in which the fastest direction settles."""
 
 
 def noether_path(
@@ -24,8 +27,8 @@ def noether_path(
 
     All charges C_A = Tr[A (UᵀU − W Wᵀ)] change by 4η²/S Tr[A (W Γ_W Wᵀ − Uᵀ Γ_U U)] a step
     (`ziyin2024`, equation 5, with Γ constant at a minimum). The factors move along the symmetry,
-    dU = U B and dW = −B W, with the symmetric B that gives this change. Integrated with one step of
-    the classical Runge-Kutta method between the given times.
+    dU = U B and dW = −B W, with the symmetric B that gives this change. What is integrated, by the
+    classical Runge-Kutta method, is G of U G and G⁻¹ W, so that the product stays as it is.
 
     Args:
         u: U, (d2, d), with U W a minimum.
@@ -48,22 +51,28 @@ def noether_path(
         raise ValueError("times must ascend")
     speed = 4 * learning_rate**2 / batch_size
 
-    def slope(u: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
-        gram_u, gram_w = weighted_grams(u, w, gamma_u, gamma_w)
-        turn = _symmetric_solution(u.mT @ u + w @ w.mT, speed * (gram_w - gram_u))
-        return u @ turn, -turn @ w
+    def at(moved: Tensor) -> tuple[Tensor, Tensor]:
+        return u @ moved, torch.linalg.solve(moved, w)
 
-    found, now = [], 0
+    def slope(moved: Tensor) -> Tensor:
+        now_u, now_w = at(moved)
+        gram_u, gram_w = weighted_grams(now_u, now_w, gamma_u, gamma_w)
+        return moved @ _symmetric_solution(
+            now_u.mT @ now_u + now_w @ now_w.mT, speed * (gram_w - gram_u)
+        )
+
+    fastest = speed * sum(float(torch.linalg.matrix_norm(g, 2)) for g in (gamma_u, gamma_w))
+    found, now, moved = [], 0, torch.eye(u.shape[-1]).to(u)
     for time in times:
-        span, now = time - now, time
-        first = slope(u, w)
-        second = slope(u + span / 2 * first[0], w + span / 2 * first[1])
-        third = slope(u + span / 2 * second[0], w + span / 2 * second[1])
-        fourth = slope(u + span * third[0], w + span * third[1])
-        parts = zip(first, second, third, fourth, strict=True)
-        du, dw = (span / 6 * (a + 2 * b + 2 * c + d) for a, b, c, d in parts)
-        u, w = u + du, w + dw
-        found.append((u, w))
+        parts = max(1, math.ceil((time - now) * fastest / _LARGEST))
+        span, now = (time - now) / parts, time
+        for _ in range(parts):
+            first = slope(moved)
+            second = slope(moved + span / 2 * first)
+            third = slope(moved + span / 2 * second)
+            fourth = slope(moved + span * third)
+            moved = moved + span / 6 * (first + 2 * second + 2 * third + fourth)
+        found.append(at(moved))
     return found
 
 

@@ -8,9 +8,10 @@ from sharpflow.training import Problem, train
 
 
 def shard(dataset, model, training=None, **changes):
-    """A shard of two seeds and width 5 in float64; keywords change its specification."""
+    """A shard of two seeds and width 5 in float64, of one dataset or a list of one a seed."""
+    datasets = dataset if isinstance(dataset, list) else [dataset]
     small = {"seeds": [0, 1], "width": 5, "learning_rate": 0.05}
-    return Problem(spec(model, {"steps": 10} | (training or {}), **small | changes), dataset)
+    return Problem(spec(model, {"steps": 10} | (training or {}), **small | changes), *datasets)
 
 
 def trained(problem, **chosen):

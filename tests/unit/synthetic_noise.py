@@ -132,6 +132,22 @@ def equilibrium(closed: float = 0.045, plain: float = 0.5, seeds: int = SEEDS) -
     return join(runs)
 
 
+def equilibrium_limit(left: float = 0.01, slope: float = 2.0, seeds: int = SEEDS) -> pd.DataFrame:
+    """Errors that fall along a line in η, to `left` at 0."""
+    steps = np.arange(0, 20_001, 1000)
+    runs = []
+    for seed in range(seeds):
+        for rate in (0.02, 0.03):
+            error = left + slope * rate + 1e-4 * generator(seed, int(1000 * rate)).standard_normal()
+            values = {
+                "loss": learning(steps),
+                ("equilibrium_error", 0): (int(steps[-1]), error),
+                ("equilibrium_error", 1): (int(steps[-1]), 0.9 * error),
+            }
+            runs.append(run("sgd_balanced", seed, steps, values, rate=rate))
+    return join(runs)
+
+
 def phi_std(phi: float) -> torch.Tensor:
     variance = torch.tensor([phi] * 5 + [2 - phi] * 5, dtype=torch.float64)
     return variance.sqrt()
@@ -406,6 +422,7 @@ EXPERIMENTS = {
     "matrix_factorisation": factorisation,
     "equilibrium": equilibrium,
     "data_covariance": data_covariance,
+    "equilibrium_limit": equilibrium_limit,
     "sharpening": sharpening,
     "warmup": warmup,
     "normalisation": normalisation,

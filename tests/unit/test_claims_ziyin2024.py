@@ -24,6 +24,7 @@ SUPPORTED = {
     ],
     "equilibrium": ["equilibrium_closed_form", "gd_stays_unbalanced"],
     "data_covariance": ["data_norm_ratio", "gd_charge_conserved"],
+    "equilibrium_limit": ["closed_form_limit"],
     "sharpening": ["sharpening_direction", "sharpening_absent"],
     "warmup": ["warmup_divergence", "warmup_same_end", "warmup_end", "warmup_gd_unchanged"],
     "normalisation": ["norm_growth_exponent", "gd_norm_still"],
@@ -144,6 +145,7 @@ def renamed(table: pd.DataFrame, old: str, new: str) -> pd.DataFrame:
 
 Tables = dict[str, pd.DataFrame]
 CONTROLS: dict[str, Callable[[Tables], pd.DataFrame]] = {
+    "closed_form_limit": lambda t: noise.equilibrium_limit(left=0.3),
     "data_norm_ratio": lambda t: noise.data_covariance("plain"),
     "decay_norm": lambda t: noise.decayed(level=1.5),
     "equilibrium_closed_form": lambda t: noise.equilibrium(closed=0.5, plain=0.045),
@@ -374,6 +376,13 @@ def test_sgd_in_place_of_gd_is_not_supported(tables, name, experiment):
 
 
 class TestEquilibrium:
+    def test_the_limit_is_where_the_line_ends(self, tables):
+        assert outcome("closed_form_limit", noise.equilibrium_limit(left=0.05)) == "not supported"
+        assert outcome("closed_form_limit", noise.equilibrium_limit(slope=20.0)) == "supported"
+        table = tables["equilibrium_limit"]
+        alone = judged("closed_form_limit", table[table["learning_rate"] == 0.02])
+        assert "one learning rate has no limit" in alone.iloc[-1]["reason"]
+
     def test_straddles_near_the_bound(self):
         near = noise.equilibrium(closed=0.0585, plain=0.3)
         assert outcome("equilibrium_closed_form", near) == "straddles"

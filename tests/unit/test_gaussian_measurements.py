@@ -14,10 +14,12 @@ from sharpflow.symmetry import (
     alignment,
     gaussian_gammas,
     hessian_trace,
+    noether_path,
     noise_equilibrium,
     noise_imbalance,
     plain_balance,
     population_gradient,
+    stationary_gammas,
     weighted_grams,
 )
 from sharpflow.training import train
@@ -279,3 +281,61 @@ def test_a_diverged_run_has_no_rows_and_its_mates_have():
     counts = values["hessian_trace"].groupby("seed").count()
     assert counts[1] == 13
     assert counts[0] < 13
+
+
+def balanced(**changes):
+    """A shard that starts at a balanced minimum of an anisotropic population."""
+    data = population(4, 4, noise_std={"first": 2.0, "last": 0.5})
+    start = {"initialisation": {"kind": "balanced"}}
+    return shard(data, (0, 1), start, 8, 0.02, **{"steps": 40} | changes)
+
+
+def test_tr_h_along_the_noether_flow_is_that_of_the_path():
+    problem = balanced()
+    trajectory = train(problem)
+    values = measured(problem, trajectory, equilibrium={"every": 10})
+    _, sigma_x, sigma_noise = covariances(problem)
+    gammas = stationary_gammas(sigma_x, sigma_noise)
+    for run in (0, 1):
+        u, w = (trajectory.states[0][name][run] for name in ("u", "w"))
+        path = noether_path(u, w, *gammas, 0.02, 3, list(range(1, 41)))
+        for step in (10, 20, 40):
+            exact = float(hessian_trace(*path[step - 1], sigma_x))
+            assert values["hessian_trace_flow", run, step, 0] == pytest.approx(exact, rel=1e-6)
+        assert values["hessian_trace_flow", run, 0, 0] == pytest.approx(
+            float(hessian_trace(u, w, sigma_x))
+        )
+
+
+@pytest.mark.parametrize(
+    "changes", [{"batch": None}, {"weight_decay": 0.01}, {"schedule": {"kind": "cosine"}}]
+)
+def test_no_flow_is_said_where_none_is_known(changes):
+    values = measured(balanced(**changes), equilibrium={"every": 10})
+    assert "hessian_trace_flow" not in values.index.get_level_values("quantity")
+    elsewhere = measured(shard(), equilibrium={"every": 10})
+    assert "hessian_trace_flow" not in elsewhere.index.get_level_values("quantity")
+
+
+ORBIT = {
+    "every": 40,
+    "directions": 3,
+    "points": 5,
+    "samples": 4000,
+    "draws": 400,
+    "batch": 3,
+    "learning_rate": 0.02,
+}
+
+
+def test_the_flow_along_an_orbit_falls_through_one_zero_to_which_sgd_returns():
+    values = measured(balanced(), noether_orbit=ORBIT)
+    for name in ("orbit_falling", "orbit_single_zero", "orbit_returning"):
+        assert set(values[name]) == {1.0}
+
+
+def test_without_label_noise_nothing_flows_and_nothing_is_said():
+    data = population(4, 4, noise_std=0.0)
+    problem = shard(data, (0,), {"initialisation": {"kind": "balanced"}}, 8, 0.02, steps=40)
+    trajectory = train(problem)
+    assert evaluated(problem, trajectory.states, noether_orbit=ORBIT).table.empty

@@ -18,6 +18,7 @@ from sharpflow.statistics.intervals import (
     Interval,
     bounded_interval,
     bounded_tail,
+    intercept,
     log_interval,
     share_interval,
     slope,
@@ -25,6 +26,7 @@ from sharpflow.statistics.intervals import (
     t_quantile,
     t_tail,
 )
+from sharpflow.statistics.variance import VarianceShares, variance_shares
 from sharpflow.statistics.verdicts import (
     EVERY,
     REAL,
@@ -612,3 +614,34 @@ class TestSummarise:
         assert summarise(table(2, 2).iloc[:0]).empty
         with pytest.raises(ValueError, match="lacks seed"):
             summarise(table(2, 2).drop(columns="seed"))
+
+
+class TestIntercept:
+    def test_is_that_of_the_line(self):
+        assert intercept([1.0, 2.0], [3.0, 5.0]) == pytest.approx(1)
+        assert intercept([1.0, 2.0, 3.0], [1.0, 0.0, 2.0]) == pytest.approx(0)
+        assert math.isnan(intercept([1.0, 1.0], [3.0, 5.0]))
+
+
+class TestVarianceShares:
+    def test_recovers_the_components_of_a_crossed_design(self):
+        """By simulation: variances 4 of rows, 1 of columns and 1 of the rest."""
+        rng = np.random.default_rng(0)
+        rows, columns = 2 * rng.standard_normal((400, 1)), rng.standard_normal((1, 300))
+        found = variance_shares(rows + columns + rng.standard_normal((400, 300)))
+        assert found.rows == pytest.approx(4 / 6, abs=0.05)
+        assert found.columns == pytest.approx(1 / 6, abs=0.04)
+        assert found.rows + found.columns + found.rest == pytest.approx(1)
+
+    def test_one_factor_alone(self):
+        table = np.array([[1.0, 1.0, 1.0], [4.0, 4.0, 4.0]])
+        assert variance_shares(table) == VarianceShares(1.0, 0.0, 0.0)
+        assert variance_shares(table.T) == VarianceShares(0.0, 1.0, 0.0)
+
+    def test_nothing_varies(self):
+        assert math.isnan(variance_shares(np.ones((2, 2))).rows)
+
+    @pytest.mark.parametrize("bad", [np.ones((1, 3)), np.ones(4), np.array([[1, np.nan], [1, 2]])])
+    def test_refuses(self, bad):
+        with pytest.raises(ValueError, match="two by two"):
+            variance_shares(bad)

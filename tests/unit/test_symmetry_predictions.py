@@ -7,11 +7,15 @@ from torch.func import vmap
 from sharpflow.symmetry import (
     gammas,
     hessian_trace,
+    noether_path,
     noether_step,
+    noise_equilibrium,
     noise_trace,
     plain_balance,
     scale,
+    stationary_gammas,
     two_layer_noise_trace,
+    weighted_grams,
 )
 from sharpflow.symmetry.predictions import (
     convergence_rate,
@@ -183,3 +187,49 @@ def test_errors_name_the_argument():
         toy_unit_noise(0.0)
     with pytest.raises(ValueError, match="gamma_w must have shape"):
         unweighted_gammas(EYE, EYE[:5])
+
+
+def flow_setting():
+    teacher = torch.linalg.qr(normal(7, 4, 4))[0]
+    u = torch.cat([teacher * 1.5, torch.zeros(4, 2, dtype=torch.float64)], 1)
+    w = torch.cat([torch.eye(4, dtype=torch.float64) / 1.5, 0.3 * normal(8, 2, 4)], 0)
+    stds = [1.4, 1.2, 0.9, 0.6], [0.5, 1, 1, 2]
+    x, noise = (torch.tensor(values, dtype=torch.float64) for values in stds)
+    return teacher, u, w, stationary_gammas(x.diag(), noise.diag())
+
+
+def test_the_noether_path_keeps_the_minimum_and_ends_at_the_equilibrium():
+    teacher, u, w, gammas = flow_setting()
+    times = [100, 1000, 10_000, 1_000_000]
+    path = noether_path(u, w, *gammas, 0.01, 10, times)
+    exact = noise_equilibrium(teacher, *gammas)
+    for now in path:
+        torch.testing.assert_close(now[0] @ now[1], teacher, rtol=0, atol=1e-9)
+    distances = [float((now[1].mT @ now[1] - exact[1].mT @ exact[1]).norm()) for now in path]
+    assert distances[-1] < 1e-3 < distances[0]
+
+
+def test_the_noether_path_moves_every_charge_by_the_noether_flow():
+    """Central difference in time against 4η²/S Tr[A (W Γ_W Wᵀ − Uᵀ Γ_U U)] for each symmetric A."""
+    _, u, w, gammas = flow_setting()
+    eta, batch, step = 0.01, 10, 2
+    before, after = noether_path(u, w, *gammas, eta, batch, [step, 3 * step])
+    middle = noether_path(u, w, *gammas, eta, batch, [2 * step])[0]
+    gram_u, gram_w = weighted_grams(*middle, *gammas)
+    predicted = 4 * eta**2 / batch * (gram_w - gram_u)
+
+    def charges(u, w):
+        return u.mT @ u - w @ w.mT
+
+    measured = (charges(*after) - charges(*before)) / (2 * step)
+    torch.testing.assert_close(measured, predicted, rtol=1e-4, atol=1e-9)
+
+
+def test_the_noether_path_does_not_depend_on_where_it_stops():
+    _, u, w, gammas = flow_setting()
+    once = noether_path(u, w, *gammas, 0.01, 10, [100, 200])[-1]
+    first = noether_path(u, w, *gammas, 0.01, 10, [100])[-1]
+    again = noether_path(*first, *gammas, 0.01, 10, [100])[-1]
+    torch.testing.assert_close(once, again)
+    with pytest.raises(ValueError, match="times must ascend"):
+        noether_path(u, w, *gammas, 0.01, 10, [10, 10])

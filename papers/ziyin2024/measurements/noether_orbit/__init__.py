@@ -16,7 +16,7 @@ from sharpflow.measurements.base import Measurement, Options, Snapshot, Values
 from sharpflow.models.base import Parameters
 from sharpflow.training import generator
 
-from .._population import factors, held_out
+from .._population import factors, held_out, population_of
 
 _CHUNK = 500
 
@@ -47,8 +47,8 @@ class NoetherOrbit(Measurement):
         self._options = options
 
     def measure(self, snapshot: Snapshot) -> Values:
-        """The shares, at the last state."""
-        if not snapshot.last:
+        """The shares, at the last state; nothing without label noise, where nothing flows."""
+        if not (snapshot.last and bool(population_of(snapshot.problem).noise_std.any())):
             return {}
         options, problem = self._options, snapshot.problem
         u, w = factors(snapshot)
