@@ -25,6 +25,10 @@ TITLE = "The two-layer linear network of the proof"
 READS = ("gauss_newton_sharpness", "output_norm_squared", "residual_dot_outputs")
 
 NORM = "output_norm_squared"
+MOST_NORM = 1000
+"""Largest ‖A‖² shown, over its start."""
+MOST_DECADES = 4
+"""Of the logarithmic part of an axis: a run that diverges leaves it."""
 DOT = "residual_dot_outputs"
 
 
@@ -54,6 +58,7 @@ def draw(tables: results.Tables) -> Figure:
         edge.draw_zero(dots)
         _linear_until(dots, dot[strong], crossing)
         above.set_ylim(0, style.sharpness_top(sharpness, threshold))
+        norms.set_ylim(0, min(1.06 * norm.max().max(), MOST_NORM * norm.iloc[0].max()))
         above.set_title(base.label(network, chosen))
         found = increments(tables, network, strong)
         handles += _draw_increments(moves, found)
@@ -103,6 +108,9 @@ def _linear_until(axes: Axes, values: pd.Series, crossing: int | None) -> None:
         axes.set_yscale("symlog", linthresh=linear, linscale=1.6)
         power = int(np.floor(np.log10(linear)))
         largest = int(np.ceil(np.log10(max(float(values.abs().max()), linear))))
+        if largest > power + MOST_DECADES:
+            largest = power + MOST_DECADES
+            axes.set_ylim(-(10.0**largest), 10.0**largest)
         tens = [10.0**k for k in range(power, largest + 1)]
         tens = [ten for ten in tens if ten >= 0.45 * linear]
         axes.yaxis.set_major_locator(FixedLocator([*(-ten for ten in tens), 0.0, *tens]))

@@ -114,9 +114,13 @@ def decay_norm(runs: Sequence[Run]) -> float:
     )
     if len(free) != 1 or len(held) != 1:
         return Undefined("it needs a run with decay and one without")
-    layers = (("norm_squared", 0), ("norm_squared", 1))
-    steps, inner, outer, added = free[0].together(*layers, "norm_increment_predicted")
-    scaled = ((inner + outer) * added)[in_tail(steps)].mean()
-    shrink = 1 - (1 - held[0].learning_rate * held[0].setting("training.weight_decay")) ** 2
     times, norm = total_norm(held[0])
-    return float((norm[in_tail(times)] ** 2).mean() * shrink / scaled)
+    return float((norm[in_tail(times)] ** 2).mean() / decayed_level(free[0], held[0]))
+
+
+def decayed_level(free: Run, held: Run) -> float:
+    """‖θ‖⁴ at which the noise of a run without decay balances the decay of another."""
+    layers = (("norm_squared", 0), ("norm_squared", 1))
+    steps, inner, outer, added = free.together(*layers, "norm_increment_predicted")
+    shrink = 1 - (1 - held.learning_rate * held.setting("training.weight_decay")) ** 2
+    return float(((inner + outer) * added)[in_tail(steps)].mean() / shrink)

@@ -1,7 +1,7 @@
 """Norms of scale-invariant nets: they grow as the root of time under SGD, hardly under GD."""
 
 from collections.abc import Iterable, Sequence
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,7 @@ from sharpflow.results.noise import U, W, total_norm
 from sharpflow.results.rates import accumulated
 from sharpflow.results.runs import Run, runs_by_network
 
-from ..claims.scale_invariance import norm_growth_exponent
+from ..claims.scale_invariance import decay_norm, decayed_level, norm_growth_exponent
 
 TITLE = "The norms of scale-invariant nets grow as the root of time under SGD"
 READS = ("norm_squared", "norm_increment_predicted")
@@ -27,11 +27,16 @@ NETS = {
     "layer": "Net-B: each layer's scale is a symmetry",
 }
 """By the setting `model.normalisation`."""
+BALANCE = "noise balances decay"
 LAYERS = {
     U: ("‖U‖²", style.PURPLE, (0, (6, 1.5))),
     W: ("‖W‖²", style.GREEN, (0, (2, 1))),
 }
-LOOKS = {"SGD": ensemble.SGD, "GD": ensemble.GD}
+LOOKS = {
+    "SGD": ensemble.SGD,
+    "GD": ensemble.GD,
+    "SGD, weight decay": {"colour": style.SKY, "linestyle": (0, (5, 1, 1, 1))},
+}
 
 Stack = tuple[str, list[results.Network]]
 Members = dict[results.Network, list[Run]]
@@ -60,15 +65,35 @@ def draw(tables: results.Tables) -> Figure:
 
 
 def stacks_of(tables: results.Tables) -> list[Stack]:
-    """A stack for each network under SGD, or GD alone: its title, and its networks."""
+    """A stack for each network under SGD, or GD alone: its title, and its networks.
+
+    One with weight decay comes last in the stack of its model, and has none of its own.
+    """
+    known = ensemble.networks(tables, *READS)
+    decaying = [network for network in known if _decays(network)]
     found = [
         [network for network in pair if network]
-        for pair in ensemble.pairs(ensemble.networks(tables, *READS))
+        for pair in ensemble.pairs([network for network in known if network not in decaying])
     ]
     titles = ensemble.labels(
         [members[0] for members in found], lambda n: NETS.get(n.setting("model.normalisation"))
     )
-    return [(titles[members[0]], members) for members in found]
+    return [
+        (titles[members[0]], members + [n for n in decaying if _model(n) == _model(members[0])])
+        for members in found
+    ]
+
+
+def _decays(network: results.Network) -> bool:
+    return bool(network.batch and network.setting("training.weight_decay"))
+
+
+def _model(network: results.Network) -> tuple[str, int, Any]:
+    return network.experiment, network.width, network.setting("model")
+
+
+def _look(network: results.Network) -> str:
+    return ensemble.method(network) + (", weight decay" if _decays(network) else "")
 
 
 def _relative(frame: pd.DataFrame) -> pd.DataFrame:
@@ -78,11 +103,17 @@ def _relative(frame: pd.DataFrame) -> pd.DataFrame:
 def _draw_total(axes: Axes, members: Sequence[results.Network], runs: Members) -> list[Artist]:
     handles: list[Artist] = []
     for network in members:
-        method = ensemble.method(network)
+        method = _look(network)
         growth = _relative(ensemble.by_seed(runs[network], total_norm))
         label = f"‖θ‖², {method}"
         handles.append(ensemble.draw_band(axes, growth, **LOOKS[method], label=label))
-        if network.batch:
+        if _decays(network):
+            start = ensemble.by_seed(runs[network], total_norm).iloc[0]
+            pairs = zip(runs[members[0]], runs[network], strict=False)
+            level = np.median([np.sqrt(decayed_level(*pair)) for pair in pairs]) / start.median()
+            line = axes.axhline(level, color=style.BLACK, linewidth=0.8, label=BALANCE)
+            handles.append(line)
+        elif network.batch:
             times = np.geomspace(growth.index[-1] / 100, growth.index[-1], 30)
             line = 1.35 * growth.iloc[-1].median() * np.sqrt(times / times[-1])
             handles += axes.plot(times, line, **ensemble.PREDICTION, label="slope ½")
@@ -108,7 +139,7 @@ def growth_ratio(
 ) -> pd.DataFrame:
     """Growth of ‖θ‖² over the accumulated predictions, by groups of steps of equal log length.
 
-    From the second measured state on, as in the claim.
+    From the second measured state on: the first steps change Σ too fast for the rule.
 
     Args:
         tables: of the experiments.
@@ -156,8 +187,8 @@ def _growth(network: results.Network, runs: Sequence[Run], confidence: float) ->
     """How far ‖θ‖² grew in words, and with which exponent under SGD."""
     norm = ensemble.by_seed(runs, total_norm)
     growth = ensemble.interval_text(norm.iloc[-1] / norm.iloc[0], confidence)
-    text = f"{ensemble.method(network)} {growth} × in {int(norm.index[-1]):,} steps"
-    if not network.batch:
+    text = f"{_look(network)} {growth} × in {int(norm.index[-1]):,} steps"
+    if not network.batch or _decays(network):
         return text
     exponents = [norm_growth_exponent.statistic(run) for run in runs]
     slope = ensemble.interval_text(exponents, confidence)
@@ -182,6 +213,9 @@ def caption(tables: results.Tables) -> str:
         "leaves out; it is all that moves the norm under GD.",
         "That ‖θ‖ never shrinks is an identity (θ·∇ℓ = 0), which GD shares: how far it grows is "
         "the finding.",
+        f"Thin line: where the noise of the runs without decay balances the decay (claim "
+        f"`{decay_norm.name}`)."
+        * any(_decays(n) for _, members in stacks_of(tables) for n in members),
         f"Growth of ‖θ‖², with {base.percent(confidence)} t-intervals: {'; '.join(grown)}.",
         ensemble.BAND,
         base.points_sentence(tables),
