@@ -16,10 +16,10 @@ import yaml
 
 from sharpflow.config import load, make_plan
 from sharpflow.errors import SharpflowError
+from sharpflow.report.markdown import replace_below
 from sharpflow.results.description import describe
 from sharpflow.results.runs import runs_of
 from sharpflow.statistics.variance import variance_shares
-from sharpflow.storage.files import write_bytes
 from sharpflow.storage.tables import read_table
 
 Published = dict[str, Any]
@@ -88,28 +88,26 @@ def main() -> int:
     parser.add_argument("--configfile", required=True, help="the configuration that was run")
     parser.add_argument("--experiment", required=True, help="its experiment that has the networks")
     parser.add_argument("--crossed", help="an experiment whose cases are draws of the data")
-    parser.add_argument("--head", type=Path, help="Markdown that comes first")
-    parser.add_argument("--output", required=True, type=Path)
+    parser.add_argument("output", type=Path, help="the file; what is above its marker stays")
     options = parser.parse_args()
     try:
         settings = load(options.configfile, {})
         plan = make_plan(settings)
         published = yaml.safe_load(options.published.read_text())
         tables = Path(settings.configuration.results) / "tables"
-        lines = [options.head.read_text().rstrip(), ""] if options.head else []
 
         def read(experiment: str) -> tuple[pd.DataFrame, Cases]:
             table = read_table(tables / f"{experiment}.parquet")
             return table, plan.settings[experiment]["cases"]
 
-        lines += rows(published, *read(options.experiment))
+        lines = [*rows(published, *read(options.experiment))]
         if options.crossed:
             lines += ["", "## Data or start", ""]
             lines += shares(published, *read(options.crossed))
-    except SharpflowError as error:
+        replace_below(options.output, lines)
+    except (SharpflowError, OSError) as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1
-    write_bytes(str(options.output), ("\n".join(lines) + "\n").encode())
     return 0
 
 

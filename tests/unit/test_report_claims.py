@@ -8,6 +8,7 @@ import pytest
 from report_page import ELU, MEAN, RELU, SELU, checked, claim, claims, entry, full_page, overall
 from scipy import stats
 
+from sharpflow.report.markdown import MARKER, lines, replace_below
 from sharpflow.report.verdicts import claim_entries, family, single_rows
 from sharpflow.statistics.verdicts import holm
 
@@ -253,3 +254,28 @@ def test_claim_without_figure_says_so_and_has_no_link():
     assert "alignment not drawn in this run" in page.text
     assert not any("alignment" in link for link in page.links)
     assert "not drawn in this run" not in checked(full_page()).text
+
+
+def test_markdown_has_a_row_a_measurement_and_no_summary():
+    table = claims()
+    found = list(lines(table))
+    rows = [line for line in found if line.startswith("| `")]
+    single = table[~table["summary"].astype(bool)]
+    assert len(rows) == len(single)
+    assert f"{len(single)} measurements" in found[0]
+    for row in single.itertuples():
+        assert any(
+            line.startswith(f"| `{row.claim}` | {row.case} |") and row.verdict in line
+            for line in rows
+        )
+    assert all(line.count(" | ") == 5 for line in rows)
+
+
+def test_what_is_above_the_marker_stays(tmp_path):
+    path = tmp_path / "page.md"
+    path.write_text("# Title\n\nWords.\n")
+    for made in (["one", "two"], ["three"]):
+        replace_below(path, made)
+    assert path.read_text() == f"# Title\n\nWords.\n\n{MARKER}\n\nthree\n"
+    replace_below(tmp_path / "new.md", ["line"])
+    assert (tmp_path / "new.md").read_text() == f"{MARKER}\n\nline\n"

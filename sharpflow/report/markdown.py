@@ -1,0 +1,88 @@
+"""The verdicts of a finished run as Markdown, for the documentation.
+
+A table an experiment, a row a measurement with its reason; summaries are left out.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from sharpflow.report.verdicts import VERDICTS, claim_entries, counts, single_rows
+from sharpflow.storage.files import write_bytes
+
+MARKER = "<!-- made from tables -->"
+HEADER = (
+    "| claim | case | median over seeds (range) | band | in the band, or mean | verdict |",
+    "|---|---|---|---|---|---|",
+)
+
+
+def lines(claims: pd.DataFrame) -> Iterator[str]:
+    """How many measurements have which verdict, then a heading and a table an experiment.
+
+    Args:
+        claims: columns `sharpflow.claims.base.COLUMNS`.
+    """
+    rows = single_rows(claim_entries(claims))
+    found = counts(rows)
+    parts = ", ".join(f"{found[verdict]} {verdict}" for verdict in VERDICTS)
+    yield f"{claims['claim'].nunique()} claims, {found['all']} measurements: {parts}."
+    for (paper, experiment), group in groupby(sorted(rows, key=_experiment), key=_experiment):
+        yield from ("", f"### {paper}: `{experiment}`", "", *HEADER)
+        yield from map(_row, group)
+
+
+def _experiment(row: Mapping[str, Any]) -> tuple[str, str]:
+    return row["paper"], row["experiment"]
+
+
+def _row(row: Mapping[str, Any]) -> str:
+    level = row["result"] + ("" if row["estimand"] == "runs in the band" else f" {row['interval']}")
+    cells = (
+        f"`{row['claim']}`",
+        row["case"],
+        row["values"] or "–",
+        row["band"],
+        level,
+        ": ".join(part for part in (row["verdict"], row["reason"]) if part),
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def replace_below(path: Path, made: Iterable[str]) -> None:
+    """Write lines below the marker of a Markdown file; what stands above it stays.
+
+    A file without the marker, or none at all, gets it at its end.
+
+    Raises:
+        OSError: the file cannot be read or written.
+    """
+    text = path.read_text() if path.exists() else ""
+    head = text.partition(MARKER)[0].rstrip()
+    parts = ([head, ""] if head else []) + [MARKER, "", *made]
+    write_bytes(str(path), ("\n".join(parts) + "\n").encode())
+
+
+def main() -> int:
+    """Write the tables."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("claims", type=Path, help="claims.csv of a finished run")
+    parser.add_argument("output", type=Path, help="the file; what is above its marker stays")
+    options = parser.parse_args()
+    try:
+        replace_below(options.output, lines(pd.read_csv(options.claims)))
+    except OSError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
