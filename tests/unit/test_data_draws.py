@@ -17,6 +17,14 @@ from sharpflow.training import train
 PARTS = 5
 
 
+def test_the_photographs_are_those_that_scikit_learn_loads():
+    expected = load_sample_images()
+    names, images = photos.photographs()
+    assert [str(name).rsplit("/", 1)[-1] for name in expected.filenames] == names
+    for image, other in zip(images, expected.images, strict=True):
+        np.testing.assert_array_equal(image, other)
+
+
 def dataset(**keys):
     return generate(part("data", "photos", samples=20, draw="fixed", **keys))[0]
 

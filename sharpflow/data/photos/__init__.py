@@ -4,18 +4,41 @@ Real pictures of CIFAR-10's exact shape, without a download.
 """
 
 from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sklearn.datasets import load_sample_images
+from PIL import Image
 
 from sharpflow.data.base import Dataset
 from sharpflow.data.labelled import choose, picture_tensors
+from sharpflow.errors import DataError
 
 _SIZE = 32
 _CELL = 48
 _STRIDE, _FINER = 16, (16, 8, 4, 2)
 _ORDER_SEED = 0
+_FILES = ["china.jpg", "flower.jpg"]
+
+
+def photographs() -> tuple[list[str], list[np.ndarray]]:
+    """Names and pixels of the photographs; scikit-learn is not imported, which takes a second.
+
+    Returns:
+        Names, and arrays (427, 640, 3) uint8.
+
+    Raises:
+        DataError: scikit-learn, or its photographs, are not installed.
+    """
+    found = find_spec("sklearn")
+    if found is None or found.origin is None:
+        raise DataError("data.source = photos needs scikit-learn, which is not installed.")
+    folder = Path(found.origin).parent / "datasets" / "images"
+    try:
+        return _FILES, [np.asarray(Image.open(folder / name)) for name in _FILES]
+    except OSError as error:
+        raise DataError(f"scikit-learn's photographs cannot be read: {error}.") from None
 
 
 def patches(picture: np.ndarray, stride: int = _STRIDE) -> np.ndarray:
@@ -76,9 +99,7 @@ def generate(spec: Mapping[str, Any]) -> Dataset:
     Raises:
         DataError: the photographs have fewer patches than asked for.
     """
-    photographs = load_sample_images()
-    files = [str(name).rsplit("/", 1)[-1] for name in photographs.filenames]
-    images = photographs.images
+    files, images = photographs()
     if spec["draw_seed"] is None:
         classes = [shuffled(patches(image)) for image in images]
     else:
