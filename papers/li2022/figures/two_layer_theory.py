@@ -112,7 +112,7 @@ def _linear_until(axes: Axes, values: pd.Series, crossing: int | None) -> None:
             largest = power + MOST_DECADES
             axes.set_ylim(-(10.0**largest), 10.0**largest)
         tens = [10.0**k for k in range(power, largest + 1)]
-        tens = [ten for ten in tens if ten >= 0.45 * linear]
+        tens = [ten for ten in tens if ten >= 0.45 * linear] or [float(f"{linear:.1g}")]
         axes.yaxis.set_major_locator(FixedLocator([*(-ten for ten in tens), 0.0, *tens]))
         axes.yaxis.set_minor_locator(NullLocator())
         axes.yaxis.set_major_formatter(
