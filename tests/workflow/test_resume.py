@@ -28,9 +28,9 @@ def shard(tree):
 
 
 def _command(tree, shard, script: str, folder) -> list[str]:
-    dataset = tree.results / "data" / f"{shard.dataset}.safetensors"
+    datasets = [tree.results / "data" / f"{name}.safetensors" for name in shard.datasets]
     training = shard.training | {"training": shard.training["training"] | {"steps": 1500}}
-    paths = {"dataset": dataset, "states": folder / "states.safetensors"}
+    paths = {"states": folder / "states.safetensors"}
     spec = training
     if script == "train":
         paths["trajectory"] = folder / "trajectory.parquet"
@@ -38,6 +38,7 @@ def _command(tree, shard, script: str, folder) -> list[str]:
         paths["measurements"] = folder / "measurements.parquet"
         spec = {"training": training, "measurements": shard.measurements}
     command = [sys.executable, f"scripts/{script}.py", "--spec", json.dumps(spec)]
+    command += ["--datasets", *map(str, datasets)]
     return command + [str(part) for name, path in paths.items() for part in (f"--{name}", path)]
 
 
