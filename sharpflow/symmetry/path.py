@@ -10,7 +10,7 @@ from sharpflow.symmetry._checks import check_count, check_positive
 from sharpflow.symmetry.two_layer import weighted_grams
 
 _NOTHING = 1e-12
-_LARGEST = 0.25
+_LARGEST = 0.5
 """Longest step of the integration, over the time in which the fastest direction settles."""
 
 
