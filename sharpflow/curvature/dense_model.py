@@ -1,12 +1,22 @@
 """Recognises plain stacks of dense layers, and maps between their parameters and DenseNet's."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules import module as everywhere
 
 from sharpflow.curvature.compression import compress_inputs, prepare_inputs
 from sharpflow.curvature.dense_net import DenseNet
 from sharpflow.curvature.operators import LinearOperator, check_finite
+
+_KINDS = (
+    nn.Sequential, nn.Flatten, nn.Linear, nn.Identity,
+    nn.ELU, nn.Softplus, nn.Tanh, nn.ReLU, nn.SiLU,
+)  # fmt: skip
+_FORWARDS: dict[type[nn.Module], Any] = {kind: kind.forward for kind in _KINDS}
+"""What they computed when this module was imported."""
 
 
 class DenseModel:
@@ -44,7 +54,7 @@ class DenseModel:
             if modules[0].end_dim != -1 or inputs.ndim < 2:
                 return None
             inputs, modules = inputs.flatten(1), modules[1:]
-        if any(_has_hooks(m) for m in model.modules()) or inputs.ndim != 2:
+        if not all(as_its_class_says(m) for m in model.modules()) or inputs.ndim != 2:
             return None
         layers: list[nn.Linear] = []
         activations: list[str] = []
@@ -108,8 +118,20 @@ class DenseModel:
         return torch.cat(parts, dim=1).T
 
 
-def _has_hooks(module: nn.Module) -> bool:
-    return bool(module._forward_hooks or module._forward_pre_hooks)
+def as_its_class_says(module: nn.Module) -> bool:
+    """Whether calling a module of PyTorch runs its class's `forward` and nothing else."""
+    own = "forward" not in vars(module) and type(module).__module__.startswith("torch.nn.modules.")
+    hooks = (
+        module._forward_hooks,
+        module._forward_pre_hooks,
+        module._backward_hooks,
+        module._backward_pre_hooks,
+        everywhere._global_forward_hooks,
+        everywhere._global_forward_pre_hooks,
+        everywhere._global_backward_hooks,
+        everywhere._global_backward_pre_hooks,
+    )
+    return own and not any(hooks) and type(module).forward is _FORWARDS.get(type(module))
 
 
 def _activation_name(module: nn.Module) -> str | None:

@@ -6,10 +6,11 @@ import warnings
 import torch
 from torch import Tensor, nn
 
-from sharpflow.curvature.dense_model import DenseModel
+from sharpflow.curvature.dense_model import DenseModel, as_its_class_says
 from sharpflow.curvature.eigen import EigenResult, top_eigenpairs
 from sharpflow.curvature.model_loss import Inputs, LossFunction, ModelLoss, check_data
 from sharpflow.curvature.operators import LinearOperator
+from sharpflow.curvature.verification import verify
 from sharpflow.curvature.warm_start import WarmStart
 
 
@@ -42,6 +43,8 @@ class SharpnessTracker:
     Attributes:
         dense: whether the closed form for dense stacks under the mean squared error is used.
         corrections: how often a cold check found larger eigenvalues than the warm start.
+        verified: what the first measurement was checked against, and the relative differences that
+            were found: see `verify`. Empty before it.
     """
 
     def __init__(
@@ -66,12 +69,13 @@ class SharpnessTracker:
         self._generator = generator or torch.Generator().manual_seed(0)
         self._data = (model, loss_fn, inputs, targets)
         self._micro_batch = micro_batch
-        check_data(inputs if isinstance(inputs, tuple) else (inputs,), targets)
+        check_data(inputs, targets)
         self._closed = None if micro_batch else DenseModel.recognise(*self._data)
         self._general: ModelLoss | None = None
         self._warm = WarmStart()
         self._size = 0
         self._measurements = 0
+        self.verified: dict[str, float] = {}
         if not self.dense:
             self._use_general()
 
@@ -107,11 +111,19 @@ class SharpnessTracker:
             result = self._check(operator, result)
         if compressed and bool((result.values < 0).any()):
             return self._measure_uncompressed(vectors)
-        self._measurements += 1
-        self._warm.update(result.refined)
-        found = result.vectors if vectors else result.vectors[:, :0]
+        found = result.vectors if vectors or not self.verified else result.vectors[:, :0]
         if closed is not None:
             found = closed.to_parameters(found)
+        if not self.verified:
+            self.verified = verify(
+                self._general or self._use_general(),
+                None if closed else operator,
+                float(result.values[0]),
+                found[:, 0],
+            )
+            found = found if vectors else found[:, :0]
+        self._measurements += 1
+        self._warm.update(result.refined)
         return dataclasses.replace(result, vectors=found)
 
     def _measure_uncompressed(self, vectors: bool) -> EigenResult:
@@ -122,7 +134,10 @@ class SharpnessTracker:
 
     def _operator(self) -> LinearOperator:
         model = self._data[0]
-        if self.dense and not all(p.requires_grad for p in model.parameters()):
+        if self.dense and not (
+            all(p.requires_grad for p in model.parameters())
+            and all(as_its_class_says(module) for module in model.modules())
+        ):
             self._closed = None
             self._warm.clear()
         if self._closed is not None:

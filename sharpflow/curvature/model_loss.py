@@ -1,18 +1,25 @@
 """The loss of any torch module as a function of its trainable parameters, and its Hessian."""
 
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Mapping
+from functools import partial
+from itertools import pairwise
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from sharpflow.curvature.operators import (
     LinearOperator,
+    at_parameters,
+    check_dependence,
     check_dtype,
     check_finite,
+    graph_mode,
     hessian_operator,
 )
 
@@ -52,9 +59,12 @@ class ModelLoss:
         targets: Tensor,
         micro_batch: int | None = None,
     ) -> None:
-        self.model, self.loss_fn, self.targets = model, loss_fn, targets
-        self.inputs = inputs if isinstance(inputs, tuple) else (inputs,)
-        check_data(self.inputs, targets)
+        # a compiled module has no second derivative; what it was made of has
+        self.model, self.loss_fn = getattr(model, "_orig_mod", model), loss_fn
+        check_data(inputs, targets)
+        with torch.inference_mode(False):  # tensors made inside it have no autograd
+            usual = [t.clone() if t.is_inference() else t for t in (*_tuple(inputs), targets)]
+        self.inputs, self.targets = tuple(usual[:-1]), usual[-1]
         self.samples = len(targets)
         if micro_batch is not None and micro_batch < 1:
             raise ValueError(f"micro_batch is {micro_batch}; it must be at least 1.")
@@ -62,18 +72,27 @@ class ModelLoss:
         self.micro_batch = None if whole else micro_batch
         refuse_random_modules(model)
         self._refuse_random_loss()
+        self._refuse_direct_reads()
         self._reduction = "mean" if self.micro_batch is None else self._find_reduction()
         self.block = self.samples if self.micro_batch is not None else self._find_block()
 
     def value(self, params: dict[str, Tensor], samples: slice | None = None) -> Tensor:
-        """Loss over `samples` (all by default) at `params`; the model's state is untouched."""
-        rows = slice(None) if samples is None else samples
-        return self.loss_fn(self._outputs(params, rows), self.targets[rows])
+        """Loss over `samples` (all by default) at `params`; the model's state is untouched.
 
-    def _outputs(self, params: dict[str, Tensor], rows: slice) -> Tensor:
-        # Batch norm writes to its buffers, so it gets copies.
-        state = {name: b.clone() for name, b in self.model.named_buffers()}
-        return functional_call(self.model, {**state, **params}, tuple(x[rows] for x in self.inputs))
+        Whatever reads the model's parameters meanwhile, a penalty in `loss_fn` say, reads `params`.
+        """
+        rows = slice(None) if samples is None else samples
+        return self.inside(params, lambda: self._loss(rows))
+
+    def inside(self, params: dict[str, Tensor], compute: Callable[[], Any]) -> Any:
+        """What `compute()` gives while the model has `params`, and copies of its buffers."""
+        return at_parameters(self.model, params, compute)
+
+    def _loss(self, rows: slice) -> Tensor:
+        return self.loss_fn(self._outputs(rows), self.targets[rows])
+
+    def _outputs(self, rows: slice) -> Any:
+        return self.model(*(x[rows] for x in self.inputs))
 
     def hessian(self) -> LinearOperator:
         """Hessian at the model's present trainable parameters, in their order."""
@@ -85,7 +104,26 @@ class ModelLoss:
             return self._sum(params, self.micro_batch, keep=False)
         if self.block < self.samples and self._batch_norm() is None:
             return self._sum(params, self.block, keep=True)
-        return hessian_operator(self.value, params)
+        return hessian_operator(lambda _: self._loss(slice(None)), params, self.inside)
+
+    def gradient(self, params: dict[str, Tensor]) -> Tensor:
+        """Flat gradient (P,) of the loss at `params`, by one backward pass a batch."""
+        leaves = {name: p.requires_grad_() for name, p in _copies(params).items()}
+        size = self.micro_batch or self.samples
+        total = torch.zeros(sum(p.numel() for p in params.values())).to(next(iter(params.values())))
+        for start in range(0, self.samples, size):
+            rows = slice(start, min(start + size, self.samples))
+            share = (rows.stop - rows.start) / self.samples
+            with graph_mode():
+                parts = self.inside(
+                    leaves,
+                    lambda rows=rows: torch.autograd.grad(
+                        self._loss(rows), list(leaves.values()), materialize_grads=True
+                    ),
+                )
+            flat = torch.cat([part.detach().reshape(-1) for part in parts])
+            total.add_(flat, alpha=share if self._reduction == "mean" else 1.0)
+        return total
 
     def _sum(self, params: dict[str, Tensor], size: int, keep: bool) -> LinearOperator:
         """Hessian as a sum over batches of `size`, whose graphs are kept or made at a product."""
@@ -95,7 +133,7 @@ class ModelLoss:
         batches = [slice(i, min(i + size, self.samples)) for i in edges]
 
         def part(rows: slice) -> LinearOperator:
-            return hessian_operator(lambda p: self.value(p, rows), params)
+            return hessian_operator(lambda _: self._loss(rows), params, self.inside)
 
         kept = [part(rows) for rows in batches] if keep else None
 
@@ -120,12 +158,8 @@ class ModelLoss:
         block = max(1, int(_BLOCK_BYTES / max(self._bytes_a_sample(), 1.0)))
         if 2 * block > self.samples:
             return self.samples
-        with torch.no_grad():
-            whole = self._outputs({}, slice(None))
-            parts = [self._outputs({}, slice(i, i + block)) for i in range(0, self.samples, block)]
-        alike = isinstance(whole, Tensor) and whole.shape[:1] == (self.samples,)
-        slack = 1e-4 * float(whole.abs().max()) if alike else 0.0
-        if not alike or not torch.allclose(torch.cat(parts), whole, rtol=0, atol=slack):
+        rows = [slice(i, min(i + block, self.samples)) for i in range(0, self.samples, block)]
+        if self._gather(rows) is None:
             return self.samples
         self._reduction = reduction
         return block
@@ -133,7 +167,8 @@ class ModelLoss:
     def _bytes_a_sample(self) -> float:
         """Bytes that the graph of the loss keeps for each sample, beyond data and parameters."""
         count = min(4, self.samples)
-        held = (*self.model.parameters(), *self.model.buffers(), *self.inputs, self.targets)
+        copies = _copies(dict(self.model.named_parameters()))
+        held = (*copies.values(), *self.model.buffers(), *self.inputs, self.targets)
         fixed = {t.untyped_storage().data_ptr() for t in held}
         sizes: dict[int, int] = {}
 
@@ -142,34 +177,80 @@ class ModelLoss:
                 sizes[tensor.data_ptr()] = tensor.numel() * tensor.element_size()
             return tensor
 
-        with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(note, lambda t: t):
-            graph = self.value({}, slice(0, count))  # holds its tensors, so addresses are unique
+        with graph_mode(), torch.autograd.graph.saved_tensors_hooks(note, lambda t: t):
+            graph = self.value(
+                copies, slice(0, count)
+            )  # holds its tensors, so addresses are unique
         del graph
         return sum(sizes.values()) / count
 
-    def _scalar(self, samples: slice | None = None) -> float:
+    def _gather(self, batches: list[slice]) -> Tensor | None:
+        """Outputs of batches, joined; None unless those of two batches at once are the same.
+
+        At parameters that were moved: layers that start at zero would hide what they do.
+        """
         with torch.no_grad():
-            value = self.value({}, samples)
-        if value.numel() != 1:
-            raise ValueError(f"loss_fn returned shape {tuple(value.shape)}; it must be a scalar.")
+            moved = self._moved()
+            parts = [self.inside(moved, partial(self._outputs, rows)) for rows in batches]
+            for part, rows in zip(parts, batches, strict=True):
+                if not isinstance(part, Tensor) or part.shape[:1] != (rows.stop - rows.start,):
+                    return None
+            joined = torch.cat(parts)
+            for first, second in pairwise(batches):
+                rows = slice(first.start, second.stop)
+                both = self.inside(moved, partial(self._outputs, rows))
+                slack = 1e-4 * float(both.abs().max()) if isinstance(both, Tensor) else 0.0
+                if both.shape != joined[rows].shape or not torch.allclose(
+                    both, joined[rows], rtol=0, atol=slack
+                ):
+                    return None
+        return joined
+
+    def _moved(self) -> dict[str, Tensor]:
+        """Parameters a tenth away from the present ones, in a direction that is always the same."""
+        stream = torch.Generator().manual_seed(0)
+        moved = {}
+        for name, parameter in self.model.named_parameters():
+            noise = torch.randn(parameter.shape, generator=stream, dtype=torch.float64)
+            size = 0.1 * float(parameter.detach().abs().mean()) + 0.01
+            moved[name] = parameter.detach() + size * noise.to(parameter)
+        return moved
+
+    def _scalar(self, samples: slice | None = None) -> float:
+        copies = {name: p.detach().clone() for name, p in self.model.named_parameters()}
+        with torch.no_grad():
+            value = self.value(copies, samples)
+        if not isinstance(value, Tensor) or value.numel() != 1:
+            shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+            raise ValueError(f"loss_fn returned {shape}; it must return a tensor with one number.")
         check_finite(value, "the loss")
         return float(value)
 
-    def _probe(self) -> tuple[slice, slice, slice]:
-        size = self.micro_batch or self.samples
-        second = min(2 * size, self.samples)
-        return slice(0, size), slice(size, second), slice(0, second)
-
     def _refuse_random_loss(self) -> None:
-        rows = self._probe()[0]
+        """Raise ValueError where the loss draws random numbers, whether or not two draws differ."""
+        rows = slice(0, self.micro_batch or self.samples)
         devices = sorted({p.device.index or 0 for p in self.model.parameters() if p.is_cuda})
+        python, legacy = random.getstate(), np.random.get_state()  # noqa: NPY002 (what users draw from)
         with torch.random.fork_rng(devices=devices):
-            first, second = self._scalar(rows), self._scalar(rows)
-        if abs(first - second) > 1e-5 * abs(first):
+            before = _random_states(devices)
+            first = self._scalar(rows)
+            drawn = _random_states(devices) != before
+            second = self._scalar(rows)
+        random.setstate(python)
+        np.random.set_state(legacy)  # noqa: NPY002
+        if drawn or abs(first - second) > 1e-5 * abs(first):
+            found = f"two evaluations gave {first} and {second}"
             raise ValueError(
-                f"the loss is a random function: two evaluations gave {first} and {second}; "
+                f"the loss is a random function: {'it draws random numbers, and ' * drawn}{found}; "
                 "remove the randomness, or call model.eval()."
             )
+
+    def _refuse_direct_reads(self) -> None:
+        """Raise ValueError where the loss reads parameters past the module that holds them."""
+        rows = slice(0, min(self.micro_batch or self.samples, self.samples))
+        check_dependence(
+            lambda given: self.value(dict(given), rows), trainable_parameters(self.model)
+        )
 
     def _batch_norm(self) -> str | None:
         """Name of a batch norm that uses the batch's statistics, if there is one."""
@@ -187,24 +268,64 @@ class ModelLoss:
             )
 
     def _find_reduction(self) -> str:
-        """Whether the loss is a mean or a sum over samples, seen on two micro-batches."""
+        """Whether the loss is a mean or a sum over samples, on the batches that are used.
+
+        Compared are values and gradients in the outputs, of all batches against the whole. Where
+        the outputs are no tensor, or depend on the other samples, there is no telling.
+
+        Raises:
+            ValueError: neither, or no telling.
+        """
         self._refuse_batch_norm()
-        rows = self._probe()
-        a, b, both = (self._scalar(r) for r in rows)
-        share = (rows[0].stop - rows[0].start) / rows[2].stop
-        slack = 1e-4 * (abs(a) + abs(b))
-        mean = abs(share * a + (1 - share) * b - both) <= slack
-        total = abs(a + b - both) <= slack
-        if mean and total:
-            declared = getattr(self.loss_fn, "reduction", None)
-            if declared in ("mean", "sum"):
-                return declared
-        if mean == total:
+        assert self.micro_batch is not None
+        edges = range(0, self.samples, self.micro_batch)
+        batches = [slice(i, min(i + self.micro_batch, self.samples)) for i in edges]
+        outputs = self._gather(batches)
+        if outputs is None:
             raise ValueError(
-                "micro_batch needs a loss that is a mean or a sum over samples: two micro-batches "
-                f"gave {a} and {b}, together {both}; leave micro_batch out for this loss."
+                "micro_batch needs a network whose outputs are a tensor, a row a sample, that does "
+                "not depend on the other samples; leave micro_batch out."
             )
-        return "mean" if mean else "sum"
+        allowed = [kind for kind in ("mean", "sum") if self._adds_up(outputs, batches, kind)]
+        declared = getattr(self.loss_fn, "reduction", None)
+        if declared in allowed:
+            return declared
+        if len(allowed) != 1:
+            raise ValueError(
+                "micro_batch needs a loss that is a mean or a sum over samples: its value and its "
+                "gradient over all micro-batches are neither of the whole batch (class weights, "
+                "ignored targets and penalties weigh samples differently); leave micro_batch out."
+            )
+        return allowed[0]
+
+    def _adds_up(self, outputs: Tensor, batches: list[slice], kind: str) -> bool:
+        """Whether the loss of the whole is the mean, or sum, of that of the batches."""
+        copies = {name: p.detach().clone() for name, p in self.model.named_parameters()}
+
+        def evaluated(rows: list[slice]) -> tuple[Tensor, Tensor]:
+            with graph_mode():
+                leaf = outputs.detach().clone().requires_grad_()
+                total = torch.zeros((), dtype=leaf.dtype, device=leaf.device)
+                for part in rows:
+                    share = (part.stop - part.start) / self.samples if kind == "mean" else 1.0
+                    total = total + share * self.loss_fn(leaf[part], self.targets[part])
+                (slope,) = torch.autograd.grad(total, leaf)
+            return total.detach(), slope
+
+        whole, parts = (
+            self.inside(copies, partial(evaluated, rows))
+            for rows in ([slice(0, self.samples)], batches)
+        )
+        pairs = zip(whole, parts, strict=True)
+        return all(bool((a - b).abs().max() <= 1e-4 * a.abs().max()) for a, b in pairs)
+
+
+def _random_states(devices: list[int]) -> list[bytes]:
+    """The states of all generators that a loss may draw from without being given one."""
+    states = [torch.random.get_rng_state(), *(torch.cuda.get_rng_state(d) for d in devices)]
+    _, keys, *position = np.random.get_state()  # noqa: NPY002
+    others = [repr(random.getstate()).encode(), np.asarray(keys).tobytes(), repr(position).encode()]
+    return [state.numpy().tobytes() for state in states] + others
 
 
 def _separable(loss_fn: LossFunction, targets: Tensor) -> str | None:
@@ -223,9 +344,26 @@ def _separable(loss_fn: LossFunction, targets: Tensor) -> str | None:
     return reduction
 
 
-def check_data(inputs: tuple[Tensor, ...], targets: Tensor) -> None:
-    """Raise ValueError for half precision, NaN, and inputs and targets of different lengths."""
-    for name, tensor in [*((("inputs"), x) for x in inputs), ("targets", targets)]:
+def _copies(params: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copies with gradients: a forward pass may change what it is given (`max_norm`)."""
+    with torch.inference_mode(False):
+        return {n: p.detach().clone().requires_grad_(p.requires_grad) for n, p in params.items()}
+
+
+def _tuple(inputs: Inputs) -> tuple[Tensor, ...]:
+    return inputs if isinstance(inputs, tuple) else (inputs,)
+
+
+def check_data(inputs: Inputs, targets: Tensor) -> None:
+    """Raise an error for what is no tensor, half precision, NaN, and different lengths."""
+    inputs = _tuple(inputs)
+    for name, found in [*(("inputs", x) for x in inputs), ("targets", targets)]:
+        if not isinstance(found, Tensor):
+            raise TypeError(
+                f"{name} is a {type(found).__name__}; it must be a tensor with a row a sample "
+                "(for inputs also a tuple of tensors, one an argument of the network)."
+            )
+    for name, tensor in [*(("inputs", x) for x in inputs), ("targets", targets)]:
         if tensor.is_floating_point():
             check_dtype(tensor.dtype, name)
             check_finite(tensor, name)

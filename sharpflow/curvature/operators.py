@@ -1,13 +1,25 @@
 """Matrix-free Hessian and Gauss-Newton operators: one graph a state, one backward a product."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 Parameters = Mapping[str, Tensor]
 Product = Callable[[Tensor], Tensor]
+_MISSING = (
+    "not implemented",
+    "double backward",
+    "differentiate twice",
+    "once_differentiable",
+    "cudnn RNN backward",
+)
+"""Parts of what autograd says where a second derivative is missing."""
+Inside = Callable[[dict[str, Tensor], Callable[[], Any]], Any]
 
 
 def check_dtype(dtype: torch.dtype, argument: str) -> None:
@@ -143,7 +155,7 @@ class GaussNewtonOperator(LinearOperator):
     root: Product
 
 
-class _Leaves:
+class Leaves:
     """Copies of the parameters that carry gradients; one tensor under two names is one leaf."""
 
     def __init__(self, params: Parameters) -> None:
@@ -155,12 +167,14 @@ class _Leaves:
             raise ValueError(f"params mixes {found}; all must share one dtype and one device.")
         ((self.dtype, self.device),) = kinds
         check_dtype(self.dtype, "params")
+        self.names = {id(parameter): name for name, parameter in params.items()}
         unique: dict[int, Tensor] = {}
         self.by_name: dict[str, Tensor] = {}
         for name, parameter in params.items():
             check_finite(parameter.detach(), f"params[{name!r}]")
             if id(parameter) not in unique:
-                unique[id(parameter)] = parameter.detach().clone().requires_grad_()
+                with torch.inference_mode(False):  # a clone made inside has no autograd
+                    unique[id(parameter)] = parameter.detach().clone().requires_grad_()
             self.by_name[name] = unique[id(parameter)]
         self.tensors = list(unique.values())
         self.sizes = [leaf.numel() for leaf in self.tensors]
@@ -172,6 +186,36 @@ class _Leaves:
         """Parts of a flat vector, each of its leaf's shape."""
         parts = vector.split(self.sizes)
         return [part.view(t.shape) for part, t in zip(parts, self.tensors, strict=True)]
+
+    def check_graph(self, value: Tensor, what: str) -> None:
+        """Check that the graph of `value` comes from the leaves.
+
+        A function that reads a parameter itself, and not the tensor that it is given for it, has a
+        curvature that this module cannot see.
+
+        Raises:
+            ValueError: it has no graph, comes from no leaf, or from what a leaf is a copy of.
+        """
+        if not value.requires_grad:
+            raise ValueError(
+                f"{what} has no graph: it detaches its parameters, computes without autograd, or "
+                "depends on none of them."
+            )
+        ours = {id(leaf) for leaf in self.tensors}
+        used = False
+        for variable in _leaves_of(value):
+            if id(variable) in self.names:
+                raise ValueError(
+                    f"{what} reads {self.names[id(variable)]!r} itself and not the tensor that it "
+                    "is given for it, so that its curvature would be left out; use the given "
+                    "parameters (torch.func.functional_call(model, params, inputs))."
+                )
+            used = used or id(variable) in ours
+        if not used:
+            raise ValueError(
+                f"{what} depends on none of the parameters that it is given; use them "
+                "(torch.func.functional_call(model, params, inputs))."
+            )
 
     def flatten(self, parts: Sequence[Tensor | None]) -> Tensor:
         """The flat vector of parts; None stands for zeros."""
@@ -191,6 +235,77 @@ class _Leaves:
         )
 
 
+def _leaves_of(value: Tensor) -> Iterator[Tensor]:
+    """The leaf tensors that a value's graph comes from."""
+    if value.grad_fn is None:
+        yield value
+        return
+    seen, ahead = {value.grad_fn}, [value.grad_fn]
+    while ahead:
+        node = ahead.pop()
+        variable = getattr(node, "variable", None)
+        if isinstance(variable, Tensor):
+            yield variable
+        for following, _ in node.next_functions:
+            if following is not None and following not in seen:
+                seen.add(following)
+                ahead.append(following)
+
+
+@contextmanager
+def _second_derivatives() -> Iterator[None]:
+    """Say in a sentence what autograd says of a function without a second derivative."""
+    try:
+        yield
+    except (RuntimeError, NotImplementedError) as error:
+        text = str(error).splitlines()[0]
+        if any(words in text for words in _MISSING):
+            raise ValueError(
+                f"something that the loss calls has no second derivative in autograd ({text}); "
+                "replace it by an equivalent of differentiable operations."
+            ) from error
+        raise
+
+
+class _Host(nn.Module):
+    """Calls a function while `functional_call` has changed the parameters of a module."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, compute: Callable[[], Any]) -> Any:
+        return compute()
+
+
+def at_parameters(model: nn.Module, params: Parameters, compute: Callable[[], Any]) -> Any:
+    """What `compute()` gives while a module has other parameters, and copies of its buffers.
+
+    Whatever reads the module's parameters meanwhile, a penalty in a loss say, reads `params`.
+    """
+    state = {f"model.{name}": buffer.clone() for name, buffer in model.named_buffers()}
+    state |= {f"model.{name}": parameter for name, parameter in params.items()}
+    return functional_call(_Host(model), state, (compute,))
+
+
+def check_dependence(function: Callable[[dict[str, Tensor]], Tensor], params: Parameters) -> None:
+    """Check that a function reads the parameters that it is given, and no others of theirs.
+
+    Raises:
+        ValueError: its value has no graph, depends on none of them, or on what they are copies of.
+    """
+    leaves = Leaves(params)
+    with graph_mode():
+        leaves.check_graph(function(dict(leaves.by_name)), "the loss")
+
+
+@contextmanager
+def graph_mode() -> Iterator[None]:
+    """Autograd on, whatever stands around the call, and attention that has a second derivative."""
+    with torch.inference_mode(False), torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
+        yield
+
+
 def flatten_parameters(params: Parameters) -> Tensor:
     """Parameters as one (P,) vector, in the order of the operators of this module."""
     unique = {id(p): p for p in params.values()}
@@ -198,7 +313,9 @@ def flatten_parameters(params: Parameters) -> Tensor:
 
 
 def hessian_operator(
-    loss: Callable[[dict[str, Tensor]], Tensor], params: Parameters
+    loss: Callable[[dict[str, Tensor]], Tensor],
+    params: Parameters,
+    inside: Inside | None = None,
 ) -> LinearOperator:
     """Hessian of `loss` at `params` as a `LinearOperator`.
 
@@ -209,25 +326,35 @@ def hessian_operator(
     influence contribute zeros.
 
     ValueError for an empty dict, half precision, mixed dtypes or devices, a loss that is not a
-    scalar, and NaN or infinity in the parameters, the loss or its gradient.
+    scalar, NaN or infinity in the parameters, the loss or its gradient, and a loss that has no
+    graph, depends on none of the parameters, or reads one of them itself and not the tensor that it
+    is given for it.
 
     Args:
         loss: maps a dict of parameter tensors to a scalar.
         params: the parameters.
+        inside: calls a function of no arguments where a module has the parameters that it is given;
+            for networks that run again in the backward pass (`torch.utils.checkpoint`).
 
     Returns:
         The operator on flat vectors, (P,).
     """
-    leaves = _Leaves(params)
-    with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
+    leaves = Leaves(params)
+
+    def run(compute: Callable[[], Any]) -> Any:
+        return compute() if inside is None else inside(dict(leaves.by_name), compute)
+
+    def differentiate() -> list[Tensor | None]:
         value = loss(dict(leaves.by_name))
         _check_scalar(value)
         check_finite(value.detach(), "the loss")
-        gradients: list[Tensor | None] = [None] * len(leaves.tensors)
-        if value.requires_grad:
-            gradients = list(
-                torch.autograd.grad(value, leaves.tensors, create_graph=True, allow_unused=True)
-            )
+        leaves.check_graph(value, "the loss")
+        return list(
+            torch.autograd.grad(value, leaves.tensors, create_graph=True, allow_unused=True)
+        )
+
+    with graph_mode(), _second_derivatives():
+        gradients = run(differentiate)
     for gradient in gradients:
         if gradient is not None:
             check_finite(gradient.detach(), "the gradient of the loss")
@@ -236,7 +363,8 @@ def hessian_operator(
 
     def product(vector: Tensor) -> Tensor:
         parts = leaves.split(vector.contiguous())
-        return leaves.pull_back(sources, [parts[i] for i in curved])
+        with _second_derivatives():
+            return run(lambda: leaves.pull_back(sources, [parts[i] for i in curved]))
 
     return LinearOperator(leaves.total, product, leaves.dtype, leaves.device)
 
@@ -261,26 +389,22 @@ def gauss_newton_operator(
     Returns:
         The operator on flat vectors, (P,), with its parts.
     """
-    leaves = _Leaves(params)
-    with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
+    leaves = Leaves(params)
+    with graph_mode():
         value = outputs(dict(leaves.by_name))
         check_finite(value.detach(), "the network's output")
+        leaves.check_graph(value, "the network's output")
         probe = torch.zeros_like(value, requires_grad=True)
-        pulled: list[Tensor | None] = [None] * len(leaves.tensors)
-        if value.requires_grad:
-            pulled = list(
-                torch.autograd.grad(
-                    value, leaves.tensors, probe, create_graph=True, allow_unused=True
-                )
-            )
+        pulled = list(
+            torch.autograd.grad(value, leaves.tensors, probe, create_graph=True, allow_unused=True)
+        )
     used = {i: p for i, p in enumerate(pulled) if p is not None and p.requires_grad}
     linear = list(used.values())
     scale, root = _output_scalings(output_curvature, value.detach())
     count = value.numel()
 
     def vjp(weights: Tensor) -> Tensor:
-        sources = [value] if value.requires_grad else []
-        return leaves.pull_back(sources, [weights.reshape(value.shape)][: len(sources)])
+        return leaves.pull_back([value], [weights.reshape(value.shape)])
 
     def jvp(vector: Tensor) -> Tensor:
         if not used:

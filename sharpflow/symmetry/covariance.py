@@ -4,8 +4,10 @@ from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad, vmap
+from torch._C._functorch import is_functorch_wrapped_tensor
+from torch.func import grad, vmap
 
+from sharpflow.curvature.operators import at_parameters, check_dependence
 from sharpflow.symmetry._checks import check_count
 from sharpflow.symmetry.generators import Generator, Params, as_generator, flatten
 from sharpflow.symmetry.noether import NoiseTrace, inner
@@ -36,7 +38,7 @@ def sample_loss(model: nn.Module, loss_fn: Callable[[Tensor, Tensor], Tensor]) -
             )
 
     def loss(params: Params, x: Tensor, y: Tensor) -> Tensor:
-        return loss_fn(functional_call(model, dict(params), (x[None],)), y[None])
+        return at_parameters(model, dict(params), lambda: loss_fn(model(x[None]), y[None]))
 
     return loss
 
@@ -53,9 +55,11 @@ def per_sample_gradients(loss: SampleLoss, params: Params, *samples: Tensor) -> 
         parameter name → (n, *shape).
 
     Raises:
-        ValueError: the samples are empty or their numbers differ.
+        ValueError: the samples are empty or their numbers differ, or the loss does not depend on
+            the parameters that it is given, or reads one itself.
     """
     _count(samples)
+    _check_loss(loss, params, samples)
     in_dims = (None, *(0 for _ in samples))
     return vmap(grad(loss), in_dims=in_dims)(dict(params), *samples)
 
@@ -140,9 +144,16 @@ def _chunks(
     loss: SampleLoss, params: Params, samples: tuple[Tensor, ...], chunk_size: int
 ) -> Iterator[dict[str, Tensor]]:
     check_count("chunk_size", chunk_size)
+    _check_loss(loss, params, samples)
     params = {name: value.detach() for name, value in params.items()}
     for start in range(0, _count(samples), chunk_size):
         yield per_sample_gradients(loss, params, *(s[start : start + chunk_size] for s in samples))
+
+
+def _check_loss(loss: SampleLoss, params: Params, samples: tuple[Tensor, ...]) -> None:
+    """Raise ValueError where the loss does not read the parameters that it is given."""
+    if not any(is_functorch_wrapped_tensor(p) for p in params.values()):  # no values under vmap
+        check_dependence(lambda given: loss(given, *(sample[0] for sample in samples)), params)
 
 
 def _count(samples: tuple[Tensor, ...]) -> int:

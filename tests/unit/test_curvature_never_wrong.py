@@ -1,0 +1,429 @@
+"""What would give a wrong curvature in silence: the right value, or a refusal in a sentence."""
+
+import contextlib
+import random
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.func import functional_call
+from torch.nn import functional as F
+from torch.nn.functional import cross_entropy, mse_loss
+from torch.nn.utils import parametrize
+from torch.utils.checkpoint import checkpoint
+
+from sharpflow.curvature import (
+    SharpnessTracker,
+    dense_hessian,
+    gauss_newton_operator,
+    hessian_operator,
+    sharpness,
+)
+from sharpflow.symmetry import noise_trace, sample_loss
+
+N = 12
+
+
+def draw(*shape, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(*shape, dtype=torch.float64, generator=generator)
+
+
+INPUTS, LABELS = draw(N, 5), torch.arange(N) % 3
+
+
+def net(*more: nn.Module) -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(5, 6), nn.Tanh(), *more, nn.Linear(6, 3)).double()
+
+
+def exact(model, loss, inputs=INPUTS, targets=LABELS) -> float:
+    """Top eigenvalue of the dense Hessian of `loss(outputs, targets, parameters)`."""
+    params = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
+
+    def value(p):
+        buffers = {name: b.clone() for name, b in model.named_buffers()}
+        return loss(functional_call(model, {**buffers, **p}, (inputs,)), targets, p)
+
+    return float(torch.linalg.eigvalsh(dense_hessian(value, params))[-1])
+
+
+def close(found: float, expected: float) -> bool:
+    return found == pytest.approx(expected, rel=1e-5)
+
+
+class TestTheLossReadsTheParameters:
+    def penalised(self, parameters):
+        def loss(outputs, targets):
+            return cross_entropy(outputs, targets) + sum(p.pow(2).sum() for p in parameters()) / 4
+
+        return loss
+
+    @pytest.mark.parametrize("micro_batch", [None, 5])
+    def test_through_the_model(self, micro_batch):
+        model = net()
+        expected = exact(
+            model, lambda f, y, p: cross_entropy(f, y) + sum(t.pow(2).sum() for t in p.values()) / 4
+        )
+        loss = self.penalised(model.parameters)
+        found = sharpness(model, loss, INPUTS, LABELS, 1e-8, micro_batch=micro_batch)
+        assert close(found, expected)
+
+    def test_through_a_second_call_of_the_model(self):
+        model = net()
+        expected = exact(
+            model,
+            lambda f, y, p: (
+                cross_entropy(f, y) + functional_call(model, p, (-INPUTS,)).pow(2).mean()
+            ),
+        )
+
+        def loss(outputs, targets):
+            return cross_entropy(outputs, targets) + model(-INPUTS).pow(2).mean()
+
+        assert close(sharpness(model, loss, INPUTS, LABELS, 1e-8), expected)
+
+    @pytest.mark.parametrize("micro_batch", [None, 5])
+    def test_past_the_model_is_refused(self, micro_batch):
+        model = net()
+        held = list(model.parameters())
+        loss = self.penalised(lambda: held)
+        with pytest.raises(ValueError, match=r"reads '[02].(weight|bias)' itself"):
+            sharpness(model, loss, INPUTS, LABELS, micro_batch=micro_batch)
+
+    def test_a_closure_that_does_not_use_what_it_is_given(self):
+        model = net()
+        params = dict(model.named_parameters())
+        with pytest.raises(ValueError, match="itself and not the tensor"):
+            hessian_operator(lambda p: cross_entropy(model(INPUTS), LABELS), params)
+        with pytest.raises(ValueError, match="itself and not the tensor"):
+            gauss_newton_operator(lambda p: model(INPUTS), params)
+        copies = {name: p.detach().clone() for name, p in params.items()}
+        with pytest.raises(ValueError, match="depends on none"):
+            hessian_operator(lambda p: cross_entropy(model(INPUTS), LABELS), copies)
+
+    def test_a_loss_without_a_graph(self):
+        model = net()
+        with pytest.raises(ValueError, match="has no graph"):
+            sharpness(model, lambda f, y: cross_entropy(f.detach(), y), INPUTS, LABELS)
+        with pytest.raises(ValueError, match="has no graph"):
+            hessian_operator(lambda p: torch.tensor(1.0), {"a": torch.ones(2)})
+
+
+@pytest.mark.parametrize("around", [torch.inference_mode, torch.no_grad])
+@pytest.mark.parametrize("micro_batch", [None, 5])
+def test_autograd_may_be_off_around_the_call(around, micro_batch):
+    model = net()
+    expected = exact(model, lambda f, y, _: cross_entropy(f, y))
+    with around():
+        inputs, labels = INPUTS.clone(), LABELS.clone()  # of that mode
+        found = sharpness(model, cross_entropy, inputs, labels, 1e-8, micro_batch=micro_batch)
+        assert close(found, expected)
+        assert close(
+            sharpness(model, lambda f, y: cross_entropy(f, y), INPUTS, LABELS, 1e-8), expected
+        )
+
+
+def test_the_noise_of_a_penalised_loss():
+    """A penalty shifts every sample's gradient alike: it moves the mean and not the covariance."""
+    model = net()
+    params = {name: p.detach() for name, p in model.named_parameters()}
+
+    def penalised(outputs, targets):
+        return cross_entropy(outputs, targets) + sum(p.pow(2).sum() for p in model.parameters()) / 4
+
+    q = torch.eye(sum(p.numel() for p in params.values()), dtype=torch.float64)
+    plain, more = (
+        noise_trace(sample_loss(model, loss), params, q, INPUTS, LABELS)
+        for loss in (cross_entropy, penalised)
+    )
+    gradient = torch.func.grad(
+        lambda p: cross_entropy(functional_call(model, p, (INPUTS,)), LABELS)
+    )(params)
+    expected = sum((gradient[name] + params[name] / 2).pow(2).sum() for name in params)
+    torch.testing.assert_close(more.covariance, plain.covariance)
+    torch.testing.assert_close(more.gradient, expected)
+    held = list(model.parameters())
+    direct = sample_loss(model, lambda f, y: cross_entropy(f, y) + held[0].pow(2).sum())
+    with pytest.raises(ValueError, match="itself and not the tensor"):
+        noise_trace(direct, dict(model.named_parameters()), q, INPUTS, LABELS)
+
+
+class Once(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x**3
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, slope):
+        (x,) = ctx.saved_tensors
+        return slope * 3 * x**2
+
+
+@pytest.mark.parametrize(
+    ("make", "inputs"),
+    [
+        (lambda: net(Kernel(Once)), INPUTS),
+        (lambda: nn.Sequential(nn.EmbeddingBag(7, 6), nn.Linear(6, 3)).double(), LABELS[:, None]),
+    ],
+    ids=["once_differentiable", "embedding_bag"],
+)
+def test_what_has_no_second_derivative_is_refused_in_a_sentence(make, inputs):
+    with pytest.raises(ValueError, match=r"second derivative"):
+        sharpness(make(), cross_entropy, inputs, LABELS)
+
+
+class TestBatches:
+    labels = LABELS.sort().values
+
+    @pytest.mark.parametrize(
+        ("loss", "labels"),
+        [
+            (nn.CrossEntropyLoss(weight=torch.tensor([1.0, 5.0, 0.1]).double()), "sorted"),
+            (nn.CrossEntropyLoss(ignore_index=0), "some ignored"),
+            (lambda f, y: cross_entropy((f - f.mean(0)) / f.std(0), y), "mixed"),
+            (lambda f, y: cross_entropy(f, y) ** 2, "mixed"),
+            (lambda f, y: torch.logsumexp(F.cross_entropy(f, y, reduction="none"), 0), "mixed"),
+        ],
+        ids=["class_weights", "ignored", "statistics", "squared", "logsumexp"],
+    )
+    def test_that_are_another_loss_are_refused(self, loss, labels):
+        targets = {"sorted": self.labels, "mixed": LABELS, "some ignored": self.labels.clone()}[
+            labels
+        ]
+        if labels == "some ignored":
+            targets[3] = 1
+        with pytest.raises(ValueError, match="mean or a sum over samples"):
+            sharpness(net(), loss, INPUTS, targets, micro_batch=4)
+
+    @pytest.mark.parametrize("reduction", ["mean", "sum"])
+    def test_uneven_last_batches_are_weighted(self, reduction):
+        model, loss = net(), nn.CrossEntropyLoss(reduction=reduction, label_smoothing=0.1)
+        expected = exact(model, lambda f, y, _: loss(f, y))
+        assert close(sharpness(model, loss, INPUTS, LABELS, 1e-8, micro_batch=5), expected)
+
+    def test_a_network_that_mixes_samples_is_refused(self):
+        class Mixing(nn.Module):
+            def forward(self, x):
+                return x - x.mean(0)
+
+        with pytest.raises(ValueError, match="does not depend on the other samples"):
+            sharpness(net(Mixing()), cross_entropy, INPUTS, LABELS, micro_batch=4)
+
+    def test_nor_is_it_hidden_by_a_last_layer_of_zeros(self):
+        class Mixing(nn.Module):
+            def forward(self, x):
+                return x - x.mean(0)
+
+        model = net(Mixing())
+        nn.init.zeros_(model[-1].weight)
+        with pytest.raises(ValueError, match="does not depend on the other samples"):
+            sharpness(model, cross_entropy, INPUTS, LABELS, micro_batch=4)
+
+
+def doubled(module):
+    plain = type(module).forward
+    module.forward = lambda x: 2 * plain(module, x)
+
+
+class Doubled(nn.Module):
+    def forward(self, weight):
+        return 2 * weight
+
+
+def global_hook(module, _, output):
+    return 2 * output if isinstance(module, nn.Linear) else None
+
+
+class TestTheClosedForm:
+    """Dense stacks under the mean squared error, whose modules are not what their class says."""
+
+    targets = draw(N, 3, seed=1)
+
+    def check(self, model):
+        expected = exact(model, lambda f, y, _: mse_loss(f, y), INPUTS, self.targets)
+        tracker = SharpnessTracker(model, mse_loss, INPUTS, self.targets, tol=1e-8)
+        assert not tracker.dense
+        assert close(float(tracker.measure().values[0]), expected)
+
+    def test_a_replaced_forward(self):
+        model = net()
+        doubled(model[0])
+        self.check(model)
+
+    def test_a_parametrisation(self):
+        model = net()
+        parametrize.register_parametrization(model[2], "weight", Doubled())
+        self.check(model)
+
+    def test_a_backward_hook(self):
+        model = net()
+        model[0].register_full_backward_hook(lambda *_: None)
+        self.check(model)
+
+    def test_a_global_hook(self):
+        handle = nn.modules.module.register_module_forward_hook(global_hook)
+        try:
+            self.check(net())
+        finally:
+            handle.remove()
+
+    def test_a_patched_class(self, monkeypatch):
+        plain = nn.Linear.forward
+        monkeypatch.setattr(nn.Linear, "forward", lambda self, x: 2 * plain(self, x))
+        self.check(net())
+
+    def test_what_changes_after_the_tracker_was_made(self):
+        model = net()
+        tracker = SharpnessTracker(model, mse_loss, INPUTS, self.targets, tol=1e-8)
+        assert tracker.dense
+        tracker.measure()
+        doubled(model[0])
+        expected = exact(model, lambda f, y, _: mse_loss(f, y), INPUTS, self.targets)
+        assert close(float(tracker.measure().values[0]), expected)
+
+
+class OnceDifferentiable(torch.autograd.Function):
+    """x³ whose gradient is given as a constant to autograd."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x**3
+
+    @staticmethod
+    def backward(ctx, slope):
+        (x,) = ctx.saved_tensors
+        return slope * 3 * x.detach() ** 2
+
+
+class WrongSecond(torch.autograd.Function):
+    """x³ whose second derivative is wrong, and not symmetric between the samples."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x**3
+
+    @staticmethod
+    def backward(ctx, slope):
+        (x,) = ctx.saved_tensors
+        return slope * 3 * x.detach() * x
+
+
+class Kernel(nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return self.function.apply(x)
+
+
+@pytest.mark.parametrize("function", [OnceDifferentiable, WrongSecond])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_kernel_with_a_wrong_second_derivative_is_refused(function, dtype):
+    model = net(Kernel(function)).to(dtype)
+    with pytest.raises(ValueError, match=r"second\s+derivative"):
+        sharpness(model, cross_entropy, 3 * INPUTS.to(dtype), LABELS)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    "activation", [nn.ReLU, nn.Tanh, nn.GELU, nn.LeakyReLU, nn.Hardtanh, nn.Softplus]
+)
+@pytest.mark.parametrize("scale", [0.3, 1.0, 3.0])
+def test_right_kernels_pass(activation, dtype, scale):
+    for seed in range(3):
+        torch.manual_seed(seed)
+        model = nn.Sequential(
+            nn.Linear(5, 30), activation(), nn.Linear(30, 30), activation(), nn.Linear(30, 3)
+        ).to(dtype)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.mul_(scale)
+        inputs = draw(200, 5, seed=seed).to(dtype)
+        tracker = SharpnessTracker(model, cross_entropy, inputs, inputs.argmax(1) % 3)
+        tracker.measure()
+        assert tracker.verified["finite_difference"] <= 0.25
+        assert tracker.verified["symmetry"] < 1e-3
+
+
+class TestRandomness:
+    @pytest.mark.parametrize(
+        "draws",
+        [
+            lambda: torch.rand(()) < 0.02,
+            lambda: torch.tensor(random.random() < 0.02),
+            lambda: torch.tensor(np.random.random() < 0.02),  # noqa: NPY002 (what users do)
+        ],
+        ids=["torch", "python", "numpy"],
+    )
+    def test_that_two_draws_do_not_show(self, draws):
+        class Depth(nn.Module):
+            def forward(self, x):
+                return x * 0 if draws() else x
+
+        states = random.getstate(), np.random.get_state()[1].copy()  # noqa: NPY002
+        with pytest.raises(ValueError, match="draws random numbers"):
+            sharpness(net(Depth()), cross_entropy, INPUTS, LABELS)
+        assert random.getstate() == states[0]
+        assert (np.random.get_state()[1] == states[1]).all()  # noqa: NPY002
+
+
+class Checkpointed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Sequential(nn.Linear(6, 6), nn.BatchNorm1d(6), nn.Tanh())
+
+    def forward(self, x):
+        return checkpoint(self.inner, x, use_reentrant=False)
+
+
+def test_a_checkpointed_network_is_measured_right_and_left_alone():
+    model = net(Checkpointed())
+    before = {name: t.clone() for name, t in model.state_dict().items()}
+    plain = net(Checkpointed())
+    plain[2].forward = plain[2].inner.forward
+    expected = exact(plain, lambda f, y, _: cross_entropy(f, y))
+    assert close(sharpness(model, cross_entropy, INPUTS, LABELS, 1e-8), expected)
+    assert all(torch.equal(before[name], t) for name, t in model.state_dict().items())
+
+
+def test_weights_under_a_largest_norm_are_left_alone():
+    torch.manual_seed(0)
+    embedding = nn.Embedding(7, 6, max_norm=0.5)
+    model = nn.Sequential(embedding, nn.Flatten(), nn.Linear(12, 3)).double()
+    before = embedding.weight.detach().clone()
+    words = torch.arange(2 * N).reshape(N, 2) % 7
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with contextlib.suppress(ValueError, RuntimeError):
+            sharpness(model, cross_entropy, words, LABELS)
+    assert torch.equal(embedding.weight, before)
+
+
+def test_a_compiled_module_is_the_one_that_was_compiled():
+    model = net()
+    expected = exact(model, lambda f, y, _: cross_entropy(f, y))
+    assert close(sharpness(torch.compile(model), cross_entropy, INPUTS, LABELS, 1e-8), expected)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "targets", "named"),
+    [
+        (INPUTS.numpy(), LABELS, "inputs is a ndarray"),
+        ({"x": INPUTS}, LABELS, "inputs is a dict"),
+        ([INPUTS], LABELS, "inputs is a list"),
+        (INPUTS, None, "targets is a NoneType"),
+        (INPUTS, (LABELS,), "targets is a tuple"),
+        ((INPUTS, None), LABELS, "inputs is a NoneType"),
+    ],
+)
+def test_what_is_no_tensor_is_named(inputs, targets, named):
+    with pytest.raises(TypeError, match=named):
+        sharpness(net(), cross_entropy, inputs, targets)
