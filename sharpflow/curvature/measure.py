@@ -2,14 +2,21 @@
 
 import dataclasses
 import warnings
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from sharpflow.curvature.dense_model import DenseModel, as_its_class_says
 from sharpflow.curvature.eigen import EigenResult, top_eigenpairs
-from sharpflow.curvature.model_loss import Inputs, LossFunction, ModelLoss, check_data
+from sharpflow.curvature.model_loss import (
+    LossOfModel,
+    ModelLoss,
+    check_data,
+)
 from sharpflow.curvature.operators import LinearOperator
+from sharpflow.curvature.streamed_loss import StreamedLoss, Weight
 from sharpflow.curvature.verification import verify
 from sharpflow.curvature.warm_start import WarmStart
 
@@ -24,13 +31,18 @@ class SharpnessTracker:
 
     Args:
         model: any module.
-        loss_fn: `loss_fn(model(inputs), targets)` is the scalar loss.
-        inputs: (n, …), or a tuple of such for several arguments.
-        targets: (n, …).
+        loss_fn: `loss_fn(model(inputs), targets)` is the scalar loss; without targets
+            `loss_fn(model, batch)` that of a batch.
+        inputs: (n, …), or a tuple of such for several arguments; without targets an iterable of
+            batches of any kind (a `DataLoader` that does not shuffle, a list), of which one is held
+            at a time: see `StreamedLoss`.
+        targets: (n, …), or None.
         k: number of eigenpairs.
         tol: as for `top_eigenpairs`.
         micro_batch: most samples whose graph is held at once; each product then runs the network
             again, and the loss must be a mean or a sum over samples.
+        weight: with batches, what the mean over them weighs one with; by default its number of
+            samples.
         check_every: measurements from one cold start to the next.
         max_products: as for `top_eigenpairs`.
         generator: for random start vectors; by default one with a fixed seed.
@@ -38,7 +50,8 @@ class SharpnessTracker:
     Raises:
         ValueError: the loss is a random function (dropout in training mode, say), `micro_batch`
             would change it (batch norm in training mode), or the data hold NaN or half precision,
-            or differ in length.
+            or differ in length; and as for `StreamedLoss` and `verify`.
+        TypeError: inputs or targets are of a kind that is not read.
 
     Attributes:
         dense: whether the closed form for dense stacks under the mean squared error is used.
@@ -50,13 +63,14 @@ class SharpnessTracker:
     def __init__(
         self,
         model: nn.Module,
-        loss_fn: LossFunction,
-        inputs: Inputs,
-        targets: Tensor,
+        loss_fn: Callable[..., Tensor],
+        inputs: Any,
+        targets: Tensor | None = None,
         k: int = 1,
         tol: float = 1e-3,
         *,
         micro_batch: int | None = None,
+        weight: Weight | None = None,
         check_every: int = 50,
         max_products: int | None = None,
         generator: torch.Generator | None = None,
@@ -67,16 +81,25 @@ class SharpnessTracker:
         self.corrections = 0
         self._max_products = max_products
         self._generator = generator or torch.Generator().manual_seed(0)
-        self._data = (model, loss_fn, inputs, targets)
+        self._model = model
         self._micro_batch = micro_batch
-        check_data(inputs, targets)
-        self._closed = None if micro_batch else DenseModel.recognise(*self._data)
-        self._general: ModelLoss | None = None
+        self._general: LossOfModel | None = None
+        self._closed: DenseModel | None = None
+        if targets is None:
+            if micro_batch is not None:
+                raise ValueError("micro_batch is for inputs with targets; batches have their size.")
+            self._general = StreamedLoss(model, loss_fn, inputs, weight)
+        else:
+            if weight is not None:
+                raise ValueError("weight is for batches; inputs with targets are one batch.")
+            self._data = (model, loss_fn, inputs, targets)
+            check_data(inputs, targets)
+            self._closed = None if micro_batch else DenseModel.recognise(*self._data)
         self._warm = WarmStart()
         self._size = 0
         self._measurements = 0
         self.verified: dict[str, float] = {}
-        if not self.dense:
+        if not self.dense and self._general is None:
             self._use_general()
 
     @property
@@ -133,7 +156,7 @@ class SharpnessTracker:
         return self.measure(vectors)
 
     def _operator(self) -> LinearOperator:
-        model = self._data[0]
+        model = self._model
         if self.dense and not (
             all(p.requires_grad for p in model.parameters())
             and all(as_its_class_says(module) for module in model.modules())
@@ -145,7 +168,7 @@ class SharpnessTracker:
         general = self._general or self._use_general()
         return general.hessian()
 
-    def _use_general(self) -> ModelLoss:
+    def _use_general(self) -> LossOfModel:
         self._general = ModelLoss(*self._data, micro_batch=self._micro_batch)
         return self._general
 
@@ -173,16 +196,19 @@ class SharpnessTracker:
 
 def sharpness(
     model: nn.Module,
-    loss_fn: LossFunction,
-    inputs: Inputs,
-    targets: Tensor,
+    loss_fn: Callable[..., Tensor],
+    inputs: Any,
+    targets: Tensor | None = None,
     tol: float = 1e-3,
     *,
     micro_batch: int | None = None,
+    weight: Weight | None = None,
     max_products: int | None = None,
     generator: torch.Generator | None = None,
 ) -> float:
     """Largest (algebraic) Hessian eigenvalue of `loss_fn(model(inputs), targets)`.
+
+    Without targets it is that of the mean of `loss_fn(model, batch)` over the batches of `inputs`.
 
     It compares with 2/η, the stability threshold of gradient descent with learning rate η.
     Arguments and errors as `SharpnessTracker`. Warns (RuntimeWarning) if the eigenvalue
@@ -195,6 +221,7 @@ def sharpness(
         targets,
         tol=tol,
         micro_batch=micro_batch,
+        weight=weight,
         max_products=max_products,
         generator=generator,
     )

@@ -1,7 +1,8 @@
 """The loss of any torch module as a function of its trainable parameters, and its Hessian."""
 
 import random
-from collections.abc import Callable, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -37,7 +38,139 @@ def trainable_parameters(model: nn.Module) -> dict[str, Tensor]:
     return params
 
 
-class ModelLoss:
+class LossOfModel(ABC):
+    """A loss at a model's present parameters, as a weighted sum over parts of its data.
+
+    Modules that draw random numbers are refused, and so are a loss that draws some, one that
+    differs between two evaluations, and one that reads parameters past the module that holds them.
+
+    Args:
+        model: any module; of a compiled one, what it was made of is measured.
+
+    Attributes:
+        model: the module.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        # a compiled module has no second derivative; what it was made of has
+        self.model: nn.Module = getattr(model, "_orig_mod", model)
+        refuse_random_modules(self.model)
+
+    @abstractmethod
+    def loss_of(self, part: Any) -> Tensor:
+        """The loss of a part at the parameters that the model has."""
+
+    @abstractmethod
+    def parts(self) -> Iterator[tuple[Any, float]]:
+        """The parts with their weights, always the same."""
+
+    @abstractmethod
+    def hessian(self) -> LinearOperator:
+        """Hessian at the model's present trainable parameters, in their order."""
+
+    def value(self, params: dict[str, Tensor], part: Any) -> Tensor:
+        """Loss of a part at `params`; the model's state is untouched.
+
+        Whatever reads the model's parameters meanwhile, a penalty say, reads `params`.
+        """
+        return self.inside(params, lambda: self.loss_of(part))
+
+    def inside(self, params: dict[str, Tensor], compute: Callable[[], Any]) -> Any:
+        """What `compute()` gives while the model has `params`, and copies of its buffers."""
+        return at_parameters(self.model, params, compute)
+
+    def gradient(self, params: dict[str, Tensor]) -> Tensor:
+        """Flat gradient (P,) of the loss at `params`, by one backward pass a part."""
+        leaves = {name: p.requires_grad_() for name, p in _copies(params).items()}
+        like = next(iter(leaves.values()))
+        size = sum(p.numel() for p in leaves.values())
+        with torch.inference_mode(False):
+            total = torch.zeros(size, dtype=like.dtype, device=like.device)
+
+        def differentiate(part: Any) -> Tensor:
+            parts = torch.autograd.grad(
+                self.loss_of(part), list(leaves.values()), materialize_grads=True
+            )
+            return torch.cat([each.detach().reshape(-1) for each in parts])
+
+        for part, weight in self.parts():
+            with graph_mode():
+                slope = self.inside(leaves, partial(differentiate, part))
+                total.add_(slope, alpha=weight)
+        return total
+
+    def streamed_hessian(self) -> LinearOperator:
+        """Hessian whose graphs are made part by part, at every product, and not kept."""
+        present = trainable_parameters(self.model)
+        params = {name: p.detach().clone() for name, p in present.items()}
+        first = next(iter(params.values()))
+        check_dtype(first.dtype, "params")
+
+        def product(vectors: Tensor) -> Tensor:
+            total = torch.zeros_like(vectors)
+            for part, weight in self.parts():
+                total.add_(self.part_hessian(part, params).matvec(vectors), alpha=weight)
+            return total
+
+        count = sum(p.numel() for p in params.values())
+        return LinearOperator(count, product, first.dtype, first.device, product)
+
+    def part_hessian(self, part: Any, params: dict[str, Tensor]) -> LinearOperator:
+        """Hessian of the loss of a part."""
+        return hessian_operator(lambda _: self.loss_of(part), params, self.inside)
+
+    def _check(self, part: Any) -> None:
+        """Refuse what only shows when a part of the loss is evaluated."""
+        self._refuse_random_loss(part)
+        check_dependence(
+            lambda given: self.value(dict(given), part), trainable_parameters(self.model)
+        )
+
+    def _scalar(self, part: Any) -> float:
+        copies = {name: p.detach().clone() for name, p in self.model.named_parameters()}
+        with torch.no_grad():
+            value = self.value(copies, part)
+        if not isinstance(value, Tensor) or value.numel() != 1:
+            shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+            raise ValueError(f"the loss is {shape}; it must be a tensor with one number.")
+        check_finite(value, "the loss")
+        return float(value)
+
+    def _refuse_random_loss(self, part: Any) -> None:
+        """Raise ValueError where the loss draws random numbers, whether or not two draws differ."""
+        devices = sorted({p.device.index or 0 for p in self.model.parameters() if p.is_cuda})
+        python, legacy = random.getstate(), np.random.get_state()  # noqa: NPY002 (what users draw from)
+        with torch.random.fork_rng(devices=devices):
+            before = _random_states(devices)
+            first = self._scalar(part)
+            drawn = _random_states(devices) != before
+            second = self._scalar(part)
+        random.setstate(python)
+        np.random.set_state(legacy)  # noqa: NPY002
+        if drawn or abs(first - second) > 1e-5 * abs(first):
+            found = f"two evaluations gave {first} and {second}"
+            raise ValueError(
+                f"the loss is a random function: {'it draws random numbers, and ' * drawn}{found}; "
+                "remove the randomness, or call model.eval()."
+            )
+
+    def _batch_norm(self) -> str | None:
+        """Name of a batch norm that uses the batch's statistics, if there is one."""
+        for name, module in self.model.named_modules():
+            if isinstance(module, _BatchNorm) and (module.training or module.running_mean is None):
+                return name or "the model"
+        return None
+
+    def _refuse_batch_norm(self) -> None:
+        name = self._batch_norm()
+        if name is not None:
+            raise ValueError(
+                f"taking the data in batches changes the loss: {name} is a batch norm that uses "
+                "the batch's statistics; call model.eval() or take all samples at once."
+            )
+
+
+class ModelLoss(LossOfModel):
     """loss_fn(model(inputs), targets) at the model's present parameters.
 
     Batch norm in training mode is allowed on the full batch (the loss is then a function of the
@@ -59,9 +192,9 @@ class ModelLoss:
         targets: Tensor,
         micro_batch: int | None = None,
     ) -> None:
-        # a compiled module has no second derivative; what it was made of has
-        self.model, self.loss_fn = getattr(model, "_orig_mod", model), loss_fn
         check_data(inputs, targets)
+        super().__init__(model)
+        self.loss_fn = loss_fn
         with torch.inference_mode(False):  # tensors made inside it have no autograd
             usual = [t.clone() if t.is_inference() else t for t in (*_tuple(inputs), targets)]
         self.inputs, self.targets = tuple(usual[:-1]), usual[-1]
@@ -70,26 +203,23 @@ class ModelLoss:
             raise ValueError(f"micro_batch is {micro_batch}; it must be at least 1.")
         whole = micro_batch is None or micro_batch >= self.samples
         self.micro_batch = None if whole else micro_batch
-        refuse_random_modules(model)
-        self._refuse_random_loss()
-        self._refuse_direct_reads()
+        self._check(slice(0, self.micro_batch or self.samples))
         self._reduction = "mean" if self.micro_batch is None else self._find_reduction()
         self.block = self.samples if self.micro_batch is not None else self._find_block()
 
-    def value(self, params: dict[str, Tensor], samples: slice | None = None) -> Tensor:
-        """Loss over `samples` (all by default) at `params`; the model's state is untouched.
+    def loss_of(self, part: slice) -> Tensor:
+        """The loss of some samples at the parameters that the model has."""
+        return self.loss_fn(self._outputs(part), self.targets[part])
 
-        Whatever reads the model's parameters meanwhile, a penalty in `loss_fn` say, reads `params`.
-        """
-        rows = slice(None) if samples is None else samples
-        return self.inside(params, lambda: self._loss(rows))
+    def parts(self) -> Iterator[tuple[slice, float]]:
+        """Micro-batches, or all samples, with their weights."""
+        yield from self._batches(self.micro_batch or self.samples)
 
-    def inside(self, params: dict[str, Tensor], compute: Callable[[], Any]) -> Any:
-        """What `compute()` gives while the model has `params`, and copies of its buffers."""
-        return at_parameters(self.model, params, compute)
-
-    def _loss(self, rows: slice) -> Tensor:
-        return self.loss_fn(self._outputs(rows), self.targets[rows])
+    def _batches(self, size: int) -> Iterator[tuple[slice, float]]:
+        for start in range(0, self.samples, size):
+            rows = slice(start, min(start + size, self.samples))
+            share = (rows.stop - rows.start) / self.samples
+            yield rows, share if self._reduction == "mean" else 1.0
 
     def _outputs(self, rows: slice) -> Any:
         return self.model(*(x[rows] for x in self.inputs))
@@ -97,52 +227,23 @@ class ModelLoss:
     def hessian(self) -> LinearOperator:
         """Hessian at the model's present trainable parameters, in their order."""
         refuse_random_modules(self.model)
-        params = trainable_parameters(self.model)
         if self.micro_batch is not None:
             self._refuse_batch_norm()
-            params = {name: p.detach().clone() for name, p in params.items()}
-            return self._sum(params, self.micro_batch, keep=False)
+            return self.streamed_hessian()
+        params = trainable_parameters(self.model)
         if self.block < self.samples and self._batch_norm() is None:
-            return self._sum(params, self.block, keep=True)
-        return hessian_operator(lambda _: self._loss(slice(None)), params, self.inside)
+            return self._kept_hessian(params)
+        return self.part_hessian(slice(None), params)
 
-    def gradient(self, params: dict[str, Tensor]) -> Tensor:
-        """Flat gradient (P,) of the loss at `params`, by one backward pass a batch."""
-        leaves = {name: p.requires_grad_() for name, p in _copies(params).items()}
-        size = self.micro_batch or self.samples
-        total = torch.zeros(sum(p.numel() for p in params.values())).to(next(iter(params.values())))
-        for start in range(0, self.samples, size):
-            rows = slice(start, min(start + size, self.samples))
-            share = (rows.stop - rows.start) / self.samples
-            with graph_mode():
-                parts = self.inside(
-                    leaves,
-                    lambda rows=rows: torch.autograd.grad(
-                        self._loss(rows), list(leaves.values()), materialize_grads=True
-                    ),
-                )
-            flat = torch.cat([part.detach().reshape(-1) for part in parts])
-            total.add_(flat, alpha=share if self._reduction == "mean" else 1.0)
-        return total
-
-    def _sum(self, params: dict[str, Tensor], size: int, keep: bool) -> LinearOperator:
-        """Hessian as a sum over batches of `size`, whose graphs are kept or made at a product."""
+    def _kept_hessian(self, params: dict[str, Tensor]) -> LinearOperator:
+        """Hessian as a sum over blocks, whose graphs are kept."""
         first = next(iter(params.values()))
         check_dtype(first.dtype, "params")
-        edges = range(0, self.samples, size)
-        batches = [slice(i, min(i + size, self.samples)) for i in edges]
-
-        def part(rows: slice) -> LinearOperator:
-            return hessian_operator(lambda _: self._loss(rows), params, self.inside)
-
-        kept = [part(rows) for rows in batches] if keep else None
+        kept = [(self.part_hessian(rows, params), w) for rows, w in self._batches(self.block)]
 
         def product(vectors: Tensor) -> Tensor:
             total = torch.zeros_like(vectors)
-            for index, rows in enumerate(batches):
-                share = (rows.stop - rows.start) / self.samples
-                operator = part(rows) if kept is None else kept[index]
-                weight = share if self._reduction == "mean" else 1.0
+            for operator, weight in kept:
                 total.add_(operator.matvec(vectors), alpha=weight)
             return total
 
@@ -215,57 +316,6 @@ class ModelLoss:
             size = 0.1 * float(parameter.detach().abs().mean()) + 0.01
             moved[name] = parameter.detach() + size * noise.to(parameter)
         return moved
-
-    def _scalar(self, samples: slice | None = None) -> float:
-        copies = {name: p.detach().clone() for name, p in self.model.named_parameters()}
-        with torch.no_grad():
-            value = self.value(copies, samples)
-        if not isinstance(value, Tensor) or value.numel() != 1:
-            shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
-            raise ValueError(f"loss_fn returned {shape}; it must return a tensor with one number.")
-        check_finite(value, "the loss")
-        return float(value)
-
-    def _refuse_random_loss(self) -> None:
-        """Raise ValueError where the loss draws random numbers, whether or not two draws differ."""
-        rows = slice(0, self.micro_batch or self.samples)
-        devices = sorted({p.device.index or 0 for p in self.model.parameters() if p.is_cuda})
-        python, legacy = random.getstate(), np.random.get_state()  # noqa: NPY002 (what users draw from)
-        with torch.random.fork_rng(devices=devices):
-            before = _random_states(devices)
-            first = self._scalar(rows)
-            drawn = _random_states(devices) != before
-            second = self._scalar(rows)
-        random.setstate(python)
-        np.random.set_state(legacy)  # noqa: NPY002
-        if drawn or abs(first - second) > 1e-5 * abs(first):
-            found = f"two evaluations gave {first} and {second}"
-            raise ValueError(
-                f"the loss is a random function: {'it draws random numbers, and ' * drawn}{found}; "
-                "remove the randomness, or call model.eval()."
-            )
-
-    def _refuse_direct_reads(self) -> None:
-        """Raise ValueError where the loss reads parameters past the module that holds them."""
-        rows = slice(0, min(self.micro_batch or self.samples, self.samples))
-        check_dependence(
-            lambda given: self.value(dict(given), rows), trainable_parameters(self.model)
-        )
-
-    def _batch_norm(self) -> str | None:
-        """Name of a batch norm that uses the batch's statistics, if there is one."""
-        for name, module in self.model.named_modules():
-            if isinstance(module, _BatchNorm) and (module.training or module.running_mean is None):
-                return name or "the model"
-        return None
-
-    def _refuse_batch_norm(self) -> None:
-        name = self._batch_norm()
-        if name is not None:
-            raise ValueError(
-                f"micro_batch changes the loss: {name} is a batch norm that uses the batch's "
-                "statistics; call model.eval() or leave micro_batch out."
-            )
 
     def _find_reduction(self) -> str:
         """Whether the loss is a mean or a sum over samples, on the batches that are used.

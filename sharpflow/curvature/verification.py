@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from sharpflow.curvature.model_loss import ModelLoss, trainable_parameters
+from sharpflow.curvature.model_loss import LossOfModel, trainable_parameters
 from sharpflow.curvature.operators import LinearOperator
 
 ASYMMETRY = 2e-3
@@ -15,7 +15,7 @@ _DISTANCES = {torch.float32: (1e-3, 1e-4, 1e-2), torch.float64: (1e-5, 1e-7, 1e-
 
 
 def verify(
-    loss: ModelLoss, operator: LinearOperator | None, value: float, vector: Tensor
+    loss: LossOfModel, operator: LinearOperator | None, value: float, vector: Tensor
 ) -> dict[str, float]:
     """Check an eigenpair against gradients of the loss, and an operator for symmetry.
 
@@ -42,7 +42,7 @@ def verify(
     return found
 
 
-def _from_gradients(loss: ModelLoss, value: float, vector: Tensor) -> float:
+def _from_gradients(loss: LossOfModel, value: float, vector: Tensor) -> float:
     params = {name: p.detach() for name, p in trainable_parameters(loss.model).items()}
     sizes = [p.numel() for p in params.values()]
     parts = vector.detach().to(next(iter(params.values()))).split(sizes)

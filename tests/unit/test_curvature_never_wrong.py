@@ -419,7 +419,7 @@ def test_a_compiled_module_is_the_one_that_was_compiled():
         (INPUTS.numpy(), LABELS, "inputs is a ndarray"),
         ({"x": INPUTS}, LABELS, "inputs is a dict"),
         ([INPUTS], LABELS, "inputs is a list"),
-        (INPUTS, None, "targets is a NoneType"),
+        (INPUTS, None, "these are a Tensor"),
         (INPUTS, (LABELS,), "targets is a tuple"),
         ((INPUTS, None), LABELS, "inputs is a NoneType"),
     ],

@@ -1,0 +1,146 @@
+"""The loss of a model over batches that are never held together."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sharpflow.curvature.model_loss import LossOfModel, refuse_random_modules
+from sharpflow.curvature.operators import LinearOperator, NonFiniteError
+
+BatchLoss = Callable[..., Tensor]
+Weight = Callable[[Any], float]
+
+
+def tensors_of(batch: Any) -> Iterator[Tensor]:
+    """The tensors of a batch: itself, or those of a sequence or a mapping, in order."""
+    if isinstance(batch, Tensor):
+        yield batch
+    elif isinstance(batch, Mapping):
+        for value in batch.values():
+            yield from tensors_of(value)
+    elif isinstance(batch, Sequence) and not isinstance(batch, str):
+        for value in batch:
+            yield from tensors_of(value)
+
+
+def batch_size(batch: Any) -> int:
+    """Number of samples: rows of the batch's first tensor that has any dimension.
+
+    Raises:
+        ValueError: it holds no such tensor.
+    """
+    for tensor in tensors_of(batch):
+        if tensor.ndim:
+            return len(tensor)
+    raise ValueError(
+        f"a batch of type {type(batch).__name__} holds no tensor with a row a sample; give weight, "
+        "a function of a batch."
+    )
+
+
+class StreamedLoss(LossOfModel):
+    """Σ wᵦ loss(model, batch) / Σ wᵦ over batches, at the model's present parameters.
+
+    Each product reads all batches once, and holds the graph of one. The batches must be the same,
+    in the same order, whenever they are read, which is checked on two readings.
+
+    Args:
+        model: any module, without batch norm in training mode.
+        loss: `loss(model, batch)` is the scalar loss of a batch, a mean over what is weighted.
+        batches: a list, a `DataLoader` that does not shuffle, or anything else that can be read
+            more than once.
+        weight: wᵦ of a batch; by default its number of samples. Where the loss is a mean over
+            something else, tokens that are not ignored say, their number.
+
+    Raises:
+        ValueError: there is no batch, they differ between two readings, a weight is not positive,
+            or as for `LossOfModel`.
+        TypeError: `batches` cannot be read.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: BatchLoss,
+        batches: Iterable[Any],
+        weight: Weight | None = None,
+    ) -> None:
+        if isinstance(batches, Tensor | str | Mapping) or not isinstance(batches, Iterable):
+            raise TypeError(
+                f"without targets the data are batches, and these are a {type(batches).__name__}; "
+                "give a list of batches or a DataLoader, or targets with the inputs."
+            )
+        super().__init__(model)
+        self._refuse_batch_norm()
+        self.loss, self.batches = loss, batches
+        weigh = weight or batch_size
+        self._weights, first = self._read(weigh)
+        total = sum(self._weights)
+        self._weights = [each / total for each in self._weights]
+        self._check(first)
+
+    def _read(self, weigh: Weight) -> tuple[list[float], Any]:
+        """Weights of the batches, and the first of them, after two readings that agree."""
+        seen: list[tuple[float, list[float]]] = []
+        first: Any = None
+        for place, batch in enumerate(self.batches):
+            seen.append((float(weigh(batch)), _marks(batch)))
+            if not seen[-1][0] > 0:
+                raise ValueError(
+                    f"batch {place + 1} has the weight {seen[-1][0]:g}; it must be positive."
+                )
+            first = batch if place == 0 else first
+        if not seen:
+            raise ValueError("batches is empty; curvature needs at least one batch.")
+        again = [_marks(batch) for batch in self.batches]
+        if [marks for _, marks in seen] != again:
+            raise ValueError(
+                "batches are others each time they are read, and every product has to see the "
+                "same: does the loader shuffle, or augment?"
+                if again
+                else "batches can be read once only: give a list or a DataLoader, not an iterator."
+            )
+        return [weight for weight, _ in seen], first
+
+    def loss_of(self, part: Any) -> Tensor:
+        """The loss of a batch at the parameters that the model has."""
+        return self.loss(self.model, part)
+
+    def parts(self) -> Iterator[tuple[Any, float]]:
+        """The batches with their weights, which add up to 1."""
+        count = 0
+        for batch in self.batches:
+            if count < len(self._weights):
+                yield batch, self._weights[count]
+            count += 1
+        if count != len(self._weights):
+            raise ValueError("batches gives another number of batches than when it was checked.")
+
+    def hessian(self) -> LinearOperator:
+        """Hessian at the model's present trainable parameters, in their order."""
+        refuse_random_modules(self.model)
+        self._refuse_batch_norm()
+        return self.streamed_hessian()
+
+    def part_hessian(self, part: Any, params: dict[str, Tensor]) -> LinearOperator:
+        """Hessian of the loss of a batch; an error says which batch it is."""
+        try:
+            return super().part_hessian(part, params)
+        except NonFiniteError as error:
+            marks = _marks(part)
+            place = next(
+                (i for i, batch in enumerate(self.batches, 1) if _marks(batch) == marks), None
+            )
+            raise NonFiniteError(f"batch {place}: {error}") from None
+
+
+def _marks(batch: Any) -> list[float]:
+    """Numbers that tell batches apart: of each tensor its size, sum and a weighted sum."""
+    marks: list[float] = []
+    for tensor in tensors_of(batch):
+        flat = tensor.detach().reshape(-1).double().nan_to_num()
+        ramp = torch.linspace(1, 2, len(flat), dtype=torch.float64, device=flat.device)
+        marks += [float(len(flat)), float(flat.sum()), float(flat @ ramp)]
+    return marks

@@ -1,0 +1,163 @@
+"""Curvature over batches that are never held together."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+from torch.utils.data import DataLoader, TensorDataset
+
+from sharpflow.curvature import SharpnessTracker, sharpness
+
+N = 23
+
+
+def draw(*shape, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(*shape, dtype=torch.float64, generator=generator)
+
+
+INPUTS, LABELS = draw(N, 5), torch.arange(N) % 3
+
+
+def net(*more: nn.Module) -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(5, 6), nn.GELU(), *more, nn.Linear(6, 3)).double()
+
+
+def loader(**keys) -> DataLoader:
+    return DataLoader(TensorDataset(INPUTS, LABELS), batch_size=5, **keys)
+
+
+def loss_of_pair(model, batch):
+    x, y = batch
+    return cross_entropy(model(x), y)
+
+
+def loss_of_dict(model, batch):
+    return cross_entropy(model(batch["x"]), batch["y"])
+
+
+def pairs(size=5):
+    return list(zip(INPUTS.split(size), LABELS.split(size), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("batches", "loss"),
+    [
+        (loader(), loss_of_pair),
+        (pairs(), loss_of_pair),
+        (pairs(N), loss_of_pair),
+        ([{"x": x, "y": y} for x, y in pairs(4)], loss_of_dict),
+        ([[x, y] for x, y in pairs(7)], loss_of_pair),
+    ],
+    ids=["loader", "tuples", "one", "dicts", "lists"],
+)
+def test_batches_are_the_whole_with_uneven_ends(batches, loss):
+    model = net()
+    whole = SharpnessTracker(model, cross_entropy, INPUTS, LABELS, k=2, tol=1e-9).measure()
+    tracker = SharpnessTracker(model, loss, batches, k=2, tol=1e-9)
+    found = tracker.measure()
+    torch.testing.assert_close(found.values, whole.values)
+    torch.testing.assert_close(found.vectors.abs(), whole.vectors.abs(), rtol=1e-4, atol=1e-5)
+    assert tracker.verified["finite_difference"] < 1e-3
+    assert sharpness(model, loss, batches, tol=1e-9) == pytest.approx(float(whole.values[0]))
+
+
+def test_a_bare_tensor_is_a_batch():
+    model = net()
+    batches = list(INPUTS.split(5))
+    found = sharpness(model, lambda m, x: m(x).pow(2).mean(), batches, tol=1e-9)
+    expected = sharpness(model, lambda f, _: f.pow(2).mean(), INPUTS, LABELS, 1e-9)
+    assert found == pytest.approx(expected)
+
+
+def test_weights_of_a_mean_over_something_else():
+    """Targets that are ignored do not count: the weight is the number of those that do."""
+    model, labels = net(), LABELS.clone()
+    labels[:7] = -100
+    parts = list(zip(INPUTS.split(5), labels.split(5), strict=True))
+    batches = [(INPUTS[:10], labels[:10]), *parts[2:]]
+    found = sharpness(
+        model, loss_of_pair, batches, tol=1e-9, weight=lambda batch: int((batch[1] >= 0).sum())
+    )
+    expected = sharpness(model, lambda f, y: cross_entropy(f, y), INPUTS, labels, 1e-9)
+    assert found == pytest.approx(expected)
+
+
+def test_the_graph_of_one_batch_is_held():
+    """Rows seen at once by the first layer, over construction and measurement."""
+    sizes = []
+    model = net()
+    model[0].register_forward_pre_hook(lambda _, args: sizes.append(len(args[0])))
+    sharpness(model, loss_of_pair, loader())
+    assert max(sizes) == 5
+
+
+def test_a_penalty_is_part_of_every_batch():
+    def penalised(model, batch):
+        return loss_of_pair(model, batch) + sum(p.pow(2).sum() for p in model.parameters()) / 4
+
+    model = net()
+    plain = sharpness(model, loss_of_pair, loader(), tol=1e-9)
+    assert sharpness(model, penalised, loader(), tol=1e-9) == pytest.approx(plain + 0.5)
+
+
+def test_it_follows_a_training():
+    model, batches = net(), pairs()
+    tracker = SharpnessTracker(model, loss_of_pair, batches, tol=1e-7)
+    optimiser = torch.optim.SGD(model.parameters(), lr=0.5)
+    for _ in range(5):
+        optimiser.zero_grad()
+        cross_entropy(model(INPUTS), LABELS).backward()
+        optimiser.step()
+        expected = sharpness(model, cross_entropy, INPUTS, LABELS, 1e-7)
+        assert float(tracker.measure().values[0]) == pytest.approx(expected, rel=1e-5)
+
+
+def bad(batches, loss=loss_of_pair, model=None, **keys):
+    with pytest.raises((ValueError, TypeError)) as caught:
+        sharpness(model or net(), loss, batches, **keys)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_what_cannot_be_read_twice_alike_is_refused():
+    assert "does the loader shuffle" in bad(loader(shuffle=True))
+    assert "can be read once only" in bad(iter(pairs()))
+    assert "batches is empty" in bad([])
+    assert "these are a Tensor" in bad(INPUTS)
+    assert "these are a dict" in bad({"x": INPUTS})
+
+
+def test_weights_are_positive_and_known():
+    counts = iter([5, 5, 0, 5, 3])
+    assert "batch 3 has the weight 0" in bad(pairs(), weight=lambda _: next(counts))
+    assert "give weight" in bad([3, 4], loss=lambda m, n: m(INPUTS[:n]).mean())
+
+
+def test_the_batch_that_is_not_finite_is_named():
+    batches = pairs()
+    batches[2] = (batches[2][0] * float("nan"), batches[2][1])
+    assert bad(batches).startswith("batch 3: ")
+
+
+def test_batch_norm_in_training_mode_is_refused():
+    assert "is a batch norm" in bad(pairs(), model=net(nn.BatchNorm1d(6)))
+    model = net(nn.BatchNorm1d(6)).eval()
+    assert sharpness(model, loss_of_pair, pairs()) > 0
+
+
+def test_a_loader_that_changes_later_is_noticed():
+    batches = pairs()
+    tracker = SharpnessTracker(net(), loss_of_pair, batches)
+    tracker.measure()
+    batches.pop()
+    with pytest.raises(ValueError, match="another number of batches"):
+        tracker.measure()
+
+
+def test_options_of_the_other_form_are_refused():
+    assert "micro_batch is for inputs with targets" in bad(pairs(), micro_batch=3)
+    with pytest.raises(ValueError, match="weight is for batches"):
+        sharpness(net(), cross_entropy, INPUTS, LABELS, weight=len)
