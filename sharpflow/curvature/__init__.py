@@ -13,6 +13,7 @@ from sharpflow.curvature.operators import (
     gauss_newton_operator,
     hessian_operator,
 )
+from sharpflow.curvature.preconditioning import Preconditioning, preconditioning
 from sharpflow.curvature.reference import dense_hessian, dense_jacobian
 from sharpflow.curvature.trace import TraceResult, hessian_trace
 from sharpflow.curvature.warm_start import WarmStart
@@ -25,6 +26,7 @@ __all__ = [
     "GaussNewtonOperator",
     "LinearOperator",
     "NonFiniteError",
+    "Preconditioning",
     "SharpnessTracker",
     "TraceResult",
     "WarmStart",
@@ -36,6 +38,7 @@ __all__ = [
     "gauss_newton_operator",
     "hessian_operator",
     "hessian_trace",
+    "preconditioning",
     "prepare_inputs",
     "sharpness",
     "top_eigenpairs",

@@ -2,7 +2,7 @@
 
 import dataclasses
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from sharpflow.curvature.model_loss import (
     check_data,
 )
 from sharpflow.curvature.operators import LinearOperator
+from sharpflow.curvature.preconditioning import preconditioning
 from sharpflow.curvature.streamed_loss import StreamedLoss, Weight
 from sharpflow.curvature.verification import verify
 from sharpflow.curvature.warm_start import WarmStart
@@ -43,6 +44,10 @@ class SharpnessTracker:
             again, and the loss must be a mean or a sum over samples.
         weight: with batches, what the mean over them weighs one with; by default its number of
             samples.
+        only: shell-style patterns of the parameters that vary, `blocks.3.*` say; all by default.
+        optimiser: a `torch.optim` optimiser of the model: measured is P^-½ H P^-½ with P from its
+            present state (the *effective sharpness* of Adam and its like), which compares with
+            `threshold`. See `preconditioning`.
         check_every: measurements from one cold start to the next.
         max_products: as for `top_eigenpairs`.
         generator: for random start vectors; by default one with a fixed seed.
@@ -58,6 +63,8 @@ class SharpnessTracker:
         corrections: how often a cold check found larger eigenvalues than the warm start.
         verified: what the first measurement was checked against, and the relative differences that
             were found: see `verify`. Empty before it.
+        threshold: with an optimiser, the largest stable eigenvalue at the last measured state; NaN
+            before.
     """
 
     def __init__(
@@ -71,6 +78,8 @@ class SharpnessTracker:
         *,
         micro_batch: int | None = None,
         weight: Weight | None = None,
+        only: str | Sequence[str] | None = None,
+        optimiser: torch.optim.Optimizer | None = None,
         check_every: int = 50,
         max_products: int | None = None,
         generator: torch.Generator | None = None,
@@ -81,24 +90,27 @@ class SharpnessTracker:
         self.corrections = 0
         self._max_products = max_products
         self._generator = generator or torch.Generator().manual_seed(0)
-        self._model = model
+        self._model, self._only, self._optimiser = model, only, optimiser
         self._micro_batch = micro_batch
         self._general: LossOfModel | None = None
         self._closed: DenseModel | None = None
         if targets is None:
             if micro_batch is not None:
                 raise ValueError("micro_batch is for inputs with targets; batches have their size.")
-            self._general = StreamedLoss(model, loss_fn, inputs, weight)
+            self._general = StreamedLoss(model, loss_fn, inputs, weight, only)
         else:
             if weight is not None:
                 raise ValueError("weight is for batches; inputs with targets are one batch.")
             self._data = (model, loss_fn, inputs, targets)
             check_data(inputs, targets)
-            self._closed = None if micro_batch else DenseModel.recognise(*self._data)
+            if not micro_batch and only is None and optimiser is None:
+                self._closed = DenseModel.recognise(*self._data)
         self._warm = WarmStart()
         self._size = 0
         self._measurements = 0
         self.verified: dict[str, float] = {}
+        self.threshold = float("nan")
+        self._scaling: Tensor | None = None
         if not self.dense and self._general is None:
             self._use_general()
 
@@ -138,12 +150,13 @@ class SharpnessTracker:
         if closed is not None:
             found = closed.to_parameters(found)
         if not self.verified:
-            self.verified = verify(
-                self._general or self._use_general(),
-                None if closed else operator,
-                float(result.values[0]),
-                found[:, 0],
-            )
+            along, value = found[:, 0], float(result.values[0])
+            if self._scaling is not None:  # vᵀDHDv is the curvature along Dv, times its length
+                along = self._scaling * along
+                value /= float(along.norm()) ** 2
+                along = along / along.norm()
+            general = self._general or self._use_general()
+            self.verified = verify(general, None if closed else operator, value, along)
             found = found if vectors else found[:, :0]
         self._measurements += 1
         self._warm.update(result.refined)
@@ -166,10 +179,16 @@ class SharpnessTracker:
         if self._closed is not None:
             return self._closed.hessian()
         general = self._general or self._use_general()
-        return general.hessian()
+        operator = general.hessian()
+        if self._optimiser is None:
+            return operator
+        found = preconditioning(self._optimiser, general.parameters())
+        self.threshold = found.threshold
+        self._scaling = found.diagonal.rsqrt()
+        return operator.scaled(self._scaling)
 
     def _use_general(self) -> LossOfModel:
-        self._general = ModelLoss(*self._data, micro_batch=self._micro_batch)
+        self._general = ModelLoss(*self._data, micro_batch=self._micro_batch, only=self._only)
         return self._general
 
     def _solve(self, operator: LinearOperator, start: Tensor | None) -> EigenResult:
@@ -203,6 +222,8 @@ def sharpness(
     *,
     micro_batch: int | None = None,
     weight: Weight | None = None,
+    only: str | Sequence[str] | None = None,
+    optimiser: torch.optim.Optimizer | None = None,
     max_products: int | None = None,
     generator: torch.Generator | None = None,
 ) -> float:
@@ -222,6 +243,8 @@ def sharpness(
         tol=tol,
         micro_batch=micro_batch,
         weight=weight,
+        only=only,
+        optimiser=optimiser,
         max_products=max_products,
         generator=generator,
     )

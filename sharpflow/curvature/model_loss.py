@@ -2,7 +2,9 @@
 
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -30,12 +32,32 @@ LossFunction = Callable[[Tensor, Tensor], Tensor]
 Inputs = Tensor | tuple[Tensor, ...]
 
 
-def trainable_parameters(model: nn.Module) -> dict[str, Tensor]:
-    """Named parameters that require gradients, tied ones once. ValueError if there are none."""
+def trainable_parameters(
+    model: nn.Module, only: str | Sequence[str] | None = None
+) -> dict[str, Tensor]:
+    """Named parameters that require gradients, tied ones once.
+
+    Args:
+        model: any module.
+        only: shell-style patterns of the names that are wanted, `blocks.3.*` say; all by default.
+
+    Raises:
+        ValueError: there are none, or a pattern fits no name.
+    """
     params: dict[str, Tensor] = {name: p for name, p in model.named_parameters() if p.requires_grad}
     if not params:
         raise ValueError("model has no parameter with requires_grad=True; its Hessian is empty.")
-    return params
+    if only is None:
+        return params
+    patterns = [only] if isinstance(only, str) else list(only)
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in params):
+            near = get_close_matches(pattern, params, n=3, cutoff=0.3) or list(params)[:3]
+            raise ValueError(
+                f"only = {pattern!r} fits no trainable parameter; the nearest are "
+                f"{', '.join(near)}."
+            )
+    return {n: p for n, p in params.items() if any(fnmatchcase(n, each) for each in patterns)}
 
 
 class LossOfModel(ABC):
@@ -46,15 +68,21 @@ class LossOfModel(ABC):
 
     Args:
         model: any module; of a compiled one, what it was made of is measured.
+        only: patterns of the parameters that vary; see `trainable_parameters`.
 
     Attributes:
         model: the module.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, only: str | Sequence[str] | None = None) -> None:
         # a compiled module has no second derivative; what it was made of has
         self.model: nn.Module = getattr(model, "_orig_mod", model)
+        self._only = only
         refuse_random_modules(self.model)
+
+    def parameters(self) -> dict[str, Tensor]:
+        """The parameters that vary, by name."""
+        return trainable_parameters(self.model, self._only)
 
     @abstractmethod
     def loss_of(self, part: Any) -> Tensor:
@@ -101,7 +129,7 @@ class LossOfModel(ABC):
 
     def streamed_hessian(self) -> LinearOperator:
         """Hessian whose graphs are made part by part, at every product, and not kept."""
-        present = trainable_parameters(self.model)
+        present = self.parameters()
         params = {name: p.detach().clone() for name, p in present.items()}
         first = next(iter(params.values()))
         check_dtype(first.dtype, "params")
@@ -122,9 +150,7 @@ class LossOfModel(ABC):
     def _check(self, part: Any) -> None:
         """Refuse what only shows when a part of the loss is evaluated."""
         self._refuse_random_loss(part)
-        check_dependence(
-            lambda given: self.value(dict(given), part), trainable_parameters(self.model)
-        )
+        check_dependence(lambda given: self.value(dict(given), part), self.parameters())
 
     def _scalar(self, part: Any) -> float:
         copies = {name: p.detach().clone() for name, p in self.model.named_parameters()}
@@ -191,9 +217,10 @@ class ModelLoss(LossOfModel):
         inputs: Inputs,
         targets: Tensor,
         micro_batch: int | None = None,
+        only: str | Sequence[str] | None = None,
     ) -> None:
         check_data(inputs, targets)
-        super().__init__(model)
+        super().__init__(model, only)
         self.loss_fn = loss_fn
         with torch.inference_mode(False):  # tensors made inside it have no autograd
             usual = [t.clone() if t.is_inference() else t for t in (*_tuple(inputs), targets)]
@@ -230,7 +257,7 @@ class ModelLoss(LossOfModel):
         if self.micro_batch is not None:
             self._refuse_batch_norm()
             return self.streamed_hessian()
-        params = trainable_parameters(self.model)
+        params = self.parameters()
         if self.block < self.samples and self._batch_norm() is None:
             return self._kept_hessian(params)
         return self.part_hessian(slice(None), params)

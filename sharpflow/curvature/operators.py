@@ -118,6 +118,55 @@ class LinearOperator:
 
     __matmul__ = matvec
 
+    def __add__(self, other: "LinearOperator") -> "LinearOperator":
+        """The sum of two operators on one space."""
+        if (other.shape, other.dtype, other.device.type) != (
+            self.shape,
+            self.dtype,
+            self.device.type,
+        ):
+            raise ValueError(
+                f"operators of shapes {self.shape} and {other.shape} in {self.dtype} on "
+                f"{self.device} and {other.dtype} on {other.device} cannot be added."
+            )
+        return self._derived(lambda v: self.matvec(v) + other.matvec(v))
+
+    def __mul__(self, factor: float) -> "LinearOperator":
+        """The operator times a number."""
+        return self._derived(lambda v: self.matvec(v) * factor)
+
+    __rmul__ = __mul__
+
+    def __neg__(self) -> "LinearOperator":
+        """−H, whose top eigenpairs are the bottom ones of H."""
+        return self * -1.0
+
+    def __sub__(self, other: "LinearOperator") -> "LinearOperator":
+        """The difference of two operators on one space."""
+        return self + -other
+
+    def scaled(self, factors: Tensor) -> "LinearOperator":
+        """D H D with the diagonal matrix D of `factors`, (P,).
+
+        Raises:
+            ValueError: the shape is another, or a factor is not finite.
+        """
+        if factors.shape != self.shape[:1]:
+            raise ValueError(
+                f"factors has shape {tuple(factors.shape)}; it must be ({self.shape[0]},)."
+            )
+        check_finite(factors, "factors")
+        d = factors.to(self.device, self.dtype)
+
+        def product(v: Tensor) -> Tensor:
+            each = d if v.ndim == 1 else d[:, None]
+            return each * self.matvec(each * v)
+
+        return self._derived(product)
+
+    def _derived(self, product: Product) -> "LinearOperator":
+        return LinearOperator(self.shape[0], product, self.dtype, self.device, product)
+
     def _multiply_block(self, vectors: Tensor) -> Tensor:
         count = vectors.shape[1]
         if count == 0:

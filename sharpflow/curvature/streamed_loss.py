@@ -53,6 +53,7 @@ class StreamedLoss(LossOfModel):
             more than once.
         weight: wᵦ of a batch; by default its number of samples. Where the loss is a mean over
             something else, tokens that are not ignored say, their number.
+        only: patterns of the parameters that vary; see `trainable_parameters`.
 
     Raises:
         ValueError: there is no batch, they differ between two readings, a weight is not positive,
@@ -66,13 +67,14 @@ class StreamedLoss(LossOfModel):
         loss: BatchLoss,
         batches: Iterable[Any],
         weight: Weight | None = None,
+        only: str | Sequence[str] | None = None,
     ) -> None:
         if isinstance(batches, Tensor | str | Mapping) or not isinstance(batches, Iterable):
             raise TypeError(
                 f"without targets the data are batches, and these are a {type(batches).__name__}; "
                 "give a list of batches or a DataLoader, or targets with the inputs."
             )
-        super().__init__(model)
+        super().__init__(model, only)
         self._refuse_batch_norm()
         self.loss, self.batches = loss, batches
         weigh = weight or batch_size

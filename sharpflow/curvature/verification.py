@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from sharpflow.curvature.model_loss import LossOfModel, trainable_parameters
+from sharpflow.curvature.model_loss import LossOfModel
 from sharpflow.curvature.operators import LinearOperator
 
 ASYMMETRY = 2e-3
@@ -43,7 +43,7 @@ def verify(
 
 
 def _from_gradients(loss: LossOfModel, value: float, vector: Tensor) -> float:
-    params = {name: p.detach() for name, p in trainable_parameters(loss.model).items()}
+    params = {name: p.detach() for name, p in loss.parameters().items()}
     sizes = [p.numel() for p in params.values()]
     parts = vector.detach().to(next(iter(params.values()))).split(sizes)
     pairs = list(zip(params.items(), parts, strict=True))
