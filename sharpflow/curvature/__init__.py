@@ -3,6 +3,7 @@
 from sharpflow.curvature.compression import DenseInputs, compress_inputs, prepare_inputs
 from sharpflow.curvature.conv_net import ConvNet
 from sharpflow.curvature.dense_net import DenseNet, gauss_newton_matrix
+from sharpflow.curvature.density import SpectralDensity, spectral_density
 from sharpflow.curvature.eigen import EigenResult, top_eigenpairs
 from sharpflow.curvature.measure import SharpnessTracker, sharpness
 from sharpflow.curvature.operators import (
@@ -15,7 +16,7 @@ from sharpflow.curvature.operators import (
 )
 from sharpflow.curvature.preconditioning import Preconditioning, preconditioning
 from sharpflow.curvature.reference import dense_hessian, dense_jacobian
-from sharpflow.curvature.trace import TraceResult, hessian_trace
+from sharpflow.curvature.trace import TraceResult, trace
 from sharpflow.curvature.warm_start import WarmStart
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "NonFiniteError",
     "Preconditioning",
     "SharpnessTracker",
+    "SpectralDensity",
     "TraceResult",
     "WarmStart",
     "compress_inputs",
@@ -37,9 +39,10 @@ __all__ = [
     "gauss_newton_matrix",
     "gauss_newton_operator",
     "hessian_operator",
-    "hessian_trace",
     "preconditioning",
     "prepare_inputs",
     "sharpness",
+    "spectral_density",
     "top_eigenpairs",
+    "trace",
 ]

@@ -27,7 +27,7 @@ class TraceResult:
     exact: bool
 
 
-def hessian_trace(
+def trace(
     operator: LinearOperator,
     products: int = 96,
     exact_size: int = 512,

@@ -41,7 +41,15 @@ def test_numbers_are_what_the_page_calls_them(page):
 
 def test_parts_of_the_page_agree_with_each_other(page):
     assert page["small"] == pytest.approx(page["exact"], rel=2e-3)
-    assert page["trace"].value == pytest.approx(float(page["H"].to_dense().trace()), rel=1e-3)
+    assert page["total"].value == pytest.approx(float(page["H"].to_dense().trace()), rel=1e-3)
+    values = torch.linalg.eigvalsh(page["H"].to_dense())
+    assert page["bottom"][0].item() == pytest.approx(float(values[0]), rel=1e-3)
+    above = float((values > 2 / page["learning_rate"]).double().mean())
+    assert abs(page["share"] - above) < 4 * page["deviation"] + 1e-3
+    assert page["tracker"].threshold == pytest.approx(38 / 1e-3)
+    assert page["stable"] is True
+    assert page["blocks"].keys() == {"0", "2"}
+    assert max(page["blocks"].values()) <= page["exact"] * 1.001
     jacobian = torch.func.jacrev(
         lambda p: torch.func.functional_call(page["model"], p, (page["inputs"],)).squeeze(1)
     )({name: p.detach() for name, p in page["params"].items()})
