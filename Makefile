@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONPATH := $(CURDIR)
 
-.PHONY: help run smoke verify test bench lint format check config-reference clean
+.PHONY: help run smoke verify test oldest bench lint format check config-reference clean
 
 help:
 	@echo "make run     every figure, claim and the page (CONFIG=config/paper.yaml CORES=8 to change)"
@@ -17,6 +17,7 @@ help:
 	@echo "make verify  check a finished tree against its manifest (RESULTS=results/paper)"
 	@echo "make bench   side-by-side timings (a quarter of an hour)"
 	@echo "make test    lint and the whole test suite"
+	@echo "make oldest  the library's tests on the oldest packages that it takes"
 	@echo "make check   validate CONFIG without running anything"
 	@echo "make clean   delete results and caches, keep the environment"
 
@@ -35,6 +36,11 @@ smoke: $(READY)
 
 test: $(READY) lint
 	python -m pytest
+
+oldest:
+	$(PYTHON) -m venv $(VENV)-oldest
+	$(VENV)-oldest/bin/python -m pip install --quiet --disable-pip-version-check -r tests/oldest.txt
+	$(VENV)-oldest/bin/python -m pytest --noconftest tests/unit/test_curvature_*.py tests/unit/test_symmetry_*.py
 
 lint: $(READY)
 	ruff check .

@@ -4,10 +4,12 @@ import argparse
 import ast
 import json
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
 import typing
+import zipfile
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
@@ -43,6 +45,10 @@ def pins(lines):
     return found
 
 
+def numbers(text):
+    return [int(part) for part in text.split(".")]
+
+
 @pytest.fixture(scope="module")
 def requirements():
     return pins((ROOT / "requirements.txt").read_text().splitlines())
@@ -50,8 +56,13 @@ def requirements():
 
 def test_the_three_lists_of_packages_agree(requirements):
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    groups = [project["dependencies"], *project["optional-dependencies"].values()]
+    groups = project["optional-dependencies"].values()
     assert pins([line for group in groups for line in group]) == requirements
+    oldest = pins((ROOT / "tests" / "oldest.txt").read_text().splitlines())
+    for line in project["dependencies"]:
+        name, _, bound = line.partition(">=")
+        assert oldest[name].startswith(f"{bound}."), "the bound is what is tested"
+        assert numbers(requirements[name]) >= numbers(bound)
     environment = yaml.safe_load((ROOT / "environment.yml").read_text())
     (pip,) = (part["pip"] for part in environment["dependencies"] if isinstance(part, dict))
     assert pins(pip) == requirements
@@ -84,6 +95,56 @@ def test_the_library_itself_imports_only_what_it_depends_on(requirements):
         for top in imports(path):
             if top not in sys.stdlib_module_names and top != "sharpflow":
                 assert names.get(top, top) in requirements, f"{path.name} imports {top}"
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """The wheel, built from a copy of what it is made of."""
+    folder = tmp_path_factory.mktemp("wheel")
+    source = folder / "source"
+    shutil.copytree(PACKAGE, source / "sharpflow", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", folder, source]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (found,) = folder.glob("*.whl")
+    return found
+
+
+def test_the_wheel_asks_for_three_packages_and_is_typed(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+        (metadata,) = (n for n in names if n.endswith("METADATA"))
+        lines = archive.read(metadata).decode().splitlines()
+    asked = [line.removeprefix("Requires-Dist: ") for line in lines if "Requires-Dist" in line]
+    plain = {re.split(r"[<>=!~; ]", each)[0] for each in asked if "extra ==" not in each}
+    assert plain == {"numpy", "scipy", "torch"}
+    assert {"sharpflow/py.typed", "sharpflow/report/template.html"} <= set(names)
+    assert not [name for name in names if name.startswith(("papers/", "tests/"))]
+
+
+def test_the_installed_library_needs_nothing_of_the_workflow(wheel, tmp_path):
+    """In a folder of its own, where what only the workflow needs cannot be imported."""
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", tmp_path]
+    assert subprocess.run([*command, wheel]).returncode == 0
+    extra = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    workflow = set(pins(extra["optional-dependencies"]["workflow"])) - {"numpy", "scipy", "torch"}
+    modules = {"pyyaml": "yaml", "scikit-learn": "sklearn", "pillow": "PIL"}
+    blocked = sorted(modules.get(name, name) for name in workflow)
+    code = f"""
+import sys
+sys.modules.update(dict.fromkeys({blocked!r}))
+import torch, sharpflow.curvature as c, sharpflow.symmetry
+assert c.__file__.startswith({str(tmp_path)!r}), c.__file__
+model = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.GELU(), torch.nn.Linear(2, 1))
+print(c.sharpness(model, torch.nn.functional.mse_loss, torch.randn(8, 3), torch.randn(8, 1)) > 0)
+"""
+    environment = {"PYTHONPATH": str(tmp_path), "PATH": ""}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert done.stdout.strip() == "True", done.stderr
 
 
 def test_jobs_of_runs_start_without_pandas():
