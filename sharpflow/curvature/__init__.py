@@ -4,7 +4,12 @@ from sharpflow.curvature.compression import DenseInputs, compress_inputs, prepar
 from sharpflow.curvature.conv_net import ConvNet
 from sharpflow.curvature.dense_net import DenseNet, gauss_newton_matrix
 from sharpflow.curvature.density import SpectralDensity, spectral_density
-from sharpflow.curvature.eigen import EigenResult, top_eigenpairs
+from sharpflow.curvature.eigen import (
+    EigenResult,
+    bottom_eigenpairs,
+    eigenpairs_above,
+    top_eigenpairs,
+)
 from sharpflow.curvature.measure import SharpnessTracker, sharpness
 from sharpflow.curvature.operators import (
     GaussNewtonOperator,
@@ -32,9 +37,11 @@ __all__ = [
     "SpectralDensity",
     "TraceResult",
     "WarmStart",
+    "bottom_eigenpairs",
     "compress_inputs",
     "dense_hessian",
     "dense_jacobian",
+    "eigenpairs_above",
     "flatten_parameters",
     "gauss_newton_matrix",
     "gauss_newton_operator",

@@ -1,7 +1,9 @@
 """Largest algebraic eigenpairs by a thick-restarted block Krylov (Davidson) method."""
 
+import dataclasses
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -282,3 +284,75 @@ def _check_arguments(size: int, k: int, tol: float, limit: int, guard: int) -> N
         raise ValueError(f"max_products is {limit}; {k} pairs need at least {k} products.")
     if guard < 0:
         raise ValueError(f"guard is {guard}; it must not be negative.")
+
+
+def eigenpairs_above(
+    operator: LinearOperator,
+    bound: float,
+    tol: float = 1e-3,
+    *,
+    most: int = 100,
+    initial: Tensor | None = None,
+    generator: torch.Generator | None = None,
+    max_products: int | None = None,
+) -> EigenResult:
+    """All eigenpairs above a bound: those that exceed 2/η, say.
+
+    Pairs are added, each block started from those before it, until one lies at or below the bound;
+    that one is left out. Near the bound they are as sure as their residuals.
+
+    Args:
+        operator: (P, P), symmetric.
+        bound: values at or below it are not wanted.
+        tol: as for `top_eigenpairs`.
+        most: largest number of pairs.
+        initial: (P, m), eigenvectors of a nearby state.
+        generator: as for `top_eigenpairs`.
+        max_products: in all.
+
+    Returns:
+        The pairs, maybe none. `converged` is false where `most` pairs lie above the bound, or the
+        products were spent.
+
+    Raises:
+        ValueError: as `top_eigenpairs`.
+    """
+    limit = 1000 + 20 * most if max_products is None else max_products
+    largest = min(most + 1, operator.shape[0])
+    count = min(largest, 2 if initial is None or initial.ndim == 1 else initial.shape[1] + 1)
+    spent = 0
+    while True:
+        found = top_eigenpairs(operator, count, tol, initial, generator, max(count, limit - spent))
+        spent += found.matvecs
+        above = int((found.values > bound).sum())
+        whole = above < count or count == operator.shape[0]
+        if whole or count == largest or spent >= limit:
+            break
+        initial, count = found.refined, min(largest, 2 * count)
+    above = min(above, most)
+    sure = found.pair_converged[: min(above + 1, count)]
+    return dataclasses.replace(
+        found,
+        values=found.values[:above],
+        vectors=found.vectors[:, :above],
+        residuals=found.residuals[:above],
+        refined=found.refined[:, :above],
+        pair_converged=found.pair_converged[:above],
+        matvecs=spent,
+        converged=bool(whole and sure.all()),
+    )
+
+
+def bottom_eigenpairs(
+    operator: LinearOperator, k: int = 1, tol: float = 1e-3, **options: Any
+) -> EigenResult:
+    """The `k` smallest algebraic eigenpairs, ascending: those of `top_eigenpairs` of −H.
+
+    Args:
+        operator: (P, P), symmetric.
+        k: number of pairs.
+        tol: as for `top_eigenpairs`.
+        options: its other arguments.
+    """
+    found = top_eigenpairs(-operator, k, tol, **options)
+    return dataclasses.replace(found, values=-found.values)

@@ -421,7 +421,7 @@ def hessian_operator(
 def gauss_newton_operator(
     outputs: Callable[[dict[str, Tensor]], Tensor],
     params: Parameters,
-    output_curvature: Tensor | float = 1.0,
+    output_curvature: Tensor | float | Callable[[Tensor], Tensor] = 1.0,
 ) -> GaussNewtonOperator:
     """Generalised Gauss-Newton matrix J^T S J of a network, matrix-free (Schraudolph 2002).
 
@@ -429,11 +429,13 @@ def gauss_newton_operator(
     J^T u, which is linear in u. Order of parameters and errors as `hessian_operator`.
 
     Args:
-        outputs: maps a dict of parameter tensors to F, (n,) or (n, c).
+        outputs: maps a dict of parameter tensors to F, (n,) or (n, c), or of any shape where
+            `output_curvature` is a loss.
         params: the parameters.
         output_curvature: S, the loss's second derivative in F: a number, a tensor of F's shape
-            (diagonal), or (n, c, c) (a block a sample). It must not be negative where `gram` is
-            used. For L = ‖F − Y‖²/n it is 2/n.
+            (diagonal), (n, c, c) (a block a sample), or the loss itself as a function of F, whose
+            Hessian at F is then S: `lambda f: cross_entropy(f, targets)`. It must not be negative
+            where `gram` is used, and must not be a loss there. For L = ‖F − Y‖²/n it is 2/n.
 
     Returns:
         The operator on flat vectors, (P,), with its parts.
@@ -479,8 +481,12 @@ def _check_scalar(value: Tensor) -> None:
         raise ValueError(f"loss returned {shape}; it must return a tensor with one number.")
 
 
-def _output_scalings(curvature: Tensor | float, outputs: Tensor) -> tuple[Product, Product]:
+def _output_scalings(
+    curvature: Tensor | float | Callable[[Tensor], Tensor], outputs: Tensor
+) -> tuple[Product, Product]:
     """Products with S and with S^½ on flat (N,) vectors."""
+    if callable(curvature):
+        return _loss_scalings(curvature, outputs)
     s = torch.as_tensor(curvature, dtype=outputs.dtype, device=outputs.device)
     check_finite(s, "output_curvature")
     if s.ndim == 0 or s.shape == outputs.shape:
@@ -511,6 +517,34 @@ def _output_scalings(curvature: Tensor | float, outputs: Tensor) -> tuple[Produc
             f"output_curvature has shape {tuple(s.shape)} for outputs {tuple(outputs.shape)}; "
             "allowed are a number, the outputs' shape, or (n, c, c)."
         )
+    return scale, root
+
+
+def _loss_scalings(loss: Callable[[Tensor], Tensor], outputs: Tensor) -> tuple[Product, Product]:
+    """Products with the Hessian of a loss in the outputs; its root is not known."""
+    with graph_mode():
+        at = outputs.detach().clone().requires_grad_()
+        value = loss(at)
+        _check_scalar(value)
+        check_finite(value.detach(), "the loss")
+        if not value.requires_grad:
+            raise ValueError("the loss has no graph: it does not depend on the outputs.")
+        (slope,) = torch.autograd.grad(value, at, create_graph=True)
+
+    def scale(u: Tensor) -> Tensor:
+        if not slope.requires_grad:  # a loss that is linear in the outputs
+            return torch.zeros_like(u)
+        with _second_derivatives():
+            (image,) = torch.autograd.grad(
+                slope, at, u.reshape(at.shape), retain_graph=True, materialize_grads=True
+            )
+        return image.detach().reshape(-1)
+
+    def root(u: Tensor) -> Tensor:
+        raise ValueError(
+            "output_curvature is a loss, whose root is not known; give it as a tensor to use gram."
+        )
+
     return scale, root
 
 

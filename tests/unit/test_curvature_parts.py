@@ -10,7 +10,11 @@ from torch.optim import SGD, Adagrad, Adam, AdamW, RAdam, RMSprop
 from sharpflow.curvature import (
     LinearOperator,
     SharpnessTracker,
+    bottom_eigenpairs,
     dense_hessian,
+    dense_jacobian,
+    eigenpairs_above,
+    gauss_newton_operator,
     preconditioning,
     sharpness,
     top_eigenpairs,
@@ -217,11 +221,98 @@ class TestComposition:
         torch.testing.assert_close(a.scaled(d) @ v, torch.diag(d) @ self.a @ torch.diag(d) @ v)
 
     def test_the_bottom_is_the_top_of_the_negative(self):
-        found = -top_eigenpairs(-self.of(self.a), k=2, tol=1e-9).values
-        torch.testing.assert_close(found, torch.linalg.eigvalsh(self.a)[:2])
+        expected = torch.linalg.eigvalsh(self.a)[:2]
+        found = bottom_eigenpairs(self.of(self.a), k=2, tol=1e-9)
+        torch.testing.assert_close(found.values, expected)
+        torch.testing.assert_close(self.a @ found.vectors, found.vectors * expected)
+        torch.testing.assert_close(-top_eigenpairs(-self.of(self.a), 2, 1e-9).values, expected)
 
     def test_what_does_not_fit(self):
         with pytest.raises(ValueError, match="cannot be added"):
             self.of(self.a) + self.of(torch.eye(5, dtype=torch.float64))
         with pytest.raises(ValueError, match=r"factors has shape \(5,\)"):
             self.of(self.a).scaled(torch.ones(5))
+
+
+class TestAbove:
+    values = torch.cat([torch.linspace(3, 12, 10), torch.linspace(0, 1, 290)]).double()
+
+    def operator(self):
+        return LinearOperator.from_dense(torch.diag(self.values))
+
+    @pytest.mark.parametrize("bound", [2.0, 7.5, 11.5, 20.0, 3.0])
+    def test_are_all_that_are_there(self, bound):
+        expected = self.values[self.values > bound].sort(descending=True).values
+        found = eigenpairs_above(self.operator(), bound, 1e-8)
+        torch.testing.assert_close(found.values, expected)
+        assert found.vectors.shape == (300, len(expected))
+        assert found.converged
+
+    def test_more_than_the_most_is_not_converged(self):
+        found = eigenpairs_above(self.operator(), 2.0, 1e-8, most=4)
+        torch.testing.assert_close(found.values, torch.tensor([12.0, 11, 10, 9]).double())
+        assert not found.converged
+
+    def test_a_start_saves_products(self):
+        cold = eigenpairs_above(self.operator(), 2.0, 1e-6)
+        warm = eigenpairs_above(self.operator(), 2.0, 1e-6, initial=cold.refined)
+        assert warm.matvecs < cold.matvecs
+        torch.testing.assert_close(warm.values, cold.values)
+
+    def test_every_eigenvalue(self):
+        matrix = torch.diag(torch.tensor([3.0, 2.0, 1.0]).double())
+        found = eigenpairs_above(LinearOperator.from_dense(matrix), 0.0, 1e-9)
+        torch.testing.assert_close(found.values, torch.tensor([3.0, 2.0, 1.0]).double())
+        assert found.converged
+
+
+class TestGaussNewtonOfALoss:
+    @pytest.mark.parametrize(
+        "loss",
+        [
+            lambda f: cross_entropy(f, LABELS),
+            lambda f: cross_entropy(f, LABELS, label_smoothing=0.1, reduction="sum"),
+            lambda f: mse_loss(f, draw(N, 3, seed=1)),
+            lambda f: torch.nn.functional.huber_loss(f, draw(N, 3, seed=1), delta=0.3),
+            lambda f: f.logsumexp(1).mean(),
+        ],
+        ids=["cross_entropy", "smoothed", "mse", "huber", "any"],
+    )
+    def test_is_j_transposed_s_j(self, loss):
+        model = net()
+        params = {name: p.detach() for name, p in model.named_parameters()}
+
+        def outputs(p):
+            return functional_call(model, p, (INPUTS,))
+
+        jacobian = dense_jacobian(lambda p: outputs(p).reshape(-1), params)
+        at = outputs(params)
+        s = torch.autograd.functional.hessian(loss, at).reshape(3 * N, 3 * N)
+        operator = gauss_newton_operator(outputs, params, loss)
+        torch.testing.assert_close(operator.to_dense(), jacobian.T @ s @ jacobian)
+
+    def test_agrees_with_a_curvature_by_hand(self):
+        model = net()
+        params = {name: p.detach() for name, p in model.named_parameters()}
+
+        def outputs(p):
+            return functional_call(model, p, (INPUTS,))
+
+        by_hand = gauss_newton_operator(outputs, params, 2 / (3 * N)).to_dense()
+        targets = draw(N, 3, seed=1)
+        found = gauss_newton_operator(outputs, params, lambda f: mse_loss(f, targets)).to_dense()
+        torch.testing.assert_close(found, by_hand)
+
+    def test_what_it_cannot_do(self):
+        model = net()
+        params = dict(model.named_parameters())
+
+        def outputs(p):
+            return functional_call(model, p, (INPUTS,))
+
+        operator = gauss_newton_operator(outputs, params, lambda f: f.sum())
+        assert operator.to_dense().abs().max() == 0
+        with pytest.raises(ValueError, match="whose root is not known"):
+            operator.gram @ draw(3 * N)
+        with pytest.raises(ValueError, match="does not depend on the outputs"):
+            gauss_newton_operator(outputs, params, lambda _: torch.tensor(1.0))

@@ -44,6 +44,8 @@ def test_parts_of_the_page_agree_with_each_other(page):
     assert page["total"].value == pytest.approx(float(page["H"].to_dense().trace()), rel=1e-3)
     values = torch.linalg.eigvalsh(page["H"].to_dense())
     assert page["bottom"][0].item() == pytest.approx(float(values[0]), rel=1e-3)
+    assert len(page["unstable_pairs"].values) == int((values > 2 / page["learning_rate"]).sum())
+    assert page["decayed"].values.item() == pytest.approx(1.01 * float(values[-1]), rel=1e-3)
     above = float((values > 2 / page["learning_rate"]).double().mean())
     assert abs(page["share"] - above) < 4 * page["deviation"] + 1e-3
     assert page["tracker"].threshold == pytest.approx(38 / 1e-3)
