@@ -48,6 +48,8 @@ class SharpnessTracker:
         optimiser: a `torch.optim` optimiser of the model: measured is P^-½ H P^-½ with P from its
             present state (the *effective sharpness* of Adam and its like), which compares with
             `threshold`. See `preconditioning`.
+        distributed: with batches, whether each process of `torch.distributed` has some of its own;
+            see `StreamedLoss`.
         check_every: measurements from one cold start to the next.
         max_products: as for `top_eigenpairs`.
         generator: for random start vectors; by default one with a fixed seed.
@@ -80,6 +82,7 @@ class SharpnessTracker:
         weight: Weight | None = None,
         only: str | Sequence[str] | None = None,
         optimiser: torch.optim.Optimizer | None = None,
+        distributed: bool = False,
         check_every: int = 50,
         max_products: int | None = None,
         generator: torch.Generator | None = None,
@@ -97,10 +100,12 @@ class SharpnessTracker:
         if targets is None:
             if micro_batch is not None:
                 raise ValueError("micro_batch is for inputs with targets; batches have their size.")
-            self._general = StreamedLoss(model, loss_fn, inputs, weight, only)
+            self._general = StreamedLoss(model, loss_fn, inputs, weight, only, distributed)
         else:
-            if weight is not None:
-                raise ValueError("weight is for batches; inputs with targets are one batch.")
+            if weight is not None or distributed:
+                raise ValueError(
+                    "weight and distributed are for batches; inputs with targets are one batch."
+                )
             self._data = (model, loss_fn, inputs, targets)
             check_data(inputs, targets)
             if not micro_batch and only is None and optimiser is None:
@@ -224,6 +229,7 @@ def sharpness(
     weight: Weight | None = None,
     only: str | Sequence[str] | None = None,
     optimiser: torch.optim.Optimizer | None = None,
+    distributed: bool = False,
     max_products: int | None = None,
     generator: torch.Generator | None = None,
 ) -> float:
@@ -245,6 +251,7 @@ def sharpness(
         weight=weight,
         only=only,
         optimiser=optimiser,
+        distributed=distributed,
         max_products=max_products,
         generator=generator,
     )

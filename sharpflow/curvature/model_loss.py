@@ -3,6 +3,7 @@
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from functools import partial
@@ -121,10 +122,11 @@ class LossOfModel(ABC):
             )
             return torch.cat([each.detach().reshape(-1) for each in parts])
 
-        for part, weight in self.parts():
-            with graph_mode():
-                slope = self.inside(leaves, partial(differentiate, part))
-                total.add_(slope, alpha=weight)
+        with self.shared(total):
+            for part, weight in self.parts():
+                with graph_mode():
+                    slope = self.inside(leaves, partial(differentiate, part))
+                    total.add_(slope, alpha=weight)
         return total
 
     def streamed_hessian(self) -> LinearOperator:
@@ -136,12 +138,18 @@ class LossOfModel(ABC):
 
         def product(vectors: Tensor) -> Tensor:
             total = torch.zeros_like(vectors)
-            for part, weight in self.parts():
-                total.add_(self.part_hessian(part, params).matvec(vectors), alpha=weight)
+            with self.shared(total):
+                for part, weight in self.parts():
+                    total.add_(self.part_hessian(part, params).matvec(vectors), alpha=weight)
             return total
 
         count = sum(p.numel() for p in params.values())
         return LinearOperator(count, product, first.dtype, first.device, product)
+
+    @contextmanager
+    def shared(self, total: Tensor) -> Iterator[None]:
+        """Within, a sum over parts is made; after it, the sum of all processes, here of one."""
+        yield
 
     def part_hessian(self, part: Any, params: dict[str, Tensor]) -> LinearOperator:
         """Hessian of the loss of a part."""

@@ -1,9 +1,11 @@
 """The loss of a model over batches that are never held together."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from sharpflow.curvature.model_loss import LossOfModel, refuse_random_modules
@@ -54,6 +56,8 @@ class StreamedLoss(LossOfModel):
         weight: wᵦ of a batch; by default its number of samples. Where the loss is a mean over
             something else, tokens that are not ignored say, their number.
         only: patterns of the parameters that vary; see `trainable_parameters`.
+        distributed: whether each process of `torch.distributed` has batches of its own: the mean is
+            over those of all, and all have to make the same calls.
 
     Raises:
         ValueError: there is no batch, they differ between two readings, a weight is not positive,
@@ -68,6 +72,7 @@ class StreamedLoss(LossOfModel):
         batches: Iterable[Any],
         weight: Weight | None = None,
         only: str | Sequence[str] | None = None,
+        distributed: bool = False,
     ) -> None:
         if isinstance(batches, Tensor | str | Mapping) or not isinstance(batches, Iterable):
             raise TypeError(
@@ -77,11 +82,19 @@ class StreamedLoss(LossOfModel):
         super().__init__(model, only)
         self._refuse_batch_norm()
         self.loss, self.batches = loss, batches
-        weigh = weight or batch_size
-        self._weights, first = self._read(weigh)
-        total = sum(self._weights)
-        self._weights = [each / total for each in self._weights]
-        self._check(first)
+        self._distributed = distributed
+        if distributed and not (dist.is_available() and dist.is_initialized()):
+            raise ValueError("distributed is true and torch.distributed is not initialised.")
+        self._weights: list[float] = []
+        device = next(iter(self.parameters().values())).device
+        total = torch.zeros(1, dtype=torch.float64, device=device)
+        with self.shared(total):
+            self._weights, first = self._read(weight or batch_size)
+            self._check(first)
+            total += sum(self._weights)
+        if torch.isnan(total):
+            raise ValueError("another process could not read its batches; its error says why.")
+        self._weights = [each / float(total) for each in self._weights]
 
     def _read(self, weigh: Weight) -> tuple[list[float], Any]:
         """Weights of the batches, and the first of them, after two readings that agree."""
@@ -124,7 +137,37 @@ class StreamedLoss(LossOfModel):
         """Hessian at the model's present trainable parameters, in their order."""
         refuse_random_modules(self.model)
         self._refuse_batch_norm()
+        self._refuse_other_models()
         return self.streamed_hessian()
+
+    @contextmanager
+    def shared(self, total: Tensor) -> Iterator[None]:
+        """Within, a sum over parts is made; after it, the sum of all processes.
+
+        What fails in one process makes the sum NaN in all, which none then waits for.
+        """
+        failure: Exception | None = None
+        try:
+            yield
+        except (ValueError, TypeError, RuntimeError) as error:
+            failure = error
+            total.fill_(float("nan"))
+        if self._distributed:
+            dist.all_reduce(total)
+        if failure is not None:
+            raise failure
+
+    def _refuse_other_models(self) -> None:
+        """Raise ValueError, in all processes, where they hold different parameters."""
+        if not self._distributed:
+            return
+        marks = torch.tensor(_marks([p.detach() for p in self.parameters().values()]))
+        marks = marks.to(next(iter(self.parameters().values())).device, torch.float64)
+        least, most = marks.clone(), marks.clone()
+        dist.all_reduce(least, dist.ReduceOp.MIN)
+        dist.all_reduce(most, dist.ReduceOp.MAX)
+        if not torch.equal(least, most):
+            raise ValueError("the processes hold different parameters; they have no one curvature.")
 
     def part_hessian(self, part: Any, params: dict[str, Tensor]) -> LinearOperator:
         """Hessian of the loss of a batch; an error says which batch it is."""

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.distributed as dist
 from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, TensorDataset
@@ -159,5 +160,54 @@ def test_a_loader_that_changes_later_is_noticed():
 
 def test_options_of_the_other_form_are_refused():
     assert "micro_batch is for inputs with targets" in bad(pairs(), micro_batch=3)
-    with pytest.raises(ValueError, match="weight is for batches"):
+    with pytest.raises(ValueError, match="weight and distributed are for batches"):
         sharpness(net(), cross_entropy, INPUTS, LABELS, weight=len)
+    assert "torch.distributed is not initialised" in bad(pairs(), distributed=True)
+
+
+def process(rank: int, folder: str, case: str) -> None:
+    """One of two processes: its batches are every other one."""
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", f"file://{folder}/meeting", rank=rank, world_size=2)
+    model, mine = net(), pairs()[rank::2]
+    if case == "other models" and rank == 1:
+        with torch.no_grad():
+            model[0].bias[0] += 1e-3
+    if case == "bad batches" and rank == 1:
+        mine = []
+    try:
+        tracker = SharpnessTracker(model, loss_of_pair, mine, k=2, tol=1e-9, distributed=True)
+        if case == "later fault" and rank == 1:
+            mine[1][0].fill_(float("nan"))
+        result = tracker.measure()
+        said = {"values": result.values, "vectors": result.vectors}
+    except ValueError as error:
+        said = {"error": str(error)}
+    torch.save(said, f"{folder}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+def two_processes(tmp_path, case: str) -> list[dict]:
+    torch.multiprocessing.spawn(process, (str(tmp_path), case), nprocs=2)
+    return [torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1)]
+
+
+def test_two_processes_give_what_one_does(tmp_path):
+    first, second = two_processes(tmp_path, "plain")
+    one = SharpnessTracker(net(), loss_of_pair, pairs(), k=2, tol=1e-9).measure()
+    assert torch.equal(first["values"], second["values"])
+    assert torch.equal(first["vectors"], second["vectors"])
+    torch.testing.assert_close(first["values"], one.values)
+
+
+@pytest.mark.parametrize(
+    ("case", "words"),
+    [
+        ("other models", ("different parameters", "different parameters")),
+        ("bad batches", ("another process could not", "batches is empty")),
+        ("later fault", ("holds NaN or infinity", "batch 2: ")),
+    ],
+)
+def test_a_fault_of_one_process_ends_both(tmp_path, case, words):
+    for said, wanted in zip(two_processes(tmp_path, case), words, strict=True):
+        assert wanted in said["error"]
