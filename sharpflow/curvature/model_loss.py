@@ -2,7 +2,7 @@
 
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
@@ -131,16 +131,25 @@ class LossOfModel(ABC):
 
     def streamed_hessian(self) -> LinearOperator:
         """Hessian whose graphs are made part by part, at every product, and not kept."""
-        present = self.parameters()
-        params = {name: p.detach().clone() for name, p in present.items()}
+        params = {name: p.detach().clone() for name, p in self.parameters().items()}
+        return self.summed(
+            params, lambda: ((self.part_hessian(part, params), w) for part, w in self.parts())
+        )
+
+    def summed(
+        self,
+        params: dict[str, Tensor],
+        pieces: Callable[[], Iterable[tuple[LinearOperator, float]]],
+    ) -> LinearOperator:
+        """Weighted sum of the operators that `pieces` gives at every product."""
         first = next(iter(params.values()))
         check_dtype(first.dtype, "params")
 
         def product(vectors: Tensor) -> Tensor:
             total = torch.zeros_like(vectors)
             with self.shared(total):
-                for part, weight in self.parts():
-                    total.add_(self.part_hessian(part, params).matvec(vectors), alpha=weight)
+                for operator, weight in pieces():
+                    total.add_(operator.matvec(vectors), alpha=weight)
             return total
 
         count = sum(p.numel() for p in params.values())
@@ -267,23 +276,9 @@ class ModelLoss(LossOfModel):
             return self.streamed_hessian()
         params = self.parameters()
         if self.block < self.samples and self._batch_norm() is None:
-            return self._kept_hessian(params)
+            kept = [(self.part_hessian(rows, params), w) for rows, w in self._batches(self.block)]
+            return self.summed(params, lambda: kept)
         return self.part_hessian(slice(None), params)
-
-    def _kept_hessian(self, params: dict[str, Tensor]) -> LinearOperator:
-        """Hessian as a sum over blocks, whose graphs are kept."""
-        first = next(iter(params.values()))
-        check_dtype(first.dtype, "params")
-        kept = [(self.part_hessian(rows, params), w) for rows, w in self._batches(self.block)]
-
-        def product(vectors: Tensor) -> Tensor:
-            total = torch.zeros_like(vectors)
-            for operator, weight in kept:
-                total.add_(operator.matvec(vectors), alpha=weight)
-            return total
-
-        count = sum(p.numel() for p in params.values())
-        return LinearOperator(count, product, first.dtype, first.device, product)
 
     def _find_block(self) -> int:
         """Samples a block; all of them where blocks gain nothing or are another function."""

@@ -3,10 +3,13 @@
 import contextlib
 import random
 import warnings
+from functools import partial
 
 import numpy as np
 import pytest
+import small_classifier
 import torch
+from small_classifier import draw, samples
 from torch import nn
 from torch.func import functional_call
 from torch.nn import functional as F
@@ -26,17 +29,10 @@ from sharpflow.symmetry import noise_trace, sample_loss
 N = 12
 
 
-def draw(*shape, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(*shape, dtype=torch.float64, generator=generator)
+INPUTS, LABELS = samples(N)
 
 
-INPUTS, LABELS = draw(N, 5), torch.arange(N) % 3
-
-
-def net(*more: nn.Module) -> nn.Sequential:
-    torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(5, 6), nn.Tanh(), *more, nn.Linear(6, 3)).double()
+net = partial(small_classifier.net, activation=nn.Tanh)
 
 
 def exact(model, loss, inputs=INPUTS, targets=LABELS) -> float:
@@ -287,32 +283,27 @@ class TestTheClosedForm:
         assert close(float(tracker.measure().values[0]), expected)
 
 
-class OnceDifferentiable(torch.autograd.Function):
-    """x³ whose gradient is given as a constant to autograd."""
+def cubed(slope_at):
+    """x³, with a function of x for its derivative."""
 
-    @staticmethod
-    def forward(ctx, x):
-        ctx.save_for_backward(x)
-        return x**3
+    class Cubed(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            return x**3
 
-    @staticmethod
-    def backward(ctx, slope):
-        (x,) = ctx.saved_tensors
-        return slope * 3 * x.detach() ** 2
+        @staticmethod
+        def backward(ctx, slope):
+            (x,) = ctx.saved_tensors
+            return slope * slope_at(x)
+
+    return Cubed
 
 
-class WrongSecond(torch.autograd.Function):
-    """x³ whose second derivative is wrong, and not symmetric between the samples."""
-
-    @staticmethod
-    def forward(ctx, x):
-        ctx.save_for_backward(x)
-        return x**3
-
-    @staticmethod
-    def backward(ctx, slope):
-        (x,) = ctx.saved_tensors
-        return slope * 3 * x.detach() * x
+CONSTANT = cubed(lambda x: 3 * x.detach() ** 2)
+"""Its derivative is a constant to autograd."""
+HALF = cubed(lambda x: 3 * x.detach() * x)
+"""Its second derivative is half of the right one."""
 
 
 class Kernel(nn.Module):
@@ -324,7 +315,7 @@ class Kernel(nn.Module):
         return self.function.apply(x)
 
 
-@pytest.mark.parametrize("function", [OnceDifferentiable, WrongSecond])
+@pytest.mark.parametrize("function", [CONSTANT, HALF], ids=["constant", "half"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_a_kernel_with_a_wrong_second_derivative_is_refused(function, dtype):
     model = net(Kernel(function)).to(dtype)

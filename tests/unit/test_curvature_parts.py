@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from small_classifier import draw, net, samples
 from torch import nn
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy, mse_loss
@@ -23,17 +24,7 @@ from sharpflow.curvature import (
 N = 15
 
 
-def draw(*shape, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(*shape, dtype=torch.float64, generator=generator)
-
-
-INPUTS, LABELS = draw(N, 5), torch.arange(N) % 3
-
-
-def net() -> nn.Sequential:
-    torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(5, 6), nn.GELU(), nn.Linear(6, 3)).double()
+INPUTS, LABELS = samples(N)
 
 
 def hessian(model, names=None):

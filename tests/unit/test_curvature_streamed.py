@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch.distributed as dist
+from small_classifier import net, samples
 from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, TensorDataset
@@ -12,17 +13,7 @@ from sharpflow.curvature import SharpnessTracker, sharpness
 N = 23
 
 
-def draw(*shape, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(*shape, dtype=torch.float64, generator=generator)
-
-
-INPUTS, LABELS = draw(N, 5), torch.arange(N) % 3
-
-
-def net(*more: nn.Module) -> nn.Sequential:
-    torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(5, 6), nn.GELU(), *more, nn.Linear(6, 3)).double()
+INPUTS, LABELS = samples(N)
 
 
 def loader(**keys) -> DataLoader:
