@@ -10,11 +10,10 @@ from sharpflow.curvature.eigen import (
     eigenpairs_above,
     top_eigenpairs,
 )
+from sharpflow.curvature.linear_operator import LinearOperator, NonFiniteError
 from sharpflow.curvature.measure import SharpnessTracker, sharpness
 from sharpflow.curvature.operators import (
     GaussNewtonOperator,
-    LinearOperator,
-    NonFiniteError,
     flatten_parameters,
     gauss_newton_operator,
     hessian_operator,

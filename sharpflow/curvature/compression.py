@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sharpflow.curvature.operators import check_dtype, check_finite
+from sharpflow.curvature.linear_operator import check_dtype, check_finite
 from sharpflow.models.input_product import InputProduct
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from sharpflow.curvature.operators import LinearOperator, check_finite
+from sharpflow.curvature.linear_operator import LinearOperator, check_finite
 from sharpflow.models.activations import ACTIVATIONS
 
 _BLOCK = 16  # images at a time: patches and signals then stay in cache

@@ -9,7 +9,7 @@ from torch.nn.modules import module as everywhere
 
 from sharpflow.curvature.compression import compress_inputs, prepare_inputs
 from sharpflow.curvature.dense_net import DenseNet
-from sharpflow.curvature.operators import LinearOperator, check_finite
+from sharpflow.curvature.linear_operator import LinearOperator, check_finite
 
 _KINDS = (
     nn.Sequential, nn.Flatten, nn.Linear, nn.Identity,

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from sharpflow.curvature.compression import DenseInputs, prepare_inputs
-from sharpflow.curvature.operators import LinearOperator, block_root, check_finite
+from sharpflow.curvature.linear_operator import LinearOperator, check_finite
+from sharpflow.curvature.operators import block_root
 from sharpflow.models.activations import ACTIVATIONS
 
 _BLOCK = 200  # rows of a Gram matrix made at a time: the temporaries then stay in cache

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from sharpflow.curvature.operators import LinearOperator
+from sharpflow.curvature.linear_operator import LinearOperator
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from sharpflow.curvature.operators import LinearOperator, check_finite
+from sharpflow.curvature.linear_operator import LinearOperator, check_finite
 
 _FULL_BASIS = 256  # up to this size the basis may span the whole space, so restarts are not needed
 _BASIS = 40

@@ -10,12 +10,12 @@ from torch import Tensor, nn
 
 from sharpflow.curvature.dense_model import DenseModel, as_its_class_says
 from sharpflow.curvature.eigen import EigenResult, top_eigenpairs
+from sharpflow.curvature.linear_operator import LinearOperator
 from sharpflow.curvature.model_loss import (
     LossOfModel,
     ModelLoss,
     check_data,
 )
-from sharpflow.curvature.operators import LinearOperator
 from sharpflow.curvature.preconditioning import preconditioning
 from sharpflow.curvature.streamed_loss import StreamedLoss, Weight
 from sharpflow.curvature.verification import verify

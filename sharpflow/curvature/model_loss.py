@@ -17,15 +17,9 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
-from sharpflow.curvature.operators import (
-    LinearOperator,
-    at_parameters,
-    check_dependence,
-    check_dtype,
-    check_finite,
-    graph_mode,
-    hessian_operator,
-)
+from sharpflow.curvature.graphs import at_parameters, check_dependence, graph_mode
+from sharpflow.curvature.linear_operator import LinearOperator, check_dtype, check_finite
+from sharpflow.curvature.operators import hessian_operator
 
 _BLOCK_BYTES = 2**24  # of activations: they stay in cache, and the C library keeps the memory
 

@@ -1,189 +1,15 @@
 """Matrix-free Hessian and Gauss-Newton operators: one graph a state, one backward a product."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.func import functional_call
-from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch import Tensor
 
-Parameters = Mapping[str, Tensor]
-Product = Callable[[Tensor], Tensor]
-_MISSING = (
-    "not implemented",
-    "double backward",
-    "differentiate twice",
-    "once_differentiable",
-    "cudnn RNN backward",
-)
-"""Parts of what autograd says where a second derivative is missing."""
+from sharpflow.curvature.graphs import Leaves, Parameters, graph_mode, second_derivatives
+from sharpflow.curvature.linear_operator import LinearOperator, Product, check_finite
+
 Inside = Callable[[dict[str, Tensor], Callable[[], Any]], Any]
-
-
-def check_dtype(dtype: torch.dtype, argument: str) -> None:
-    """Raise ValueError unless `dtype` is float32 or float64."""
-    if dtype not in (torch.float32, torch.float64):
-        raise ValueError(
-            f"{argument} is {dtype}; curvature is measured in torch.float32 or torch.float64 only."
-        )
-
-
-class NonFiniteError(ValueError):
-    """Curvature was asked for where a number is NaN or infinite, as in a run that diverged."""
-
-
-def check_finite(tensor: Tensor, argument: str) -> None:
-    """Raise NonFiniteError if `tensor` holds NaN or infinity."""
-    if not torch.isfinite(tensor.sum()) and not torch.isfinite(tensor).all():
-        raise NonFiniteError(f"{argument} holds NaN or infinity; curvature needs finite numbers.")
-
-
-class LinearOperator:
-    """A symmetric P × P matrix known by its products.
-
-    Args:
-        size: P.
-        product: maps (P,) to (P,).
-        dtype: of the vectors.
-        device: of the vectors.
-        block_product: maps (P, b) to (P, b), where there is something better than b products.
-
-    Raises:
-        ValueError: P is below 1, or the dtype is not float32 or float64.
-
-    Attributes:
-        shape: (P, P).
-        dtype, device: of the vectors it takes and returns.
-        products: number of vectors multiplied so far (a block of b vectors counts b).
-    """
-
-    def __init__(
-        self,
-        size: int,
-        product: Product,
-        dtype: torch.dtype,
-        device: torch.device | str,
-        block_product: Product | None = None,
-    ) -> None:
-        check_dtype(dtype, "dtype")
-        if size < 1:
-            raise ValueError(f"size is {size}; an operator needs at least one dimension.")
-        self.shape = (size, size)
-        self.dtype = dtype
-        self.device = torch.device(device)
-        self.products = 0
-        self._product = product
-        self._block_product = block_product
-
-    @classmethod
-    def from_dense(cls, matrix: Tensor) -> "LinearOperator":
-        """Operator of a symmetric (P, P) tensor. ValueError if it is not square, or not finite."""
-        if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
-            raise ValueError(f"matrix has shape {tuple(matrix.shape)}; it must be square.")
-        check_dtype(matrix.dtype, "matrix")
-        check_finite(matrix, "matrix")
-
-        def product(vectors: Tensor) -> Tensor:
-            return matrix @ vectors
-
-        return cls(matrix.shape[0], product, matrix.dtype, matrix.device, product)
-
-    def matvec(self, vectors: Tensor) -> Tensor:
-        """Product with one vector (P,) or a block (P, b); the result has the same shape.
-
-        Raises:
-            ValueError: shape, dtype or device differ from the operator's, or the product is not
-                finite.
-        """
-        if vectors.ndim not in (1, 2) or vectors.shape[0] != self.shape[0]:
-            raise ValueError(
-                f"vectors has shape {tuple(vectors.shape)}; "
-                f"it must be ({self.shape[0]},) or ({self.shape[0]}, b)."
-            )
-        if vectors.dtype != self.dtype or vectors.device.type != self.device.type:
-            raise ValueError(
-                f"vectors is {vectors.dtype} on {vectors.device}; "
-                f"the operator works in {self.dtype} on {self.device}."
-            )
-        if vectors.ndim == 1:
-            result = self._product(vectors)
-            self.products += 1
-        else:
-            result = self._multiply_block(vectors)
-            self.products += vectors.shape[1]
-        check_finite(result, "the operator's product")
-        return result
-
-    __matmul__ = matvec
-
-    def __add__(self, other: "LinearOperator") -> "LinearOperator":
-        """The sum of two operators on one space."""
-        if (other.shape, other.dtype, other.device.type) != (
-            self.shape,
-            self.dtype,
-            self.device.type,
-        ):
-            raise ValueError(
-                f"operators of shapes {self.shape} and {other.shape} in {self.dtype} on "
-                f"{self.device} and {other.dtype} on {other.device} cannot be added."
-            )
-        return self._derived(lambda v: self.matvec(v) + other.matvec(v))
-
-    def __mul__(self, factor: float) -> "LinearOperator":
-        """The operator times a number."""
-        return self._derived(lambda v: self.matvec(v) * factor)
-
-    __rmul__ = __mul__
-
-    def __neg__(self) -> "LinearOperator":
-        """−H, whose top eigenpairs are the bottom ones of H."""
-        return self * -1.0
-
-    def __sub__(self, other: "LinearOperator") -> "LinearOperator":
-        """The difference of two operators on one space."""
-        return self + -other
-
-    def scaled(self, factors: Tensor) -> "LinearOperator":
-        """D H D with the diagonal matrix D of `factors`, (P,).
-
-        Raises:
-            ValueError: the shape is another, or a factor is not finite.
-        """
-        if factors.shape != self.shape[:1]:
-            raise ValueError(
-                f"factors has shape {tuple(factors.shape)}; it must be ({self.shape[0]},)."
-            )
-        check_finite(factors, "factors")
-        d = factors.to(self.device, self.dtype)
-
-        def product(v: Tensor) -> Tensor:
-            each = d if v.ndim == 1 else d[:, None]
-            return each * self.matvec(each * v)
-
-        return self._derived(product)
-
-    def _derived(self, product: Product) -> "LinearOperator":
-        return LinearOperator(self.shape[0], product, self.dtype, self.device, product)
-
-    def _multiply_block(self, vectors: Tensor) -> Tensor:
-        count = vectors.shape[1]
-        if count == 0:
-            return torch.zeros_like(vectors)
-        if count == 1:
-            return self._product(vectors[:, 0])[:, None]
-        if self._block_product is None:
-            rows = torch.empty(count, self.shape[0], dtype=self.dtype, device=self.device)
-            for index in range(count):
-                rows[index] = self._product(vectors[:, index])
-            return rows.T
-        return self._block_product(vectors)
-
-    def to_dense(self) -> Tensor:
-        """The (P, P) matrix, symmetrised; costs P products and P² numbers of memory."""
-        columns = self.matvec(torch.eye(self.shape[0], dtype=self.dtype, device=self.device))
-        return (columns + columns.T) / 2
 
 
 class GaussNewtonOperator(LinearOperator):
@@ -202,157 +28,6 @@ class GaussNewtonOperator(LinearOperator):
     jvp: Product
     vjp: Product
     root: Product
-
-
-class Leaves:
-    """Copies of the parameters that carry gradients; one tensor under two names is one leaf."""
-
-    def __init__(self, params: Parameters) -> None:
-        if not params:
-            raise ValueError("params is empty; curvature needs at least one parameter tensor.")
-        kinds = {(p.dtype, p.device) for p in params.values()}
-        if len(kinds) > 1:
-            found = ", ".join(sorted(f"{dtype} on {device}" for dtype, device in kinds))
-            raise ValueError(f"params mixes {found}; all must share one dtype and one device.")
-        ((self.dtype, self.device),) = kinds
-        check_dtype(self.dtype, "params")
-        self.names = {id(parameter): name for name, parameter in params.items()}
-        unique: dict[int, Tensor] = {}
-        self.by_name: dict[str, Tensor] = {}
-        for name, parameter in params.items():
-            check_finite(parameter.detach(), f"params[{name!r}]")
-            if id(parameter) not in unique:
-                with torch.inference_mode(False):  # a clone made inside has no autograd
-                    unique[id(parameter)] = parameter.detach().clone().requires_grad_()
-            self.by_name[name] = unique[id(parameter)]
-        self.tensors = list(unique.values())
-        self.sizes = [leaf.numel() for leaf in self.tensors]
-        self.total = sum(self.sizes)
-        if self.total == 0:
-            raise ValueError("params holds no number; curvature needs at least one.")
-
-    def split(self, vector: Tensor) -> list[Tensor]:
-        """Parts of a flat vector, each of its leaf's shape."""
-        parts = vector.split(self.sizes)
-        return [part.view(t.shape) for part, t in zip(parts, self.tensors, strict=True)]
-
-    def check_graph(self, value: Tensor, what: str) -> None:
-        """Check that the graph of `value` comes from the leaves.
-
-        A function that reads a parameter itself, and not the tensor that it is given for it, has a
-        curvature that this module cannot see.
-
-        Raises:
-            ValueError: it has no graph, comes from no leaf, or from what a leaf is a copy of.
-        """
-        if not value.requires_grad:
-            raise ValueError(
-                f"{what} has no graph: it detaches its parameters, computes without autograd, or "
-                "depends on none of them."
-            )
-        ours = {id(leaf) for leaf in self.tensors}
-        used = False
-        for variable in _leaves_of(value):
-            if id(variable) in self.names:
-                raise ValueError(
-                    f"{what} reads {self.names[id(variable)]!r} itself and not the tensor that it "
-                    "is given for it, so that its curvature would be left out; use the given "
-                    "parameters (torch.func.functional_call(model, params, inputs))."
-                )
-            used = used or id(variable) in ours
-        if not used:
-            raise ValueError(
-                f"{what} depends on none of the parameters that it is given; use them "
-                "(torch.func.functional_call(model, params, inputs))."
-            )
-
-    def flatten(self, parts: Sequence[Tensor | None]) -> Tensor:
-        """The flat vector of parts; None stands for zeros."""
-        pairs = zip(parts, self.tensors, strict=True)
-        return torch.cat(
-            [(torch.zeros_like(t) if p is None else p.detach()).reshape(-1) for p, t in pairs]
-        )
-
-    def pull_back(self, sources: list[Tensor], weights: list[Tensor]) -> Tensor:
-        """Flat gradient of <sources, weights> with respect to the leaves; the graph is kept."""
-        if not sources:
-            return torch.zeros(self.total, dtype=self.dtype, device=self.device)
-        return self.flatten(
-            torch.autograd.grad(
-                sources, self.tensors, weights, retain_graph=True, allow_unused=True
-            )
-        )
-
-
-def _leaves_of(value: Tensor) -> Iterator[Tensor]:
-    """The leaf tensors that a value's graph comes from."""
-    if value.grad_fn is None:
-        yield value
-        return
-    seen, ahead = {value.grad_fn}, [value.grad_fn]
-    while ahead:
-        node = ahead.pop()
-        variable = getattr(node, "variable", None)
-        if isinstance(variable, Tensor):
-            yield variable
-        for following, _ in node.next_functions:
-            if following is not None and following not in seen:
-                seen.add(following)
-                ahead.append(following)
-
-
-@contextmanager
-def _second_derivatives() -> Iterator[None]:
-    """Say in a sentence what autograd says of a function without a second derivative."""
-    try:
-        yield
-    except (RuntimeError, NotImplementedError) as error:
-        text = str(error).splitlines()[0]
-        if any(words in text for words in _MISSING):
-            raise ValueError(
-                f"something that the loss calls has no second derivative in autograd ({text}); "
-                "replace it by an equivalent of differentiable operations."
-            ) from error
-        raise
-
-
-class _Host(nn.Module):
-    """Calls a function while `functional_call` has changed the parameters of a module."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, compute: Callable[[], Any]) -> Any:
-        return compute()
-
-
-def at_parameters(model: nn.Module, params: Parameters, compute: Callable[[], Any]) -> Any:
-    """What `compute()` gives while a module has other parameters, and copies of its buffers.
-
-    Whatever reads the module's parameters meanwhile, a penalty in a loss say, reads `params`.
-    """
-    state = {f"model.{name}": buffer.clone() for name, buffer in model.named_buffers()}
-    state |= {f"model.{name}": parameter for name, parameter in params.items()}
-    return functional_call(_Host(model), state, (compute,))
-
-
-def check_dependence(function: Callable[[dict[str, Tensor]], Tensor], params: Parameters) -> None:
-    """Check that a function reads the parameters that it is given, and no others of theirs.
-
-    Raises:
-        ValueError: its value has no graph, depends on none of them, or on what they are copies of.
-    """
-    leaves = Leaves(params)
-    with graph_mode():
-        leaves.check_graph(function(dict(leaves.by_name)), "the loss")
-
-
-@contextmanager
-def graph_mode() -> Iterator[None]:
-    """Autograd on, whatever stands around the call, and attention that has a second derivative."""
-    with torch.inference_mode(False), torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
-        yield
 
 
 def flatten_parameters(params: Parameters) -> Tensor:
@@ -402,7 +77,7 @@ def hessian_operator(
             torch.autograd.grad(value, leaves.tensors, create_graph=True, allow_unused=True)
         )
 
-    with graph_mode(), _second_derivatives():
+    with graph_mode(), second_derivatives():
         gradients = run(differentiate)
     for gradient in gradients:
         if gradient is not None:
@@ -412,7 +87,7 @@ def hessian_operator(
 
     def product(vector: Tensor) -> Tensor:
         parts = leaves.split(vector.contiguous())
-        with _second_derivatives():
+        with second_derivatives():
             return run(lambda: leaves.pull_back(sources, [parts[i] for i in curved]))
 
     return LinearOperator(leaves.total, product, leaves.dtype, leaves.device)
@@ -534,7 +209,7 @@ def _loss_scalings(loss: Callable[[Tensor], Tensor], outputs: Tensor) -> tuple[P
     def scale(u: Tensor) -> Tensor:
         if not slope.requires_grad:  # a loss that is linear in the outputs
             return torch.zeros_like(u)
-        with _second_derivatives():
+        with second_derivatives():
             (image,) = torch.autograd.grad(
                 slope, at, u.reshape(at.shape), retain_graph=True, materialize_grads=True
             )

@@ -6,7 +6,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from sharpflow.curvature.operators import Parameters
+from sharpflow.curvature.graphs import Parameters
 
 
 def _flat_function(function: Callable[[dict[str, Tensor]], Tensor], params: Parameters):

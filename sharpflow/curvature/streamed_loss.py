@@ -8,8 +8,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from sharpflow.curvature.linear_operator import LinearOperator, NonFiniteError
 from sharpflow.curvature.model_loss import LossOfModel, refuse_random_modules
-from sharpflow.curvature.operators import LinearOperator, NonFiniteError
 
 BatchLoss = Callable[..., Tensor]
 Weight = Callable[[Any], float]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from sharpflow.curvature.operators import LinearOperator
+from sharpflow.curvature.linear_operator import LinearOperator
 
 _COLUMNS = 64  # unit vectors multiplied at a time
 

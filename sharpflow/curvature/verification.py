@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
+from sharpflow.curvature.linear_operator import LinearOperator
 from sharpflow.curvature.model_loss import LossOfModel
-from sharpflow.curvature.operators import LinearOperator
 
 ASYMMETRY = 2e-3
 """Largest relative difference of aᵀHb and bᵀHa; that of H and Hᵀ enters it squared."""

@@ -10,7 +10,7 @@ from operator import add
 import torch
 from torch import Tensor
 
-from sharpflow.curvature.operators import check_finite
+from sharpflow.curvature.linear_operator import check_finite
 from sharpflow.errors import ConfigError
 from sharpflow.measurements.base import Measurement, Options, Snapshot, Values
 from sharpflow.models.base import Parameters

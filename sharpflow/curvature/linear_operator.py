@@ -1,0 +1,172 @@
+"""Symmetric matrices that are known by their products."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+Product = Callable[[Tensor], Tensor]
+
+
+def check_dtype(dtype: torch.dtype, argument: str) -> None:
+    """Raise ValueError unless `dtype` is float32 or float64."""
+    if dtype not in (torch.float32, torch.float64):
+        raise ValueError(
+            f"{argument} is {dtype}; curvature is measured in torch.float32 or torch.float64 only."
+        )
+
+
+class NonFiniteError(ValueError):
+    """Curvature was asked for where a number is NaN or infinite, as in a run that diverged."""
+
+
+def check_finite(tensor: Tensor, argument: str) -> None:
+    """Raise NonFiniteError if `tensor` holds NaN or infinity."""
+    if not torch.isfinite(tensor.sum()) and not torch.isfinite(tensor).all():
+        raise NonFiniteError(f"{argument} holds NaN or infinity; curvature needs finite numbers.")
+
+
+class LinearOperator:
+    """A symmetric P × P matrix known by its products.
+
+    Args:
+        size: P.
+        product: maps (P,) to (P,).
+        dtype: of the vectors.
+        device: of the vectors.
+        block_product: maps (P, b) to (P, b), where there is something better than b products.
+
+    Raises:
+        ValueError: P is below 1, or the dtype is not float32 or float64.
+
+    Attributes:
+        shape: (P, P).
+        dtype, device: of the vectors it takes and returns.
+        products: number of vectors multiplied so far (a block of b vectors counts b).
+    """
+
+    def __init__(
+        self,
+        size: int,
+        product: Product,
+        dtype: torch.dtype,
+        device: torch.device | str,
+        block_product: Product | None = None,
+    ) -> None:
+        check_dtype(dtype, "dtype")
+        if size < 1:
+            raise ValueError(f"size is {size}; an operator needs at least one dimension.")
+        self.shape = (size, size)
+        self.dtype = dtype
+        self.device = torch.device(device)
+        self.products = 0
+        self._product = product
+        self._block_product = block_product
+
+    @classmethod
+    def from_dense(cls, matrix: Tensor) -> "LinearOperator":
+        """Operator of a symmetric (P, P) tensor. ValueError if it is not square, or not finite."""
+        if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
+            raise ValueError(f"matrix has shape {tuple(matrix.shape)}; it must be square.")
+        check_dtype(matrix.dtype, "matrix")
+        check_finite(matrix, "matrix")
+
+        def product(vectors: Tensor) -> Tensor:
+            return matrix @ vectors
+
+        return cls(matrix.shape[0], product, matrix.dtype, matrix.device, product)
+
+    def matvec(self, vectors: Tensor) -> Tensor:
+        """Product with one vector (P,) or a block (P, b); the result has the same shape.
+
+        Raises:
+            ValueError: shape, dtype or device differ from the operator's, or the product is not
+                finite.
+        """
+        if vectors.ndim not in (1, 2) or vectors.shape[0] != self.shape[0]:
+            raise ValueError(
+                f"vectors has shape {tuple(vectors.shape)}; "
+                f"it must be ({self.shape[0]},) or ({self.shape[0]}, b)."
+            )
+        if vectors.dtype != self.dtype or vectors.device.type != self.device.type:
+            raise ValueError(
+                f"vectors is {vectors.dtype} on {vectors.device}; "
+                f"the operator works in {self.dtype} on {self.device}."
+            )
+        if vectors.ndim == 1:
+            result = self._product(vectors)
+            self.products += 1
+        else:
+            result = self._multiply_block(vectors)
+            self.products += vectors.shape[1]
+        check_finite(result, "the operator's product")
+        return result
+
+    __matmul__ = matvec
+
+    def __add__(self, other: "LinearOperator") -> "LinearOperator":
+        """The sum of two operators on one space."""
+        if (other.shape, other.dtype, other.device.type) != (
+            self.shape,
+            self.dtype,
+            self.device.type,
+        ):
+            raise ValueError(
+                f"operators of shapes {self.shape} and {other.shape} in {self.dtype} on "
+                f"{self.device} and {other.dtype} on {other.device} cannot be added."
+            )
+        return self._derived(lambda v: self.matvec(v) + other.matvec(v))
+
+    def __mul__(self, factor: float) -> "LinearOperator":
+        """The operator times a number."""
+        return self._derived(lambda v: self.matvec(v) * factor)
+
+    __rmul__ = __mul__
+
+    def __neg__(self) -> "LinearOperator":
+        """−H, whose top eigenpairs are the bottom ones of H."""
+        return self * -1.0
+
+    def __sub__(self, other: "LinearOperator") -> "LinearOperator":
+        """The difference of two operators on one space."""
+        return self + -other
+
+    def scaled(self, factors: Tensor) -> "LinearOperator":
+        """D H D with the diagonal matrix D of `factors`, (P,).
+
+        Raises:
+            ValueError: the shape is another, or a factor is not finite.
+        """
+        if factors.shape != self.shape[:1]:
+            raise ValueError(
+                f"factors has shape {tuple(factors.shape)}; it must be ({self.shape[0]},)."
+            )
+        check_finite(factors, "factors")
+        d = factors.to(self.device, self.dtype)
+
+        def product(v: Tensor) -> Tensor:
+            each = d if v.ndim == 1 else d[:, None]
+            return each * self.matvec(each * v)
+
+        return self._derived(product)
+
+    def _derived(self, product: Product) -> "LinearOperator":
+        return LinearOperator(self.shape[0], product, self.dtype, self.device, product)
+
+    def _multiply_block(self, vectors: Tensor) -> Tensor:
+        count = vectors.shape[1]
+        if count == 0:
+            return torch.zeros_like(vectors)
+        if count == 1:
+            return self._product(vectors[:, 0])[:, None]
+        if self._block_product is None:
+            rows = torch.empty(count, self.shape[0], dtype=self.dtype, device=self.device)
+            for index in range(count):
+                rows[index] = self._product(vectors[:, index])
+            return rows.T
+        return self._block_product(vectors)
+
+    def to_dense(self) -> Tensor:
+        """The (P, P) matrix, symmetrised; costs P products and P² numbers of memory."""
+        columns = self.matvec(torch.eye(self.shape[0], dtype=self.dtype, device=self.device))
+        return (columns + columns.T) / 2
