@@ -3,17 +3,25 @@
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
+from scipy.special import betaincinv
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from sharpflow.curvature.basis import Rows, Storage
 from sharpflow.curvature.linear_operator import LinearOperator, check_finite
 
 _FULL_BASIS = 256  # up to this size the basis may span the whole space, so restarts are not needed
 _BASIS = 40
 _FLOOR = 1e3  # residuals below this many rounding units of ‖H‖ may stagnate
+_RISK = 0.01
+"""Probability with which the bound on the largest eigenvalue may fail."""
+_SLACK = 3.0
+"""How far, in `tol`, the bound on the largest eigenvalue may lie above what is accepted."""
+
+ErrorKind = Literal["bound", "residual", "estimate"]
 
 
 @dataclass(frozen=True)
@@ -24,85 +32,86 @@ class EigenResult:
         values: (k,) float64, largest algebraic, descending.
         vectors: (P, k), orthonormal, in the operator's dtype.
         residuals: (k,) float64, ‖Hv − λv‖.
+        errors: (k,) float64, how far above a value its eigenvalue may lie, relative to |λ|.
+        error_kind: what `errors` are. `bound`: the largest eigenvalue lies below it for 99 random
+            starts of 100, whatever the spectrum (van Dorsselaer, Hochstenbach and van der Vorst
+            2000). `residual`: some eigenvalue lies that near, which is the wanted one if the start
+            was good. `estimate`: residual²/gap, with the gap to the next eigenvalue as it was seen.
         matvecs: products used by this call.
-        converged: whether every residual is within `tol·max(|λ|, ε‖H‖)`.
+        converged: whether every residual is within `tol·max(|λ|, ε‖H‖)`, or every error within
+            `accuracy`.
         norm: ‖H‖ as far as it was seen, the largest |Ritz value| (a lower bound).
         refined: (P, k), each vector after one power step, Hv/λ, which the last product gives away:
             as a rule nearer to the eigenvector, but its residual is not known. For warm starts.
         pair_converged: (k,) bool, the same of each pair.
+        beyond: the next eigenvalue after the `k`, as far as it was seen (a lower bound); NaN where
+            it was not.
     """
 
     values: Tensor
     vectors: Tensor
     residuals: Tensor
+    errors: Tensor
+    error_kind: ErrorKind
     matvecs: int
     converged: bool
     norm: float
     refined: Tensor
     pair_converged: Tensor
+    beyond: float
 
 
 class _Subspace:
     """Orthonormal rows V, their products HV, and the projected matrix V H V^T in float64."""
 
-    def __init__(self, operator: LinearOperator, capacity: int) -> None:
+    def __init__(self, operator: LinearOperator, capacity: int, storage: Storage) -> None:
         self.operator = operator
-        empty = torch.empty(0, operator.shape[0], dtype=operator.dtype, device=operator.device)
-        self.basis, self.image = empty, empty
+        self.basis = Rows(operator.shape[0], operator.dtype, operator.device, storage)
+        self.image = Rows(operator.shape[0], operator.dtype, operator.device, storage)
         self.projected = torch.zeros(capacity, capacity, dtype=torch.float64)
-        self.count = 0
         self.capacity = capacity
         self.norm = 0.0
+        self.krylov = False
+
+    @property
+    def count(self) -> int:
+        """Rows held."""
+        return self.basis.count
 
     def expand(self, rows: Tensor) -> int:
         """Add the directions of `rows` (b, P) that are new; returns how many were added."""
         start = self.count
-        self._reserve(start + len(rows))
         for row in rows:
-            self.count += self._orthonormalise(row)
+            self._orthonormalise(row)
         added = self.count - start
         if added:
-            new = self.operator.matvec(self.basis[start : self.count].T).T
-            # row by row: a block of one row would be transposed, slowly
-            for place, row in enumerate(new, start):
-                self.image[place] = row
-            overlap = (self.basis[: self.count] @ new.T).double().cpu()
+            new = self.operator.matvec(self.basis.tail(start).T).T
+            for row in new:  # row by row: a block of one row would be transposed, slowly
+                self.image.append(row)
+            overlap = self.basis.products(new).double().cpu()
             self.projected[: self.count, start : self.count] = overlap
             self.projected[start : self.count, : self.count] = overlap.T
             corner = self.projected[start : self.count, start : self.count]
             corner.copy_((corner + corner.T.clone()) / 2)
         return added
 
-    def _reserve(self, count: int) -> None:
-        """Room for `count` rows; grown as needed, for a warm start uses few of them."""
-        held = len(self.basis)
-        if count > held and held < self.capacity:
-            room = min(self.capacity, max(count, 8, 2 * held))
-            for name in ("basis", "image"):
-                old = getattr(self, name)
-                new = old.new_empty(room, old.shape[1])
-                new[: self.count] = old[: self.count]
-                setattr(self, name, new)
-
-    def _orthonormalise(self, row: Tensor) -> bool:
-        """Write the new direction of `row` behind the basis; False if it has none."""
+    def _orthonormalise(self, row: Tensor) -> None:
+        """Add the new direction of `row` to the basis, if it has one."""
         if self.count == self.capacity:
-            return False
+            return
         length = float(torch.linalg.vector_norm(row))
         if length == 0.0 or not math.isfinite(length):
-            return False
-        basis, new = self.basis[: self.count], self.basis[self.count]
-        torch.div(row, length, out=new)
+            return
+        new = row / length
         for _ in range(4):
-            if self.count:
-                new.addmv_(basis.T, basis @ new, alpha=-1.0)
+            self.basis.project_out(new)
             length = float(torch.linalg.vector_norm(new))
             if length < 100 * torch.finfo(new.dtype).eps:
-                return False
+                return
             new /= length
             if length > 0.5:  # little was removed, so what is left is clean (Daniel et al. 1976)
                 break
-        return True
+        self.basis.append(new)
 
     def ritz(self) -> tuple[Tensor, Tensor]:
         """Ritz values, descending, and coefficients (count, count) in the basis."""
@@ -110,18 +119,81 @@ class _Subspace:
         self.norm = max(self.norm, float(values.abs().max()))
         return values.flip(0), coefficients.flip(1)
 
-    def combine(self, coefficients: Tensor) -> tuple[Tensor, Tensor]:
-        """Rows of the basis and of its image combined by `coefficients` (count, j)."""
-        weights = coefficients.T.to(self.basis)
-        return weights @ self.basis[: self.count], weights @ self.image[: self.count]
+    def residuals(self, values: Tensor, coefficients: Tensor) -> Tensor:
+        """Rows Hx − λx of Ritz pairs, (j, P), from coefficients (count, j)."""
+        rows = self.image.combine(coefficients.T)
+        return self.basis.combine(-values[:, None] * coefficients.T, into=rows)
 
     def restart(self, values: Tensor, coefficients: Tensor, keep: int) -> None:
         """Shrink to the `keep` leading Ritz vectors."""
-        rows, images = self.combine(coefficients[:, :keep])
-        self.basis[:keep], self.image[:keep] = rows, images
+        for rows in (self.basis, self.image):
+            rows.replace(rows.combine(coefficients[:, :keep].T))
         self.projected.zero_()
         self.projected[:keep, :keep] = torch.diag(values[:keep])
-        self.count = keep
+        self.krylov = False
+
+    def rebuild(self, coefficients: Tensor) -> None:
+        """Start again from the vectors of coefficients (count, j), their products made afresh."""
+        rows = self.basis.combine(coefficients.T)
+        self.basis.clear()
+        self.image.clear()
+        self.projected.zero_()
+        self.krylov = False
+        self.expand(rows)
+
+    def largest_below(self, bound: float, residual: float, share: float) -> bool:
+        """Whether H has no eigenvalue above `bound`, but for a probability of `_RISK`.
+
+        The Lanczos polynomial p of a unit start vector v has ‖p(H)v‖ = 1, so it is at most 1/|γ| at
+        the largest eigenvalue, in whose direction v has the component γ; and above the largest Ritz
+        value it grows.
+
+        Args:
+            bound: above the largest Ritz value.
+            residual: norm of the largest Ritz pair's residual.
+            share: the last coefficient of its vector, whose ratio is the next off-diagonal element.
+        """
+        if not self.krylov:
+            return False
+        if residual == 0.0 or share == 0.0:
+            return True  # a random start has a part in every eigenspace, and they are all seen
+        used = self.projected[: self.count, : self.count]
+        values = torch.linalg.eigvalsh(used)
+        if not bound > float(values[-1]):
+            return False
+        beside = [*used.diagonal(1).abs().tolist(), residual / share]
+        size = float((bound - values).log().sum()) - sum(map(math.log, beside))
+        component = betaincinv(0.5, (self.operator.shape[0] - 1) / 2, _RISK)
+        return size >= -0.5 * math.log(component)
+
+
+@dataclass(frozen=True)
+class _Goal:
+    """When a pair is good enough, and what is known of its error."""
+
+    tol: float
+    accuracy: float | None
+    beyond: float | None
+    warm: bool
+
+    def bounds(self, values: Tensor, norm: float, unit: float) -> Tensor:
+        """Largest residuals of converged pairs."""
+        return self.tol * self._scale(values, norm, unit)
+
+    def _scale(self, values: Tensor, norm: float, unit: float) -> Tensor:
+        return values.abs().clamp(min=math.sqrt(unit) * norm)
+
+    def errors(
+        self, values: Tensor, residuals: Tensor, following: float, norm: float, unit: float
+    ) -> tuple[Tensor, ErrorKind]:
+        """Relative errors of values by what their residuals tell."""
+        scale = self._scale(values, norm, unit)
+        seen = [v for v in (self.beyond, following) if v is not None and not math.isnan(v)]
+        if not self.warm or not seen:
+            return residuals / scale, "residual"
+        gaps = (values - max(seen)) / 2  # the next eigenvalue was seen from below
+        squared = torch.where(gaps > 0, residuals.square() / gaps.clamp(min=1e-300), math.inf)
+        return torch.minimum(residuals, squared) / scale, "estimate"
 
 
 def top_eigenpairs(
@@ -133,6 +205,10 @@ def top_eigenpairs(
     max_products: int | None = None,
     guard: int = 0,
     basis_size: int | None = None,
+    *,
+    accuracy: float | None = None,
+    beyond: float | None = None,
+    storage: Storage | None = None,
 ) -> EigenResult:
     """The `k` largest algebraic eigenpairs of a symmetric operator.
 
@@ -142,8 +218,12 @@ def top_eigenpairs(
     of k vectors keeps a repeated eigenvalue from being missed; several start vectors make it the
     block Davidson method.
 
-    ValueError for k outside 1..P, tol ≤ 0, start vectors of a wrong shape or not finite,
-    max_products < k, or a product that is not finite.
+    A small residual alone does not tell the largest eigenvalue from one close below it. So from a
+    random start vector (k = 1, no restart yet) a pair is accepted only when no eigenvalue lies more
+    than 3 `tol` above it, but for a probability of 1 % (`EigenResult.error_kind`).
+
+    ValueError for k outside 1..P, tol or accuracy ≤ 0, start vectors of a wrong shape or not
+    finite, max_products < k, or a product that is not finite.
 
     Args:
         operator: (P, P), symmetric.
@@ -159,27 +239,34 @@ def top_eigenpairs(
             top.
         basis_size: largest basis; memory is 2·basis_size·P numbers. Default: P up to 256, else
             max(40, 4 k).
+        accuracy: relative error of the eigenvalues that is enough, instead of `tol`: by the bound
+            from a random start, by the residual where there is none (k > 1, after a restart), and
+            with `initial` by residual²/gap where the gap is known (`EigenResult.error_kind`).
+        beyond: the eigenvalue after the `k` at a nearby state, for the gap.
+        storage: where the basis is kept.
 
     Returns:
         The pairs, and how they were found.
     """
     size = operator.shape[0]
     limit = max(1000, 20 * k) if max_products is None else max_products
-    _check_arguments(size, k, tol, limit, guard)
+    _check_arguments(size, k, tol, limit, guard, accuracy)
     if basis_size is None:
         basis_size = _FULL_BASIS if size <= _FULL_BASIS else max(_BASIS, 4 * k)
-    capacity = min(size, max(basis_size, 2 * k + 2))
+    capacity = min(size, max(basis_size, k + 2))
     starts = _start_rows(operator, initial)
-    capacity = min(size, max(capacity, len(starts) + k + 1))
+    capacity = min(size, max(capacity, len(starts) + k + 1 if len(starts) else 0))
     if generator is None:
         generator = torch.Generator().manual_seed(0)
-    space = _Subspace(operator, capacity)
+    space = _Subspace(operator, capacity, storage or Storage())
+    goal = _Goal(tol, accuracy, beyond, len(starts) > 0)
     first = operator.products
 
     def spent() -> int:
         return operator.products - first
 
     space.expand(starts[: min(capacity, limit)])
+    space.krylov = k == 1 and not space.count
     while space.count < k:
         space.expand(_random_rows(operator, k - space.count, generator))
     if len(starts) and guard:
@@ -190,17 +277,28 @@ def top_eigenpairs(
     refreshed = False
     while True:
         values, coefficients = space.ritz()
-        rows, images = space.combine(coefficients[:, :k])
-        residual_rows = torch.addcmul(images, rows, values[:k, None].to(rows), value=-1.0)
+        chosen = coefficients[:, :k]
+        residual_rows = space.residuals(values[:k], chosen)
         residuals = torch.linalg.vector_norm(residual_rows, dim=1).double().cpu()
-        bounds = tol * values[:k].abs().clamp(min=math.sqrt(unit) * space.norm)
-        open_pairs = (residuals > bounds).nonzero().flatten()
-        near_floor = bool((bounds < _FLOOR * unit * space.norm).any())
+        following = float(values[k]) if len(values) > k else math.nan
+        bounds = goal.bounds(values[:k], space.norm, unit)
+        errors, kind = goal.errors(values[:k], residuals, following, space.norm, unit)
+        done = residuals <= bounds if accuracy is None else errors <= accuracy
+        if space.krylov:
+            slack = _SLACK * tol if accuracy is None else accuracy
+            reach = float(values[0]) + slack * max(abs(float(values[0])), unit**0.5 * space.norm)
+            share = abs(float(chosen[-1, 0]))
+            sure = space.largest_below(reach, float(residuals[0]), share)
+            if sure:
+                errors, kind = torch.full_like(errors, slack), "bound"
+            done = done & sure if accuracy is None else torch.full_like(done, sure)
+        open_pairs = (~done).nonzero().flatten()
+        near_floor = accuracy is None and bool((bounds < _FLOOR * unit * space.norm).any())
         if len(open_pairs) == 0:
             if refreshed or not near_floor or spent() + k > limit:
                 break
             # So close to rounding the rotated products are not trusted: they are made afresh.
-            _rebuild(space, rows)
+            space.rebuild(chosen)
             refreshed = True
             continue
         refreshed = False
@@ -209,31 +307,37 @@ def top_eigenpairs(
         floor = bool((residuals[open_pairs] < _FLOOR * unit * space.norm).all())
         if spent() >= limit or space.count == size or (floor and stale > 10):
             break
-        wanted = residual_rows[open_pairs.to(rows.device)][: limit - spent()]
+        wanted = residual_rows[open_pairs.to(residual_rows.device)][: limit - spent()]
         if space.count + len(wanted) > capacity and capacity < size:
             space.restart(values, coefficients, max(k, (capacity - len(wanted) + k) // 2))
         # Without a new direction the subspace is invariant: only a random one can tell more.
-        if not space.expand(wanted) and (
-            floor or not space.expand(_random_rows(operator, 1, generator))
-        ):
-            break
+        if not space.expand(wanted):
+            space.krylov = False
+            if floor or not space.expand(_random_rows(operator, 1, generator)):
+                break
+    small = residuals <= bounds
+    rows = normalize(space.basis.combine(chosen.T))
+    del space.basis, space.image
     return EigenResult(
         values=values[:k].clone(),
-        vectors=normalize(rows).T,
+        vectors=rows.T,
         residuals=residuals,
+        errors=errors,
+        error_kind=kind,
         matvecs=spent(),
-        converged=bool((residuals <= bounds).all()),
+        converged=bool((small if accuracy is None else done | small).all()),
         norm=space.norm,
-        refined=normalize(rows + _power_step(residual_rows, values[:k], residuals <= bounds)).T,
-        pair_converged=residuals <= bounds,
+        refined=normalize(_power_step(rows, residual_rows, values[:k], residuals)).T,
+        pair_converged=small if accuracy is None else done | small,
+        beyond=following,
     )
 
 
-def _power_step(residual_rows: Tensor, values: Tensor, converged: Tensor) -> Tensor:
-    """Hv/λ − v, where λ is positive and the residual small enough for it to be an improvement."""
-    sure = converged & (values > 0)
+def _power_step(rows: Tensor, residual_rows: Tensor, values: Tensor, residuals: Tensor) -> Tensor:
+    """Hv/λ, where λ is positive and the residual small enough for it to be an improvement."""
+    sure = (values > 0) & (residuals < 0.5 * values.abs())
     factors = torch.where(sure, 1.0 / values, torch.zeros_like(values))
-    return factors[:, None].to(residual_rows) * residual_rows
+    return torch.addcmul(rows, factors[:, None].to(rows), residual_rows)
 
 
 def _take_guard_steps(space: _Subspace, steps: int, generator: torch.Generator) -> None:
@@ -242,13 +346,7 @@ def _take_guard_steps(space: _Subspace, steps: int, generator: torch.Generator) 
     for _ in range(steps):
         if not space.expand(direction):
             return
-        direction = space.image[space.count - 1 : space.count].clone()
-
-
-def _rebuild(space: _Subspace, rows: Tensor) -> None:
-    space.count = 0
-    space.projected.zero_()
-    space.expand(rows.clone())
+        direction = space.image.tail(space.count - 1).clone()
 
 
 def _random_rows(operator: LinearOperator, count: int, generator: torch.Generator) -> Tensor:
@@ -275,11 +373,15 @@ def _start_rows(operator: LinearOperator, initial: Tensor | None) -> Tensor:
     return rows.to(dtype=operator.dtype, device=operator.device)
 
 
-def _check_arguments(size: int, k: int, tol: float, limit: int, guard: int) -> None:
+def _check_arguments(
+    size: int, k: int, tol: float, limit: int, guard: int, accuracy: float | None
+) -> None:
     if not 1 <= k <= size:
         raise ValueError(f"k is {k}; it must lie between 1 and the operator's size, {size}.")
     if not tol > 0:
         raise ValueError(f"tol is {tol}; it must be positive.")
+    if accuracy is not None and not accuracy > 0:
+        raise ValueError(f"accuracy is {accuracy}; it must be positive.")
     if limit < k:
         raise ValueError(f"max_products is {limit}; {k} pairs need at least {k} products.")
     if guard < 0:

@@ -1,6 +1,7 @@
 """Sharpness of any torch module: once, or followed along its training."""
 
 import dataclasses
+import math
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sharpflow.curvature.basis import Storage
 from sharpflow.curvature.dense_model import DenseModel, as_its_class_says
 from sharpflow.curvature.eigen import EigenResult, top_eigenpairs
 from sharpflow.curvature.linear_operator import LinearOperator
@@ -40,6 +42,8 @@ class SharpnessTracker:
         targets: (n, …), or None.
         k: number of eigenpairs.
         tol: as for `top_eigenpairs`.
+        accuracy: relative error of the eigenvalues that is enough, 0.01 say, instead of `tol`; see
+            `top_eigenpairs`. Cheaper, for an eigenvalue is far better known than its vector.
         micro_batch: most samples whose graph is held at once; each product then runs the network
             again, and the loss must be a mean or a sum over samples.
         weight: with batches, what the mean over them weighs one with; by default its number of
@@ -52,6 +56,9 @@ class SharpnessTracker:
             see `StreamedLoss`.
         check_every: measurements from one cold start to the next.
         max_products: as for `top_eigenpairs`.
+        basis_size: likewise; memory is 2·basis_size·P numbers, and about 8·P beside them.
+        storage: where the solver keeps its basis.
+        history: states that start vectors are predicted from, each P·k numbers of memory.
         generator: for random start vectors; by default one with a fixed seed.
 
     Raises:
@@ -78,6 +85,7 @@ class SharpnessTracker:
         k: int = 1,
         tol: float = 1e-3,
         *,
+        accuracy: float | None = None,
         micro_batch: int | None = None,
         weight: Weight | None = None,
         only: str | Sequence[str] | None = None,
@@ -85,13 +93,21 @@ class SharpnessTracker:
         distributed: bool = False,
         check_every: int = 50,
         max_products: int | None = None,
+        basis_size: int | None = None,
+        storage: Storage | None = None,
+        history: int = 7,
         generator: torch.Generator | None = None,
     ) -> None:
         if check_every < 1:
             raise ValueError(f"check_every is {check_every}; it must be at least 1.")
         self.k, self.tol, self.check_every = k, tol, check_every
         self.corrections = 0
-        self._max_products = max_products
+        self._solver = {
+            "accuracy": accuracy,
+            "max_products": max_products,
+            "basis_size": basis_size,
+            "storage": storage,
+        }
         self._generator = generator or torch.Generator().manual_seed(0)
         self._model, self._only, self._optimiser = model, only, optimiser
         self._micro_batch = micro_batch
@@ -110,7 +126,8 @@ class SharpnessTracker:
             check_data(inputs, targets)
             if not micro_batch and only is None and optimiser is None:
                 self._closed = DenseModel.recognise(*self._data)
-        self._warm = WarmStart()
+        self._warm = WarmStart(history)
+        self._beyond = math.nan
         self._size = 0
         self._measurements = 0
         self.verified: dict[str, float] = {}
@@ -197,19 +214,28 @@ class SharpnessTracker:
         return self._general
 
     def _solve(self, operator: LinearOperator, start: Tensor | None) -> EigenResult:
-        return top_eigenpairs(
+        found = top_eigenpairs(
             operator,
             self.k,
             self.tol,
             initial=start,
             generator=self._generator,
-            max_products=self._max_products,
+            beyond=None if start is None else self._beyond,
+            **self._solver,
         )
+        # what a warm start sees of the next eigenvalue is little: the most that was seen counts
+        known = [self._beyond] if start is not None else []
+        self._beyond = max((v for v in (*known, found.beyond) if v == v), default=math.nan)
+        return found
 
     def _check(self, operator: LinearOperator, warm: EigenResult) -> EigenResult:
         cold = self._solve(operator, None)
         spent = warm.matvecs + cold.matvecs
-        slack = warm.residuals + cold.residuals + self.tol * warm.values.abs()
+        size = warm.values.abs()
+        if self._solver["accuracy"] is None:
+            slack = warm.residuals + cold.residuals + self.tol * size
+        else:
+            slack = (warm.errors + cold.errors) * size
         missed = bool((cold.values > warm.values + slack).any())
         if missed:
             self.corrections += 1
@@ -225,12 +251,15 @@ def sharpness(
     targets: Tensor | None = None,
     tol: float = 1e-3,
     *,
+    accuracy: float | None = None,
     micro_batch: int | None = None,
     weight: Weight | None = None,
     only: str | Sequence[str] | None = None,
     optimiser: torch.optim.Optimizer | None = None,
     distributed: bool = False,
     max_products: int | None = None,
+    basis_size: int | None = None,
+    storage: Storage | None = None,
     generator: torch.Generator | None = None,
 ) -> float:
     """Largest (algebraic) Hessian eigenvalue of `loss_fn(model(inputs), targets)`.
@@ -247,20 +276,24 @@ def sharpness(
         inputs,
         targets,
         tol=tol,
+        accuracy=accuracy,
         micro_batch=micro_batch,
         weight=weight,
         only=only,
         optimiser=optimiser,
         distributed=distributed,
         max_products=max_products,
+        basis_size=basis_size,
+        storage=storage,
         generator=generator,
     )
     result = tracker.measure(vectors=False)
     value = float(result.values[0])
     if not result.converged:
         warnings.warn(
-            f"sharpness {value:.6g} has not converged to tol={tol:g} after {result.matvecs} "
-            f"products: its residual is {float(result.residuals[0]):.3g}.",
+            f"sharpness {value:.6g} has not converged to "
+            f"{f'tol={tol:g}' if accuracy is None else f'accuracy={accuracy:g}'} after "
+            f"{result.matvecs} products: its residual is {float(result.residuals[0]):.3g}.",
             RuntimeWarning,
             stacklevel=2,
         )

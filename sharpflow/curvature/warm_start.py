@@ -3,7 +3,6 @@
 import torch
 from torch import Tensor
 
-_STATES = 7
 _ORDER = 3
 _RIDGE = 1e-5
 
@@ -12,17 +11,26 @@ class WarmStart:
     """Predicts the eigenvectors of the next state from those of the states before it.
 
     Changes dᵢ = Vᵢ − Vᵢ₋₁ are taken for linear in the three before them, with the coefficients that
-    fit the last seven states best (later ones count more), and the guess is the last vectors plus
+    fit the last `states` best (later ones count more), and the guess is the last vectors plus
     the change that they predict. Any sum of three motions is of this form whose changes are
     multiplied by a factor at every step: the drift and the swing of period two at the edge of
-    stability, and a swing that dies out. The guess costs no product, only 7·P·k numbers of memory,
-    and merely starts the solver, whose convergence test is unchanged.
+    stability, and a swing that dies out. The guess costs no product, only `states`·P·k numbers of
+    memory, and merely starts the solver, whose convergence test is unchanged.
 
     `EigenResult.refined` is what to feed it: vectors that were only just accurate enough
     make poor predictions.
+
+    Args:
+        states: number of them that are kept; with fewer than three the last vectors are the guess.
+
+    Raises:
+        ValueError: it is below 1.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, states: int = 7) -> None:
+        if states < 1:
+            raise ValueError(f"history is {states}; it must be at least 1.")
+        self.states = states
         self.clear()
 
     def __bool__(self) -> bool:
@@ -48,7 +56,9 @@ class WarmStart:
         self._last = vectors
 
     def _add(self, change: Tensor) -> None:
-        kept = min(len(self._changes), _STATES - 2)
+        if self.states < 3:
+            return
+        kept = min(len(self._changes), self.states - 2)
         self._changes = [*self._changes[len(self._changes) - kept :], change]
         products = [torch.sum(change * other) for other in self._changes]
         gram = torch.zeros(kept + 1, kept + 1, dtype=torch.float64)
