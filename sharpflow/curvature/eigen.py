@@ -16,6 +16,8 @@ from sharpflow.curvature.linear_operator import LinearOperator, check_finite
 _FULL_BASIS = 256  # up to this size the basis may span the whole space, so restarts are not needed
 _BASIS = 40
 _FLOOR = 1e3  # residuals below this many rounding units of ‖H‖ may stagnate
+_NEAR = 0.25
+"""Largest relative residual of start vectors that are taken for those of the wanted pairs."""
 _RISK = 0.01
 """Probability with which the bound on the largest eigenvalue may fail."""
 _SLACK = 3.0
@@ -46,6 +48,7 @@ class EigenResult:
         pair_converged: (k,) bool, the same of each pair.
         beyond: the next eigenvalue after the `k`, as far as it was seen (a lower bound); NaN where
             it was not.
+        asymmetry: largest |aᵀHb − bᵀHa| over ‖H‖ for the basis that was used; 0 for one vector.
     """
 
     values: Tensor
@@ -59,6 +62,7 @@ class EigenResult:
     refined: Tensor
     pair_converged: Tensor
     beyond: float
+    asymmetry: float
 
 
 class _Subspace:
@@ -132,6 +136,13 @@ class _Subspace:
         self.projected[:keep, :keep] = torch.diag(values[:keep])
         self.krylov = False
 
+    def asymmetry(self) -> float:
+        """Largest |aᵀHb − bᵀHa| over ‖H‖ of basis vectors."""
+        if self.count < 2 or self.norm == 0.0:
+            return 0.0
+        matrix = self.basis.products(self.image.tail(0)).double()
+        return float((matrix - matrix.T).abs().max()) / self.norm
+
     def rebuild(self, coefficients: Tensor) -> None:
         """Start again from the vectors of coefficients (count, j), their products made afresh."""
         rows = self.basis.combine(coefficients.T)
@@ -174,7 +185,7 @@ class _Goal:
     tol: float
     accuracy: float | None
     beyond: float | None
-    warm: bool
+    near: bool
 
     def bounds(self, values: Tensor, norm: float, unit: float) -> Tensor:
         """Largest residuals of converged pairs."""
@@ -188,8 +199,9 @@ class _Goal:
     ) -> tuple[Tensor, ErrorKind]:
         """Relative errors of values by what their residuals tell."""
         scale = self._scale(values, norm, unit)
-        seen = [v for v in (self.beyond, following) if v is not None and not math.isnan(v)]
-        if not self.warm or not seen:
+        told = math.nan if self.beyond is None else self.beyond * abs(float(values[-1]))
+        seen = [v for v in (told, following) if not math.isnan(v)]
+        if not self.near or not seen:
             return residuals / scale, "residual"
         gaps = (values - max(seen)) / 2  # the next eigenvalue was seen from below
         squared = torch.where(gaps > 0, residuals.square() / gaps.clamp(min=1e-300), math.inf)
@@ -241,8 +253,10 @@ def top_eigenpairs(
             max(40, 4 k).
         accuracy: relative error of the eigenvalues that is enough, instead of `tol`: by the bound
             from a random start, by the residual where there is none (k > 1, after a restart), and
-            with `initial` by residual²/gap where the gap is known (`EigenResult.error_kind`).
-        beyond: the eigenvalue after the `k` at a nearby state, for the gap.
+            with `initial` by residual²/gap where that was near and the gap is known
+            (`EigenResult.error_kind`).
+        beyond: ratio of the eigenvalue after the `k` and the last of them at a nearby state, for
+            the gap; NaN or None where it is not known.
         storage: where the basis is kept.
 
     Returns:
@@ -259,7 +273,7 @@ def top_eigenpairs(
     if generator is None:
         generator = torch.Generator().manual_seed(0)
     space = _Subspace(operator, capacity, storage or Storage())
-    goal = _Goal(tol, accuracy, beyond, len(starts) > 0)
+    goal = _Goal(tol, accuracy, beyond, near=False)
     first = operator.products
 
     def spent() -> int:
@@ -282,6 +296,9 @@ def top_eigenpairs(
         residuals = torch.linalg.vector_norm(residual_rows, dim=1).double().cpu()
         following = float(values[k]) if len(values) > k else math.nan
         bounds = goal.bounds(values[:k], space.norm, unit)
+        if space.count == len(starts):
+            near = bool((residuals <= _NEAR / tol * bounds).all())
+            goal = dataclasses.replace(goal, near=near)
         errors, kind = goal.errors(values[:k], residuals, following, space.norm, unit)
         done = residuals <= bounds if accuracy is None else errors <= accuracy
         if space.krylov:
@@ -316,6 +333,7 @@ def top_eigenpairs(
             if floor or not space.expand(_random_rows(operator, 1, generator)):
                 break
     small = residuals <= bounds
+    asymmetry = space.asymmetry()
     rows = normalize(space.basis.combine(chosen.T))
     del space.basis, space.image
     return EigenResult(
@@ -330,6 +348,7 @@ def top_eigenpairs(
         refined=normalize(_power_step(rows, residual_rows, values[:k], residuals)).T,
         pair_converged=small if accuracy is None else done | small,
         beyond=following,
+        asymmetry=asymmetry,
     )
 
 
@@ -435,7 +454,9 @@ def eigenpairs_above(
     sure = found.pair_converged[: min(above + 1, count)]
     return dataclasses.replace(
         found,
+        beyond=float(found.values[above]) if above < count else found.beyond,
         values=found.values[:above],
+        errors=found.errors[:above],
         vectors=found.vectors[:, :above],
         residuals=found.residuals[:above],
         refined=found.refined[:, :above],
@@ -457,4 +478,4 @@ def bottom_eigenpairs(
         options: its other arguments.
     """
     found = top_eigenpairs(-operator, k, tol, **options)
-    return dataclasses.replace(found, values=-found.values)
+    return dataclasses.replace(found, values=-found.values, beyond=-found.beyond)

@@ -178,7 +178,7 @@ class SharpnessTracker:
                 value /= float(along.norm()) ** 2
                 along = along / along.norm()
             general = self._general or self._use_general()
-            self.verified = verify(general, None if closed else operator, value, along)
+            self.verified = verify(general, None if closed else result.asymmetry, value, along)
             found = found if vectors else found[:, :0]
         self._measurements += 1
         self._warm.update(result.refined)
@@ -220,12 +220,12 @@ class SharpnessTracker:
             self.tol,
             initial=start,
             generator=self._generator,
-            beyond=None if start is None else self._beyond,
+            beyond=self._beyond,
             **self._solver,
         )
-        # what a warm start sees of the next eigenvalue is little: the most that was seen counts
-        known = [self._beyond] if start is not None else []
-        self._beyond = max((v for v in (*known, found.beyond) if v == v), default=math.nan)
+        # too small a basis sees little of the next eigenvalue: what a larger one saw counts on
+        if start is None or found.matvecs >= self.k + 2:
+            self._beyond = found.beyond / abs(float(found.values[-1]) or 1.0)
         return found
 
     def _check(self, operator: LinearOperator, warm: EigenResult) -> EigenResult:

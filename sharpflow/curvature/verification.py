@@ -3,11 +3,10 @@
 import torch
 from torch import Tensor
 
-from sharpflow.curvature.linear_operator import LinearOperator
 from sharpflow.curvature.model_loss import LossOfModel
 
 ASYMMETRY = 2e-3
-"""Largest relative difference of aᵀHb and bᵀHa; that of H and Hᵀ enters it squared."""
+"""Largest difference of aᵀHb and bᵀHa over ‖H‖; that of H and Hᵀ enters it squared."""
 DIFFERENCE = 0.25
 """Largest relative difference from gradients; kinks of the loss, as ReLU has, may take a tenth."""
 _DISTANCES = {torch.float32: (1e-3, 1e-4, 1e-2), torch.float64: (1e-5, 1e-7, 1e-3)}
@@ -15,30 +14,35 @@ _DISTANCES = {torch.float32: (1e-3, 1e-4, 1e-2), torch.float64: (1e-5, 1e-7, 1e-
 
 
 def verify(
-    loss: LossOfModel, operator: LinearOperator | None, value: float, vector: Tensor
+    loss: LossOfModel, asymmetry: float | None, value: float, vector: Tensor
 ) -> dict[str, float]:
-    """Check an eigenpair against gradients of the loss, and an operator for symmetry.
+    """Check an eigenpair against gradients of the loss, and products for symmetry.
 
     The curvature along the eigenvector has to be that of a central difference of gradients, which
     are made by one backward pass each through the model as it is called: a kernel without a second
     derivative, or a closed form of another function, differs. At a cost of two gradients, up to six
-    where the loss has kinks, and of two products.
+    where the loss has kinks.
 
     Args:
         loss: of the model.
-        operator: its Hessian in the order of the parameters; None leaves symmetry unchecked.
+        asymmetry: of the products that found the pair (`EigenResult.asymmetry`), or None.
         value: λ, an eigenvalue.
         vector: (P,), of unit length, in the order of the trainable parameters.
 
     Returns:
-        The relative differences found, `finite_difference` and (with an operator) `symmetry`.
+        The relative differences found, `finite_difference` and (where it was given) `symmetry`.
 
     Raises:
         ValueError: a difference is larger than rounding and kinks explain.
     """
     found = {"finite_difference": _from_gradients(loss, value, vector)}
-    if operator is not None:
-        found["symmetry"] = _asymmetry(operator)
+    if asymmetry is not None:
+        if asymmetry > ASYMMETRY:
+            raise ValueError(
+                f"products with the Hessian are not symmetric (by {100 * asymmetry:.2g} %): "
+                "something that the loss calls has a wrong second derivative."
+            )
+        found["symmetry"] = asymmetry
     return found
 
 
@@ -69,22 +73,3 @@ def _from_gradients(loss: LossOfModel, value: float, vector: Tensor) -> float:
             "no second derivative, or a wrong one."
         )
     return best
-
-
-def _asymmetry(operator: LinearOperator) -> float:
-    """|aᵀHb − bᵀHa| over |bᵀHa| for a random a and b along Ha, where it is largest."""
-    stream = torch.Generator().manual_seed(0)
-    first = torch.randn(operator.shape[0], generator=stream, dtype=torch.float64)
-    first = first.to(operator.device, operator.dtype)
-    image = operator.matvec(first / first.norm()).double()
-    size = float(image.norm())
-    if size == 0:
-        return 0.0
-    back = operator.matvec((image / size).to(operator.dtype)).double()
-    relative = abs(float(torch.dot((first / first.norm()).double(), back)) - size) / size
-    if relative > ASYMMETRY:
-        raise ValueError(
-            f"products with the Hessian are not symmetric (by {100 * relative:.2g} %): something "
-            "that the loss calls has a wrong second derivative."
-        )
-    return relative
