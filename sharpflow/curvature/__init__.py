@@ -1,5 +1,6 @@
 """Curvature of the loss: Hessian and Gauss-Newton operators, top eigenpairs, trace, sharpness."""
 
+from sharpflow.curvature.basis import Storage
 from sharpflow.curvature.compression import DenseInputs, compress_inputs, prepare_inputs
 from sharpflow.curvature.conv_net import ConvNet
 from sharpflow.curvature.dense_net import DenseNet, gauss_newton_matrix
@@ -34,6 +35,7 @@ __all__ = [
     "Preconditioning",
     "SharpnessTracker",
     "SpectralDensity",
+    "Storage",
     "TraceResult",
     "WarmStart",
     "bottom_eigenpairs",
