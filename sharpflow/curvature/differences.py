@@ -8,7 +8,15 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from sharpflow.curvature.graphs import Inside, Leaves, Parameters, check_scalar, dense, graph_mode
+from sharpflow.curvature.graphs import (
+    Inside,
+    Leaves,
+    Parameters,
+    check_scalar,
+    dense,
+    graph_mode,
+    second_derivatives,
+)
 from sharpflow.curvature.linear_operator import (
     LinearOperator,
     NonFiniteError,
@@ -110,7 +118,7 @@ def difference_operator(
                 raise ValueError("the loss has no graph where a difference of gradients is taken.")
             return flat_gradient(value, there)
 
-        with graph_mode(second=False):
+        with graph_mode(second=False), second_derivatives():
             by_name, there = leaves.moved(leaves.split(direction.to(leaves.dtype)), step)
             return differentiate() if inside is None else inside(by_name, differentiate)
 

@@ -19,9 +19,9 @@ _MISSING = (
     "double backward",
     "differentiate twice",
     "once_differentiable",
-    "cudnn RNN backward",
 )
 """Parts of what autograd says where a second derivative is missing."""
+_CUDNN = "cudnn RNN backward can only be called in training mode"
 _HALF = (torch.float16, torch.bfloat16)
 _MISMATCH = ("same dtype", "scalar type", "type and bias type", "type and weight type")
 """Parts of what PyTorch says where two tensors of different precision meet."""
@@ -61,7 +61,10 @@ class Leaves:
         kinds = {(p.dtype if dtype is None else dtype, p.device) for p in params.values()}
         if len(kinds) > 1:
             found = ", ".join(sorted(f"{dtype} on {device}" for dtype, device in kinds))
-            raise ValueError(f"params mixes {found}; all must share one dtype and one device.")
+            raise ValueError(
+                f"params mixes {found}; all must share one dtype and one device "
+                "(dtype=torch.float32 measures copies in that one)."
+            )
         ((self.dtype, self.device),) = kinds
         refuse_half(self.dtype, "params")
         check_dtype(self.dtype, "params")
@@ -197,6 +200,12 @@ def second_derivatives() -> Iterator[None]:
         yield
     except (RuntimeError, NotImplementedError) as error:
         text = str(error).splitlines()[0]
+        if _CUDNN in text:
+            raise ValueError(
+                f"{text}: call model.train() where that draws no random numbers, or measure within "
+                "torch.backends.cudnn.flags(enabled=False), where recurrent nets have second "
+                "derivatives too."
+            ) from error
         if any(words in text for words in _MISSING):
             raise ValueError(_NO_SECOND.format(text)) from error
         raise

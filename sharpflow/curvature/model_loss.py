@@ -33,6 +33,7 @@ from sharpflow.curvature.graphs import (
     graph_mode,
     one_precision,
     refuse_half,
+    second_derivatives,
 )
 from sharpflow.curvature.linear_operator import LinearOperator, check_dtype, check_finite
 from sharpflow.curvature.operators import hessian_operator
@@ -170,7 +171,8 @@ class LossOfModel(ABC):
 
         with self.shared(total):
             for part, weight in self.parts():
-                with graph_mode(self.products == "autograd"), self.named(part):
+                second = self.products == "autograd"
+                with graph_mode(second), second_derivatives(), self.named(part):
                     slope = self.inside(leaves, partial(differentiate, part))
                     if finite:
                         check_finite(slope, "the gradient of the loss")
