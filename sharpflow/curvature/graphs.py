@@ -1,5 +1,6 @@
 """Losses as functions of parameters in autograd: what they read, and their second derivatives."""
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -23,8 +24,8 @@ _MISSING = (
 """Parts of what autograd says where a second derivative is missing."""
 _CUDNN = "cudnn RNN backward can only be called in training mode"
 _HALF = (torch.float16, torch.bfloat16)
-_MISMATCH = ("same dtype", "scalar type", "type and bias type", "type and weight type")
-"""Parts of what PyTorch says where two tensors of different precision meet."""
+_PRECISIONS = re.compile("half|bfloat16|float|double")
+"""Two of them stand in what PyTorch says where tensors of different precision meet."""
 
 
 def refuse_half(dtype: torch.dtype, argument: str) -> None:
@@ -114,8 +115,12 @@ class Leaves:
                 "depends on none of them."
             )
         ours = {id(leaf) for leaf in self.tensors}
-        used = False
-        for variable in _leaves_of(value):
+        used, half = value.grad_fn is None and id(value) in ours, ""
+        for node in _nodes_of([value]):
+            for kind in getattr(node, "_input_metadata", ()):
+                if getattr(kind, "dtype", None) in _HALF:
+                    half = half or f"{kind.dtype} inside ({node.name()})"
+            variable = getattr(node, "variable", None)
             if id(variable) in self.names:
                 raise ValueError(
                     f"{what} reads {self.names[id(variable)]!r} itself and not the tensor that it "
@@ -128,14 +133,12 @@ class Leaves:
                 f"{what} depends on none of the parameters that it is given; use them "
                 "(torch.func.functional_call(model, params, inputs))."
             )
-        for node in _nodes_of([value]):
-            for kind in getattr(node, "_input_metadata", ()):
-                if getattr(kind, "dtype", None) in _HALF:
-                    raise ValueError(
-                        f"{what} computes in {kind.dtype} inside ({node.name()}), whatever the "
-                        "precision of its parameters, so that its derivatives have two or three "
-                        "digits; measure it without torch.autocast, and without casts in forward."
-                    )
+        if half:
+            raise ValueError(
+                f"{what} computes in {half}, whatever the precision of its parameters, so that its "
+                "derivatives have two or three digits; measure it without torch.autocast, and "
+                "without casts in forward."
+            )
 
     def flatten(self, parts: Sequence[Tensor | None]) -> Tensor:
         """The flat vector of parts; None stands for zeros."""
@@ -161,16 +164,6 @@ class Leaves:
 def dense(gradient: Tensor) -> Tensor:
     """A gradient that may be sparse, as that of an embedding, as a dense tensor."""
     return gradient.to_dense() if gradient.is_sparse else gradient
-
-
-def _leaves_of(value: Tensor) -> Iterator[Tensor]:
-    """The leaf tensors that a value's graph comes from."""
-    if value.grad_fn is None:
-        yield value
-    for node in _nodes_of([value]):
-        variable = getattr(node, "variable", None)
-        if isinstance(variable, Tensor):
-            yield variable
 
 
 def _nodes_of(values: Iterable[Tensor]) -> Iterator[Node]:
@@ -231,7 +224,7 @@ def one_precision() -> Iterator[None]:
         yield
     except RuntimeError as error:
         text = str(error).splitlines()[0]
-        if any(words in text for words in _MISMATCH):
+        if len(set(_PRECISIONS.findall(text.lower()))) > 1:
             raise ValueError(
                 f"the loss mixes precisions ({text}): dtype=torch.float32 or torch.float64 gives "
                 "parameters, buffers and data the same; what forward casts or makes itself has to "

@@ -411,8 +411,8 @@ class ModelLoss(LossOfModel):
     def _bytes_a_sample(self) -> float:
         """Bytes that the graph of the loss keeps for each sample, beyond data and parameters."""
         count = min(4, self.samples)
-        with torch.inference_mode(False):
-            copies = {n: p.clone().requires_grad_() for n, p in self._all().items()}
+        copies = _copies(dict(self.model.named_parameters()))
+        copies = {name: cast(copy, self.dtype) for name, copy in copies.items()}
         held = (*copies.values(), *self.model.buffers(), *self.inputs, self.targets)
         fixed = {t.untyped_storage().data_ptr() for t in held}
         sizes: dict[int, int] = {}

@@ -48,7 +48,7 @@ def verify(
     else:
         found = {"finite_difference": _from_gradients(loss, value, vector)}
     if operator is not None:
-        found["symmetry"] = _asymmetry(operator, loss.noise * abs(value))
+        found["symmetry"] = _asymmetry(operator, loss.noise, abs(value))
     return found
 
 
@@ -120,12 +120,13 @@ def _from_gradients(loss: LossOfModel, value: float, vector: Tensor) -> float:
     return best
 
 
-def _asymmetry(operator: LinearOperator, noise: float) -> float:
+def _asymmetry(operator: LinearOperator, noise: float, norm: float) -> float:
     """|aᵀHb − bᵀHa| over |bᵀHa| for a random a and b along Ha, where it is largest.
 
     Args:
         operator: H.
-        noise: length of the error that a product with a unit vector is known to have.
+        noise: error of a product with a unit vector over ‖H‖, as far as it is known.
+        norm: ‖H‖, or a number below it.
 
     Raises:
         ValueError: it is larger than rounding and noise explain.
@@ -139,7 +140,7 @@ def _asymmetry(operator: LinearOperator, noise: float) -> float:
         return 0.0
     back = operator.matvec((image / size).to(operator.dtype)).double()
     relative = abs(float(torch.dot((first / first.norm()).double(), back)) - size) / size
-    if relative > ASYMMETRY + 4 * noise / size:
+    if relative > ASYMMETRY + 4 * noise * max(norm / size, 1.0):
         raise ValueError(
             f"products with the Hessian are not symmetric (by {100 * relative:.2g} %): something "
             f"that the loss calls has a wrong second derivative; {_WAY_OUT}"

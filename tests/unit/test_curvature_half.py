@@ -355,3 +355,12 @@ def test_a_model_on_several_devices_is_refused_in_a_sentence():
         ValueError, match=r"params mixes torch.float64 on cpu, torch.float64 on meta"
     ):
         hessian_operator(lambda p: INPUTS.sum(), dict(model.named_parameters()))
+
+
+def test_other_mismatches_are_left_as_they_are():
+    def loss(outputs, targets):
+        return cross_entropy(outputs, targets.int()[:, None].short())
+
+    with pytest.raises(RuntimeError) as caught:
+        sharpness(net(), loss, INPUTS, LABELS)
+    assert "mixes precisions" not in str(caught.value)
