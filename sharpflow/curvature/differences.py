@@ -27,7 +27,8 @@ from sharpflow.curvature.linear_operator import (
 Products = Literal["autograd", "differences"]
 Slope = Callable[[Tensor, float], Tensor]
 """Gradient (P,), float64, at a step along a direction (P,)."""
-_POWERS = range(-4, 2)  # of 4, times ε^⅓‖θ‖: distances that are tried
+_POWERS = {torch.float32: range(-4, 2), torch.float64: range(-8, 2)}
+"""Of 4, times ε^⅓‖θ‖: distances that are tried. Float64 has room for those between kinks."""
 
 
 def check_products(products: str) -> None:
@@ -56,10 +57,10 @@ class DifferenceOperator(LinearOperator):
 
     Hv ≈ ‖v‖ (g(θ + hu) − g(θ − hu)) / 2h with u = v/‖v‖. Truncation costs h²/6 times the fourth
     derivative of the loss, rounding about ε‖g‖/h, and h is where the two balance (Nocedal and
-    Wright 2006, section 8.1): of the distances 4ʲ ε^⅓ ‖θ‖, j = −4…1 (ε the rounding unit), it
-    lies in the middle of the two neighbours at which the products with one vector, a gradient after
-    a power step, agree best. On smooth nets products are then right to 1e-3 ‖H‖ or better in
-    float32 and 1e-8 ‖H‖ in float64.
+    Wright 2006, section 8.1): of the distances 4ʲ ε^⅓ ‖θ‖ (ε the rounding unit), j = −4…1 in
+    float32 and −8…1 in float64, it lies in the middle of the two neighbours at which the products
+    with one vector, a gradient after a power step, agree best. On smooth nets products are then
+    right to 1e-3 ‖H‖ or better in float32 and 1e-8 ‖H‖ in float64.
 
     The error depends on v, so that the operator is symmetric only to within it: products are not
     symmetrised, which one vector does not allow; solvers symmetrise the matrix that they project
@@ -100,7 +101,8 @@ def difference_operator(
         params: the parameters.
         inside: as for `hessian_operator`.
         dtype: of the copies of the parameters that are used; by default theirs.
-        distance: from which gradients are taken; by default it is found, by 15 gradients.
+        distance: from which gradients are taken; by default it is found, by 15 gradients in
+            float32 and 23 in float64.
 
     Returns:
         The operator on flat vectors, (P,).
@@ -167,7 +169,7 @@ def find_distance(
 ) -> Distance:
     """The distance h of `DifferenceOperator`, and the error that is left at it.
 
-    Costs 15 gradients.
+    Costs 15 gradients in float32 and 23 in float64.
 
     Args:
         slope: gradient at a step along a direction.
@@ -181,6 +183,7 @@ def find_distance(
 
     Raises:
         NonFiniteError: the gradient is not finite at the parameters, or at all distances.
+        ValueError: at no distance do two products agree to a half, and not for rounding.
     """
     unit = torch.finfo(dtype).eps
     base = unit ** (1 / 3) * max(length, 1e-3)
@@ -196,8 +199,8 @@ def find_distance(
         if float(image.norm()) > 0:  # false for NaN
             start = (image / image.norm()).to(dtype)
             break
-    steps = [base * 4.0**power for power in _POWERS]
-    best, before = Distance(base, float("inf")), None
+    steps = [base * 4.0**power for power in _POWERS[dtype]]
+    best, before, kinked = Distance(base, float("inf")), None, False
     for step in steps:
         image = _difference(slope, start, step)
         size_of = float(image.norm())
@@ -205,12 +208,17 @@ def find_distance(
             rounding = unit * steepness / (step * size_of)
             error = max(float((image - before).norm()) / size_of, rounding, unit ** (2 / 3))
             if error < best.noise:
-                best = Distance(step / 2, error)
+                best, kinked = Distance(step / 2, error), error > 0.5 > 50 * rounding
         elif size_of == 0 and before is not None and not bool(before.any()):
             return Distance(base, unit ** (2 / 3))  # no curvature to be wrong about
         before = image
     if best.noise == float("inf"):
         raise NonFiniteError(
             "gradients are NaN or infinite at all distances that differences were tried at."
+        )
+    if kinked:
+        raise ValueError(
+            "differences of gradients settle at no distance: the loss has kinks (ReLU, max "
+            "pooling) all around here; dtype=torch.float64 takes gradients closer together."
         )
     return best
