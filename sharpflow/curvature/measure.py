@@ -55,8 +55,8 @@ class SharpnessTracker:
             bfloat16 models in float32 say; by default the model must have one of the two.
         products: `"autograd"`, or `"differences"` of gradients for what has no second derivative in
             autograd (`EmbeddingBag`, CTC, fused attention): two gradients a product, an error of
-            some 1e-3 in float32 and 1e-7 in float64, and nothing converges below it. See
-            `DifferenceOperator`.
+            up to 1e-3 in float32 and 1e-8 in float64, and nothing converges below it. With kinks
+            (ReLU) take `dtype=torch.float64`. See `DifferenceOperator`.
         check_every: measurements from one cold start to the next.
         max_products: as for `top_eigenpairs`.
         generator: for random start vectors; by default one with a fixed seed.

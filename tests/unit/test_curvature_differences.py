@@ -592,3 +592,12 @@ def test_many_kinks_are_refused_in_float32_and_measured_between_in_float64():
         sharpness(*data, 1e-2, products="differences")
     found = sharpness(*data, 1e-4, dtype=torch.float64, products="differences")
     assert found == pytest.approx(exact, rel=1e-3)
+
+
+def test_a_gradient_that_jumps_at_any_distance_is_refused():
+    def slope(direction, step):
+        stream = torch.Generator().manual_seed(int(abs(step) * 1e12) * 2 + (step > 0))
+        return torch.randn(3, dtype=torch.float64, generator=stream)
+
+    with pytest.raises(ValueError, match="settle at no distance"):
+        find_distance(slope, 3, 1.0, torch.float64, torch.device("cpu"))
