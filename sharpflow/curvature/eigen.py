@@ -41,7 +41,7 @@ class EigenResult:
             was good. `estimate`: residual²/gap, with the gap to the next eigenvalue as it was seen.
         matvecs: products used by this call.
         converged: whether every residual is within `tol·max(|λ|, ε‖H‖)`, or every error within
-            `accuracy`.
+            `accuracy`. False where the operator's `noise` hides that.
         norm: ‖H‖ as far as it was seen, the largest |Ritz value| (a lower bound).
         refined: (P, k), each vector after one power step, Hv/λ, which the last product gives away:
             as a rule nearer to the eigenvector, but its residual is not known. For warm starts.
@@ -300,7 +300,9 @@ def top_eigenpairs(
             near = bool((residuals <= _NEAR / tol * bounds).all())
             goal = dataclasses.replace(goal, near=near)
         errors, kind = goal.errors(values[:k], residuals, following, space.norm, unit)
+        noise = 2 * operator.noise * space.norm  # nothing is found below it
         done = residuals <= bounds if accuracy is None else errors <= accuracy
+        done = done | (residuals <= noise)
         if space.krylov:
             slack = _SLACK * tol if accuracy is None else accuracy
             reach = float(values[0]) + slack * max(abs(float(values[0])), unit**0.5 * space.norm)
@@ -309,6 +311,7 @@ def top_eigenpairs(
             if sure:
                 errors, kind = torch.full_like(errors, slack), "bound"
             done = done & sure if accuracy is None else torch.full_like(done, sure)
+            done = done | (residuals <= noise)
         open_pairs = (~done).nonzero().flatten()
         near_floor = accuracy is None and bool((bounds < _FLOOR * unit * space.norm).any())
         if len(open_pairs) == 0:
@@ -332,7 +335,8 @@ def top_eigenpairs(
             space.krylov = False
             if floor or not space.expand(_random_rows(operator, 1, generator)):
                 break
-    small = residuals <= bounds
+    small = residuals <= bounds if accuracy is None else errors <= accuracy
+    small &= noise <= bounds if accuracy is None else noise <= accuracy * values[:k].abs()
     asymmetry = space.asymmetry()
     rows = normalize(space.basis.combine(chosen.T))
     del space.basis, space.image
@@ -343,10 +347,10 @@ def top_eigenpairs(
         errors=errors,
         error_kind=kind,
         matvecs=spent(),
-        converged=bool((small if accuracy is None else done | small).all()),
+        converged=bool(small.all()),
         norm=space.norm,
         refined=normalize(_power_step(rows, residual_rows, values[:k], residuals)).T,
-        pair_converged=small if accuracy is None else done | small,
+        pair_converged=small,
         beyond=following,
         asymmetry=asymmetry,
     )

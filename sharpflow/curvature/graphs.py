@@ -1,38 +1,73 @@
 """Losses as functions of parameters in autograd: what they read, and their second derivatives."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import Node
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from sharpflow.curvature.linear_operator import check_dtype, check_finite
 
 Parameters = Mapping[str, Tensor]
+Inside = Callable[[dict[str, Tensor], Callable[[], Any]], Any]
 _MISSING = (
-    "not implemented",
+    "derivative for ",
     "double backward",
     "differentiate twice",
     "once_differentiable",
-    "cudnn RNN backward",
 )
 """Parts of what autograd says where a second derivative is missing."""
+_CUDNN = "cudnn RNN backward can only be called in training mode"
+_HALF = (torch.float16, torch.bfloat16)
+_PRECISIONS = re.compile("half|bfloat16|float|double")
+"""Two of them stand in what PyTorch says where tensors of different precision meet."""
+
+
+def refuse_half(dtype: torch.dtype, argument: str) -> None:
+    """Raise ValueError, which names the way out, where `dtype` is half precision."""
+    if dtype in _HALF:
+        raise ValueError(
+            f"{argument} is {dtype}; curvature is measured in torch.float32 or torch.float64 only: "
+            "dtype=torch.float32 measures copies of the model and its data in that precision."
+        )
+
+
+_NO_SECOND = (
+    "something that the loss calls has no second derivative in autograd ({}); replace it by an "
+    "equivalent of differentiable operations, or measure by differences of gradients: "
+    'products="differences".'
+)
 
 
 class Leaves:
-    """Copies of the parameters that carry gradients; one tensor under two names is one leaf."""
+    """Copies of the parameters that carry gradients; one tensor under two names is one leaf.
 
-    def __init__(self, params: Parameters) -> None:
+    Args:
+        params: the parameters.
+        dtype: of the copies; by default that of the parameters.
+
+    Raises:
+        ValueError: there are none, they hold NaN or infinity, mix dtypes or devices, or are in half
+            precision and `dtype` is not given.
+    """
+
+    def __init__(self, params: Parameters, dtype: torch.dtype | None = None) -> None:
         if not params:
             raise ValueError("params is empty; curvature needs at least one parameter tensor.")
-        kinds = {(p.dtype, p.device) for p in params.values()}
+        kinds = {(p.dtype if dtype is None else dtype, p.device) for p in params.values()}
         if len(kinds) > 1:
             found = ", ".join(sorted(f"{dtype} on {device}" for dtype, device in kinds))
-            raise ValueError(f"params mixes {found}; all must share one dtype and one device.")
+            raise ValueError(
+                f"params mixes {found}; all must share one dtype and one device "
+                "(dtype=torch.float32 measures copies in that one)."
+            )
         ((self.dtype, self.device),) = kinds
+        refuse_half(self.dtype, "params")
         check_dtype(self.dtype, "params")
         self.names = {id(parameter): name for name, parameter in params.items()}
         unique: dict[int, Tensor] = {}
@@ -41,7 +76,8 @@ class Leaves:
             check_finite(parameter.detach(), f"params[{name!r}]")
             if id(parameter) not in unique:
                 with torch.inference_mode(False):  # a clone made inside has no autograd
-                    unique[id(parameter)] = parameter.detach().clone().requires_grad_()
+                    copy = parameter.detach().to(self.dtype, copy=True)
+                    unique[id(parameter)] = copy.requires_grad_()
             self.by_name[name] = unique[id(parameter)]
         self.tensors = list(unique.values())
         self.sizes = [leaf.numel() for leaf in self.tensors]
@@ -54,14 +90,24 @@ class Leaves:
         parts = vector.split(self.sizes)
         return [part.view(t.shape) for part, t in zip(parts, self.tensors, strict=True)]
 
+    def moved(self, direction: list[Tensor], step: float) -> tuple[dict[str, Tensor], list[Tensor]]:
+        """New leaves at a step along a direction: by name, and in order."""
+        there = [
+            t.detach().add(d, alpha=step).requires_grad_()
+            for t, d in zip(self.tensors, direction, strict=True)
+        ]
+        place = {id(t): i for i, t in enumerate(self.tensors)}
+        return {name: there[place[id(t)]] for name, t in self.by_name.items()}, there
+
     def check_graph(self, value: Tensor, what: str) -> None:
-        """Check that the graph of `value` comes from the leaves.
+        """Check that the graph of `value` comes from the leaves, and is in their precision.
 
         A function that reads a parameter itself, and not the tensor that it is given for it, has a
         curvature that this module cannot see.
 
         Raises:
-            ValueError: it has no graph, comes from no leaf, or from what a leaf is a copy of.
+            ValueError: it has no graph, comes from no leaf, or from what a leaf is a copy of; or
+                something in it is in half precision.
         """
         if not value.requires_grad:
             raise ValueError(
@@ -69,8 +115,12 @@ class Leaves:
                 "depends on none of them."
             )
         ours = {id(leaf) for leaf in self.tensors}
-        used = False
-        for variable in _leaves_of(value):
+        used, half = value.grad_fn is None and id(value) in ours, ""
+        for node in _nodes_of([value]):
+            for kind in getattr(node, "_input_metadata", ()):
+                if getattr(kind, "dtype", None) in _HALF:
+                    half = half or f"{kind.dtype} inside ({node.name()})"
+            variable = getattr(node, "variable", None)
             if id(variable) in self.names:
                 raise ValueError(
                     f"{what} reads {self.names[id(variable)]!r} itself and not the tensor that it "
@@ -83,12 +133,21 @@ class Leaves:
                 f"{what} depends on none of the parameters that it is given; use them "
                 "(torch.func.functional_call(model, params, inputs))."
             )
+        if half:
+            raise ValueError(
+                f"{what} computes in {half}, whatever the precision of its parameters, so that its "
+                "derivatives have two or three digits; measure it without torch.autocast, and "
+                "without casts in forward."
+            )
 
     def flatten(self, parts: Sequence[Tensor | None]) -> Tensor:
         """The flat vector of parts; None stands for zeros."""
         pairs = zip(parts, self.tensors, strict=True)
         return torch.cat(
-            [(torch.zeros_like(t) if p is None else p.detach()).reshape(-1) for p, t in pairs]
+            [
+                (torch.zeros_like(t) if p is None else dense(p)).detach().reshape(-1)
+                for p, t in pairs
+            ]
         )
 
     def pull_back(self, sources: list[Tensor], weights: list[Tensor]) -> Tensor:
@@ -102,21 +161,29 @@ class Leaves:
         )
 
 
-def _leaves_of(value: Tensor) -> Iterator[Tensor]:
-    """The leaf tensors that a value's graph comes from."""
-    if value.grad_fn is None:
-        yield value
-        return
-    seen, ahead = {value.grad_fn}, [value.grad_fn]
+def dense(gradient: Tensor) -> Tensor:
+    """A gradient that may be sparse, as that of an embedding, as a dense tensor."""
+    return gradient.to_dense() if gradient.is_sparse else gradient
+
+
+def _nodes_of(values: Iterable[Tensor]) -> Iterator[Node]:
+    """The nodes of the graph of some values, each once."""
+    seen = {value.grad_fn for value in values if value.grad_fn is not None}
+    ahead = list(seen)
     while ahead:
         node = ahead.pop()
-        variable = getattr(node, "variable", None)
-        if isinstance(variable, Tensor):
-            yield variable
+        yield node
         for following, _ in node.next_functions:
             if following is not None and following not in seen:
                 seen.add(following)
                 ahead.append(following)
+
+
+def check_scalar(value: Any) -> None:
+    """Raise ValueError unless `value` is a tensor with one number."""
+    if not isinstance(value, Tensor) or value.numel() != 1:
+        shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+        raise ValueError(f"loss returned {shape}; it must return a tensor with one number.")
 
 
 @contextmanager
@@ -126,10 +193,42 @@ def second_derivatives() -> Iterator[None]:
         yield
     except (RuntimeError, NotImplementedError) as error:
         text = str(error).splitlines()[0]
-        if any(words in text for words in _MISSING):
+        if _CUDNN in text:
             raise ValueError(
-                f"something that the loss calls has no second derivative in autograd ({text}); "
-                "replace it by an equivalent of differentiable operations."
+                f"{text}: call model.train() where that draws no random numbers, or measure within "
+                "torch.backends.cudnn.flags(enabled=False), where recurrent nets have second "
+                "derivatives too."
+            ) from error
+        if any(words in text for words in _MISSING):
+            raise ValueError(_NO_SECOND.format(text)) from error
+        raise
+
+
+def check_second(gradients: Iterable[Tensor]) -> None:
+    """Check that the graph of gradients is whole.
+
+    Where a function is differentiable once its graph ends in a node that fails when it is reached,
+    which it is not on the way to the parameters: what lies behind it would be left out.
+
+    Raises:
+        ValueError: there is such a node.
+    """
+    if any(node.name() == "torch::autograd::Error" for node in _nodes_of(gradients)):
+        raise ValueError(_NO_SECOND.format("a function is marked once_differentiable"))
+
+
+@contextmanager
+def one_precision() -> Iterator[None]:
+    """Say in a sentence what PyTorch says where tensors of different precision meet."""
+    try:
+        yield
+    except RuntimeError as error:
+        text = str(error).splitlines()[0]
+        if len(set(_PRECISIONS.findall(text.lower()))) > 1:
+            raise ValueError(
+                f"the loss mixes precisions ({text}): dtype=torch.float32 or torch.float64 gives "
+                "parameters, buffers and data the same; what forward casts or makes itself has to "
+                "follow them, as in x.to(self.weight.dtype)."
             ) from error
         raise
 
@@ -145,29 +244,59 @@ class _Host(nn.Module):
         return compute()
 
 
-def at_parameters(model: nn.Module, params: Parameters, compute: Callable[[], Any]) -> Any:
+def at_parameters(
+    model: nn.Module,
+    params: Parameters,
+    compute: Callable[[], Any],
+    dtype: torch.dtype | None = None,
+) -> Any:
     """What `compute()` gives while a module has other parameters, and copies of its buffers.
 
-    Whatever reads the module's parameters meanwhile, a penalty in a loss say, reads `params`.
+    Whatever reads the module's parameters meanwhile, a penalty in a loss say, reads `params`. With
+    `dtype`, all of its parameters and buffers that are floating point have that one.
     """
     state = {f"model.{name}": buffer.clone() for name, buffer in model.named_buffers()}
+    if dtype is not None:
+        state |= {f"model.{name}": p.detach() for name, p in model.named_parameters()}
     state |= {f"model.{name}": parameter for name, parameter in params.items()}
+    state = {name: cast(tensor, dtype) for name, tensor in state.items()}
     return functional_call(_Host(model), state, (compute,))
 
 
-def check_dependence(function: Callable[[dict[str, Tensor]], Tensor], params: Parameters) -> None:
+def cast(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
+    """A floating-point tensor in another precision; itself where it has it, or is of integers."""
+    return tensor if dtype is None or not tensor.is_floating_point() else tensor.to(dtype)
+
+
+def check_dependence(
+    function: Callable[[dict[str, Tensor]], Tensor],
+    params: Parameters,
+    dtype: torch.dtype | None = None,
+    second: bool = True,
+) -> None:
     """Check that a function reads the parameters that it is given, and no others of theirs.
+
+    Args:
+        function: of the parameters.
+        params: the parameters.
+        dtype: of the copies that it is given.
+        second: as for `graph_mode`.
 
     Raises:
         ValueError: its value has no graph, depends on none of them, or on what they are copies of.
     """
-    leaves = Leaves(params)
-    with graph_mode():
+    leaves = Leaves(params, dtype)
+    with graph_mode(second):
         leaves.check_graph(function(dict(leaves.by_name)), "the loss")
 
 
 @contextmanager
-def graph_mode() -> Iterator[None]:
-    """Autograd on, whatever stands around the call, and attention that has a second derivative."""
-    with torch.inference_mode(False), torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
+def graph_mode(second: bool = True) -> Iterator[None]:
+    """Autograd on, whatever stands around the call.
+
+    Args:
+        second: whether attention is to have a second derivative, which the fast kernels have not.
+    """
+    attention = sdpa_kernel(SDPBackend.MATH) if second else nullcontext()
+    with torch.inference_mode(False), torch.enable_grad(), attention:
         yield

@@ -43,7 +43,11 @@ class LinearOperator:
         shape: (P, P).
         dtype, device: of the vectors it takes and returns.
         products: number of vectors multiplied so far (a block of b vectors counts b).
+        noise: error of a product with a unit vector over ‖H‖, beyond rounding; 0 unless products
+            are differences.
     """
+
+    noise: float = 0.0
 
     def __init__(
         self,
@@ -115,7 +119,7 @@ class LinearOperator:
                 f"operators of shapes {self.shape} and {other.shape} in {self.dtype} on "
                 f"{self.device} and {other.dtype} on {other.device} cannot be added."
             )
-        return self._derived(lambda v: self.matvec(v) + other.matvec(v))
+        return self._derived(lambda v: self.matvec(v) + other.matvec(v), other.noise)
 
     def __mul__(self, factor: float) -> "LinearOperator":
         """The operator times a number."""
@@ -150,8 +154,10 @@ class LinearOperator:
 
         return self._derived(product)
 
-    def _derived(self, product: Product) -> "LinearOperator":
-        return LinearOperator(self.shape[0], product, self.dtype, self.device, product)
+    def _derived(self, product: Product, noise: float = 0.0) -> "LinearOperator":
+        derived = LinearOperator(self.shape[0], product, self.dtype, self.device, product)
+        derived.noise = max(self.noise, noise)
+        return derived
 
     def _multiply_block(self, vectors: Tensor) -> Tensor:
         count = vectors.shape[1]

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from sharpflow.curvature.basis import Storage
 from sharpflow.curvature.dense_model import DenseModel, as_its_class_says
+from sharpflow.curvature.differences import Products
 from sharpflow.curvature.eigen import EigenResult, top_eigenpairs
 from sharpflow.curvature.linear_operator import LinearOperator
 from sharpflow.curvature.model_loss import (
@@ -54,6 +55,12 @@ class SharpnessTracker:
             `threshold`. See `preconditioning`.
         distributed: with batches, whether each process of `torch.distributed` has some of its own;
             see `StreamedLoss`.
+        dtype: float32 or float64: measured is a copy of the model and its data in this precision,
+            bfloat16 models in float32 say; by default the model must have one of the two.
+        products: `"autograd"`, or `"differences"` of gradients for what has no second derivative in
+            autograd (`EmbeddingBag`, CTC, fused attention): two gradients a product, an error of
+            up to 1e-3 in float32 and 1e-8 in float64, and nothing converges below it. With kinks
+            (ReLU) take `dtype=torch.float64`. See `DifferenceOperator`.
         check_every: measurements from one cold start to the next.
         max_products: as for `top_eigenpairs`.
         basis_size: likewise; memory is 2·basis_size·P numbers, and about 8·P beside them.
@@ -91,6 +98,8 @@ class SharpnessTracker:
         only: str | Sequence[str] | None = None,
         optimiser: torch.optim.Optimizer | None = None,
         distributed: bool = False,
+        dtype: torch.dtype | None = None,
+        products: Products = "autograd",
         check_every: int = 50,
         max_products: int | None = None,
         basis_size: int | None = None,
@@ -110,21 +119,25 @@ class SharpnessTracker:
         }
         self._generator = generator or torch.Generator().manual_seed(0)
         self._model, self._only, self._optimiser = model, only, optimiser
-        self._micro_batch = micro_batch
+        self._micro_batch, self._dtype = micro_batch, dtype
+        self._products: Products = products
         self._general: LossOfModel | None = None
         self._closed: DenseModel | None = None
         if targets is None:
             if micro_batch is not None:
                 raise ValueError("micro_batch is for inputs with targets; batches have their size.")
-            self._general = StreamedLoss(model, loss_fn, inputs, weight, only, distributed)
+            self._general = StreamedLoss(
+                model, loss_fn, inputs, weight, only, distributed, dtype, products
+            )
         else:
             if weight is not None or distributed:
                 raise ValueError(
                     "weight and distributed are for batches; inputs with targets are one batch."
                 )
             self._data = (model, loss_fn, inputs, targets)
-            check_data(inputs, targets)
-            if not micro_batch and only is None and optimiser is None:
+            check_data(inputs, targets, dtype)
+            exact = dtype is None and products == "autograd"
+            if exact and not micro_batch and only is None and optimiser is None:
                 self._closed = DenseModel.recognise(*self._data)
         self._warm = WarmStart(history)
         self._beyond = math.nan
@@ -206,12 +219,19 @@ class SharpnessTracker:
             return operator
         found = preconditioning(self._optimiser, general.parameters())
         self.threshold = found.threshold
-        self._scaling = found.diagonal.rsqrt()
+        self._scaling = found.diagonal.to(operator.dtype).rsqrt()
         return operator.scaled(self._scaling)
 
     def _use_general(self) -> LossOfModel:
-        self._general = ModelLoss(*self._data, micro_batch=self._micro_batch, only=self._only)
+        self._general = ModelLoss(
+            *self._data, self._micro_batch, self._only, self._dtype, self._products
+        )
         return self._general
+
+    @property
+    def noise(self) -> float:
+        """Error of the last operator's products over ‖H‖; 0 where they are exact to rounding."""
+        return self._general.noise if self._general is not None else 0.0
 
     def _solve(self, operator: LinearOperator, start: Tensor | None) -> EigenResult:
         found = top_eigenpairs(
@@ -257,6 +277,8 @@ def sharpness(
     only: str | Sequence[str] | None = None,
     optimiser: torch.optim.Optimizer | None = None,
     distributed: bool = False,
+    dtype: torch.dtype | None = None,
+    products: Products = "autograd",
     max_products: int | None = None,
     basis_size: int | None = None,
     storage: Storage | None = None,
@@ -282,6 +304,8 @@ def sharpness(
         only=only,
         optimiser=optimiser,
         distributed=distributed,
+        dtype=dtype,
+        products=products,
         max_products=max_products,
         basis_size=basis_size,
         storage=storage,
@@ -290,10 +314,15 @@ def sharpness(
     result = tracker.measure(vectors=False)
     value = float(result.values[0])
     if not result.converged:
+        below = (
+            f" Differences of gradients have an error of {2 * tracker.noise:.1g} of it here: ask "
+            "for no smaller tol, or for dtype=torch.float64."
+        )
         warnings.warn(
             f"sharpness {value:.6g} has not converged to "
             f"{f'tol={tol:g}' if accuracy is None else f'accuracy={accuracy:g}'} after "
-            f"{result.matvecs} products: its residual is {float(result.residuals[0]):.3g}.",
+            f"{result.matvecs} products: its residual is {float(result.residuals[0]):.3g}."
+            f"{below * (2 * tracker.noise > (tol if accuracy is None else accuracy))}",
             RuntimeWarning,
             stacklevel=2,
         )

@@ -1,5 +1,6 @@
 """The loss of any torch module as a function of its trainable parameters, and its Hessian."""
 
+import copy
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -17,7 +18,24 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
-from sharpflow.curvature.graphs import at_parameters, check_dependence, graph_mode
+from sharpflow.curvature.differences import (
+    DifferenceOperator,
+    Distance,
+    Products,
+    check_products,
+    difference_operator,
+    find_distance,
+    flat_gradient,
+)
+from sharpflow.curvature.graphs import (
+    at_parameters,
+    cast,
+    check_dependence,
+    graph_mode,
+    one_precision,
+    refuse_half,
+    second_derivatives,
+)
 from sharpflow.curvature.linear_operator import LinearOperator, check_dtype, check_finite
 from sharpflow.curvature.operators import hessian_operator
 
@@ -64,20 +82,57 @@ class LossOfModel(ABC):
     Args:
         model: any module; of a compiled one, what it was made of is measured.
         only: patterns of the parameters that vary; see `trainable_parameters`.
+        dtype: float32 or float64: the loss is that of a copy of the model and its data in this
+            precision; by default the parameters must have one of the two.
+        products: `"autograd"`, or `"differences"` of gradients for what has no second derivative:
+            see `DifferenceOperator`. The distance is found anew once the parameters have moved by
+            a tenth of their length.
+
+    Raises:
+        ValueError: a module draws random numbers, `products` is neither, or `dtype` is another.
 
     Attributes:
         model: the module.
+        dtype, products: as given.
+        distance: of differences of gradients, once there was an operator.
     """
 
-    def __init__(self, model: nn.Module, only: str | Sequence[str] | None = None) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        only: str | Sequence[str] | None = None,
+        dtype: torch.dtype | None = None,
+        products: Products = "autograd",
+    ) -> None:
         # a compiled module has no second derivative; what it was made of has
         self.model: nn.Module = getattr(model, "_orig_mod", model)
         self._only = only
+        if dtype is not None:
+            check_dtype(dtype, "dtype")
+        check_products(products)
+        self.dtype, self.products = dtype, products
+        self.distance: Distance | None = None
+        self._found_at: Tensor | None = None
         refuse_random_modules(self.model)
+
+    @property
+    def noise(self) -> float:
+        """Error of the last operator's products over ‖H‖; 0 where they are exact to rounding."""
+        return self.distance.noise if self.distance is not None else 0.0
 
     def parameters(self) -> dict[str, Tensor]:
         """The parameters that vary, by name."""
         return trainable_parameters(self.model, self._only)
+
+    def in_double(self) -> "LossOfModel":
+        """The same loss in float64 copies of the model and its data."""
+        other = copy.copy(self)
+        other.dtype = torch.float64
+        return other
+
+    def present(self) -> dict[str, Tensor]:
+        """What the parameters that vary are now, in the precision of the measurement."""
+        return {name: cast(p.detach(), self.dtype) for name, p in self.parameters().items()}
 
     @abstractmethod
     def loss_of(self, part: Any) -> Tensor:
@@ -100,35 +155,84 @@ class LossOfModel(ABC):
 
     def inside(self, params: dict[str, Tensor], compute: Callable[[], Any]) -> Any:
         """What `compute()` gives while the model has `params`, and copies of its buffers."""
-        return at_parameters(self.model, params, compute)
+        return at_parameters(self.model, params, compute, self.dtype)
 
-    def gradient(self, params: dict[str, Tensor]) -> Tensor:
-        """Flat gradient (P,) of the loss at `params`, by one backward pass a part."""
+    def gradient(self, params: dict[str, Tensor], finite: bool = False) -> Tensor:
+        """Flat gradient (P,), float64, of the loss at `params`, by one backward pass a part.
+
+        Args:
+            params: the parameters that vary.
+            finite: whether to refuse NaN and infinity.
+
+        Raises:
+            NonFiniteError: a part has one, and `finite` is true.
+        """
         leaves = {name: p.requires_grad_() for name, p in _copies(params).items()}
         like = next(iter(leaves.values()))
         size = sum(p.numel() for p in leaves.values())
         with torch.inference_mode(False):
-            total = torch.zeros(size, dtype=like.dtype, device=like.device)
+            total = torch.zeros(size, dtype=torch.float64, device=like.device)
 
         def differentiate(part: Any) -> Tensor:
-            parts = torch.autograd.grad(
-                self.loss_of(part), list(leaves.values()), materialize_grads=True
-            )
-            return torch.cat([each.detach().reshape(-1) for each in parts])
+            return flat_gradient(self.loss_of(part), list(leaves.values()))
 
         with self.shared(total):
             for part, weight in self.parts():
-                with graph_mode():
+                second = self.products == "autograd"
+                with graph_mode(second), second_derivatives(), self.named(part):
                     slope = self.inside(leaves, partial(differentiate, part))
+                    if finite:
+                        check_finite(slope, "the gradient of the loss")
                     total.add_(slope, alpha=weight)
         return total
 
+    def total(self, params: dict[str, Tensor]) -> float:
+        """The loss at `params`."""
+        device = next(iter(params.values())).device
+        total = torch.zeros(1, dtype=torch.float64, device=device)
+        with self.shared(total), torch.no_grad():
+            for part, weight in self.parts():
+                total.add_(self.value(params, part).detach().double().reshape(1), alpha=weight)
+        return float(total)
+
+    @contextmanager
+    def named(self, part: Any) -> Iterator[None]:
+        """Within, an error of a part may be given its name."""
+        yield
+
     def streamed_hessian(self) -> LinearOperator:
         """Hessian whose graphs are made part by part, at every product, and not kept."""
-        params = {name: p.detach().clone() for name, p in self.parameters().items()}
-        return self.summed(
+        params = {name: p.clone() for name, p in self.present().items()}
+        if self.products == "differences":
+            self._renew_distance(params)
+        operator = self.summed(
             params, lambda: ((self.part_hessian(part, params), w) for part, w in self.parts())
         )
+        if self.products == "autograd":
+            return operator
+        size, product = operator.shape[0], operator.matvec
+        return DifferenceOperator(
+            size, product, operator.dtype, operator.device, self.noise, product
+        )
+
+    def _renew_distance(self, params: dict[str, Tensor]) -> None:
+        """Find the distance of differences, where there is none or it was found far from here."""
+        flat = torch.cat([p.reshape(-1) for p in params.values()])
+        last = self._found_at
+        if (
+            last is not None
+            and last.shape == flat.shape
+            and float((flat - last).norm()) <= 0.1 * float(last.norm())
+        ):
+            return
+
+        def slope(direction: Tensor, step: float) -> Tensor:
+            return self.gradient(moved(params, direction, step), finite=step == 0)
+
+        self.distance = find_distance(
+            slope, len(flat), float(flat.double().norm()), flat.dtype, flat.device
+        )
+        self._found_at = flat
 
     def summed(
         self,
@@ -137,7 +241,8 @@ class LossOfModel(ABC):
     ) -> LinearOperator:
         """Weighted sum of the operators that `pieces` gives at every product."""
         first = next(iter(params.values()))
-        check_dtype(first.dtype, "params")
+        dtype = self.dtype or first.dtype
+        refuse_half(dtype, "params")
 
         def product(vectors: Tensor) -> Tensor:
             total = torch.zeros_like(vectors)
@@ -147,7 +252,7 @@ class LossOfModel(ABC):
             return total
 
         count = sum(p.numel() for p in params.values())
-        return LinearOperator(count, product, first.dtype, first.device, product)
+        return LinearOperator(count, product, dtype, first.device, product)
 
     @contextmanager
     def shared(self, total: Tensor) -> Iterator[None]:
@@ -156,15 +261,31 @@ class LossOfModel(ABC):
 
     def part_hessian(self, part: Any, params: dict[str, Tensor]) -> LinearOperator:
         """Hessian of the loss of a part."""
-        return hessian_operator(lambda _: self.loss_of(part), params, self.inside)
+
+        def loss(_: dict[str, Tensor]) -> Tensor:
+            return self.loss_of(part)
+
+        if self.products == "differences":
+            return difference_operator(loss, params, self.inside, self.dtype, self.distance)
+        return hessian_operator(loss, params, self.inside, dtype=self.dtype)
 
     def _check(self, part: Any) -> None:
         """Refuse what only shows when a part of the loss is evaluated."""
-        self._refuse_random_loss(part)
-        check_dependence(lambda given: self.value(dict(given), part), self.parameters())
+        with one_precision():
+            self._refuse_random_loss(part)
+            check_dependence(
+                lambda given: self.value(dict(given), part),
+                self.parameters(),
+                self.dtype,
+                self.products == "autograd",
+            )
+
+    def _all(self) -> dict[str, Tensor]:
+        """All parameters now, whether they vary or not, in the precision of the measurement."""
+        return {n: cast(p.detach(), self.dtype) for n, p in self.model.named_parameters()}
 
     def _scalar(self, part: Any) -> float:
-        copies = {name: p.detach().clone() for name, p in self.model.named_parameters()}
+        copies = {name: p.clone() for name, p in self._all().items()}
         with torch.no_grad():
             value = self.value(copies, part)
         if not isinstance(value, Tensor) or value.numel() != 1:
@@ -229,12 +350,15 @@ class ModelLoss(LossOfModel):
         targets: Tensor,
         micro_batch: int | None = None,
         only: str | Sequence[str] | None = None,
+        dtype: torch.dtype | None = None,
+        products: Products = "autograd",
     ) -> None:
-        check_data(inputs, targets)
-        super().__init__(model, only)
+        check_data(inputs, targets, dtype)
+        super().__init__(model, only, dtype, products)
         self.loss_fn = loss_fn
         with torch.inference_mode(False):  # tensors made inside it have no autograd
             usual = [t.clone() if t.is_inference() else t for t in (*_tuple(inputs), targets)]
+            usual = [cast(t, dtype) for t in usual]
         self.inputs, self.targets = tuple(usual[:-1]), usual[-1]
         self.samples = len(targets)
         if micro_batch is not None and micro_batch < 1:
@@ -244,6 +368,14 @@ class ModelLoss(LossOfModel):
         self._check(slice(0, self.micro_batch or self.samples))
         self._reduction = "mean" if self.micro_batch is None else self._find_reduction()
         self.block = self.samples if self.micro_batch is not None else self._find_block()
+
+    def in_double(self) -> "ModelLoss":
+        """The same loss in float64 copies of the model and its data."""
+        other = copy.copy(self)
+        other.dtype = torch.float64
+        other.inputs = tuple(cast(x, torch.float64) for x in self.inputs)
+        other.targets = cast(self.targets, torch.float64)
+        return other
 
     def loss_of(self, part: slice) -> Tensor:
         """The loss of some samples at the parameters that the model has."""
@@ -267,6 +399,7 @@ class ModelLoss(LossOfModel):
         refuse_random_modules(self.model)
         if self.micro_batch is not None:
             self._refuse_batch_norm()
+        if self.micro_batch is not None or self.products == "differences":
             return self.streamed_hessian()
         params = self.parameters()
         if self.block < self.samples and self._batch_norm() is None:
@@ -278,7 +411,8 @@ class ModelLoss(LossOfModel):
         """Samples a block; all of them where blocks gain nothing or are another function."""
         reduction = _separable(self.loss_fn, self.targets)
         on_cpu = all(t.device.type == "cpu" for t in (*self.inputs, self.targets))
-        if reduction is None or not on_cpu or self._batch_norm() is not None:
+        kept = self.products == "autograd"
+        if not kept or reduction is None or not on_cpu or self._batch_norm() is not None:
             return self.samples
         block = max(1, int(_BLOCK_BYTES / max(self._bytes_a_sample(), 1.0)))
         if 2 * block > self.samples:
@@ -293,6 +427,7 @@ class ModelLoss(LossOfModel):
         """Bytes that the graph of the loss keeps for each sample, beyond data and parameters."""
         count = min(4, self.samples)
         copies = _copies(dict(self.model.named_parameters()))
+        copies = {name: cast(each, self.dtype) for name, each in copies.items()}
         held = (*copies.values(), *self.model.buffers(), *self.inputs, self.targets)
         fixed = {t.untyped_storage().data_ptr() for t in held}
         sizes: dict[int, int] = {}
@@ -335,10 +470,10 @@ class ModelLoss(LossOfModel):
         """Parameters a tenth away from the present ones, in a direction that is always the same."""
         stream = torch.Generator().manual_seed(0)
         moved = {}
-        for name, parameter in self.model.named_parameters():
+        for name, parameter in self._all().items():
             noise = torch.randn(parameter.shape, generator=stream, dtype=torch.float64)
-            size = 0.1 * float(parameter.detach().abs().mean()) + 0.01
-            moved[name] = parameter.detach() + size * noise.to(parameter)
+            size = 0.1 * float(parameter.abs().mean()) + 0.01
+            moved[name] = parameter + size * noise.to(parameter)
         return moved
 
     def _find_reduction(self) -> str:
@@ -374,7 +509,7 @@ class ModelLoss(LossOfModel):
 
     def _adds_up(self, outputs: Tensor, batches: list[slice], kind: str) -> bool:
         """Whether the loss of the whole is the mean, or sum, of that of the batches."""
-        copies = {name: p.detach().clone() for name, p in self.model.named_parameters()}
+        copies = {name: p.clone() for name, p in self._all().items()}
 
         def evaluated(rows: list[slice]) -> tuple[Tensor, Tensor]:
             with graph_mode():
@@ -424,12 +559,30 @@ def _copies(params: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {n: p.detach().clone().requires_grad_(p.requires_grad) for n, p in params.items()}
 
 
+def moved(params: Mapping[str, Tensor], direction: Tensor, step: float) -> dict[str, Tensor]:
+    """Parameters at a step along a flat direction (P,)."""
+    parts = direction.split([p.numel() for p in params.values()])
+    pairs = zip(params.items(), parts, strict=True)
+    return {n: p.add(d.view(p.shape).to(p), alpha=step) for (n, p), d in pairs}
+
+
 def _tuple(inputs: Inputs) -> tuple[Tensor, ...]:
     return inputs if isinstance(inputs, tuple) else (inputs,)
 
 
-def check_data(inputs: Inputs, targets: Tensor) -> None:
-    """Raise an error for what is no tensor, half precision, NaN, and different lengths."""
+def check_data(inputs: Inputs, targets: Tensor, dtype: torch.dtype | None = None) -> None:
+    """Check the data of a loss.
+
+    Args:
+        inputs: (n, …), or a tuple of such.
+        targets: (n, …).
+        dtype: that they will be copied to.
+
+    Raises:
+        TypeError: something is no tensor.
+        ValueError: something holds NaN or infinity, the lengths differ, or are 0; without `dtype`
+            also half precision.
+    """
     inputs = _tuple(inputs)
     for name, found in [*(("inputs", x) for x in inputs), ("targets", targets)]:
         if not isinstance(found, Tensor):
@@ -439,7 +592,9 @@ def check_data(inputs: Inputs, targets: Tensor) -> None:
             )
     for name, tensor in [*(("inputs", x) for x in inputs), ("targets", targets)]:
         if tensor.is_floating_point():
-            check_dtype(tensor.dtype, name)
+            if dtype is None:
+                refuse_half(tensor.dtype, name)
+                check_dtype(tensor.dtype, name)
             check_finite(tensor, name)
     lengths = {len(t) if t.ndim else 0 for t in (*inputs, targets)}
     if len(lengths) > 1 or 0 in lengths:

@@ -6,10 +6,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sharpflow.curvature.graphs import Leaves, Parameters, graph_mode, second_derivatives
+from sharpflow.curvature.differences import Products, check_products, difference_operator
+from sharpflow.curvature.graphs import (
+    Inside,
+    Leaves,
+    Parameters,
+    check_scalar,
+    check_second,
+    dense,
+    graph_mode,
+    second_derivatives,
+)
 from sharpflow.curvature.linear_operator import LinearOperator, Product, check_finite
-
-Inside = Callable[[dict[str, Tensor], Callable[[], Any]], Any]
 
 
 class GaussNewtonOperator(LinearOperator):
@@ -40,6 +48,9 @@ def hessian_operator(
     loss: Callable[[dict[str, Tensor]], Tensor],
     params: Parameters,
     inside: Inside | None = None,
+    *,
+    dtype: torch.dtype | None = None,
+    products: Products = "autograd",
 ) -> LinearOperator:
     """Hessian of `loss` at `params` as a `LinearOperator`.
 
@@ -59,23 +70,29 @@ def hessian_operator(
         params: the parameters.
         inside: calls a function of no arguments where a module has the parameters that it is given;
             for networks that run again in the backward pass (`torch.utils.checkpoint`).
+        dtype: measures in copies of the parameters of this precision, which `loss` is given.
+        products: `"autograd"`, or `"differences"` of gradients for a loss without a second
+            derivative in autograd, which then is called twice a product: `DifferenceOperator` says
+            at what accuracy.
 
     Returns:
         The operator on flat vectors, (P,).
     """
-    leaves = Leaves(params)
+    check_products(products)
+    if products == "differences":
+        return difference_operator(loss, params, inside, dtype)
+    leaves = Leaves(params, dtype)
 
     def run(compute: Callable[[], Any]) -> Any:
         return compute() if inside is None else inside(dict(leaves.by_name), compute)
 
     def differentiate() -> list[Tensor | None]:
         value = loss(dict(leaves.by_name))
-        _check_scalar(value)
+        check_scalar(value)
         check_finite(value.detach(), "the loss")
         leaves.check_graph(value, "the loss")
-        return list(
-            torch.autograd.grad(value, leaves.tensors, create_graph=True, allow_unused=True)
-        )
+        found = torch.autograd.grad(value, leaves.tensors, create_graph=True, allow_unused=True)
+        return [None if g is None else dense(g) for g in found]
 
     with graph_mode(), second_derivatives():
         gradients = run(differentiate)
@@ -84,6 +101,7 @@ def hessian_operator(
             check_finite(gradient.detach(), "the gradient of the loss")
     curved = {i: g for i, g in enumerate(gradients) if g is not None and g.requires_grad}
     sources = list(curved.values())
+    check_second(sources)
 
     def product(vector: Tensor) -> Tensor:
         parts = leaves.split(vector.contiguous())
@@ -150,12 +168,6 @@ def gauss_newton_operator(
     return operator
 
 
-def _check_scalar(value: Tensor) -> None:
-    if not isinstance(value, Tensor) or value.numel() != 1:
-        shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
-        raise ValueError(f"loss returned {shape}; it must return a tensor with one number.")
-
-
 def _output_scalings(
     curvature: Tensor | float | Callable[[Tensor], Tensor], outputs: Tensor
 ) -> tuple[Product, Product]:
@@ -200,7 +212,7 @@ def _loss_scalings(loss: Callable[[Tensor], Tensor], outputs: Tensor) -> tuple[P
     with graph_mode():
         at = outputs.detach().clone().requires_grad_()
         value = loss(at)
-        _check_scalar(value)
+        check_scalar(value)
         check_finite(value.detach(), "the loss")
         if not value.requires_grad:
             raise ValueError("the loss has no graph: it does not depend on the outputs.")

@@ -1,13 +1,16 @@
 """The loss of a model over batches that are never held together."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
+from copy import copy
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from sharpflow.curvature.differences import Products
+from sharpflow.curvature.graphs import cast
 from sharpflow.curvature.linear_operator import LinearOperator, NonFiniteError
 from sharpflow.curvature.model_loss import LossOfModel, refuse_random_modules
 
@@ -58,6 +61,8 @@ class StreamedLoss(LossOfModel):
         only: patterns of the parameters that vary; see `trainable_parameters`.
         distributed: whether each process of `torch.distributed` has batches of its own: the mean is
             over those of all, and all have to make the same calls.
+        dtype, products: as for `LossOfModel`; floating-point tensors of the batches are copied to
+            the dtype, in tensors, sequences and mappings.
 
     Raises:
         ValueError: there is no batch, they differ between two readings, a weight is not positive,
@@ -73,13 +78,15 @@ class StreamedLoss(LossOfModel):
         weight: Weight | None = None,
         only: str | Sequence[str] | None = None,
         distributed: bool = False,
+        dtype: torch.dtype | None = None,
+        products: Products = "autograd",
     ) -> None:
         if isinstance(batches, Tensor | str | Mapping) or not isinstance(batches, Iterable):
             raise TypeError(
                 f"without targets the data are batches, and these are a {type(batches).__name__}; "
                 "give a list of batches or a DataLoader, or targets with the inputs."
             )
-        super().__init__(model, only)
+        super().__init__(model, only, dtype, products)
         self._refuse_batch_norm()
         self.loss, self.batches = loss, batches
         self._distributed = distributed
@@ -121,7 +128,7 @@ class StreamedLoss(LossOfModel):
 
     def loss_of(self, part: Any) -> Tensor:
         """The loss of a batch at the parameters that the model has."""
-        return self.loss(self.model, part)
+        return self.loss(self.model, _cast_batch(part, self.dtype))
 
     def parts(self) -> Iterator[tuple[Any, float]]:
         """The batches with their weights, which add up to 1."""
@@ -171,8 +178,14 @@ class StreamedLoss(LossOfModel):
 
     def part_hessian(self, part: Any, params: dict[str, Tensor]) -> LinearOperator:
         """Hessian of the loss of a batch; an error says which batch it is."""
-        try:
+        with self.named(part):
             return super().part_hessian(part, params)
+
+    @contextmanager
+    def named(self, part: Any) -> Iterator[None]:
+        """Within, NaN or infinity is said to be that of a batch."""
+        try:
+            yield
         except NonFiniteError as error:
             marks = _marks(part)
             place = next(
@@ -189,3 +202,21 @@ def _marks(batch: Any) -> list[float]:
         ramp = torch.linspace(1, 2, len(flat), dtype=torch.float64, device=flat.device)
         marks += [float(len(flat)), float(flat.sum()), float(flat @ ramp)]
     return marks
+
+
+def _cast_batch(batch: Any, dtype: torch.dtype | None) -> Any:
+    """A batch with its floating-point tensors in another precision; itself where there are none."""
+    if all(cast(t, dtype) is t for t in tensors_of(batch)):
+        return batch
+    if isinstance(batch, Tensor):
+        return cast(batch, dtype)
+    if isinstance(batch, Mapping):
+        changed = copy(batch)
+        if not isinstance(changed, MutableMapping):
+            return {key: _cast_batch(value, dtype) for key, value in batch.items()}
+        changed.update({key: _cast_batch(value, dtype) for key, value in batch.items()})
+        return changed
+    parts = [_cast_batch(value, dtype) for value in batch]
+    if hasattr(batch, "_fields"):  # a named tuple
+        return type(batch)(*parts)
+    return tuple(parts) if isinstance(batch, tuple) else parts
