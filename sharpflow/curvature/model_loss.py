@@ -156,7 +156,23 @@ class LossOfModel(ABC):
 
     def part_hessian(self, part: Any, params: dict[str, Tensor]) -> LinearOperator:
         """Hessian of the loss of a part."""
-        return hessian_operator(lambda _: self.loss_of(part), params, self.inside)
+        with self.naming(part):
+            return hessian_operator(lambda _: self.loss_of(part), params, self.inside)
+
+    @contextmanager
+    def naming(self, part: Any) -> Iterator[None]:
+        """Within, an error about numbers that are not finite says which part it is, where known."""
+        yield
+
+    def moved(self) -> dict[str, Tensor]:
+        """Parameters a tenth away from the present ones, in a direction that is always the same."""
+        stream = torch.Generator().manual_seed(0)
+        moved = {}
+        for name, parameter in self.model.named_parameters():
+            noise = torch.randn(parameter.shape, generator=stream, dtype=torch.float64)
+            size = 0.1 * float(parameter.detach().abs().mean()) + 0.01
+            moved[name] = parameter.detach() + size * noise.to(parameter)
+        return moved
 
     def _check(self, part: Any) -> None:
         """Refuse what only shows when a part of the loss is evaluated."""
@@ -247,7 +263,20 @@ class ModelLoss(LossOfModel):
 
     def loss_of(self, part: slice) -> Tensor:
         """The loss of some samples at the parameters that the model has."""
-        return self.loss_fn(self._outputs(part), self.targets[part])
+        return self.loss_fn(self.outputs_of(part), self.targets[part])
+
+    def data_of(self, part: slice) -> Tensor:
+        """What the loss of some samples reads beside their outputs: the targets."""
+        return self.targets[part]
+
+    def rows_of(self, part: slice, rows: Tensor) -> Tensor:
+        """The part that has some rows of a part."""
+        return torch.arange(self.samples)[part][rows]
+
+    def shares(self) -> Iterator[tuple[slice, float]]:
+        """The parts with their shares of the samples, which add up to 1."""
+        for part, _ in self.parts():
+            yield part, (part.stop - part.start) / self.samples
 
     def parts(self) -> Iterator[tuple[slice, float]]:
         """Micro-batches, or all samples, with their weights."""
@@ -259,20 +288,26 @@ class ModelLoss(LossOfModel):
             share = (rows.stop - rows.start) / self.samples
             yield rows, share if self._reduction == "mean" else 1.0
 
-    def _outputs(self, rows: slice) -> Any:
+    def outputs_of(self, rows: slice | Tensor) -> Any:
+        """The model's outputs for some samples."""
         return self.model(*(x[rows] for x in self.inputs))
 
     def hessian(self) -> LinearOperator:
         """Hessian at the model's present trainable parameters, in their order."""
-        refuse_random_modules(self.model)
+        self.check_state()
         if self.micro_batch is not None:
-            self._refuse_batch_norm()
             return self.streamed_hessian()
         params = self.parameters()
         if self.block < self.samples and self._batch_norm() is None:
             kept = [(self.part_hessian(rows, params), w) for rows, w in self._batches(self.block)]
             return self.summed(params, lambda: kept)
         return self.part_hessian(slice(None), params)
+
+    def check_state(self) -> None:
+        """Refuse what may have changed in the model since the loss was made."""
+        refuse_random_modules(self.model)
+        if self.micro_batch is not None:
+            self._refuse_batch_norm()
 
     def _find_block(self) -> int:
         """Samples a block; all of them where blocks gain nothing or are another function."""
@@ -315,31 +350,21 @@ class ModelLoss(LossOfModel):
         At parameters that were moved: layers that start at zero would hide what they do.
         """
         with torch.no_grad():
-            moved = self._moved()
-            parts = [self.inside(moved, partial(self._outputs, rows)) for rows in batches]
+            moved = self.moved()
+            parts = [self.inside(moved, partial(self.outputs_of, rows)) for rows in batches]
             for part, rows in zip(parts, batches, strict=True):
                 if not isinstance(part, Tensor) or part.shape[:1] != (rows.stop - rows.start,):
                     return None
             joined = torch.cat(parts)
             for first, second in pairwise(batches):
                 rows = slice(first.start, second.stop)
-                both = self.inside(moved, partial(self._outputs, rows))
+                both = self.inside(moved, partial(self.outputs_of, rows))
                 slack = 1e-4 * float(both.abs().max()) if isinstance(both, Tensor) else 0.0
                 if both.shape != joined[rows].shape or not torch.allclose(
                     both, joined[rows], rtol=0, atol=slack
                 ):
                     return None
         return joined
-
-    def _moved(self) -> dict[str, Tensor]:
-        """Parameters a tenth away from the present ones, in a direction that is always the same."""
-        stream = torch.Generator().manual_seed(0)
-        moved = {}
-        for name, parameter in self.model.named_parameters():
-            noise = torch.randn(parameter.shape, generator=stream, dtype=torch.float64)
-            size = 0.1 * float(parameter.detach().abs().mean()) + 0.01
-            moved[name] = parameter.detach() + size * noise.to(parameter)
-        return moved
 
     def _find_reduction(self) -> str:
         """Whether the loss is a mean or a sum over samples, on the batches that are used.

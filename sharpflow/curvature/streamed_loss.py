@@ -7,12 +7,15 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.modules.loss import _Loss
 
 from sharpflow.curvature.linear_operator import LinearOperator, NonFiniteError
 from sharpflow.curvature.model_loss import LossOfModel, refuse_random_modules
 
 BatchLoss = Callable[..., Tensor]
 Weight = Callable[[Any], float]
+Forward = Callable[[nn.Module, Any], Any]
 
 
 def tensors_of(batch: Any) -> Iterator[Tensor]:
@@ -25,6 +28,20 @@ def tensors_of(batch: Any) -> Iterator[Tensor]:
     elif isinstance(batch, Sequence) and not isinstance(batch, str):
         for value in batch:
             yield from tensors_of(value)
+
+
+def change_rows(batch: Any, count: int, change: Callable[[Tensor], Tensor]) -> Any:
+    """A batch whose tensors with `count` rows are changed, in the order of `tensors_of`."""
+    if isinstance(batch, Tensor):
+        return change(batch) if batch.ndim and len(batch) == count else batch
+    if isinstance(batch, Mapping):
+        return {name: change_rows(each, count, change) for name, each in batch.items()}
+    if isinstance(batch, Sequence) and not isinstance(batch, str):
+        parts = [change_rows(each, count, change) for each in batch]
+        if isinstance(batch, tuple):  # a named one takes its fields
+            return type(batch)(*parts) if hasattr(batch, "_fields") else tuple(parts)
+        return parts
+    return batch
 
 
 def batch_size(batch: Any) -> int:
@@ -40,6 +57,37 @@ def batch_size(batch: Any) -> int:
         f"a batch of type {type(batch).__name__} holds no tensor with a row a sample; give weight, "
         "a function of a batch."
     )
+
+
+def loss_of_pairs(
+    loss: Callable[..., Tensor], forward: Forward | None
+) -> tuple[Forward | None, Callable[[Any], Any]]:
+    """How outputs and data are had of a batch: a loss of `torch.nn` reads pairs.
+
+    Args:
+        loss: of outputs and targets where it is one of `torch.nn`, else as for `StreamedLoss`.
+        forward: as for `StreamedLoss`; by default the model is called on a pair's first.
+
+    Returns:
+        `forward` and `data` of `StreamedLoss`.
+    """
+    if not isinstance(loss, _Loss) and getattr(loss, "__module__", "") != F.__name__:
+        return forward, lambda batch: batch
+
+    def outputs(model: nn.Module, batch: Any) -> Any:
+        inputs = _pair(batch)[0]
+        return model(*inputs) if isinstance(inputs, tuple) else model(inputs)
+
+    return forward or outputs, lambda batch: _pair(batch)[1]
+
+
+def _pair(batch: Any) -> Sequence[Any]:
+    if not isinstance(batch, tuple | list) or len(batch) != 2:
+        raise TypeError(
+            f"a loss of torch.nn reads batches that are pairs (inputs, targets), and this is a "
+            f"{type(batch).__name__}; give loss_fn(outputs, batch) and forward."
+        )
+    return batch
 
 
 class StreamedLoss(LossOfModel):
@@ -58,6 +106,9 @@ class StreamedLoss(LossOfModel):
         only: patterns of the parameters that vary; see `trainable_parameters`.
         distributed: whether each process of `torch.distributed` has batches of its own: the mean is
             over those of all, and all have to make the same calls.
+        forward: `forward(model, batch)` gives the outputs; the loss of a batch is then
+            `loss(outputs, data)`, with the batch for its data unless `data` picks some.
+        data: what of a batch such a loss reads, its targets say.
 
     Raises:
         ValueError: there is no batch, they differ between two readings, a weight is not positive,
@@ -73,6 +124,8 @@ class StreamedLoss(LossOfModel):
         weight: Weight | None = None,
         only: str | Sequence[str] | None = None,
         distributed: bool = False,
+        forward: Forward | None = None,
+        data: Callable[[Any], Any] = lambda batch: batch,
     ) -> None:
         if isinstance(batches, Tensor | str | Mapping) or not isinstance(batches, Iterable):
             raise TypeError(
@@ -81,8 +134,8 @@ class StreamedLoss(LossOfModel):
             )
         super().__init__(model, only)
         self._refuse_batch_norm()
-        self.loss, self.batches = loss, batches
-        self._distributed = distributed
+        self.loss, self.forward, self.data_of, self.batches = loss, forward, data, batches
+        self.distributed = distributed
         if distributed and not (dist.is_available() and dist.is_initialized()):
             raise ValueError("distributed is true and torch.distributed is not initialised.")
         self._weights: list[float] = []
@@ -121,7 +174,23 @@ class StreamedLoss(LossOfModel):
 
     def loss_of(self, part: Any) -> Tensor:
         """The loss of a batch at the parameters that the model has."""
-        return self.loss(self.model, part)
+        if self.forward is None:
+            return self.loss(self.model, part)
+        return self.loss(self.outputs_of(part), self.data_of(part))
+
+    def outputs_of(self, part: Any) -> Any:
+        """The model's outputs for a batch."""
+        assert self.forward is not None
+        return self.forward(self.model, part)
+
+    def rows_of(self, part: Any, rows: Tensor) -> Any:
+        """The batch that has some rows of a batch: of every tensor with as many as its first."""
+        count = batch_size(part)
+        return change_rows(part, count, lambda tensor: tensor[rows.to(tensor.device)])
+
+    def shares(self) -> Iterator[tuple[Any, float]]:
+        """The batches with what their mean loss counts for, which adds up to 1."""
+        return self.parts()
 
     def parts(self) -> Iterator[tuple[Any, float]]:
         """The batches with their weights, which add up to 1."""
@@ -135,10 +204,14 @@ class StreamedLoss(LossOfModel):
 
     def hessian(self) -> LinearOperator:
         """Hessian at the model's present trainable parameters, in their order."""
+        self.check_state()
+        return self.streamed_hessian()
+
+    def check_state(self) -> None:
+        """Refuse what may have changed in the model since the loss was made."""
         refuse_random_modules(self.model)
         self._refuse_batch_norm()
         self._refuse_other_models()
-        return self.streamed_hessian()
 
     @contextmanager
     def shared(self, total: Tensor) -> Iterator[None]:
@@ -152,14 +225,14 @@ class StreamedLoss(LossOfModel):
         except (ValueError, TypeError, RuntimeError) as error:
             failure = error
             total.fill_(float("nan"))
-        if self._distributed:
+        if self.distributed:
             dist.all_reduce(total)
         if failure is not None:
             raise failure
 
     def _refuse_other_models(self) -> None:
         """Raise ValueError, in all processes, where they hold different parameters."""
-        if not self._distributed:
+        if not self.distributed:
             return
         marks = torch.tensor(_marks([p.detach() for p in self.parameters().values()]))
         marks = marks.to(next(iter(self.parameters().values())).device, torch.float64)
@@ -169,10 +242,11 @@ class StreamedLoss(LossOfModel):
         if not torch.equal(least, most):
             raise ValueError("the processes hold different parameters; they have no one curvature.")
 
-    def part_hessian(self, part: Any, params: dict[str, Tensor]) -> LinearOperator:
-        """Hessian of the loss of a batch; an error says which batch it is."""
+    @contextmanager
+    def naming(self, part: Any) -> Iterator[None]:
+        """Within, an error about numbers that are not finite says which batch it is."""
         try:
-            return super().part_hessian(part, params)
+            yield
         except NonFiniteError as error:
             marks = _marks(part)
             place = next(
