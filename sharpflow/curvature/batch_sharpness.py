@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from sharpflow.curvature.graphs import graph_mode, second_derivatives
 from sharpflow.curvature.linear_operator import LinearOperator, NonFiniteError, check_finite
 from sharpflow.curvature.model_loss import LossOfModel
-from sharpflow.curvature.streamed_loss import Forward, batch_size, loss_of_pairs
+from sharpflow.curvature.streamed_loss import Forward, batch_size, loss_of_pairs, read
 from sharpflow.curvature.verification import verify
 
 
@@ -148,7 +148,8 @@ def batch_sharpness(
     The batches are read once, so that a `DataLoader` that shuffles is right here, and an iterator
     that ends. Each costs a forward pass and two backward passes; the first is also held against
     gradients. Batch norm in training mode takes the statistics of each batch, as SGD does. Nothing
-    of the model is changed.
+    of the model is changed, and no random state: two calls in a row draw the same batches from a
+    loader that shuffles.
 
     Args:
         model: any module.
@@ -173,7 +174,7 @@ def batch_sharpness(
     loss = _BatchLoss(model, loss_fn, forward, only)
     size, verified = 0, nan
     found: list[tuple[Tensor, Tensor]] = []
-    for place, batch in enumerate(batches, 1):
+    for place, batch in enumerate(read(batches), 1):
         count = batch_size(batch)
         if found and count != size:
             raise ValueError(

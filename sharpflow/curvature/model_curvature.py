@@ -185,13 +185,13 @@ class ModelCurvature:
         params = self._present()
 
         def draw() -> list[tuple[Tensor, Tensor]]:
-            drawn = []
+            seen = []
             for part, _ in self._shares():
                 with torch.no_grad():
                     outputs = self._loss.inside(params, partial(self._outputs, part))
-                data = self._loss.data_of(part)
-                drawn.append(draw_targets(self._loss_fn, outputs, data, draws, generator))
-            return drawn
+                seen.append((outputs, self._loss.data_of(part)))
+            # not while data are read, after which the state of a global generator is put back
+            return [draw_targets(self._loss_fn, f, y, draws, generator) for f, y in seen]
 
         held = self._together(draw)
 

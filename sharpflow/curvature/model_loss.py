@@ -192,14 +192,11 @@ class LossOfModel(ABC):
     def _refuse_random_loss(self, part: Any) -> None:
         """Raise ValueError where the loss draws random numbers, whether or not two draws differ."""
         devices = sorted({p.device.index or 0 for p in self.model.parameters() if p.is_cuda})
-        python, legacy = random.getstate(), np.random.get_state()  # noqa: NPY002 (what users draw from)
-        with torch.random.fork_rng(devices=devices):
+        with random_state_kept(devices):
             before = _random_states(devices)
             first = self._scalar(part)
             drawn = _random_states(devices) != before
             second = self._scalar(part)
-        random.setstate(python)
-        np.random.set_state(legacy)  # noqa: NPY002
         if drawn or abs(first - second) > 1e-5 * abs(first):
             found = f"two evaluations gave {first} and {second}"
             raise ValueError(
@@ -417,6 +414,18 @@ class ModelLoss(LossOfModel):
         )
         pairs = zip(whole, parts, strict=True)
         return all(bool((a - b).abs().max() <= 1e-4 * a.abs().max()) for a, b in pairs)
+
+
+@contextmanager
+def random_state_kept(devices: Sequence[int] = ()) -> Iterator[None]:
+    """Afterwards the generators of PyTorch, Python and NumPy are where they were before."""
+    python, legacy = random.getstate(), np.random.get_state()  # noqa: NPY002 (what users draw from)
+    try:
+        with torch.random.fork_rng(devices=devices):
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(legacy)  # noqa: NPY002
 
 
 def _random_states(devices: list[int]) -> list[bytes]:

@@ -11,7 +11,11 @@ from torch.nn import functional as F
 from torch.nn.modules.loss import _Loss
 
 from sharpflow.curvature.linear_operator import LinearOperator, NonFiniteError
-from sharpflow.curvature.model_loss import LossOfModel, refuse_random_modules
+from sharpflow.curvature.model_loss import (
+    LossOfModel,
+    random_state_kept,
+    refuse_random_modules,
+)
 
 BatchLoss = Callable[..., Tensor]
 Weight = Callable[[Any], float]
@@ -32,16 +36,57 @@ def tensors_of(batch: Any) -> Iterator[Tensor]:
 
 def change_rows(batch: Any, count: int, change: Callable[[Tensor], Tensor]) -> Any:
     """A batch whose tensors with `count` rows are changed, in the order of `tensors_of`."""
+    return _change(batch, lambda t: change(t) if t.ndim and len(t) == count else t)
+
+
+def _change(batch: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """A batch whose tensors are changed."""
     if isinstance(batch, Tensor):
-        return change(batch) if batch.ndim and len(batch) == count else batch
+        return change(batch)
     if isinstance(batch, Mapping):
-        return {name: change_rows(each, count, change) for name, each in batch.items()}
+        return {name: _change(each, change) for name, each in batch.items()}
     if isinstance(batch, Sequence) and not isinstance(batch, str):
-        parts = [change_rows(each, count, change) for each in batch]
+        parts = [_change(each, change) for each in batch]
         if isinstance(batch, tuple):  # a named one takes its fields
             return type(batch)(*parts) if hasattr(batch, "_fields") else tuple(parts)
         return parts
     return batch
+
+
+def read(batches: Iterable[Any]) -> Iterator[Any]:
+    """The batches, as autograd takes them.
+
+    A `DataLoader` draws random numbers whenever it is read; those of the caller are not spent.
+    """
+    with _kept(batches):
+        yield from _read(batches)
+
+
+def _read(batches: Iterable[Any]) -> Iterator[Any]:
+    with torch.inference_mode(False):  # tensors made inside it have no autograd
+        ahead = iter(batches)
+    while True:
+        with torch.inference_mode(False):
+            try:
+                batch = next(ahead)
+            except StopIteration:
+                return
+            if any(t.is_inference() for t in tensors_of(batch)):
+                batch = _change(batch, torch.clone)
+        yield batch
+
+
+@contextmanager
+def _kept(batches: Iterable[Any]) -> Iterator[None]:
+    """Afterwards all generators that a loader draws from are where they were before."""
+    own = getattr(batches, "generator", None)
+    state = own.get_state() if isinstance(own, torch.Generator) else None
+    try:
+        with random_state_kept():
+            yield
+    finally:
+        if isinstance(own, torch.Generator) and state is not None:
+            own.set_state(state)
 
 
 def batch_size(batch: Any) -> int:
@@ -142,18 +187,19 @@ class StreamedLoss(LossOfModel):
         device = next(iter(self.parameters().values())).device
         total = torch.zeros(1, dtype=torch.float64, device=device)
         with self.shared(total):
-            self._weights, first = self._read(weight or batch_size)
+            with _kept(batches):  # of two readings: what the loader draws then differs
+                self._weights, first = self._read_twice(weight or batch_size)
             self._check(first)
             total += sum(self._weights)
         if torch.isnan(total):
             raise ValueError("another process could not read its batches; its error says why.")
         self._weights = [each / float(total) for each in self._weights]
 
-    def _read(self, weigh: Weight) -> tuple[list[float], Any]:
+    def _read_twice(self, weigh: Weight) -> tuple[list[float], Any]:
         """Weights of the batches, and the first of them, after two readings that agree."""
         seen: list[tuple[float, list[float]]] = []
         first: Any = None
-        for place, batch in enumerate(self.batches):
+        for place, batch in enumerate(_read(self.batches)):
             seen.append((float(weigh(batch)), _marks(batch)))
             if not seen[-1][0] > 0:
                 raise ValueError(
@@ -162,7 +208,7 @@ class StreamedLoss(LossOfModel):
             first = batch if place == 0 else first
         if not seen:
             raise ValueError("batches is empty; curvature needs at least one batch.")
-        again = [_marks(batch) for batch in self.batches]
+        again = [_marks(batch) for batch in _read(self.batches)]
         if [marks for _, marks in seen] != again:
             raise ValueError(
                 "batches are others each time they are read, and every product has to see the "
@@ -195,7 +241,7 @@ class StreamedLoss(LossOfModel):
     def parts(self) -> Iterator[tuple[Any, float]]:
         """The batches with their weights, which add up to 1."""
         count = 0
-        for batch in self.batches:
+        for batch in read(self.batches):
             if count < len(self._weights):
                 yield batch, self._weights[count]
             count += 1
@@ -250,7 +296,7 @@ class StreamedLoss(LossOfModel):
         except NonFiniteError as error:
             marks = _marks(part)
             place = next(
-                (i for i, batch in enumerate(self.batches, 1) if _marks(batch) == marks), None
+                (i for i, batch in enumerate(read(self.batches), 1) if _marks(batch) == marks), None
             )
             raise NonFiniteError(f"batch {place}: {error}") from None
 
@@ -259,7 +305,7 @@ def _marks(batch: Any) -> list[float]:
     """Numbers that tell batches apart: of each tensor its size, sum and a weighted sum."""
     marks: list[float] = []
     for tensor in tensors_of(batch):
-        flat = tensor.detach().reshape(-1).double().nan_to_num()
+        flat = tensor.detach().reshape(-1).double().nan_to_num(0.0, 1.0, -1.0)
         ramp = torch.linspace(1, 2, len(flat), dtype=torch.float64, device=flat.device)
         marks += [float(len(flat)), float(flat.sum()), float(flat @ ramp)]
     return marks
