@@ -24,6 +24,7 @@ from sharpflow.curvature.streamed_loss import (
 _T = TypeVar("_T")
 Params = dict[str, Tensor]
 Piece = Callable[[Any, Params], LinearOperator]
+_ELSEWHERE = "another process could not make its part of the operator; its error says why."
 _ADJOINT = 1e-3
 """Largest relative difference of uᵀ(Jv) and (Jᵀu)ᵀv; rounding in float32 takes a hundredth."""
 
@@ -146,6 +147,8 @@ class ModelCurvature:
                 fisher, count = self._of_samples(part, params)
                 _adjoint(fisher)
                 mean += fisher.vjp(torch.full_like(fisher.outputs, share / count))
+        if torch.isnan(mean).any():
+            raise ValueError(_ELSEWHERE)
 
         def piece(part: Any, params: Params) -> LinearOperator:
             fisher, count = self._of_samples(part, params)
@@ -297,7 +300,7 @@ class ModelCurvature:
         with self._loss.shared(done):
             result = compute()
         if torch.isnan(done):
-            raise ValueError("another process could not make its operator; its error says why.")
+            raise ValueError(_ELSEWHERE)
         return result
 
     def _require_outputs(self) -> None:

@@ -227,7 +227,7 @@ class Sequence(nn.Module):
 
 @pytest.mark.parametrize("name", ["cross-entropy", "squared error", "bits", "words", "ignored"])
 def test_the_mean_over_draws_is_the_gauss_newton_matrix(name):
-    """Within four standard errors of nearly all entries, and of the trace; not of a fifth more."""
+    """Within four standard errors in nearly all entries, which are a tenth of the matrix."""
     if name in CASES:
         model, inputs, (loss, targets) = net(), INPUTS, CASES[name]
     else:
@@ -235,17 +235,15 @@ def test_the_mean_over_draws_is_the_gauss_newton_matrix(name):
         if name == "ignored":
             targets[:, -1] = -100
     curvature = ModelCurvature(model, loss, inputs, targets)
-    newton = curvature.gauss_newton().to_dense()
+    newton = curvature.gauss_newton()
+    vectors = draw(newton.shape[0], 6, seed=7)
+    expected = newton @ vectors
     stream = torch.Generator().manual_seed(1)
-    each = torch.stack([curvature.monte_carlo_fisher(40, stream).to_dense() for _ in range(40)])
+    each = torch.stack([curvature.monte_carlo_fisher(40, stream) @ vectors for _ in range(40)])
     mean, error = each.mean(0), each.std(0) / 40**0.5
-    scale = newton.diagonal().abs().max()
-    beyond = (mean - newton).abs() > 4 * error + 1e-9 * scale
-    assert beyond.double().mean() < 0.002
-    traces = each.diagonal(dim1=1, dim2=2).sum(1)
-    gap = float(traces.mean() - newton.trace())
-    assert abs(gap) < 4 * float(traces.std()) / 40**0.5
-    assert float(traces.std()) / 40**0.5 < 0.05 * float(newton.trace())
+    beyond = (mean - expected).abs() > 4 * error + 1e-9 * expected.abs().max()
+    assert beyond.double().mean() < 0.01
+    assert error.norm() < 0.1 * expected.norm()
 
 
 def test_drawn_targets_make_one_matrix_that_the_generator_decides():
@@ -348,8 +346,9 @@ def test_checkpointed_modules(kind):
     plain = net(Checkpointed()).eval()
     plain[2].forward = plain[2].inner.forward
     expected = getattr(Dense(plain, F.cross_entropy, LABELS), kind)()
+    vectors = draw(len(expected), 2, seed=5)
     for curvature in forms(kind, model, F.cross_entropy, LABELS):
-        torch.testing.assert_close(getattr(curvature, kind)().to_dense(), expected)
+        torch.testing.assert_close(getattr(curvature, kind)() @ vectors, expected @ vectors)
 
 
 def test_batch_norm_in_training_mode_has_outputs_but_no_samples():
@@ -569,10 +568,12 @@ def test_nothing_changes_and_autograd_may_be_off(kind, around):
     before = {name: t.clone() for name, t in model.state_dict().items()}
     states = torch.get_rng_state(), random.getstate(), repr(np.random.get_state())  # noqa: NPY002
     for curvature in forms(kind, model, nn.CrossEntropyLoss(), LABELS):
-        plain = getattr(curvature, kind)().to_dense()
+        plain = getattr(curvature, kind)()
+        vectors = draw(plain.shape[0], 2, seed=5)
         with around():
             operator = getattr(curvature, kind)()
-            torch.testing.assert_close(operator.to_dense(), plain)
+            found = operator @ vectors
+        torch.testing.assert_close(found, plain @ vectors)
     assert all(torch.equal(before[name], t) for name, t in model.state_dict().items())
     assert all(torch.equal(p.grad, torch.ones_like(p)) for p in model.parameters())
     assert torch.equal(torch.get_rng_state(), states[0])
