@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from sharpflow.curvature.graphs import graph_mode
+from sharpflow.curvature.linear_operator import check_finite
 from sharpflow.curvature.model_loss import ModelLoss
 from sharpflow.curvature.streamed_loss import StreamedLoss, batch_size, change_rows, tensors_of
 
@@ -47,8 +48,8 @@ def check_samples(source: ModelLoss | StreamedLoss, loss: OutputLoss) -> None:
     data are one batch.
 
     Raises:
-        ValueError: it is neither, a part has no row a sample, or a row of the outputs depends on
-            other rows.
+        ValueError: it is neither, a part has no row a sample, a row of the outputs depends on
+            other rows, or an output or a loss is not finite.
     """
     with torch.no_grad():
         moved = source.moved()
@@ -61,9 +62,13 @@ def check_samples(source: ModelLoss | StreamedLoss, loss: OutputLoss) -> None:
             raise ValueError(
                 "curvature from single samples needs outputs that are a tensor with a row a sample."
             )
+        with source.naming(part):
+            check_finite(outputs, "the network's output")
         if place == 0:
             _refuse_mixing(source, moved, part, outputs)
         whole, mean, total = source.inside(moved, partial(_compared, loss, outputs, data))
+        with source.naming(part):
+            check_finite(whole[0], "the loss")
         allowed = [mean] if isinstance(source, StreamedLoss) else [mean, total]
         if not any(_agree(whole, each) for each in allowed):
             raise ValueError(

@@ -476,6 +476,29 @@ def test_forms_of_the_data_that_do_not_fit_are_refused():
     )
 
 
+class Augmented(torch.utils.data.Dataset):
+    """Adds noise of the global generator."""
+
+    def __len__(self):
+        return N
+
+    def __getitem__(self, place):
+        return INPUTS[place] + torch.randn(5).double(), LABELS[place]
+
+
+def test_a_loader_that_augments_is_refused_and_spends_no_random_number():
+    stream = torch.Generator().manual_seed(3)
+    loader = DataLoader(TensorDataset(INPUTS, LABELS), batch_size=4, generator=stream)
+    states = torch.get_rng_state(), stream.get_state()
+    operator = ModelCurvature(net(), F.cross_entropy, loader).empirical_fisher()
+    assert operator.to_dense().isfinite().all()
+    assert "or augment?" in refused(
+        F.cross_entropy, None, inputs=DataLoader(Augmented(), batch_size=4)
+    )
+    assert torch.equal(torch.get_rng_state(), states[0])
+    assert torch.equal(stream.get_state(), states[1])
+
+
 def test_outputs_that_are_no_tensor_are_refused():
     class Two(nn.Module):
         def __init__(self):
@@ -557,6 +580,10 @@ def test_numbers_that_are_not_finite_are_named_by_batch():
     batches[1][0].mul_(float("inf"))
     with pytest.raises(ValueError, match="batch 2: "):
         operator @ torch.ones(operator.shape[0], dtype=torch.float64)
+    for kind in KINDS[1:]:
+        if kind != "neural_tangent_kernel":
+            with pytest.raises(ValueError, match="batch 2: "):
+                getattr(curvature, kind)() @ torch.ones(57, dtype=torch.float64)
 
 
 @pytest.mark.parametrize("around", [torch.no_grad, torch.inference_mode])
