@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from sharpflow.curvature import (
     LinearOperator,
     flatten_parameters,
+    gauss_newton_operator,
     sharpness,
     spectral_density,
     top_eigenpairs,
@@ -308,6 +309,17 @@ def test_a_penalty_is_part_of_each_sample_and_not_of_the_outputs():
             curvature.gauss_newton()
 
 
+def test_a_penalty_in_the_output_curvature_of_a_function_is_refused():
+    model = net()
+    params = dict(model.named_parameters())
+    with pytest.raises(ValueError, match="the loss reads the model's parameters itself"):
+        gauss_newton_operator(
+            lambda p: functional_call(model, p, (INPUTS,)),
+            params,
+            lambda f: F.cross_entropy(f, LABELS) + params["0.weight"].pow(2).sum(),
+        )
+
+
 def test_a_loss_that_only_takes_one_sample_at_a_time():
     """Python branches on values, for which vmap has no rule."""
 
@@ -406,6 +418,12 @@ def refused(loss, targets=LABELS, kind="empirical_fisher", model=None, inputs=IN
     return message
 
 
+def hidden(f, y):
+    """The value of the cross-entropy, and another gradient, which depends on the batch."""
+    statistic = f.mean(0).square().sum()
+    return F.cross_entropy(f, y) + statistic - statistic.detach()
+
+
 IGNORED = torch.where(torch.arange(N) == 3, -100, LABELS)
 WEIGHTED = nn.CrossEntropyLoss(weight=torch.tensor([1.0, 5.0, 0.1]).double())
 
@@ -418,8 +436,9 @@ WEIGHTED = nn.CrossEntropyLoss(weight=torch.tensor([1.0, 5.0, 0.1]).double())
         (lambda f, y: F.cross_entropy((f - f.mean(0)) / f.std(0), y), LABELS),
         (lambda f, y: F.cross_entropy(f, y) ** 2, LABELS),
         (lambda f, y: torch.logsumexp(F.cross_entropy(f, y, reduction="none"), 0), LABELS),
+        (hidden, LABELS),
     ],
-    ids=["class weights", "ignored", "statistics", "squared", "logsumexp"],
+    ids=["class weights", "ignored", "statistics", "squared", "logsumexp", "gradient alone"],
 )
 @pytest.mark.parametrize("kind", ["empirical_fisher", "noise_covariance"])
 def test_a_loss_that_is_not_made_of_its_samples_is_refused(loss, targets, kind):
