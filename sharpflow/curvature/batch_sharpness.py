@@ -63,7 +63,10 @@ def along_gradients(losses: Tensor, parameters: Sequence[Tensor]) -> tuple[Tenso
     )
     fixed = [gradient.detach() for gradient in gradients]
     slope = reduce(add, ((g * f).sum() for g, f in zip(gradients, fixed, strict=True)))
-    products = torch.autograd.grad(slope, parameters, allow_unused=True, materialize_grads=True)
+    if slope.requires_grad:
+        products = torch.autograd.grad(slope, parameters, allow_unused=True, materialize_grads=True)
+    else:  # losses that are linear in the parameters
+        products = [torch.zeros_like(f) for f in fixed]
     pairs = zip(products, fixed, strict=True)
     curved = reduce(add, ((h * f).reshape(count, -1).sum(1) for h, f in pairs))
     squared = reduce(add, (f.square().reshape(count, -1).sum(1) for f in fixed))

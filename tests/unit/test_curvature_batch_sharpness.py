@@ -84,6 +84,12 @@ def test_linear_regression_of_one_sample():
     assert found.ratio_of_means == pytest.approx(float((weights * expected).sum() / weights.sum()))
 
 
+def test_a_loss_that_is_linear_in_the_parameters():
+    model = nn.Linear(5, 1).double()
+    found = batch_sharpness(model, lambda m, b: m(b[0]).mean(), BATCHES)
+    assert (found.mean_of_ratios, found.ratio_of_means) == (0.0, 0.0)
+
+
 def test_the_error_of_the_ratio_is_that_of_repeated_draws():
     stream = torch.Generator().manual_seed(0)
     found = []
