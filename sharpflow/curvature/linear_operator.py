@@ -1,6 +1,7 @@
 """Symmetric matrices that are known by their products."""
 
 from collections.abc import Callable
+from typing import overload
 
 import torch
 from torch import Tensor
@@ -106,19 +107,19 @@ class LinearOperator:
         check_finite(result, "the operator's product")
         return result
 
-    __matmul__ = matvec
+    @overload
+    def __matmul__(self, other: Tensor) -> Tensor: ...
+    @overload
+    def __matmul__(self, other: "Factor") -> "OperatorProduct": ...
+    def __matmul__(self, other: "Tensor | Factor") -> "Tensor | OperatorProduct":
+        """Product with vectors, as `matvec`, or with another operator: an `OperatorProduct`."""
+        if isinstance(other, LinearOperator | OperatorProduct):
+            return OperatorProduct(self, other)
+        return self.matvec(other)
 
     def __add__(self, other: "LinearOperator") -> "LinearOperator":
         """The sum of two operators on one space."""
-        if (other.shape, other.dtype, other.device.type) != (
-            self.shape,
-            self.dtype,
-            self.device.type,
-        ):
-            raise ValueError(
-                f"operators of shapes {self.shape} and {other.shape} in {self.dtype} on "
-                f"{self.device} and {other.dtype} on {other.device} cannot be added."
-            )
+        _check_one_space(self, other, "added")
         return self._derived(lambda v: self.matvec(v) + other.matvec(v), other.noise)
 
     def __mul__(self, factor: float) -> "LinearOperator":
@@ -176,3 +177,63 @@ class LinearOperator:
         """The (P, P) matrix, symmetrised; costs P products and P² numbers of memory."""
         columns = self.matvec(torch.eye(self.shape[0], dtype=self.dtype, device=self.device))
         return (columns + columns.T) / 2
+
+
+class OperatorProduct:
+    """The product A B of two matrices that are known by their products, as `A @ B` gives it.
+
+    It multiplies vectors and no more. Eigenvalue solvers, the trace and spectral densities refuse
+    it: they need a symmetric matrix, and A B is symmetric only where A and B commute.
+
+    Args:
+        left: A, (P, P).
+        right: B, (P, P).
+
+    Raises:
+        ValueError: they act on different spaces.
+
+    Attributes:
+        shape: (P, P).
+        dtype, device: of the vectors it takes and returns.
+        products: number of vectors multiplied so far (a block of b vectors counts b).
+    """
+
+    def __init__(self, left: "Factor", right: "Factor") -> None:
+        _check_one_space(left, right, "multiplied")
+        self.shape, self.dtype, self.device = left.shape, left.dtype, left.device
+        self.products = 0
+        self._left, self._right = left, right
+
+    @overload
+    def __matmul__(self, other: Tensor) -> Tensor: ...
+    @overload
+    def __matmul__(self, other: "Factor") -> "OperatorProduct": ...
+    def __matmul__(self, other: "Tensor | Factor") -> "Tensor | OperatorProduct":
+        """Product with one vector (P,) or a block (P, b), or with another operator."""
+        if isinstance(other, LinearOperator | OperatorProduct):
+            return OperatorProduct(self, other)
+        result = self._left @ (self._right @ other)
+        self.products += 1 if other.ndim == 1 else other.shape[1]
+        return result
+
+    @property
+    def matvec(self) -> Product:
+        """What solvers ask symmetric operators for; here it raises TypeError."""
+        raise TypeError(
+            "a product of two symmetric operators is not symmetric in general, and eigenpairs, "
+            "trace and spectral density need a symmetric one: take D H D by H.scaled(d), or "
+            "multiply vectors with it by @."
+        )
+
+
+Factor = LinearOperator | OperatorProduct
+"""What may stand in a product of operators."""
+
+
+def _check_one_space(first: Factor, second: Factor, verb: str) -> None:
+    spaces = [(each.shape, each.dtype, each.device.type) for each in (first, second)]
+    if spaces[0] != spaces[1]:
+        raise ValueError(
+            f"operators of shapes {first.shape} and {second.shape} in {first.dtype} on "
+            f"{first.device} and {second.dtype} on {second.device} cannot be {verb}."
+        )

@@ -179,7 +179,7 @@ class LossOfModel(ABC):
         with self.shared(total):
             for part, weight in self.parts():
                 second = self.products == "autograd"
-                with graph_mode(second), second_derivatives(), self.named(part):
+                with graph_mode(second), second_derivatives(), self.naming(part):
                     slope = self.inside(leaves, partial(differentiate, part))
                     if finite:
                         check_finite(slope, "the gradient of the loss")
@@ -194,11 +194,6 @@ class LossOfModel(ABC):
             for part, weight in self.parts():
                 total.add_(self.value(params, part).detach().double().reshape(1), alpha=weight)
         return float(total)
-
-    @contextmanager
-    def named(self, part: Any) -> Iterator[None]:
-        """Within, an error of a part may be given its name."""
-        yield
 
     def streamed_hessian(self) -> LinearOperator:
         """Hessian whose graphs are made part by part, at every product, and not kept."""
@@ -265,9 +260,25 @@ class LossOfModel(ABC):
         def loss(_: dict[str, Tensor]) -> Tensor:
             return self.loss_of(part)
 
-        if self.products == "differences":
-            return difference_operator(loss, params, self.inside, self.dtype, self.distance)
-        return hessian_operator(loss, params, self.inside, dtype=self.dtype)
+        with self.naming(part):
+            if self.products == "differences":
+                return difference_operator(loss, params, self.inside, self.dtype, self.distance)
+            return hessian_operator(loss, params, self.inside, dtype=self.dtype)
+
+    @contextmanager
+    def naming(self, part: Any) -> Iterator[None]:
+        """Within, an error about numbers that are not finite says which part it is, where known."""
+        yield
+
+    def moved(self) -> dict[str, Tensor]:
+        """Parameters a tenth away from the present ones, in a direction that is always the same."""
+        stream = torch.Generator().manual_seed(0)
+        moved = {}
+        for name, parameter in self._all().items():
+            noise = torch.randn(parameter.shape, generator=stream, dtype=torch.float64)
+            size = 0.1 * float(parameter.abs().mean()) + 0.01
+            moved[name] = parameter + size * noise.to(parameter)
+        return moved
 
     def _check(self, part: Any) -> None:
         """Refuse what only shows when a part of the loss is evaluated."""
@@ -297,14 +308,11 @@ class LossOfModel(ABC):
     def _refuse_random_loss(self, part: Any) -> None:
         """Raise ValueError where the loss draws random numbers, whether or not two draws differ."""
         devices = sorted({p.device.index or 0 for p in self.model.parameters() if p.is_cuda})
-        python, legacy = random.getstate(), np.random.get_state()  # noqa: NPY002 (what users draw from)
-        with torch.random.fork_rng(devices=devices):
+        with random_state_kept(devices):
             before = _random_states(devices)
             first = self._scalar(part)
             drawn = _random_states(devices) != before
             second = self._scalar(part)
-        random.setstate(python)
-        np.random.set_state(legacy)  # noqa: NPY002
         if drawn or abs(first - second) > 1e-5 * abs(first):
             found = f"two evaluations gave {first} and {second}"
             raise ValueError(
@@ -379,7 +387,20 @@ class ModelLoss(LossOfModel):
 
     def loss_of(self, part: slice) -> Tensor:
         """The loss of some samples at the parameters that the model has."""
-        return self.loss_fn(self._outputs(part), self.targets[part])
+        return self.loss_fn(self.outputs_of(part), self.targets[part])
+
+    def data_of(self, part: slice) -> Tensor:
+        """What the loss of some samples reads beside their outputs: the targets."""
+        return self.targets[part]
+
+    def rows_of(self, part: slice, rows: Tensor) -> Tensor:
+        """The part that has some rows of a part."""
+        return torch.arange(self.samples)[part][rows]
+
+    def shares(self) -> Iterator[tuple[slice, float]]:
+        """The parts with their shares of the samples, which add up to 1."""
+        for part, _ in self.parts():
+            yield part, (part.stop - part.start) / self.samples
 
     def parts(self) -> Iterator[tuple[slice, float]]:
         """Micro-batches, or all samples, with their weights."""
@@ -391,14 +412,13 @@ class ModelLoss(LossOfModel):
             share = (rows.stop - rows.start) / self.samples
             yield rows, share if self._reduction == "mean" else 1.0
 
-    def _outputs(self, rows: slice) -> Any:
+    def outputs_of(self, rows: slice | Tensor) -> Any:
+        """The model's outputs for some samples."""
         return self.model(*(x[rows] for x in self.inputs))
 
     def hessian(self) -> LinearOperator:
         """Hessian at the model's present trainable parameters, in their order."""
-        refuse_random_modules(self.model)
-        if self.micro_batch is not None:
-            self._refuse_batch_norm()
+        self.check_state()
         if self.micro_batch is not None or self.products == "differences":
             return self.streamed_hessian()
         params = self.parameters()
@@ -406,6 +426,12 @@ class ModelLoss(LossOfModel):
             kept = [(self.part_hessian(rows, params), w) for rows, w in self._batches(self.block)]
             return self.summed(params, lambda: kept)
         return self.part_hessian(slice(None), params)
+
+    def check_state(self) -> None:
+        """Refuse what may have changed in the model since the loss was made."""
+        refuse_random_modules(self.model)
+        if self.micro_batch is not None:
+            self._refuse_batch_norm()
 
     def _find_block(self) -> int:
         """Samples a block; all of them where blocks gain nothing or are another function."""
@@ -450,31 +476,21 @@ class ModelLoss(LossOfModel):
         At parameters that were moved: layers that start at zero would hide what they do.
         """
         with torch.no_grad():
-            moved = self._moved()
-            parts = [self.inside(moved, partial(self._outputs, rows)) for rows in batches]
+            moved = self.moved()
+            parts = [self.inside(moved, partial(self.outputs_of, rows)) for rows in batches]
             for part, rows in zip(parts, batches, strict=True):
                 if not isinstance(part, Tensor) or part.shape[:1] != (rows.stop - rows.start,):
                     return None
             joined = torch.cat(parts)
             for first, second in pairwise(batches):
                 rows = slice(first.start, second.stop)
-                both = self.inside(moved, partial(self._outputs, rows))
+                both = self.inside(moved, partial(self.outputs_of, rows))
                 slack = 1e-4 * float(both.abs().max()) if isinstance(both, Tensor) else 0.0
                 if both.shape != joined[rows].shape or not torch.allclose(
                     both, joined[rows], rtol=0, atol=slack
                 ):
                     return None
         return joined
-
-    def _moved(self) -> dict[str, Tensor]:
-        """Parameters a tenth away from the present ones, in a direction that is always the same."""
-        stream = torch.Generator().manual_seed(0)
-        moved = {}
-        for name, parameter in self._all().items():
-            noise = torch.randn(parameter.shape, generator=stream, dtype=torch.float64)
-            size = 0.1 * float(parameter.abs().mean()) + 0.01
-            moved[name] = parameter + size * noise.to(parameter)
-        return moved
 
     def _find_reduction(self) -> str:
         """Whether the loss is a mean or a sum over samples, on the batches that are used.
@@ -527,6 +543,18 @@ class ModelLoss(LossOfModel):
         )
         pairs = zip(whole, parts, strict=True)
         return all(bool((a - b).abs().max() <= 1e-4 * a.abs().max()) for a, b in pairs)
+
+
+@contextmanager
+def random_state_kept(devices: Sequence[int] = ()) -> Iterator[None]:
+    """Afterwards the generators of PyTorch, Python and NumPy are where they were before."""
+    python, legacy = random.getstate(), np.random.get_state()  # noqa: NPY002 (what users draw from)
+    try:
+        with torch.random.fork_rng(devices=devices):
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(legacy)  # noqa: NPY002
 
 
 def _random_states(devices: list[int]) -> list[bytes]:

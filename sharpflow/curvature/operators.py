@@ -1,6 +1,6 @@
 """Matrix-free Hessian and Gauss-Newton operators: one graph a state, one backward a product."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -115,6 +115,7 @@ def gauss_newton_operator(
     outputs: Callable[[dict[str, Tensor]], Tensor],
     params: Parameters,
     output_curvature: Tensor | float | Callable[[Tensor], Tensor] = 1.0,
+    inside: Inside | None = None,
 ) -> GaussNewtonOperator:
     """Generalised Gauss-Newton matrix J^T S J of a network, matrix-free (Schraudolph 2002).
 
@@ -129,32 +130,48 @@ def gauss_newton_operator(
             (diagonal), (n, c, c) (a block a sample), or the loss itself as a function of F, whose
             Hessian at F is then S: `lambda f: cross_entropy(f, targets)`. It must not be negative
             where `gram` is used, and must not be a loss there. For L = ‖F − Y‖²/n it is 2/n.
+        inside: as for `hessian_operator`.
 
     Returns:
         The operator on flat vectors, (P,), with its parts.
+
+    Raises:
+        ValueError: as for `hessian_operator`, S fits no form above, or the loss that is S reads
+            parameters itself: J^T S J would leave out what they do there.
     """
     leaves = Leaves(params)
-    with graph_mode():
+
+    def run(compute: Callable[[], Any]) -> Any:
+        return compute() if inside is None else inside(dict(leaves.by_name), compute)
+
+    def differentiate() -> tuple[Tensor, Tensor, list[Tensor | None]]:
         value = outputs(dict(leaves.by_name))
         check_finite(value.detach(), "the network's output")
         leaves.check_graph(value, "the network's output")
         probe = torch.zeros_like(value, requires_grad=True)
-        pulled = list(
-            torch.autograd.grad(value, leaves.tensors, probe, create_graph=True, allow_unused=True)
+        pulled = torch.autograd.grad(
+            value, leaves.tensors, probe, create_graph=True, allow_unused=True
         )
+        return value, probe, list(pulled)
+
+    varying = [*leaves.tensors, *(p for p in params.values() if p.requires_grad)]
+    with graph_mode(), second_derivatives():
+        value, probe, pulled = run(differentiate)
+        scale, root = run(lambda: _output_scalings(output_curvature, value.detach(), varying))
     used = {i: p for i, p in enumerate(pulled) if p is not None and p.requires_grad}
     linear = list(used.values())
-    scale, root = _output_scalings(output_curvature, value.detach())
     count = value.numel()
 
     def vjp(weights: Tensor) -> Tensor:
-        return leaves.pull_back([value], [weights.reshape(value.shape)])
+        return run(lambda: leaves.pull_back([value], [weights.reshape(value.shape)]))
 
     def jvp(vector: Tensor) -> Tensor:
         if not used:
             return torch.zeros(count, dtype=leaves.dtype, device=leaves.device)
         parts = leaves.split(vector.contiguous())
-        (result,) = torch.autograd.grad(linear, probe, [parts[i] for i in used], retain_graph=True)
+        tangents = [parts[i] for i in used]
+        with second_derivatives():
+            (result,) = run(lambda: torch.autograd.grad(linear, probe, tangents, retain_graph=True))
         return result.detach().reshape(-1)
 
     operator = GaussNewtonOperator(
@@ -169,11 +186,13 @@ def gauss_newton_operator(
 
 
 def _output_scalings(
-    curvature: Tensor | float | Callable[[Tensor], Tensor], outputs: Tensor
+    curvature: Tensor | float | Callable[[Tensor], Tensor],
+    outputs: Tensor,
+    varying: Sequence[Tensor],
 ) -> tuple[Product, Product]:
     """Products with S and with S^½ on flat (N,) vectors."""
     if callable(curvature):
-        return _loss_scalings(curvature, outputs)
+        return _loss_scalings(curvature, outputs, varying)
     s = torch.as_tensor(curvature, dtype=outputs.dtype, device=outputs.device)
     check_finite(s, "output_curvature")
     if s.ndim == 0 or s.shape == outputs.shape:
@@ -207,7 +226,9 @@ def _output_scalings(
     return scale, root
 
 
-def _loss_scalings(loss: Callable[[Tensor], Tensor], outputs: Tensor) -> tuple[Product, Product]:
+def _loss_scalings(
+    loss: Callable[[Tensor], Tensor], outputs: Tensor, varying: Sequence[Tensor]
+) -> tuple[Product, Product]:
     """Products with the Hessian of a loss in the outputs; its root is not known."""
     with graph_mode():
         at = outputs.detach().clone().requires_grad_()
@@ -216,6 +237,13 @@ def _loss_scalings(loss: Callable[[Tensor], Tensor], outputs: Tensor) -> tuple[P
         check_finite(value.detach(), "the loss")
         if not value.requires_grad:
             raise ValueError("the loss has no graph: it does not depend on the outputs.")
+        direct = torch.autograd.grad(value, varying, retain_graph=True, allow_unused=True)
+        if any(slope is not None for slope in direct):
+            raise ValueError(
+                "the loss reads the model's parameters itself (a penalty, a second call of the "
+                "model), and a Gauss-Newton matrix has them through the outputs alone: leave that "
+                "out of the loss, and add its own curvature."
+            )
         (slope,) = torch.autograd.grad(value, at, create_graph=True)
 
     def scale(u: Tensor) -> Tensor:

@@ -8,14 +8,21 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.modules.loss import _Loss
 
 from sharpflow.curvature.differences import Products
 from sharpflow.curvature.graphs import cast
 from sharpflow.curvature.linear_operator import LinearOperator, NonFiniteError
-from sharpflow.curvature.model_loss import LossOfModel, refuse_random_modules
+from sharpflow.curvature.model_loss import (
+    LossOfModel,
+    random_state_kept,
+    refuse_random_modules,
+)
 
 BatchLoss = Callable[..., Tensor]
 Weight = Callable[[Any], float]
+Forward = Callable[[nn.Module, Any], Any]
 
 
 def tensors_of(batch: Any) -> Iterator[Tensor]:
@@ -28,6 +35,61 @@ def tensors_of(batch: Any) -> Iterator[Tensor]:
     elif isinstance(batch, Sequence) and not isinstance(batch, str):
         for value in batch:
             yield from tensors_of(value)
+
+
+def change_rows(batch: Any, count: int, change: Callable[[Tensor], Tensor]) -> Any:
+    """A batch whose tensors with `count` rows are changed, in the order of `tensors_of`."""
+    return _change(batch, lambda t: change(t) if t.ndim and len(t) == count else t)
+
+
+def _change(batch: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """A batch whose tensors are changed."""
+    if isinstance(batch, Tensor):
+        return change(batch)
+    if isinstance(batch, Mapping):
+        return {name: _change(each, change) for name, each in batch.items()}
+    if isinstance(batch, Sequence) and not isinstance(batch, str):
+        parts = [_change(each, change) for each in batch]
+        if isinstance(batch, tuple):  # a named one takes its fields
+            return type(batch)(*parts) if hasattr(batch, "_fields") else tuple(parts)
+        return parts
+    return batch
+
+
+def read(batches: Iterable[Any]) -> Iterator[Any]:
+    """The batches, as autograd takes them.
+
+    A `DataLoader` draws random numbers whenever it is read; those of the caller are not spent.
+    """
+    with _kept(batches):
+        yield from _read(batches)
+
+
+def _read(batches: Iterable[Any]) -> Iterator[Any]:
+    with torch.inference_mode(False):  # tensors made inside it have no autograd
+        ahead = iter(batches)
+    while True:
+        with torch.inference_mode(False):
+            try:
+                batch = next(ahead)
+            except StopIteration:
+                return
+            if any(t.is_inference() for t in tensors_of(batch)):
+                batch = _change(batch, torch.clone)
+        yield batch
+
+
+@contextmanager
+def _kept(batches: Iterable[Any]) -> Iterator[None]:
+    """Afterwards all generators that a loader draws from are where they were before."""
+    own = getattr(batches, "generator", None)
+    state = own.get_state() if isinstance(own, torch.Generator) else None
+    try:
+        with random_state_kept():
+            yield
+    finally:
+        if isinstance(own, torch.Generator) and state is not None:
+            own.set_state(state)
 
 
 def batch_size(batch: Any) -> int:
@@ -43,6 +105,37 @@ def batch_size(batch: Any) -> int:
         f"a batch of type {type(batch).__name__} holds no tensor with a row a sample; give weight, "
         "a function of a batch."
     )
+
+
+def loss_of_pairs(
+    loss: Callable[..., Tensor], forward: Forward | None
+) -> tuple[Forward | None, Callable[[Any], Any]]:
+    """How outputs and data are had of a batch: a loss of `torch.nn` reads pairs.
+
+    Args:
+        loss: of outputs and targets where it is one of `torch.nn`, else as for `StreamedLoss`.
+        forward: as for `StreamedLoss`; by default the model is called on a pair's first.
+
+    Returns:
+        `forward` and `data` of `StreamedLoss`.
+    """
+    if not isinstance(loss, _Loss) and getattr(loss, "__module__", "") != F.__name__:
+        return forward, lambda batch: batch
+
+    def outputs(model: nn.Module, batch: Any) -> Any:
+        inputs = _pair(batch)[0]
+        return model(*inputs) if isinstance(inputs, tuple) else model(inputs)
+
+    return forward or outputs, lambda batch: _pair(batch)[1]
+
+
+def _pair(batch: Any) -> Sequence[Any]:
+    if not isinstance(batch, tuple | list) or len(batch) != 2:
+        raise TypeError(
+            f"a loss of torch.nn reads batches that are pairs (inputs, targets), and this is a "
+            f"{type(batch).__name__}; give loss_fn(outputs, batch) and forward."
+        )
+    return batch
 
 
 class StreamedLoss(LossOfModel):
@@ -63,6 +156,9 @@ class StreamedLoss(LossOfModel):
             over those of all, and all have to make the same calls.
         dtype, products: as for `LossOfModel`; floating-point tensors of the batches are copied to
             the dtype, in tensors, sequences and mappings.
+        forward: `forward(model, batch)` gives the outputs; the loss of a batch is then
+            `loss(outputs, data)`, with the batch for its data unless `data` picks some.
+        data: what of a batch such a loss reads, its targets say.
 
     Raises:
         ValueError: there is no batch, they differ between two readings, a weight is not positive,
@@ -80,6 +176,8 @@ class StreamedLoss(LossOfModel):
         distributed: bool = False,
         dtype: torch.dtype | None = None,
         products: Products = "autograd",
+        forward: Forward | None = None,
+        data: Callable[[Any], Any] = lambda batch: batch,
     ) -> None:
         if isinstance(batches, Tensor | str | Mapping) or not isinstance(batches, Iterable):
             raise TypeError(
@@ -88,26 +186,27 @@ class StreamedLoss(LossOfModel):
             )
         super().__init__(model, only, dtype, products)
         self._refuse_batch_norm()
-        self.loss, self.batches = loss, batches
-        self._distributed = distributed
+        self.loss, self.forward, self.data_of, self.batches = loss, forward, data, batches
+        self.distributed = distributed
         if distributed and not (dist.is_available() and dist.is_initialized()):
             raise ValueError("distributed is true and torch.distributed is not initialised.")
         self._weights: list[float] = []
         device = next(iter(self.parameters().values())).device
         total = torch.zeros(1, dtype=torch.float64, device=device)
         with self.shared(total):
-            self._weights, first = self._read(weight or batch_size)
+            with _kept(batches):  # of two readings: what the loader draws then differs
+                self._weights, first = self._read_twice(weight or batch_size)
             self._check(first)
             total += sum(self._weights)
         if torch.isnan(total):
             raise ValueError("another process could not read its batches; its error says why.")
         self._weights = [each / float(total) for each in self._weights]
 
-    def _read(self, weigh: Weight) -> tuple[list[float], Any]:
+    def _read_twice(self, weigh: Weight) -> tuple[list[float], Any]:
         """Weights of the batches, and the first of them, after two readings that agree."""
         seen: list[tuple[float, list[float]]] = []
         first: Any = None
-        for place, batch in enumerate(self.batches):
+        for place, batch in enumerate(_read(self.batches)):
             seen.append((float(weigh(batch)), _marks(batch)))
             if not seen[-1][0] > 0:
                 raise ValueError(
@@ -116,7 +215,7 @@ class StreamedLoss(LossOfModel):
             first = batch if place == 0 else first
         if not seen:
             raise ValueError("batches is empty; curvature needs at least one batch.")
-        again = [_marks(batch) for batch in self.batches]
+        again = [_marks(batch) for batch in _read(self.batches)]
         if [marks for _, marks in seen] != again:
             raise ValueError(
                 "batches are others each time they are read, and every product has to see the "
@@ -128,12 +227,29 @@ class StreamedLoss(LossOfModel):
 
     def loss_of(self, part: Any) -> Tensor:
         """The loss of a batch at the parameters that the model has."""
-        return self.loss(self.model, _cast_batch(part, self.dtype))
+        part = _cast_batch(part, self.dtype)
+        if self.forward is None:
+            return self.loss(self.model, part)
+        return self.loss(self.outputs_of(part), self.data_of(part))
+
+    def outputs_of(self, part: Any) -> Any:
+        """The model's outputs for a batch."""
+        assert self.forward is not None
+        return self.forward(self.model, _cast_batch(part, self.dtype))
+
+    def rows_of(self, part: Any, rows: Tensor) -> Any:
+        """The batch that has some rows of a batch: of every tensor with as many as its first."""
+        count = batch_size(part)
+        return change_rows(part, count, lambda tensor: tensor[rows.to(tensor.device)])
+
+    def shares(self) -> Iterator[tuple[Any, float]]:
+        """The batches with what their mean loss counts for, which adds up to 1."""
+        return self.parts()
 
     def parts(self) -> Iterator[tuple[Any, float]]:
         """The batches with their weights, which add up to 1."""
         count = 0
-        for batch in self.batches:
+        for batch in read(self.batches):
             if count < len(self._weights):
                 yield batch, self._weights[count]
             count += 1
@@ -142,10 +258,14 @@ class StreamedLoss(LossOfModel):
 
     def hessian(self) -> LinearOperator:
         """Hessian at the model's present trainable parameters, in their order."""
+        self.check_state()
+        return self.streamed_hessian()
+
+    def check_state(self) -> None:
+        """Refuse what may have changed in the model since the loss was made."""
         refuse_random_modules(self.model)
         self._refuse_batch_norm()
         self._refuse_other_models()
-        return self.streamed_hessian()
 
     @contextmanager
     def shared(self, total: Tensor) -> Iterator[None]:
@@ -159,14 +279,14 @@ class StreamedLoss(LossOfModel):
         except (ValueError, TypeError, RuntimeError) as error:
             failure = error
             total.fill_(float("nan"))
-        if self._distributed:
+        if self.distributed:
             dist.all_reduce(total)
         if failure is not None:
             raise failure
 
     def _refuse_other_models(self) -> None:
         """Raise ValueError, in all processes, where they hold different parameters."""
-        if not self._distributed:
+        if not self.distributed:
             return
         marks = torch.tensor(_marks([p.detach() for p in self.parameters().values()]))
         marks = marks.to(next(iter(self.parameters().values())).device, torch.float64)
@@ -176,20 +296,15 @@ class StreamedLoss(LossOfModel):
         if not torch.equal(least, most):
             raise ValueError("the processes hold different parameters; they have no one curvature.")
 
-    def part_hessian(self, part: Any, params: dict[str, Tensor]) -> LinearOperator:
-        """Hessian of the loss of a batch; an error says which batch it is."""
-        with self.named(part):
-            return super().part_hessian(part, params)
-
     @contextmanager
-    def named(self, part: Any) -> Iterator[None]:
-        """Within, NaN or infinity is said to be that of a batch."""
+    def naming(self, part: Any) -> Iterator[None]:
+        """Within, an error about numbers that are not finite says which batch it is."""
         try:
             yield
         except NonFiniteError as error:
             marks = _marks(part)
             place = next(
-                (i for i, batch in enumerate(self.batches, 1) if _marks(batch) == marks), None
+                (i for i, batch in enumerate(read(self.batches), 1) if _marks(batch) == marks), None
             )
             raise NonFiniteError(f"batch {place}: {error}") from None
 
@@ -198,7 +313,7 @@ def _marks(batch: Any) -> list[float]:
     """Numbers that tell batches apart: of each tensor its size, sum and a weighted sum."""
     marks: list[float] = []
     for tensor in tensors_of(batch):
-        flat = tensor.detach().reshape(-1).double().nan_to_num()
+        flat = tensor.detach().reshape(-1).double().nan_to_num(0.0, 1.0, -1.0)
         ramp = torch.linspace(1, 2, len(flat), dtype=torch.float64, device=flat.device)
         marks += [float(len(flat)), float(flat.sum()), float(flat @ ramp)]
     return marks

@@ -4,12 +4,10 @@ Beyond li2022. For SGD it is this, and not the sharpness of the full loss, that 
 settle at 2/η (Andreyev and Beneventano 2024, "Edge of Stochastic Stability").
 """
 
-from functools import reduce
-from operator import add
-
 import torch
 from torch import Tensor
 
+from sharpflow.curvature.batch_sharpness import along_gradients, ratio_of_means
 from sharpflow.curvature.linear_operator import check_finite
 from sharpflow.errors import ConfigError
 from sharpflow.measurements.base import Measurement, Options, Snapshot, Values
@@ -42,19 +40,7 @@ def batch_curvature(snapshot: Snapshot, inputs: Tensor, targets: Tensor) -> tupl
         pairs = zip(one_by_one, inputs, strict=True)
         outputs = torch.stack([snapshot.network(own, batch) for own, batch in pairs])
     losses = problem.loss(outputs, problem.rows(targets))
-    tensors = list(leaves.values())
-    gradients = torch.autograd.grad(
-        losses.sum(), tensors, create_graph=True, allow_unused=True, materialize_grads=True
-    )
-    fixed = [gradient.detach() for gradient in gradients]
-    slope = reduce(add, ((g * f).sum() for g, f in zip(gradients, fixed, strict=True)))
-    products = torch.autograd.grad(slope, tensors, allow_unused=True, materialize_grads=True)
-    pairs = zip(products, fixed, strict=True)
-    curved = reduce(add, ((h * f).reshape(count, -1).sum(1) for h, f in pairs))
-    squared = reduce(add, (f.square().reshape(count, -1).sum(1) for f in fixed))
-    check_finite(curved, "gᵀ H_B g")
-    check_finite(squared, "‖g‖²")
-    return curved, squared
+    return along_gradients(losses, list(leaves.values()))
 
 
 class BatchSharpness(Measurement):
@@ -91,11 +77,10 @@ class BatchSharpness(Measurement):
         curved, squared = (torch.cat(part).double() for part in zip(*parts, strict=True))
         if not squared.any():
             return {}
-        ratio = curved.mean() / squared.mean()
-        values: Values = {"batch_sharpness": float(ratio)}
+        ratio, error = ratio_of_means(curved, squared)
+        values: Values = {"batch_sharpness": ratio}
         if self.draws > 1:
-            spread = (curved - ratio * squared).std() / self.draws**0.5
-            values["batch_sharpness_error"] = float(spread / squared.mean())
+            values["batch_sharpness_error"] = error
         return values
 
 
