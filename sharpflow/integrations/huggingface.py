@@ -71,14 +71,17 @@ def label_weight(model: nn.Module, batches: Iterable[Mapping[str, Any]]) -> Weig
     Raises:
         ValueError: the loss is a mean over something else, or its logits are not at hand.
     """
-    seen: list[tuple[int, int, int]] = []
     with random_state_kept(), torch.inference_mode(False), torch.enable_grad():
-        for batch in batches:
-            counts = [label_tokens(batch, shifted) for shifted in (True, False)]
-            seen.append((_counted(model, batch), *counts))
-    for place, shifted in ((1, True), (2, False)):
-        if all(each[place] * seen[0][0] == seen[0][place] * each[0] for each in seen):
-            return partial(label_tokens, shifted=shifted)
+        counts = [
+            (_counted(model, batch), label_tokens(batch), label_tokens(batch, shifted=False))
+            for batch in batches
+        ]
+    if all(counted == shifted for counted, shifted, _ in counts):
+        return label_tokens
+    first, _, plain_first = counts[0]
+    # several labels a row of the logits, as of a choice of many, change no share
+    if all(counted * plain_first == plain * first for counted, _, plain in counts):
+        return partial(label_tokens, shifted=False)
     raise ValueError(
         "the loss is not a mean over the labels that are not ignored, shifted or not; give weight, "
         "a function of a batch, for what it is a mean over."
