@@ -73,14 +73,14 @@ def label_weight(model: nn.Module, batches: Iterable[Mapping[str, Any]]) -> Weig
     """
     with random_state_kept(), torch.inference_mode(False), torch.enable_grad():
         counts = [
-            (_counted(model, batch), label_tokens(batch), label_tokens(batch, shifted=False))
+            (label_tokens(batch), label_tokens(batch, shifted=False), _counted(model, batch))
             for batch in batches
         ]
-    if all(counted == shifted for counted, shifted, _ in counts):
+    if all(counted == shifted for shifted, _, counted in counts):
         return label_tokens
-    first, _, plain_first = counts[0]
+    _, plain_first, first = counts[0]
     # several labels a row of the logits, as of a choice of many, change no share
-    if all(counted * plain_first == plain * first for counted, _, plain in counts):
+    if all(counted * plain_first == plain * first for _, plain, counted in counts):
         return partial(label_tokens, shifted=False)
     raise ValueError(
         "the loss is not a mean over the labels that are not ignored, shifted or not; give weight, "
