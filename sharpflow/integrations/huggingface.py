@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from sharpflow.curvature.graphs import at_parameters
 from sharpflow.curvature.monitor import Log, SharpnessMonitor, evaluation_mode
 from sharpflow.curvature.streamed_loss import Weight
 from sharpflow.integrations.callback import start_monitor
@@ -90,7 +91,7 @@ def label_weight(model: nn.Module, batches: Iterable[Mapping[str, Any]]) -> Weig
 
 def _counted(model: nn.Module, batch: Mapping[str, Any]) -> int:
     """Number of rows of the logits that the loss depends on."""
-    outputs = model(**batch)
+    outputs = at_parameters(model, {}, lambda: model(**batch))  # buffers stay as they are
     logits = getattr(outputs, "logits", None)
     slope = None
     if isinstance(logits, Tensor) and logits.requires_grad and outputs.loss is not None:

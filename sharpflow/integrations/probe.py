@@ -62,7 +62,7 @@ def random_state_kept() -> Iterator[None]:
     """Put the generators of PyTorch, Python and NumPy back to where they were."""
     python, legacy = random.getstate(), np.random.get_state()  # noqa: NPY002 (what users draw from)
     try:
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
             yield
     finally:
         random.setstate(python)
