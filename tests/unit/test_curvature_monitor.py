@@ -68,7 +68,7 @@ def train_step(model, optimiser):
 # --- checkpoints of a tracker
 
 MAKERS = {
-    "sgd": lambda: classifier(lambda m: SGD(m.parameters(), lr=0.5), k=2, check_every=4),
+    "sgd": lambda: classifier(lambda m: SGD(m.parameters(), lr=0.1), k=1, check_every=4),
     "adam": lambda: classifier(lambda m: Adam(m.parameters(), lr=1e-2), k=2, check_every=4),
     "closed form": lambda: dense(k=2, check_every=4),
     "compressed": lambda: dense(samples=4, k=1, check_every=4),
@@ -123,7 +123,7 @@ def test_the_state_matters():
         tracker.measure()
     state = tracker.state_dict()
     train_step(model, optimiser)
-    warm, cold = (SharpnessTracker(model, loss_of_pair, loader(), k=2) for _ in range(2))
+    warm, cold = (SharpnessTracker(model, loss_of_pair, loader()) for _ in range(2))
     state["of"]["optimiser"] = "none"
     warm.load_state_dict(state)
     assert warm.measure().matvecs < cold.measure().matvecs
