@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -18,8 +18,9 @@ from sharpflow.curvature.model_loss import (
     LossOfModel,
     ModelLoss,
     check_data,
+    trainable_parameters,
 )
-from sharpflow.curvature.preconditioning import preconditioning
+from sharpflow.curvature.preconditioning import check_optimiser, preconditioning
 from sharpflow.curvature.streamed_loss import StreamedLoss, Weight
 from sharpflow.curvature.verification import verify
 from sharpflow.curvature.warm_start import WarmStart
@@ -51,8 +52,9 @@ class SharpnessTracker:
             samples.
         only: shell-style patterns of the parameters that vary, `blocks.3.*` say; all by default.
         optimiser: a `torch.optim` optimiser of the model: measured is P^-½ H P^-½ with P from its
-            present state (the *effective sharpness* of Adam and its like), which compares with
-            `threshold`. See `preconditioning`.
+            present state (the *effective sharpness* of Adam and its like; the sharpness itself
+            under `SGD` with one learning rate), which compares with `threshold`. See
+            `preconditioning`.
         distributed: with batches, whether each process of `torch.distributed` has some of its own;
             see `StreamedLoss`.
         dtype: float32 or float64: measured is a copy of the model and its data in this precision,
@@ -71,10 +73,12 @@ class SharpnessTracker:
     Raises:
         ValueError: the loss is a random function (dropout in training mode, say), `micro_batch`
             would change it (batch norm in training mode), or the data hold NaN or half precision,
-            or differ in length; and as for `StreamedLoss` and `verify`.
+            or differ in length; and as for `StreamedLoss`, `preconditioning` and `verify`.
         TypeError: inputs or targets are of a kind that is not read.
 
     Attributes:
+        model: the module.
+        optimiser, distributed: as given.
         dense: whether the closed form for dense stacks under the mean squared error is used.
         corrections: how often a cold check found larger eigenvalues than the warm start.
         verified: what the first measurement was checked against, and the relative differences that
@@ -83,6 +87,7 @@ class SharpnessTracker:
             before.
     """
 
+    @torch.random.fork_rng(devices=[])  # reading a DataLoader draws a seed
     def __init__(
         self,
         model: nn.Module,
@@ -118,7 +123,10 @@ class SharpnessTracker:
             "storage": storage,
         }
         self._generator = generator or torch.Generator().manual_seed(0)
-        self._model, self._only, self._optimiser = model, only, optimiser
+        self.model, self._only, self.optimiser = model, only, optimiser
+        self.distributed = distributed
+        if optimiser is not None:
+            check_optimiser(optimiser)
         self._micro_batch, self._dtype = micro_batch, dtype
         self._products: Products = products
         self._general: LossOfModel | None = None
@@ -137,7 +145,8 @@ class SharpnessTracker:
             self._data = (model, loss_fn, inputs, targets)
             check_data(inputs, targets, dtype)
             exact = dtype is None and products == "autograd"
-            if exact and not micro_batch and only is None and optimiser is None:
+            plain = optimiser is None or type(optimiser) is torch.optim.SGD
+            if exact and not micro_batch and only is None and plain:
                 self._closed = DenseModel.recognise(*self._data)
         self._warm = WarmStart(history)
         self._beyond = math.nan
@@ -154,6 +163,7 @@ class SharpnessTracker:
         """Whether the closed form is used."""
         return self._closed is not None
 
+    @torch.random.fork_rng(devices=[])
     def measure(self, vectors: bool = True) -> EigenResult:
         """Top `k` eigenpairs at the model's present parameters.
 
@@ -204,23 +214,32 @@ class SharpnessTracker:
         return self.measure(vectors)
 
     def _operator(self) -> LinearOperator:
-        model = self._model
+        model = self.model
+        general = self._general
+        self._scaling = self._metric(
+            general.parameters() if general else trainable_parameters(model, self._only)
+        )
         if self.dense and not (
-            all(p.requires_grad for p in model.parameters())
+            self._scaling is None
+            and all(p.requires_grad for p in model.parameters())
             and all(as_its_class_says(module) for module in model.modules())
         ):
             self._closed = None
             self._warm.clear()
         if self._closed is not None:
             return self._closed.hessian()
-        general = self._general or self._use_general()
-        operator = general.hessian()
-        if self._optimiser is None:
-            return operator
-        found = preconditioning(self._optimiser, general.parameters())
+        operator = (self._general or self._use_general()).hessian()
+        return operator if self._scaling is None else operator.scaled(self._scaling)
+
+    def _metric(self, params: Mapping[str, Tensor]) -> Tensor | None:
+        """P^-½ of the optimiser, whose threshold is kept; None where it is the identity."""
+        if self.optimiser is None:
+            return None
+        found = preconditioning(self.optimiser, params)
         self.threshold = found.threshold
-        self._scaling = found.diagonal.to(operator.dtype).rsqrt()
-        return operator.scaled(self._scaling)
+        if bool((found.diagonal == 1).all()):
+            return None
+        return found.diagonal.to(self._dtype or found.diagonal.dtype).rsqrt()
 
     def _use_general(self) -> LossOfModel:
         self._general = ModelLoss(
@@ -262,6 +281,86 @@ class SharpnessTracker:
             self._warm.clear()
         better = cold if missed else warm
         return dataclasses.replace(better, matvecs=spent)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a tracker of the same model, loss and data needs to go on as this one would.
+
+        Tensors (up to 7·P·k numbers, not copied), numbers and strings: `torch.load` reads them with
+        `weights_only=True`. Measurements after `load_state_dict` are those of this tracker to the
+        last bit where the model, the optimiser and the data are.
+        """
+        return {
+            "of": self._description(),
+            "form": _form(self._closed),
+            "warm_start": self._warm.state_dict(),
+            "generator": self._generator.get_state(),
+            "size": self._size,
+            "measurements": self._measurements,
+            "corrections": self.corrections,
+            "verified": dict(self.verified),
+            "threshold": self.threshold,
+            "beyond": self._beyond,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on as the tracker that a state is of.
+
+        Args:
+            state: from `state_dict`.
+
+        Raises:
+            ValueError: it is no state of a tracker, or of one of another model, k, parameter
+                patterns, optimiser, kind of generator or loss.
+        """
+        _check_same(state.get("of"), self._description())
+        closed, form = self._closed, state["form"]
+        if form == "general":
+            closed = None
+        elif closed is not None and form != _form(closed):
+            closed = DenseModel.recognise(*self._data, compress=form == "compressed")
+        if form != _form(closed):
+            raise ValueError("the state is of a tracker of another loss, or of other data.")
+        self._closed = closed
+        device = next(iter(trainable_parameters(self.model).values())).device
+        self._warm.load_state_dict(state["warm_start"], device)
+        self._generator.set_state(state["generator"].cpu())
+        self._size, self._measurements = state["size"], state["measurements"]
+        self.corrections, self.threshold = state["corrections"], state["threshold"]
+        self._beyond = state["beyond"]
+        self.verified = dict(state["verified"])
+
+    def _description(self) -> dict[str, Any]:
+        named = list(self.model.named_parameters())
+        return {
+            "parameters": {n: f"{str(p.dtype)[6:]} {list(p.shape)}" for n, p in named},
+            "k": self.k,
+            "only": [self._only] if isinstance(self._only, str) else list(self._only or ()),
+            "optimiser": type(self.optimiser).__name__ if self.optimiser else "none",
+            "generator": self._generator.device.type,
+        }
+
+
+def _form(closed: DenseModel | None) -> str:
+    return "general" if closed is None else "dense" if closed.basis is None else "compressed"
+
+
+def _check_same(theirs: Any, ours: Mapping[str, Any]) -> None:
+    """Raise ValueError, with the first difference, unless two descriptions agree."""
+    if not isinstance(theirs, Mapping) or theirs.keys() != ours.keys():
+        raise ValueError("this is no state of a SharpnessTracker; give what its state_dict() gave.")
+    there, here = theirs["parameters"], ours["parameters"]
+    for name in [*here, *there]:
+        if there.get(name) != here.get(name):
+            raise ValueError(
+                f"the state is of another model: its parameter {name!r} is "
+                f"{there.get(name, 'absent')}, and {here.get(name, 'absent')} in this one."
+            )
+    for key, value in ours.items():
+        if theirs[key] != value:
+            raise ValueError(
+                f"the state is of a tracker with {key} = {theirs[key]!r}, and here it is "
+                f"{value!r}; make the tracker as that one was made."
+            )
 
 
 def sharpness(

@@ -20,6 +20,7 @@ class Preconditioning:
             gradients.
         threshold: largest stable eigenvalue of P^-½ H P^-½: 2/η for plain steps, (2 + 2β)/η with
             momentum, (2 + 2β)/((1 − β)η) where momentum averages, 38/η for Adam at β₁ = 0.9.
+            Infinite where η = 0, as at the ends of many schedules.
     """
 
     diagonal: Tensor
@@ -31,7 +32,7 @@ def preconditioning(optimiser: Optimizer, params: Mapping[str, Tensor]) -> Preco
 
     Source: Cohen et al. 2022, "Adaptive Gradient Methods at the Edge of Stability". Weight decay is
     left out of the threshold. Groups may differ in their learning rate, which is then part of P:
-    the threshold is that of the first group.
+    the threshold is that of the first group whose learning rate is not 0.
 
     Args:
         optimiser: `SGD`, `Adam`, `AdamW`, `RMSprop` or `Adagrad`.
@@ -41,14 +42,11 @@ def preconditioning(optimiser: Optimizer, params: Mapping[str, Tensor]) -> Preco
         ValueError: another optimiser, one that has taken no step or does not hold a parameter,
             maximises, or whose groups have different momenta.
     """
-    if type(optimiser) not in _KINDS:
-        known = ", ".join(kind.__name__ for kind in _KINDS)
-        raise ValueError(
-            f"the threshold of {type(optimiser).__name__} is not known; those of {known} are."
-        )
+    check_optimiser(optimiser)
     squares, momentum = _KINDS[type(optimiser)]
     groups = {id(p): group for group in optimiser.param_groups for p in group["params"]}
-    reference: Group | None = None
+    used = [groups[id(p)] for p in params.values() if id(p) in groups]
+    reference: Group | None = next((group for group in used if group["lr"]), None)
     parts = []
     for name, parameter in params.items():
         group = groups.get(id(parameter))
@@ -66,16 +64,34 @@ def preconditioning(optimiser: Optimizer, params: Mapping[str, Tensor]) -> Preco
             )
         else:
             metric = squares(state, group)
-        parts.append((metric * (_rate(reference, {}) / _rate(group, state))).detach().reshape(-1))
+        slower = _ratio(float(reference["lr"]), float(group["lr"])) * _decay(group, state)
+        parts.append((metric * slower).detach().reshape(-1))
     assert reference is not None
-    return Preconditioning(torch.cat(parts), momentum(reference) / _rate(reference, {}))
+    threshold = _ratio(momentum(reference), float(reference["lr"]))
+    return Preconditioning(torch.cat(parts), threshold)
 
 
-def _rate(group: Group, state: Mapping[str, Any]) -> float:
-    rate = float(group["lr"])
+def check_optimiser(optimiser: Optimizer) -> None:
+    """Raise ValueError for an optimiser whose threshold is not known."""
+    if type(optimiser) not in _KINDS:
+        known = ", ".join(kind.__name__ for kind in _KINDS)
+        raise ValueError(
+            f"the threshold of {type(optimiser).__name__} is not known; those of {known} are."
+        )
+
+
+def _ratio(first: float, second: float) -> float:
+    """1 for equal numbers, 0 and 0 too; infinite where the second alone is 0."""
+    if first == second:
+        return 1.0
+    return first / second if second else float("inf")
+
+
+def _decay(group: Group, state: Mapping[str, Any]) -> float:
+    """What the learning rate has been divided by (`lr_decay` of Adagrad)."""
     if "lr_decay" in group and state:
-        rate /= 1.0 + (float(state["step"]) - 1.0) * group["lr_decay"]
-    return rate
+        return 1.0 + (float(state["step"]) - 1.0) * group["lr_decay"]
+    return 1.0
 
 
 def _adam(state: Mapping[str, Any], group: Group) -> Tensor:

@@ -1,5 +1,8 @@
 """Start vectors for the next state of a trajectory, predicted from the last seven."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -65,6 +68,17 @@ class WarmStart:
         gram[:kept, :kept] = self._gram[len(self._gram) - kept :, len(self._gram) - kept :]
         gram[kept] = gram[:, kept] = torch.stack(products).double().cpu()
         self._gram = gram
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the next guess depends on; the tensors are not copied."""
+        return {"last": self._last, "changes": list(self._changes), "gram": self._gram}
+
+    def load_state_dict(self, state: Mapping[str, Any], device: torch.device) -> None:
+        """Take over what `state_dict` gave, with the vectors on a device."""
+        last = state["last"]
+        self._last = None if last is None else last.to(device)
+        self._changes = [change.to(device) for change in state["changes"]]
+        self._gram = state["gram"].cpu()
 
     def guess(self) -> Tensor | None:
         """Start vectors (P, k), not quite orthonormal; None before the first state."""

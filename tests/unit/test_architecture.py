@@ -21,6 +21,7 @@ FLOORS = (
     "schedules",
     "training",
     "curvature",
+    "integrations",
     "symmetry",
     "measurements",
     "statistics",
