@@ -152,7 +152,25 @@ def at_parameters(model: nn.Module, params: Parameters, compute: Callable[[], An
     """
     state = {f"model.{name}": buffer.clone() for name, buffer in model.named_buffers()}
     state |= {f"model.{name}": parameter for name, parameter in params.items()}
-    return functional_call(_Host(model), state, (compute,))
+    return functional_call(_Host(model), _by_place(model, state), (compute,), tie_weights=False)
+
+
+def _by_place(model: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A state at every place that one of its tensors stands at in a module.
+
+    A tied tensor stands at several. A module that is used twice is one place: under two names
+    `functional_call` would not put back what it had.
+    """
+    tensors = (model.named_parameters, model.named_buffers)
+    held = [pair for each in tensors for pair in each(remove_duplicate=False)]
+    given = {id(t): state[f"model.{name}"] for name, t in held if f"model.{name}" in state}
+    found = {}
+    for prefix, module in model.named_modules(prefix="model"):
+        for kind in (module.named_parameters, module.named_buffers):
+            for place, tensor in kind(prefix, recurse=False, remove_duplicate=False):
+                if id(tensor) in given:
+                    found[place] = given[id(tensor)]
+    return found
 
 
 def check_dependence(function: Callable[[dict[str, Tensor]], Tensor], params: Parameters) -> None:

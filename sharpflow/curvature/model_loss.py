@@ -176,14 +176,11 @@ class LossOfModel(ABC):
     def _refuse_random_loss(self, part: Any) -> None:
         """Raise ValueError where the loss draws random numbers, whether or not two draws differ."""
         devices = sorted({p.device.index or 0 for p in self.model.parameters() if p.is_cuda})
-        python, legacy = random.getstate(), np.random.get_state()  # noqa: NPY002 (what users draw from)
-        with torch.random.fork_rng(devices=devices):
+        with kept_random_states(devices):
             before = _random_states(devices)
             first = self._scalar(part)
             drawn = _random_states(devices) != before
             second = self._scalar(part)
-        random.setstate(python)
-        np.random.set_state(legacy)  # noqa: NPY002
         if drawn or abs(first - second) > 1e-5 * abs(first):
             found = f"two evaluations gave {first} and {second}"
             raise ValueError(
@@ -392,6 +389,18 @@ class ModelLoss(LossOfModel):
         )
         pairs = zip(whole, parts, strict=True)
         return all(bool((a - b).abs().max() <= 1e-4 * a.abs().max()) for a, b in pairs)
+
+
+@contextmanager
+def kept_random_states(devices: Sequence[int] = ()) -> Iterator[None]:
+    """Random generators are after the block where they were before it; of GPUs, those named."""
+    python, legacy = random.getstate(), np.random.get_state()  # noqa: NPY002 (what users draw from)
+    try:
+        with torch.random.fork_rng(devices=devices):
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(legacy)  # noqa: NPY002
 
 
 def _random_states(devices: list[int]) -> list[bytes]:

@@ -9,7 +9,11 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from sharpflow.curvature.linear_operator import LinearOperator, NonFiniteError
-from sharpflow.curvature.model_loss import LossOfModel, refuse_random_modules
+from sharpflow.curvature.model_loss import (
+    LossOfModel,
+    kept_random_states,
+    refuse_random_modules,
+)
 
 BatchLoss = Callable[..., Tensor]
 Weight = Callable[[Any], float]
@@ -88,7 +92,7 @@ class StreamedLoss(LossOfModel):
         self._weights: list[float] = []
         device = next(iter(self.parameters().values())).device
         total = torch.zeros(1, dtype=torch.float64, device=device)
-        with self.shared(total):
+        with self.shared(total), self._reading():
             self._weights, first = self._read(weight or batch_size)
             self._check(first)
             total += sum(self._weights)
@@ -119,6 +123,18 @@ class StreamedLoss(LossOfModel):
             )
         return [weight for weight, _ in seen], first
 
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Within, batches are read: a `DataLoader` draws a number whenever that begins."""
+        own = getattr(self.batches, "generator", None)
+        before = own.get_state() if isinstance(own, torch.Generator) else None
+        try:
+            with kept_random_states():
+                yield
+        finally:
+            if isinstance(own, torch.Generator) and before is not None:
+                own.set_state(before)
+
     def loss_of(self, part: Any) -> Tensor:
         """The loss of a batch at the parameters that the model has."""
         return self.loss(self.model, part)
@@ -126,10 +142,11 @@ class StreamedLoss(LossOfModel):
     def parts(self) -> Iterator[tuple[Any, float]]:
         """The batches with their weights, which add up to 1."""
         count = 0
-        for batch in self.batches:
-            if count < len(self._weights):
-                yield batch, self._weights[count]
-            count += 1
+        with self._reading():
+            for batch in self.batches:
+                if count < len(self._weights):
+                    yield batch, self._weights[count]
+                count += 1
         if count != len(self._weights):
             raise ValueError("batches gives another number of batches than when it was checked.")
 
@@ -175,9 +192,9 @@ class StreamedLoss(LossOfModel):
             return super().part_hessian(part, params)
         except NonFiniteError as error:
             marks = _marks(part)
-            place = next(
-                (i for i, batch in enumerate(self.batches, 1) if _marks(batch) == marks), None
-            )
+            with self._reading():
+                read = enumerate(self.batches, 1)
+                place = next((i for i, batch in read if _marks(batch) == marks), None)
             raise NonFiniteError(f"batch {place}: {error}") from None
 
 
