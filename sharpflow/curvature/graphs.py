@@ -18,7 +18,7 @@ _MISSING = (
     "differentiate twice",
     "once_differentiable",
     "cudnn RNN backward",
-    "use_reentrant=True",
+    "compatible with .grad()",
 )
 """Parts of what autograd says where a second derivative is missing."""
 

@@ -30,7 +30,7 @@ from sharpflow.curvature.streamed_loss import StreamedLoss
 each_case = pytest.mark.parametrize("case", CASES, ids=str)
 WHOLE = [case for case in CASES if case.data == "whole"]
 SOLVED = [case for case in CASES if case.data == "whole" or case.model in ("linear", "gelu")]
-"""A solver sees products only, so that a few of those that are streamed stand for them all."""
+"""Solvers and precisions see products only: a few of those that are streamed stand for them all."""
 PAIRS = sorted({(case.model, case.loss) for case in (*CASES, *REFUSED)})
 
 
@@ -130,7 +130,7 @@ def test_the_tracker_and_sharpness_find_the_top_and_change_nothing(case):
     assert tracker.verified["finite_difference"] < 0.05
 
 
-@each_case
+@pytest.mark.parametrize("case", SOLVED, ids=str)
 def test_float32_gives_the_top_to_a_thousandth(case):
     made, expected = setup(case, torch.float32), spectrum_of(case)
     found = SharpnessTracker(*made.arguments, k=3, tol=1e-4, **made.options).measure()
