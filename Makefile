@@ -36,6 +36,7 @@ smoke: $(READY)
 	python -m sharpflow.launch --cores $(CORES) --configfile config/smoke.yaml
 
 test: $(READY) lint
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r benchmarks/requirements.txt
 	python -m pytest
 
 oldest:

@@ -270,8 +270,8 @@ def top_eigenpairs(
     capacity = min(size, max(basis_size, k + 2))
     starts = _start_rows(operator, initial)
     capacity = min(size, max(capacity, len(starts) + k + 1 if len(starts) else 0))
-    if generator is None:
-        generator = torch.Generator().manual_seed(0)
+    if generator is None:  # not the vectors that the starts were found from, in an earlier call
+        generator = torch.Generator().manual_seed(len(starts))
     space = _Subspace(operator, capacity, storage or Storage())
     goal = _Goal(tol, accuracy, beyond, near=False)
     first = operator.products

@@ -20,6 +20,7 @@ _MISSING = (
     "double backward",
     "differentiate twice",
     "once_differentiable",
+    "compatible with .grad()",
 )
 """Parts of what autograd says where a second derivative is missing."""
 _CUDNN = "cudnn RNN backward can only be called in training mode"
@@ -260,7 +261,25 @@ def at_parameters(
         state |= {f"model.{name}": p.detach() for name, p in model.named_parameters()}
     state |= {f"model.{name}": parameter for name, parameter in params.items()}
     state = {name: cast(tensor, dtype) for name, tensor in state.items()}
-    return functional_call(_Host(model), state, (compute,))
+    return functional_call(_Host(model), _by_place(model, state), (compute,), tie_weights=False)
+
+
+def _by_place(model: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A state at every place that one of its tensors stands at in a module.
+
+    A tied tensor stands at several. A module that is used twice is one place: under two names
+    `functional_call` would not put back what it had.
+    """
+    tensors = (model.named_parameters, model.named_buffers)
+    held = [pair for each in tensors for pair in each(remove_duplicate=False)]
+    given = {id(t): state[f"model.{name}"] for name, t in held if f"model.{name}" in state}
+    found = {}
+    for prefix, module in model.named_modules(prefix="model"):
+        for kind in (module.named_parameters, module.named_buffers):
+            for place, tensor in kind(prefix, recurse=False, remove_duplicate=False):
+                if id(tensor) in given:
+                    found[place] = given[id(tensor)]
+    return found
 
 
 def cast(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:

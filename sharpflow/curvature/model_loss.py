@@ -95,7 +95,10 @@ class LossOfModel(ABC):
         model: the module.
         dtype, products: as given.
         distance: of differences of gradients, once there was an operator.
+        called: how the loss is called, for errors.
     """
+
+    called: str
 
     def __init__(
         self,
@@ -104,6 +107,8 @@ class LossOfModel(ABC):
         dtype: torch.dtype | None = None,
         products: Products = "autograd",
     ) -> None:
+        if not isinstance(model, nn.Module):
+            raise TypeError(f"model is a {type(model).__name__}; it must be a torch.nn.Module.")
         # a compiled module has no second derivative; what it was made of has
         self.model: nn.Module = getattr(model, "_orig_mod", model)
         self._only = only
@@ -260,7 +265,7 @@ class LossOfModel(ABC):
         def loss(_: dict[str, Tensor]) -> Tensor:
             return self.loss_of(part)
 
-        with self.naming(part):
+        with evaluating(self.called), self.naming(part):
             if self.products == "differences":
                 return difference_operator(loss, params, self.inside, self.dtype, self.distance)
             return hessian_operator(loss, params, self.inside, dtype=self.dtype)
@@ -282,7 +287,7 @@ class LossOfModel(ABC):
 
     def _check(self, part: Any) -> None:
         """Refuse what only shows when a part of the loss is evaluated."""
-        with one_precision():
+        with evaluating(self.called), one_precision():
             self._refuse_random_loss(part)
             check_dependence(
                 lambda given: self.value(dict(given), part),
@@ -295,24 +300,33 @@ class LossOfModel(ABC):
         """All parameters now, whether they vary or not, in the precision of the measurement."""
         return {n: cast(p.detach(), self.dtype) for n, p in self.model.named_parameters()}
 
+    def _copied(self) -> dict[str, Tensor]:
+        """Copies of all parameters, with gradients where theirs have."""
+        return {
+            name: cast(p, self.dtype)
+            for name, p in _copies(dict(self.model.named_parameters())).items()
+        }
+
     def _scalar(self, part: Any) -> float:
-        copies = {name: p.clone() for name, p in self._all().items()}
-        with torch.no_grad():
+        copies = self._copied()
+        with graph_mode(self.products == "autograd"):  # forward may differentiate the network
             value = self.value(copies, part)
         if not isinstance(value, Tensor) or value.numel() != 1:
             shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
             raise ValueError(f"the loss is {shape}; it must be a tensor with one number.")
-        check_finite(value, "the loss")
-        return float(value)
+        check_finite(value.detach(), "the loss")
+        if value.is_complex():
+            raise ValueError("the loss is complex; it must be a tensor with one real number.")
+        return float(value.detach())
 
     def _refuse_random_loss(self, part: Any) -> None:
         """Raise ValueError where the loss draws random numbers, whether or not two draws differ."""
         devices = sorted({p.device.index or 0 for p in self.model.parameters() if p.is_cuda})
         with random_state_kept(devices):
+            first = self._scalar(part)  # may draw for other ends: compiling does
             before = _random_states(devices)
-            first = self._scalar(part)
-            drawn = _random_states(devices) != before
             second = self._scalar(part)
+            drawn = _random_states(devices) != before
         if drawn or abs(first - second) > 1e-5 * abs(first):
             found = f"two evaluations gave {first} and {second}"
             raise ValueError(
@@ -349,6 +363,8 @@ class ModelLoss(LossOfModel):
     where that is the same function: under the mean squared error or the cross-entropy, if the
     outputs of the blocks are those of the whole batch.
     """
+
+    called = "loss_fn(model(inputs), targets)"
 
     def __init__(
         self,
@@ -475,16 +491,23 @@ class ModelLoss(LossOfModel):
 
         At parameters that were moved: layers that start at zero would hide what they do.
         """
-        with torch.no_grad():
+        with torch.inference_mode(False):
             moved = self.moved()
-            parts = [self.inside(moved, partial(self.outputs_of, rows)) for rows in batches]
+
+        def outputs(rows: slice) -> Any:
+            with graph_mode(self.products == "autograd"):  # forward may differentiate the network
+                found = self.inside(moved, partial(self.outputs_of, rows))
+            return found.detach() if isinstance(found, Tensor) else found
+
+        with torch.no_grad():
+            parts = [outputs(rows) for rows in batches]
             for part, rows in zip(parts, batches, strict=True):
                 if not isinstance(part, Tensor) or part.shape[:1] != (rows.stop - rows.start,):
                     return None
             joined = torch.cat(parts)
             for first, second in pairwise(batches):
                 rows = slice(first.start, second.stop)
-                both = self.inside(moved, partial(self.outputs_of, rows))
+                both = outputs(rows)
                 slack = 1e-4 * float(both.abs().max()) if isinstance(both, Tensor) else 0.0
                 if both.shape != joined[rows].shape or not torch.allclose(
                     both, joined[rows], rtol=0, atol=slack
@@ -525,7 +548,7 @@ class ModelLoss(LossOfModel):
 
     def _adds_up(self, outputs: Tensor, batches: list[slice], kind: str) -> bool:
         """Whether the loss of the whole is the mean, or sum, of that of the batches."""
-        copies = {name: p.clone() for name, p in self._all().items()}
+        copies = self._copied()
 
         def evaluated(rows: list[slice]) -> tuple[Tensor, Tensor]:
             with graph_mode():
@@ -555,6 +578,19 @@ def random_state_kept(devices: Sequence[int] = ()) -> Iterator[None]:
     finally:
         random.setstate(python)
         np.random.set_state(legacy)  # noqa: NPY002
+
+
+@contextmanager
+def evaluating(called: str) -> Iterator[None]:
+    """Say in a sentence what PyTorch or Python says of a loss that cannot be evaluated."""
+    try:
+        yield
+    except torch.cuda.OutOfMemoryError:
+        raise
+    except (RuntimeError, TypeError, IndexError, KeyError, AttributeError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        text = (str(error).strip().splitlines() or [""])[0]
+        raise kind(f"{called} fails, with {type(error).__name__}: {text}") from error
 
 
 def _random_states(devices: list[int]) -> list[bytes]:
@@ -616,7 +652,8 @@ def check_data(inputs: Inputs, targets: Tensor, dtype: torch.dtype | None = None
         if not isinstance(found, Tensor):
             raise TypeError(
                 f"{name} is a {type(found).__name__}; it must be a tensor with a row a sample "
-                "(for inputs also a tuple of tensors, one an argument of the network)."
+                "(for inputs also a tuple of tensors, one an argument of the network). For batches "
+                "of any kind leave targets out: the loss is then a function of model and batch."
             )
     for name, tensor in [*(("inputs", x) for x in inputs), ("targets", targets)]:
         if tensor.is_floating_point():

@@ -166,6 +166,8 @@ class StreamedLoss(LossOfModel):
         TypeError: `batches` cannot be read.
     """
 
+    called = "loss(model, batch)"
+
     def __init__(
         self,
         model: nn.Module,

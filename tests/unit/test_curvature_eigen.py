@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.sparse.linalg import LinearOperator as ScipyOperator
 from scipy.sparse.linalg import eigsh
 
-from sharpflow.curvature import LinearOperator, top_eigenpairs
+from sharpflow.curvature import LinearOperator, eigenpairs_above, top_eigenpairs
 
 
 def rotation(size, seed=0):
@@ -85,6 +85,16 @@ def test_a_triple_eigenvalue_needs_no_luck():
     matrix, _ = with_spectrum(values)
     result = top_eigenpairs(LinearOperator.from_dense(matrix), 3, tol=1e-6)
     check(matrix, result, values[:3], 1e-6)
+
+
+def test_a_repeated_eigenvalue_is_whole_above_a_bound():
+    """The second block of start vectors has to see what the first one could not."""
+    values = [2.0] * 3 + [1.0] * 3 + [0.5] * 12
+    matrix, _ = with_spectrum(values)
+    operator = LinearOperator.from_dense(matrix)
+    check(matrix, eigenpairs_above(operator, 1.5, 1e-6), values[:3], 1e-6)
+    two = top_eigenpairs(operator, 2, tol=1e-6)
+    check(matrix, top_eigenpairs(operator, 4, 1e-6, two.vectors), values[:4], 1e-6)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

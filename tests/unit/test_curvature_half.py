@@ -357,10 +357,10 @@ def test_a_model_on_several_devices_is_refused_in_a_sentence():
         hessian_operator(lambda p: INPUTS.sum(), dict(model.named_parameters()))
 
 
-def test_other_mismatches_are_left_as_they_are():
+def test_other_mismatches_are_told_as_they_are():
     def loss(outputs, targets):
         return cross_entropy(outputs, targets.int()[:, None].short())
 
-    with pytest.raises(RuntimeError) as caught:
+    with pytest.raises(ValueError, match="fails, with RuntimeError") as caught:
         sharpness(net(), loss, INPUTS, LABELS)
     assert "mixes precisions" not in str(caught.value)
