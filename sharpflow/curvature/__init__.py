@@ -10,6 +10,7 @@ from sharpflow.curvature.eigen import (
     eigenpairs_above,
     top_eigenpairs,
 )
+from sharpflow.curvature.estimators import Estimate, trace
 from sharpflow.curvature.linear_operator import LinearOperator, NonFiniteError
 from sharpflow.curvature.measure import SharpnessTracker, sharpness
 from sharpflow.curvature.operators import (
@@ -20,7 +21,6 @@ from sharpflow.curvature.operators import (
 )
 from sharpflow.curvature.preconditioning import Preconditioning, preconditioning
 from sharpflow.curvature.reference import dense_hessian, dense_jacobian
-from sharpflow.curvature.trace import TraceResult, trace
 from sharpflow.curvature.warm_start import WarmStart
 
 __all__ = [
@@ -28,13 +28,13 @@ __all__ = [
     "DenseInputs",
     "DenseNet",
     "EigenResult",
+    "Estimate",
     "GaussNewtonOperator",
     "LinearOperator",
     "NonFiniteError",
     "Preconditioning",
     "SharpnessTracker",
     "SpectralDensity",
-    "TraceResult",
     "WarmStart",
     "bottom_eigenpairs",
     "compress_inputs",
