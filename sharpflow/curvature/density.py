@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from sharpflow.curvature.linear_operator import LinearOperator
+from sharpflow.curvature.sketch import dot
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,7 @@ def _tridiagonal(operator: LinearOperator, basis: Tensor, steps: int) -> Tensor:
     for step in range(steps):
         last = basis[step % held]
         image = operator.matvec(last)
-        diagonal.append(float((last * image).sum(dtype=torch.float64)))
+        diagonal.append(float(dot(last, image)))
         if step + 1 == steps:
             break
         known = basis[: step + 1]

@@ -42,8 +42,8 @@ def diagonal(
     Tropp and Webber 2024, section 2.4) with random signs. A smaller `basis_size` makes it Diag++
     (Baston and Nakatsukasa 2022), and 0 the estimator of Bekas, Kokiopoulou and Saad (2007).
 
-    Memory is (2·`basis_size` + 6)·P numbers for XDiag and (`basis_size` + 6)·P otherwise, with the
-    result, and what a product takes.
+    Memory is (2·`basis_size` + 5)·P numbers for XDiag, with the result, and (`basis_size` + 6)·P
+    otherwise, beside the product and what it takes.
 
     Args:
         operator: (P, P), symmetric.
@@ -66,44 +66,55 @@ def diagonal(
         return DiagonalEstimate(values, torch.zeros_like(values), operator.products - before, True)
     most = products // 2
     if basis_size is None or basis_size == most:
-        samples = _leave_one_out(operator, most, generator)
+        whole, samples = _leave_one_out(operator, most, generator)
     else:
-        samples = _deflated(operator, products, basis_size, generator)
-    mean = torch.zeros(size, dtype=operator.dtype, device=operator.device)
-    scatter = torch.zeros_like(mean)
+        whole, samples = _deflated(operator, products, basis_size, generator)
+    mean, scatter = torch.zeros_like(whole), torch.zeros_like(whole)
     count = 0
-    for count, sample in enumerate(samples, 1):
-        change = sample - mean
-        mean += change / count
-        scatter.addcmul_(change, sample - mean)
-    errors = (scatter / ((count - 1) * count)).clamp_(min=0).sqrt_()
-    return DiagonalEstimate(mean, errors, operator.products - before, False)
+    for sample in samples:
+        count += 1
+        _update(mean, scatter, sample, count)
+        del sample
+    errors = scatter.div_((count - 1) * count).clamp_(min=0).sqrt_()
+    return DiagonalEstimate(mean.add_(whole), errors, operator.products - before, False)
+
+
+def _update(mean: Tensor, scatter: Tensor, sample: Tensor, count: int) -> None:
+    """Welford's update of a mean and a sum of squared deviations, in place, of `sample` too."""
+    sample -= mean
+    mean.add_(sample, alpha=1 / count)
+    scatter.addcmul_(sample, sample, value=(count - 1) / count)
 
 
 def _leave_one_out(
     operator: LinearOperator, count: int, generator: torch.Generator | None
-) -> Iterator[Tensor]:
-    """XDiag: diag(Q_i Q_iᵀ A) + ω_i ∘ (1 − Q_i Q_iᵀ) A ω_i for each test vector, (P,)."""
+) -> tuple[Tensor, Iterator[Tensor]]:
+    """XDiag: diag(Q_i Q_iᵀ A) + ω_i ∘ (1 − Q_i Q_iᵀ) A ω_i for each test vector.
+
+    Returns:
+        diag(Q Qᵀ A), (P,), and what each vector adds to it.
+    """
     vectors = TestVectors(operator, count, generator, signs=True)
     sketch = Sketch(operator, vectors, count)
     images = torch.empty_like(sketch.rows)
     for start, stop in blocks(operator.shape[0], 0, count):
         images[start:stop] = operator.matvec(sketch.rows[start:stop].T).T
-    whole = _sum_of_products(sketch.rows, images)
     lost = sketch.omitted()
-    left = (lost * sketch.triangle).sum(0)  # A ω_i outside the subspace of all others is Q s_i left
-    for index in range(count):
+    left = (lost * sketch.triangle).sum(0)  # (1 − Q_i Q_iᵀ) A ω_i is this times Q s_i
+
+    def added(index: int) -> Tensor:
         s = lost[:, index].to(images)
-        direction = sketch.rows.T @ s
-        term = vectors.columns(index, index + 1)[:, 0].mul_(float(left[index]))
-        term -= images.T @ s
-        yield torch.addcmul(whole, direction, term)
+        term = vectors.columns(index, index + 1)[:, 0]
+        term.mul_(float(left[index])).addmv_(images.T, s, alpha=-1.0)
+        return term.mul_(sketch.rows.T @ s)
+
+    return _sum_of_products(sketch.rows, images), map(added, range(count))
 
 
 def _deflated(
     operator: LinearOperator, products: int, count: int, generator: torch.Generator | None
-) -> Iterator[Tensor]:
-    """Diag++: diag(Q Qᵀ A) + ω ∘ (1 − Q Qᵀ) A ω for each further test vector, (P,)."""
+) -> tuple[Tensor, Iterator[Tensor]]:
+    """Diag++: diag(Q Qᵀ A) + ω ∘ (1 − Q Qᵀ) A ω for each further test vector, as above."""
     size, total = operator.shape[0], products - count
     vectors = TestVectors(operator, total, generator, signs=True)
     sketch = Sketch(operator, vectors, count)
@@ -111,11 +122,15 @@ def _deflated(
     for start, stop in blocks(size, 0, count):
         rows = sketch.rows[start:stop]
         whole += _sum_of_products(rows, operator.matvec(rows.T).T)
-    for start, stop in blocks(size, count, total):
+
+    def added(start: int, stop: int) -> Tensor:
         columns = vectors.columns(start, stop)
-        images = sketch.deflate(operator.matvec(columns))
-        for column, image in zip(columns.T, images.T, strict=True):
-            yield torch.addcmul(whole, column, image)
+        images = operator.matvec(columns)
+        columns *= torch.addmm(images, sketch.rows.T, sketch.rows @ images, alpha=-1.0)
+        return columns
+
+    ranges = blocks(size, count, total)
+    return whole, (column for start, stop in ranges for column in added(start, stop).T)
 
 
 def _sum_of_products(first: Tensor, second: Tensor) -> Tensor:

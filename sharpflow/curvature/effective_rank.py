@@ -113,8 +113,8 @@ def effective_dimension(
 
     It counts the eigenvalues that are not small beside the ridge: a Gauss-Newton matrix's, say
     (MacKay 1992's well-determined parameters). By stochastic Lanczos quadrature
-    (`spectral_density`), whose cost and memory it has. Its error is that of the draws; the nodes
-    resolve a ridge down to about ‖H‖/`steps`², and are then the smaller error.
+    (`spectral_density`), whose cost and memory it has. Its error is that of the draws; what
+    the nodes miss is a per cent or less for a ridge down to ‖H‖/`steps`².
 
     Args:
         operator: (P, P), symmetric, without negative eigenvalues.

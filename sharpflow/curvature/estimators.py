@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sharpflow.curvature.linear_operator import LinearOperator
-from sharpflow.curvature.sketch import Sketch, TestVectors, blocks
+from sharpflow.curvature.sketch import Sketch, TestVectors, blocks, dot
 
 _COLUMNS = 64  # unit vectors multiplied at a time
 
@@ -47,7 +47,7 @@ def trace(
     al. 2021): twice that many products for the subspace, the rest for random vectors outside it.
     0 is Hutchinson's estimator.
 
-    Memory is (`basis_size` + 2)·P numbers, and what a product takes.
+    Memory is (`basis_size` + 2)·P numbers beside the product and what it takes.
 
     The standard error is that of a mean of as many samples as there are test vectors. XTrace's are
     not independent: it comes out right, or up to a third too small, where eigenvalues decay
@@ -94,7 +94,7 @@ def frobenius_norm(
     subspace Q is exact, and the rest is the mean of |H v|² over random vectors v outside it. A
     root of an unbiased estimate, it is low by about error²/(2 value).
 
-    Memory is (`basis_size` + 2)·P numbers, and what a product takes.
+    Memory is (`basis_size` + 2)·P numbers beside the product and what it takes.
 
     Args:
         operator: (P, P), symmetric.
@@ -130,7 +130,7 @@ def moments(
     if operator.shape[0] <= max(products, exact_size):
         both = torch.zeros(2, dtype=torch.float64)
         for own, columns in unit_products(operator):
-            both += torch.stack([own.sum(), columns.square().sum(dtype=torch.float64).cpu()])
+            both += torch.stack([own.sum(), _dots(columns, columns).sum()])
         return both[:1], both[1:], True
     most = (products - 2) // 2
     size = min(products // 3, most) if basis_size is None else basis_size
@@ -148,22 +148,25 @@ def deflated_moments(
     size, total = operator.shape[0], products - count
     vectors = TestVectors(operator, total, generator)
     sketch = Sketch(operator, vectors, count)
-    first, second = 0.0, 0.0
-    for start, stop in blocks(size, 0, count):
-        columns = sketch.rows[start:stop].T
+
+    def multiplied(columns: Tensor) -> Tensor:
+        """Scalar products of columns and images, and of images with themselves, (2, b)."""
         images = operator.matvec(columns)
-        first += float(_dots(columns, images).sum())
-        second += float(_dots(images, images).sum())
-    traces, squares = [], []
-    for start, stop in blocks(size, count, total):
+        return torch.stack([_dots(columns, images), _dots(images, images)])
+
+    def outside(start: int, stop: int) -> Tensor:
         columns = vectors.columns(start, stop)
         if count:
-            columns = sketch.deflate(columns)
+            sketch.deflate(columns)
             columns *= math.sqrt(size - count) / torch.linalg.vector_norm(columns, dim=0)
-        images = operator.matvec(columns)
-        traces.append(first + _dots(columns, images))
-        squares.append(second + _dots(images, images))
-    return torch.cat(traces), torch.cat(squares)
+        return multiplied(columns)
+
+    inside = torch.zeros(2, 1, dtype=torch.float64)
+    for start, stop in blocks(size, 0, count):
+        inside += multiplied(sketch.rows[start:stop].T).sum(1, keepdim=True)
+    terms = [outside(start, stop) for start, stop in blocks(size, count, total)]
+    traces, squares = inside + torch.cat(terms, dim=1)
+    return traces, squares
 
 
 def _leave_one_out(
@@ -217,6 +220,6 @@ def mean_and_error(samples: Tensor) -> tuple[float, float]:
 
 
 def _dots(first: Tensor, second: Tensor) -> Tensor:
-    """Scalar products of the columns, (b,) float64 on the CPU, one column at a time."""
+    """Scalar products of the columns, (b,) float64 on the CPU."""
     pairs = zip(first.T, second.T, strict=True)
-    return torch.stack([(a * b).sum(dtype=torch.float64) for a, b in pairs]).cpu()
+    return torch.stack([dot(a, b) for a, b in pairs]).cpu()

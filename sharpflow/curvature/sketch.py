@@ -8,6 +8,7 @@ from torch import Tensor
 from sharpflow.curvature.linear_operator import LinearOperator
 
 _BLOCK_NUMBERS = 1 << 22  # most numbers of a block of vectors, unless it is one vector
+_PIECE = 1 << 18
 
 
 def blocks(size: int, start: int, stop: int) -> Iterator[tuple[int, int]]:
@@ -15,6 +16,12 @@ def blocks(size: int, start: int, stop: int) -> Iterator[tuple[int, int]]:
     step = max(1, _BLOCK_NUMBERS // size)
     for begin in range(start, stop, step):
         yield begin, min(begin + step, stop)
+
+
+def dot(first: Tensor, second: Tensor) -> Tensor:
+    """Scalar product of two vectors (P,), summed in float64 without a copy of them in it."""
+    pieces = zip(first.split(_PIECE), second.split(_PIECE), strict=True)
+    return torch.stack([torch.dot(a.double(), b.double()) for a, b in pieces]).sum()
 
 
 class TestVectors:
@@ -85,8 +92,8 @@ class Sketch:
         return (self.rows @ columns).double().cpu()
 
     def deflate(self, columns: Tensor) -> Tensor:
-        """(1 − Q Qᵀ) times columns (P, b)."""
-        return torch.addmm(columns, self.rows.T, self.rows @ columns, alpha=-1.0)
+        """(1 − Q Qᵀ) times columns (P, b), in their place."""
+        return columns.addmm_(self.rows.T, self.rows @ columns, alpha=-1.0)
 
     def omitted(self) -> Tensor:
         """Unit columns s_i (k, k), orthogonal to all columns of R but the i-th.

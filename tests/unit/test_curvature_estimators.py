@@ -1,11 +1,15 @@
 """Trace, diagonal and Frobenius norm against dense matrices; their errors against their scatter."""
 
+import weakref
+from collections import Counter
+
 import numpy as np
 import pytest
 import torch
 from spectra import SIZE, SPECTRA, generator, with_eigenvalues
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from sharpflow.curvature import LinearOperator, hessian_operator, trace
+from sharpflow.curvature import LinearOperator, hessian_operator, spectral_density, trace
 from sharpflow.curvature.diagonal import diagonal
 from sharpflow.curvature.estimators import frobenius_norm
 from sharpflow.curvature.sketch import Sketch, TestVectors
@@ -68,14 +72,15 @@ def test_trace_and_diagonal_of_a_loss():
     ],
 )
 def test_errors_scatter_as_the_standard_errors_say(name, estimator, products, basis_size):
-    """Root mean squares over 60 seeds agree within their own scatter, and there is no bias."""
+    """Root mean squares over 60 seeds agree, two standard errors hold, and there is no bias."""
     operator = with_eigenvalues(SPECTRA[name])
     truth = exact(estimator, dense(operator))
     errors, deviations = scores(
         estimator, operator, truth, products=products, basis_size=basis_size
     )
     ratio = float((errors.square().mean() / deviations.square().mean()).sqrt())
-    assert 0.75 < ratio < 1.4
+    assert 0.7 < ratio < (1.6 if basis_size is None else 1.3)  # XTrace's samples are dependent
+    assert float((errors.abs() < 2 * deviations).double().mean()) > 0.75
     bias = errors.mean(0).square().mean().sqrt()
     assert bias < 0.4 * errors.square().mean().sqrt()
     assert float(deviations.max()) > 0
@@ -130,7 +135,7 @@ def test_xtrace_beats_hutchpp_and_that_hutchinson_where_eigenvalues_decay():
         ** 0.5
         for size in (None, 16, 0)
     )
-    assert 5 * xtrace < hutchpp < hutchinson / 5
+    assert 3 * xtrace < hutchpp < hutchinson / 5
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
@@ -217,6 +222,52 @@ def test_the_basis_is_orthonormal_where_products_depend_on_each_other():
         assert torch.allclose(
             products, operator.matvec(vectors.columns(0, 8)).double(), atol=1e3 * 20 * close
         )
+
+
+class Held(TorchDispatchMode):
+    """The most bytes that tensors made under it hold at a time."""
+
+    def __init__(self):
+        super().__init__()
+        self.owners, self.live, self.most = Counter(), 0, 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        for tensor in [result] if isinstance(result, torch.Tensor) else []:
+            storage = tensor.untyped_storage()
+            self._hold(storage.data_ptr(), storage.nbytes(), 1)
+            weakref.finalize(tensor, self._hold, storage.data_ptr(), storage.nbytes(), -1)
+        return result
+
+    def _hold(self, place, size, change):
+        self.owners[place] += change
+        if self.owners[place] == (change > 0):
+            self.live += change * size
+            self.most = max(self.most, self.live)
+
+
+@pytest.mark.parametrize(
+    ("measure", "vectors"),
+    [
+        (lambda operator: trace(operator, 16), 8 + 2),
+        (lambda operator: trace(operator, 32, basis_size=4), 4 + 2),
+        (lambda operator: frobenius_norm(operator, 32, basis_size=6), 6 + 2),
+        (lambda operator: diagonal(operator, 8), 2 * 4 + 5),
+        (lambda operator: diagonal(operator, 32, basis_size=4), 4 + 6),
+        (lambda operator: spectral_density(operator, 2, 12), 12 + 3),
+        (lambda operator: spectral_density(operator, 2, 12, reorthogonalise=False), 5),
+    ],
+)
+def test_memory_is_what_is_said(measure, vectors, monkeypatch):
+    """Vectors held at a time, beside the one that a product returns."""
+    size = 20_000
+    monkeypatch.setattr("sharpflow.curvature.sketch._BLOCK_NUMBERS", 1)
+    monkeypatch.setattr("sharpflow.curvature.sketch._PIECE", 100)
+    factors = torch.linspace(0, 1, size)
+    operator = LinearOperator(size, lambda v: factors * v, torch.float32, "cpu")
+    with Held() as held:
+        measure(operator)
+    assert vectors - 1 < held.most / (4 * size) < vectors + 1.2
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
