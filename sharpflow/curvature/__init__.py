@@ -1,18 +1,26 @@
-"""Curvature of the loss: Hessian and Gauss-Newton operators, top eigenpairs, trace, sharpness."""
+"""Curvature of a loss: operators of a model, their spectra, and sharpness along its training."""
 
 from sharpflow.curvature.basis import Storage
-from sharpflow.curvature.compression import DenseInputs, compress_inputs, prepare_inputs
-from sharpflow.curvature.conv_net import ConvNet
-from sharpflow.curvature.dense_net import DenseNet, gauss_newton_matrix
+from sharpflow.curvature.batch_sharpness import BatchSharpnessResult, batch_sharpness
 from sharpflow.curvature.density import SpectralDensity, spectral_density
+from sharpflow.curvature.diagonal import DiagonalEstimate, diagonal
+from sharpflow.curvature.differences import DifferenceOperator
+from sharpflow.curvature.effective_rank import (
+    effective_dimension,
+    participation_ratio,
+    stable_rank,
+)
 from sharpflow.curvature.eigen import (
     EigenResult,
     bottom_eigenpairs,
     eigenpairs_above,
     top_eigenpairs,
 )
-from sharpflow.curvature.linear_operator import LinearOperator, NonFiniteError
+from sharpflow.curvature.estimators import Estimate, frobenius_norm, trace
+from sharpflow.curvature.linear_operator import LinearOperator, NonFiniteError, OperatorProduct
 from sharpflow.curvature.measure import SharpnessTracker, sharpness
+from sharpflow.curvature.model_curvature import ModelCurvature
+from sharpflow.curvature.monitor import SharpnessMonitor, SharpnessRecord, evaluation_mode
 from sharpflow.curvature.operators import (
     GaussNewtonOperator,
     flatten_parameters,
@@ -20,37 +28,53 @@ from sharpflow.curvature.operators import (
     hessian_operator,
 )
 from sharpflow.curvature.preconditioning import Preconditioning, preconditioning
-from sharpflow.curvature.reference import dense_hessian, dense_jacobian
-from sharpflow.curvature.trace import TraceResult, trace
-from sharpflow.curvature.warm_start import WarmStart
+from sharpflow.curvature.spectrum_ends import (
+    MagnitudeResult,
+    SpectralNorm,
+    SpectrumEnds,
+    both_ends,
+    largest_magnitude_eigenpairs,
+    spectral_norm,
+)
 
 __all__ = [
-    "ConvNet",
-    "DenseInputs",
-    "DenseNet",
+    "BatchSharpnessResult",
+    "DiagonalEstimate",
+    "DifferenceOperator",
     "EigenResult",
+    "Estimate",
     "GaussNewtonOperator",
     "LinearOperator",
+    "MagnitudeResult",
+    "ModelCurvature",
     "NonFiniteError",
+    "OperatorProduct",
     "Preconditioning",
+    "SharpnessMonitor",
+    "SharpnessRecord",
     "SharpnessTracker",
     "SpectralDensity",
+    "SpectralNorm",
+    "SpectrumEnds",
     "Storage",
-    "TraceResult",
-    "WarmStart",
+    "batch_sharpness",
+    "both_ends",
     "bottom_eigenpairs",
-    "compress_inputs",
-    "dense_hessian",
-    "dense_jacobian",
+    "diagonal",
+    "effective_dimension",
     "eigenpairs_above",
+    "evaluation_mode",
     "flatten_parameters",
-    "gauss_newton_matrix",
+    "frobenius_norm",
     "gauss_newton_operator",
     "hessian_operator",
+    "largest_magnitude_eigenpairs",
+    "participation_ratio",
     "preconditioning",
-    "prepare_inputs",
     "sharpness",
     "spectral_density",
+    "spectral_norm",
+    "stable_rank",
     "top_eigenpairs",
     "trace",
 ]

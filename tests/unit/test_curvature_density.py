@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy.stats import wasserstein_distance
 
 from sharpflow.curvature import LinearOperator, spectral_density
 
@@ -71,6 +72,107 @@ def test_few_distinct_eigenvalues_are_all_that_has_weight(values):
     assert found.share(values.min() - 0.1, values.max() + 0.1)[0] == pytest.approx(1)
     spurious = np.abs(found.nodes[..., None] - values).min(axis=-1) > 1e-6
     assert np.nansum(found.weights[spurious]) < 1e-12
+
+
+THREE = {
+    "outliers": outlying(),
+    "decaying": 10 * 0.97 ** np.arange(P),
+    "two bulks": np.concatenate([np.linspace(-3, -2, P // 2), np.linspace(1, 5, P // 2)]),
+}
+
+
+@pytest.mark.parametrize("reorthogonalise", [True, False])
+@pytest.mark.parametrize("steps", [5, 20, 80])
+@pytest.mark.parametrize("values", THREE.values(), ids=THREE)
+def test_each_rule_is_within_its_bound_of_the_spectrum_that_its_vector_sees(
+    values, steps, reorthogonalise
+):
+    """Of a diagonal matrix a vector v sees λ_i with weight v_i²; Wasserstein distances."""
+    matrix = LinearOperator.from_dense(torch.as_tensor(values).diag())
+    found = spectral_density(
+        matrix, 3, steps, torch.Generator().manual_seed(4), reorthogonalise=reorthogonalise
+    )
+    source = torch.Generator().manual_seed(4)
+    for nodes, weights in zip(found.nodes, found.weights, strict=True):
+        seen = torch.randn(P, generator=source, dtype=torch.float64).square().numpy()
+        kept = weights > 0
+        distance = wasserstein_distance(nodes[kept], values, weights[kept], seen)
+        assert distance < np.pi * np.ptp(values) / (4 * steps)
+
+
+@pytest.mark.parametrize("reorthogonalise", [True, False])
+@pytest.mark.parametrize("values", THREE.values(), ids=THREE)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_distance_to_the_dense_spectrum(values, reorthogonalise, dtype):
+    """At the defaults, 8 draws of 40 steps: under 1.5 % of the range of the spectrum."""
+    found = spectral_density(operator(values, dtype), reorthogonalise=reorthogonalise)
+    kept = found.weights > 0
+    distance = wasserstein_distance(found.nodes[kept], values, found.weights[kept])
+    assert distance < 0.015 * np.ptp(values)
+
+
+def test_without_reorthogonalisation_ghosts_share_the_weight_of_their_eigenvalue():
+    values = outlying()
+    whole, ghosts = (
+        spectral_density(operator(values, torch.float32), 4, 100, reorthogonalise=kept)
+        for kept in (True, False)
+    )
+    at_top = [int((np.abs(found.nodes[0] - 20) < 1e-3).sum()) for found in (whole, ghosts)]
+    assert at_top[0] == 1 < at_top[1]
+    for found in (whole, ghosts):
+        assert np.nansum(found.weights, axis=1) == pytest.approx(1)
+    assert ghosts.share(low=10)[0] == pytest.approx(whole.share(low=10)[0], rel=1e-3)
+    for power in (1, 2, 3):
+        assert ghosts.moment(power)[0] == pytest.approx(whole.moment(power)[0], rel=1e-3)
+    grid = np.linspace(-0.4, 0.4, 41)
+    densities = [found.smoothed(grid, 0.05)[0] for found in (whole, ghosts)]
+    assert np.abs(densities[0] - densities[1]).max() < 0.02 * densities[0].max()
+
+
+@pytest.mark.parametrize("reorthogonalise", [True, False])
+@pytest.mark.parametrize(
+    ("read", "truth"),
+    [
+        (lambda found: found.moment(1), lambda values: np.mean(values)),
+        (lambda found: found.share(low=0.5), lambda values: np.mean(values >= 0.5)),
+        (lambda found: found.share(high=3.0), lambda values: np.mean(values < 3.0)),
+        (lambda found: found.mean(np.exp), lambda values: np.mean(np.exp(values))),
+    ],
+)
+def test_errors_scatter_as_they_say(read, truth, reorthogonalise):
+    """Of what the nodes resolve: moments, smooth functions, and shares with ends in gaps."""
+    values = np.concatenate([np.linspace(-0.5, 0, P - 30), np.linspace(1, 2, 20), [4.0] * 10])
+    matrix, exact = operator(values), truth(values)
+    found = [
+        read(
+            spectral_density(
+                matrix, 8, 30, torch.Generator().manual_seed(seed), reorthogonalise=reorthogonalise
+            )
+        )
+        for seed in range(40)
+    ]
+    errors, deviations = np.array([value - exact for value, _ in found]), np.array(found)[:, 1]
+    assert 0.7 < np.sqrt(np.mean(errors**2) / np.mean(deviations**2)) < 1.35
+    assert np.mean(np.abs(errors) < 2 * deviations) > 0.8
+
+
+@pytest.mark.parametrize("reorthogonalise", [True, False])
+def test_a_product_that_returns_its_argument_is_not_written_over(reorthogonalise):
+    itself = LinearOperator(P, lambda v: v, torch.float64, "cpu")
+    found = spectral_density(itself, 2, 5, reorthogonalise=reorthogonalise)
+    assert np.nanmax(np.abs(found.nodes - 1)) < 1e-12
+    assert found.matvecs == 2
+
+
+def test_draws_depend_on_the_generator_alone_and_the_global_state_is_left():
+    state, matrix = torch.get_rng_state(), operator(outlying())
+    first, again, other = (
+        spectral_density(matrix, 2, 5, torch.Generator().manual_seed(seed)).nodes
+        for seed in (1, 1, 2)
+    )
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+    assert torch.equal(state, torch.get_rng_state())
 
 
 def test_a_small_operator_has_no_more_steps_than_dimensions():
