@@ -1,8 +1,9 @@
 """Curvature of any net, beside PyHessian, hessian-eigenthings and curvlinops.
 
 All costs are CPU times in those of steps of gradient descent that are timed beside them, so that a
-machine that does other work too, or is slower for a while, changes little. A peer gets, of the settings of its ladder, the cheapest at
-which its answers are right at every state where it is timed.
+machine that does other work too, or is slower for a while, changes little. A peer gets, of the
+settings of its ladder, the cheapest at which its answers are right at every state where it is
+timed.
 
     python -m benchmarks.general                       # all but the large decoder
     python -m benchmarks.general --quick               # two nets, ten steps
