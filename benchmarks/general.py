@@ -158,10 +158,9 @@ def walk_to(phase: str, net: Net, most: int = 600) -> tuple[torch.nn.Module, int
     descend(model, net, EARLY)
     if phase == "early":
         return model, EARLY
-    below = False
+    below, tracker = False, tracker_of(model, net)
     for step in range(EARLY, most, 5):
-        # a tracker of its own: consecutive states are what a tracker is for
-        value = float(tracker_of(model, net).measure().values[0])
+        value = float(tracker.measure().values[0])
         if below and value >= 2 / net.learning_rate:
             return model, step
         below = value < 2 / net.learning_rate
