@@ -59,6 +59,7 @@ format: $(READY)
 bench: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r benchmarks/requirements.txt
 	python -m benchmarks.curvature
+	python -m benchmarks.general && python -m benchmarks.general --large --threads 2
 	python -m benchmarks.ensemble
 	python -m benchmarks.paper_run --threads 2
 	python -m benchmarks.paper_run --threads 2 --model cnn

@@ -21,14 +21,10 @@ from benchmarks.clock import best, matmul_rate, summary, timed
 from benchmarks.picture import draw
 from benchmarks.problems import SETTINGS, Setting, dense_problem, photos, uncompressed
 from benchmarks.record import REPORT, record
-from sharpflow.curvature import (
-    DenseNet,
-    LinearOperator,
-    SharpnessTracker,
-    WarmStart,
-    prepare_inputs,
-    top_eigenpairs,
-)
+from sharpflow.curvature import LinearOperator, SharpnessTracker, top_eigenpairs
+from sharpflow.curvature.dense_curvature import DenseCurvature
+from sharpflow.curvature.dense_inputs import prepare_inputs
+from sharpflow.curvature.warm_start import WarmStart
 
 TOLERANCE = 1e-3
 PARTS = ("gram", "descent", "scaling", "hessian")
@@ -63,8 +59,8 @@ class DenseWalk:
     def model(self) -> torch.nn.Module:
         return uncompressed(self.weights(), self.activation, self.basis)
 
-    def net(self) -> DenseNet:
-        return DenseNet(self.weights(), self.activation, self.prepared)
+    def net(self) -> DenseCurvature:
+        return DenseCurvature(self.weights(), self.activation, self.prepared)
 
     def operator(self) -> LinearOperator:
         net, scale = self.net(), 2 / len(self.targets)
@@ -217,7 +213,7 @@ def gram(rows: int) -> dict:
 def walk_gram(model: torch.nn.Module, inputs: torch.Tensor) -> torch.Tensor:
     """J Jᵀ of a stack on all its inputs, by the closed form without compression."""
     layers = [layer.weight.T for layer in model if hasattr(layer, "weight")]
-    return DenseNet(layers, type(model[1]).__name__.lower(), inputs).gram_matrix()
+    return DenseCurvature(layers, type(model[1]).__name__.lower(), inputs).gram_matrix()
 
 
 def descent() -> dict:
@@ -249,11 +245,11 @@ def scaling(quick: bool) -> list[dict]:
         inputs = prepare_inputs(torch.randn(n, n).tril(), gram=True)
         shapes = [(n, width), (width, width), (width, 1)]
         weights = [torch.randn(a, b) / a**0.5 for a, b in shapes]
-        net = DenseNet(weights, "tanh", inputs)
+        net = DenseCurvature(weights, "tanh", inputs)
         operator = net.hessian_operator(net.outputs / n, 2 / n)
         vector = torch.randn(net.size)
         product, _ = best(lambda: operator @ vector)  # noqa: B023
-        matrix, _ = best(lambda: DenseNet(weights, "tanh", inputs).gram_matrix())  # noqa: B023
+        matrix, _ = best(lambda: DenseCurvature(weights, "tanh", inputs).gram_matrix())  # noqa: B023
         rate = matmul_rate(repeats=3)
         kept = inputs.product.kept
         flops = 4 * n * kept * n * width + 12 * n * width**2

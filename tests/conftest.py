@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).parent / "unit"))
 
 import specs  # registers the papers, so that tests may import papers.<key>
 
-from sharpflow.data.base import compress
+from sharpflow.data.compression import compress
 from sharpflow.training import Problem
 
 settings.register_profile("sharpflow", deadline=None, derandomize=True)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from scipy.special import betaincinv
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -174,8 +173,18 @@ class _Subspace:
             return False
         beside = [*used.diagonal(1).abs().tolist(), residual / share]
         size = float((bound - values).log().sum()) - sum(map(math.log, beside))
-        component = betaincinv(0.5, (self.operator.shape[0] - 1) / 2, _RISK)
-        return size >= -0.5 * math.log(component)
+        return size >= -_log_component(self.operator.shape[0])
+
+
+def _log_component(size: int) -> float:
+    """Logarithm of a number that |γ| exceeds but for a probability of `_RISK`.
+
+    γ is a component of a random unit vector, whose density is largest at 0.
+    """
+    if size < 2:
+        return 0.0
+    ratio = math.lgamma((size - 1) / 2) - math.lgamma(size / 2)
+    return math.log(_RISK * math.sqrt(math.pi) / 2) + ratio
 
 
 @dataclass(frozen=True)

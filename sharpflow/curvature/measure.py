@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sharpflow.curvature.basis import Storage
-from sharpflow.curvature.dense_model import DenseModel, as_its_class_says
+from sharpflow.curvature.closed_form import ClosedForm, as_its_class_says
 from sharpflow.curvature.differences import Products
 from sharpflow.curvature.eigen import EigenResult, top_eigenpairs
 from sharpflow.curvature.linear_operator import LinearOperator
@@ -130,7 +130,7 @@ class SharpnessTracker:
         self._micro_batch, self._dtype = micro_batch, dtype
         self._products: Products = products
         self._general: LossOfModel | None = None
-        self._closed: DenseModel | None = None
+        self._closed: ClosedForm | None = None
         if targets is None:
             if micro_batch is not None:
                 raise ValueError("micro_batch is for inputs with targets; batches have their size.")
@@ -147,7 +147,7 @@ class SharpnessTracker:
             exact = dtype is None and products == "autograd"
             plain = optimiser is None or type(optimiser) is torch.optim.SGD
             if exact and not micro_batch and only is None and plain:
-                self._closed = DenseModel.recognise(*self._data)
+                self._closed = ClosedForm.recognise(*self._data)
         self._warm = WarmStart(history)
         self._beyond = math.nan
         self._size = 0
@@ -209,7 +209,7 @@ class SharpnessTracker:
 
     def _measure_uncompressed(self, vectors: bool) -> EigenResult:
         """Measure with the directions of zero curvature that compression leaves out."""
-        self._closed = DenseModel.recognise(*self._data, compress=False)
+        self._closed = ClosedForm.recognise(*self._data, compress=False)
         self._warm.clear()
         return self.measure(vectors)
 
@@ -317,7 +317,7 @@ class SharpnessTracker:
         if form == "general":
             closed = None
         elif closed is not None and form != _form(closed):
-            closed = DenseModel.recognise(*self._data, compress=form == "compressed")
+            closed = ClosedForm.recognise(*self._data, compress=form == "compressed")
         if form != _form(closed):
             raise ValueError("the state is of a tracker of another loss, or of other data.")
         self._closed = closed
@@ -340,7 +340,7 @@ class SharpnessTracker:
         }
 
 
-def _form(closed: DenseModel | None) -> str:
+def _form(closed: ClosedForm | None) -> str:
     return "general" if closed is None else "dense" if closed.basis is None else "compressed"
 
 

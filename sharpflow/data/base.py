@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sharpflow.data.compression import compress
 from sharpflow.errors import DataError, PartError
 from sharpflow.parts.loading import guarded, load_part
 
@@ -93,29 +94,6 @@ def scale_pixels(pixels: Tensor, scaling: str) -> Tensor:
         constant = pixels.amax((0, 2, 3), keepdim=True) == pixels.amin((0, 2, 3), keepdim=True)
         scaled = ((scaled - mean) / std).masked_fill(constant, 0.0)
     return scaled.to(torch.float32)
-
-
-def compress(inputs: Tensor) -> tuple[Tensor, Tensor]:
-    """Coordinates of n samples in an orthonormal basis of the space they span.
-
-    With the thin QR decomposition Xᵀ = B R, a network whose first operation is dense has on the
-    coordinates Rᵀ, with first-layer weights Bᵀ W, the outputs, gradients and non-zero curvature
-    spectrum that it has on X with W; the part of W outside B never sees the data.
-
-    Args:
-        inputs: (n, d).
-
-    Returns:
-        coordinates (n, r) and basis (d, r) with r = min(n, d), in the inputs' precision.
-    """
-    n, d = inputs.shape
-    if n >= d:
-        return inputs, torch.eye(d, dtype=inputs.dtype)
-    basis, upper = np.linalg.qr(inputs.double().numpy().T)
-    return (
-        torch.from_numpy(np.ascontiguousarray(upper.T)).to(inputs.dtype),
-        torch.from_numpy(basis).to(inputs.dtype),
-    )
 
 
 def input_tensors(inputs: Tensor) -> dict[str, Tensor]:

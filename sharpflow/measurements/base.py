@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from sharpflow.curvature import ConvNet, DenseNet, prepare_inputs
+from sharpflow.curvature.conv_curvature import ConvCurvature
+from sharpflow.curvature.dense_curvature import DenseCurvature
+from sharpflow.curvature.dense_inputs import prepare_inputs
 from sharpflow.models.base import Parameters
 from sharpflow.optimisers.base import State
 from sharpflow.training import Problem
@@ -65,7 +67,7 @@ class Snapshot:
         return self.problem.optimiser.preconditioner(self.optimiser_state, self.step)
 
     @cached_property
-    def dense_net(self) -> DenseNet | None:
+    def dense_curvature(self) -> DenseCurvature | None:
         """The closed form of the network, if it is a stack of dense layers."""
         if "dense stack" not in self.problem.model.capabilities:
             return None
@@ -74,21 +76,21 @@ class Snapshot:
             self._shared[held] = prepare_inputs(self.inputs, gram=True)
         model: Any = self.problem.model
         weights, biases = model.dense_stack(self.parameters)
-        return DenseNet(weights, model.activation, self._shared[held], biases)
+        return DenseCurvature(weights, model.activation, self._shared[held], biases)
 
     @cached_property
-    def conv_net(self) -> ConvNet | None:
+    def conv_curvature(self) -> ConvCurvature | None:
         """The Jacobian of the network, if it is a stack of convolutions with one output."""
         if "convolution stack" not in self.problem.model.capabilities or self.targets.shape[1] > 1:
             return None
         model: Any = self.problem.model
         weights, biases = model.convolution_stack(self.parameters)
-        return ConvNet(weights, biases, model.activation, self.inputs)
+        return ConvCurvature(weights, biases, model.activation, self.inputs)
 
     @cached_property
     def outputs(self) -> Tensor:
         """F, (m, k)."""
-        net = self.dense_net or self.conv_net
+        net = self.dense_curvature or self.conv_curvature
         if net is not None:
             return net.outputs.reshape(len(self.targets), -1)
         return self.network(self.parameters).detach()

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from sharpflow.curvature import LinearOperator, gauss_newton_matrix, gauss_newton_operator
+from sharpflow.curvature import LinearOperator, gauss_newton_operator
+from sharpflow.curvature.dense_curvature import gauss_newton_matrix
 from sharpflow.measurements.base import Snapshot
 
 LARGEST = 4000
@@ -22,11 +23,11 @@ def gram_operator(snapshot: Snapshot, layers: Sequence[int] | None = None) -> Li
             parameters J differentiates by; all by default.
     """
     curvature = snapshot.loss_curvature
-    net = snapshot.dense_net
+    net = snapshot.dense_curvature
     if net is not None and net.outputs.numel() <= LARGEST:
         return LinearOperator.from_dense(gauss_newton_matrix(net.gram_matrix(layers), curvature))
-    if snapshot.conv_net is not None:
-        return snapshot.conv_net.gram_operator(curvature.reshape(-1), layers)
+    if snapshot.conv_curvature is not None:
+        return snapshot.conv_curvature.gram_operator(curvature.reshape(-1), layers)
     parameters, names = snapshot.parameters, snapshot.problem.model.layers
     if layers is not None:
         chosen = {name for layer in layers for name in names[layer]}

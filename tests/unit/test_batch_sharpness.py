@@ -5,7 +5,7 @@ import torch
 from shards import found, network, one_run, shard, trained
 from specs import measurements
 
-from sharpflow.curvature import dense_hessian
+from sharpflow.curvature.reference import dense_hessian
 from sharpflow.errors import SharpflowError
 from sharpflow.measurements.evaluate import evaluate
 from sharpflow.training import generator, train

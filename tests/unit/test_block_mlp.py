@@ -8,7 +8,7 @@ from shards import found, network, one_run, shard, trained
 from specs import part
 from torch.nn import functional as F
 
-from sharpflow.curvature import dense_hessian, dense_jacobian
+from sharpflow.curvature.reference import dense_hessian, dense_jacobian
 from sharpflow.data.base import generate
 from sharpflow.models.block_mlp import BlockNetwork
 from sharpflow.models.mlp import DenseNetwork

@@ -6,7 +6,9 @@ from shards import found, network, one_run, shard, trained
 from torch import nn
 from torch.nn import functional as F
 
-from sharpflow.curvature import ConvNet, NonFiniteError, dense_jacobian
+from sharpflow.curvature import NonFiniteError
+from sharpflow.curvature.conv_curvature import ConvCurvature
+from sharpflow.curvature.reference import dense_jacobian
 from sharpflow.errors import ConfigError
 from sharpflow.models.cnn import ConvolutionalNetwork
 
@@ -85,7 +87,7 @@ def test_the_written_out_jacobian_is_the_jacobian(images, activation):
     model = ConvolutionalNetwork(4, activation)
     parameters = draw(model, images)
     inputs = model.data_inputs(images)
-    net = ConvNet(*model.convolution_stack(parameters), activation, inputs)
+    net = ConvCurvature(*model.convolution_stack(parameters), activation, inputs)
 
     def outputs_of(chosen):
         return model({name: t[None] for name, t in chosen.items()}, inputs)[0, :, 0]
@@ -111,7 +113,7 @@ def test_the_written_out_jacobian_is_the_jacobian(images, activation):
 
 def test_a_negative_curvature_of_the_loss_is_refused(images):
     model = ConvolutionalNetwork(4, "relu")
-    net = ConvNet(*model.convolution_stack(draw(model, images)), "relu", images["inputs"])
+    net = ConvCurvature(*model.convolution_stack(draw(model, images)), "relu", images["inputs"])
     with pytest.raises(ValueError, match="loss_curvature"):
         net.gram_operator(-torch.ones(20, dtype=torch.float64))
 
@@ -121,7 +123,7 @@ def test_parameters_that_are_not_finite_are_refused(images):
     parameters = draw(model, images)
     parameters["bias1"][0] = float("inf")
     with pytest.raises(NonFiniteError):
-        ConvNet(*model.convolution_stack(parameters), "relu", model.data_inputs(images))
+        ConvCurvature(*model.convolution_stack(parameters), "relu", model.data_inputs(images))
 
 
 def test_training_is_gradient_descent_and_sharpness_that_of_autograd(images):

@@ -11,8 +11,8 @@ from torch.func import functional_call
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
-from sharpflow.curvature import dense_hessian
 from sharpflow.curvature.batch_sharpness import batch_sharpness, ratio_of_means
+from sharpflow.curvature.reference import dense_hessian
 
 INPUTS, LABELS = samples(24)
 BATCHES = list(zip(INPUTS.split(4), LABELS.split(4), strict=True))

@@ -13,12 +13,7 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import cross_entropy, mse_loss
 
-from sharpflow.curvature import (
-    SharpnessTracker,
-    hessian_operator,
-    sharpness,
-    top_eigenpairs,
-)
+from sharpflow.curvature import SharpnessTracker, hessian_operator, sharpness, top_eigenpairs
 from sharpflow.curvature.differences import find_distance
 from sharpflow.curvature.graphs import second_derivatives
 from sharpflow.curvature.model_loss import ModelLoss

@@ -12,8 +12,9 @@ from torch.nn import functional as F
 from torch.nn.functional import cross_entropy, mse_loss
 from torch.nn.utils import parametrizations, parametrize
 
-from sharpflow.curvature import SharpnessTracker, dense_hessian, hessian_operator, sharpness
+from sharpflow.curvature import SharpnessTracker, hessian_operator, sharpness
 from sharpflow.curvature.model_loss import ModelLoss
+from sharpflow.curvature.reference import dense_hessian
 
 N = 12
 INPUTS, LABELS = samples(N)

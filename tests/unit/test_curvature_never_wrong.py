@@ -16,13 +16,8 @@ from torch.nn import functional as F
 from torch.nn.functional import cross_entropy, mse_loss
 from torch.nn.utils import parametrize
 
-from sharpflow.curvature import (
-    SharpnessTracker,
-    dense_hessian,
-    gauss_newton_operator,
-    hessian_operator,
-    sharpness,
-)
+from sharpflow.curvature import SharpnessTracker, gauss_newton_operator, hessian_operator, sharpness
+from sharpflow.curvature.reference import dense_hessian
 from sharpflow.symmetry import noise_trace, sample_loss
 
 N = 12

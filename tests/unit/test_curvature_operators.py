@@ -6,12 +6,11 @@ from torch.nn.functional import cross_entropy
 
 from sharpflow.curvature import (
     LinearOperator,
-    dense_hessian,
-    dense_jacobian,
     flatten_parameters,
     gauss_newton_operator,
     hessian_operator,
 )
+from sharpflow.curvature.reference import dense_hessian, dense_jacobian
 
 
 def draw(*shape, seed=0, dtype=torch.float64):

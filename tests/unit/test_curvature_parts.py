@@ -12,14 +12,13 @@ from sharpflow.curvature import (
     LinearOperator,
     SharpnessTracker,
     bottom_eigenpairs,
-    dense_hessian,
-    dense_jacobian,
     eigenpairs_above,
     gauss_newton_operator,
     preconditioning,
     sharpness,
     top_eigenpairs,
 )
+from sharpflow.curvature.reference import dense_hessian, dense_jacobian
 
 N = 15
 

@@ -9,8 +9,9 @@ from torch import nn
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy, dropout, mse_loss
 
-from sharpflow.curvature import SharpnessTracker, dense_hessian, sharpness
+from sharpflow.curvature import SharpnessTracker, sharpness
 from sharpflow.curvature.model_loss import ModelLoss
+from sharpflow.curvature.reference import dense_hessian
 
 
 def draw(*shape, seed=0, dtype=torch.float64):

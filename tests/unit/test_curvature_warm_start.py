@@ -7,7 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sharpflow.curvature import LinearOperator, WarmStart, top_eigenpairs
+from sharpflow.curvature import LinearOperator, top_eigenpairs
+from sharpflow.curvature.warm_start import WarmStart
 
 
 def on_circle(*angles):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from shards import found, network, one_run, shard, trained
 
-from sharpflow.curvature import dense_jacobian
+from sharpflow.curvature.reference import dense_jacobian
 from sharpflow.errors import ConfigError
 
 DEEP = {"kind": "mlp", "hidden_layers": 3, "bias": True}

@@ -10,7 +10,8 @@ from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, Dataset
 
-from sharpflow.curvature import SharpnessTracker, dense_hessian, sharpness
+from sharpflow.curvature import SharpnessTracker, sharpness
+from sharpflow.curvature.reference import dense_hessian
 from sharpflow.curvature.streamed_loss import StreamedLoss
 
 transformers = pytest.importorskip("transformers")

@@ -7,7 +7,7 @@ import pytest
 import torch
 from specs import measurements
 
-from sharpflow.curvature import dense_hessian, dense_jacobian
+from sharpflow.curvature.reference import dense_hessian, dense_jacobian
 from sharpflow.errors import IntegrityError, SharpflowError
 from sharpflow.measurements.evaluate import due_steps, evaluate
 from sharpflow.training import train

@@ -6,7 +6,7 @@ from textwrap import dedent
 import pytest
 import torch
 
-from sharpflow.data.base import compress
+from sharpflow.data.compression import compress
 from sharpflow.errors import IntegrityError, PartError
 from sharpflow.measurements.evaluate import evaluate
 from sharpflow.parts.loading import load_file

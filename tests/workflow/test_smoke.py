@@ -11,7 +11,7 @@ from matplotlib.image import imread
 
 from sharpflow.claims.base import COLUMNS, ORIGINS
 from sharpflow.config import load, make_plan
-from sharpflow.curvature import dense_jacobian
+from sharpflow.curvature.reference import dense_jacobian
 from sharpflow.statistics.verdicts import EVERY
 from sharpflow.storage.tables import read_table
 from sharpflow.storage.tensors import TensorFile, read_tensors

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from sharpflow.curvature import EigenResult, WarmStart, top_eigenpairs
+from sharpflow.curvature import EigenResult, top_eigenpairs
+from sharpflow.curvature.warm_start import WarmStart
 from sharpflow.measurements.base import Measurement, Options, Snapshot, Values
 from sharpflow.measurements.gram import gram_operator
 

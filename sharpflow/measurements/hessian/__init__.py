@@ -6,7 +6,8 @@ Stability".
 
 import torch
 
-from sharpflow.curvature import LinearOperator, WarmStart, hessian_operator, top_eigenpairs
+from sharpflow.curvature import LinearOperator, hessian_operator, top_eigenpairs
+from sharpflow.curvature.warm_start import WarmStart
 from sharpflow.measurements.base import Measurement, Options, Snapshot, Values
 
 
@@ -69,7 +70,7 @@ def _general(snapshot: Snapshot) -> LinearOperator:
 
 
 def _operator(snapshot: Snapshot) -> LinearOperator:
-    net = snapshot.dense_net
+    net = snapshot.dense_curvature
     if net is None:
         return hessian_operator(snapshot.loss, snapshot.parameters)
     shape = net.outputs.shape

@@ -1,4 +1,4 @@
-"""Recognises plain stacks of dense layers, and maps between their parameters and DenseNet's."""
+"""Recognises plain stacks of dense layers, and maps their parameters to and from a closed form."""
 
 from typing import Any
 
@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules import module as everywhere
 
-from sharpflow.curvature.compression import compress_inputs, prepare_inputs
-from sharpflow.curvature.dense_net import DenseNet
+from sharpflow.curvature.dense_curvature import DenseCurvature
+from sharpflow.curvature.dense_inputs import prepare_inputs
 from sharpflow.curvature.linear_operator import LinearOperator, check_finite
 
 _KINDS = (
@@ -19,10 +19,10 @@ _FORWARDS: dict[type[nn.Module], Any] = {kind: kind.forward for kind in _KINDS}
 """What they computed when this module was imported."""
 
 
-class DenseModel:
+class ClosedForm:
     """An `nn.Sequential` of Linear layers and activations under the mean squared error.
 
-    `DenseModel.recognise` returns one, or None where the closed form does not hold. With fewer
+    `ClosedForm.recognise` returns one, or None where the closed form does not hold. With fewer
     samples than input dimensions the inputs are compressed exactly; vectors are mapped back by
     `to_parameters`.
     """
@@ -38,13 +38,13 @@ class DenseModel:
         self.layers, self.activations, self.targets = layers, activations, targets
         self.basis: Tensor | None = None
         if compress and inputs.shape[0] < inputs.shape[1]:
-            inputs, self.basis = compress_inputs(inputs)
+            inputs, self.basis = compression.compress(inputs)
         self.inputs = prepare_inputs(inputs)
 
     @classmethod
     def recognise(
         cls, model: nn.Module, loss_fn, inputs, targets: Tensor, compress: bool = True
-    ) -> "DenseModel | None":
+    ) -> "ClosedForm | None":
         """The closed form of `model`, or None: then only the general operator is right."""
         mse = loss_fn is F.mse_loss or (type(loss_fn) is nn.MSELoss and loss_fn.reduction == "mean")
         if not mse or type(model) is not nn.Sequential or not isinstance(inputs, Tensor):
@@ -87,20 +87,20 @@ class DenseModel:
         return cls(layers, activations, inputs, targets, compress)
 
     def hessian(self) -> LinearOperator:
-        """Hessian of the loss at the present parameters, in DenseNet's (compressed) order."""
+        """Hessian of the loss at the present parameters, in DenseCurvature's (compressed) order."""
         weights = [layer.weight.detach().T for layer in self.layers]
         if self.basis is not None:
             check_finite(weights[0], "the first layer's weights")
             weights[0] = self.basis.T @ weights[0]
         biased = self.layers[0].bias is not None
         biases = [layer.bias.detach() for layer in self.layers] if biased else None
-        net = DenseNet(weights, self.activations, self.inputs, biases)
+        net = DenseCurvature(weights, self.activations, self.inputs, biases)
         scale = 2.0 / self.targets.numel()
         slope = scale * (net.outputs - self.targets.view_as(net.outputs))
         return net.hessian_operator(slope, scale)
 
     def to_parameters(self, vectors: Tensor) -> Tensor:
-        """Vectors (P', k) in DenseNet's order as (P, k) in the order of model.parameters()."""
+        """Vectors (P', k) in the closed form's order as (P, k) in that of model.parameters()."""
         rows, position, parts = vectors.T, 0, []
         count = rows.shape[0]
         for index, layer in enumerate(self.layers):

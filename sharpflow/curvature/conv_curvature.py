@@ -24,7 +24,7 @@ def _patches(images: Tensor) -> Tensor:
     return windows.reshape(n, rows * columns, 9 * channels)
 
 
-class ConvNet:
+class ConvCurvature:
     """conv3×3-maxpool2-φ, any number of times, and a linear unit, at one state.
 
     φ must not decrease, so that max-pooling commutes with it; convolutions are padded by 1.

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from sharpflow.curvature.compression import DenseInputs, prepare_inputs
+from sharpflow.curvature.dense_inputs import DenseInputs, prepare_inputs
 from sharpflow.curvature.linear_operator import LinearOperator, check_finite
 from sharpflow.curvature.operators import block_root
 from sharpflow.models.activations import ACTIVATIONS
@@ -13,7 +13,7 @@ from sharpflow.models.activations import ACTIVATIONS
 _BLOCK = 200  # rows of a Gram matrix made at a time: the temporaries then stay in cache
 
 
-class DenseNet:
+class DenseCurvature:
     """A stack of dense layers at one state, with everything that curvature products reuse.
 
     H_0 = X, Z_l = H_{l-1} W_l + b_l, H_l = φ_l(Z_l), F = Z_L (no activation after the last).
@@ -204,7 +204,7 @@ class DenseNet:
 class _HessianProduct:
     """The linearised forward and backward pass; what does not depend on the vector is kept."""
 
-    def __init__(self, net: DenseNet, slope: Tensor, curvature: Tensor) -> None:
+    def __init__(self, net: DenseCurvature, slope: Tensor, curvature: Tensor) -> None:
         self.net = net
         self.curvature = curvature
         self.deltas = [slope]

@@ -1,25 +1,11 @@
-"""Exact compression of inputs in more dimensions than samples."""
+"""Inputs of a dense network, checked and examined once."""
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from sharpflow.curvature.linear_operator import check_dtype, check_finite
 from sharpflow.models.input_product import InputProduct
-
-
-def compress_inputs(inputs: Tensor) -> tuple[Tensor, Tensor]:
-    """Exact compression of inputs X (n, d), n < d: X = C Q^T, C (n, n) lower triangular.
-
-    A network with first-layer weights W_1 on X is one with Q^T W_1 on C: outputs, gradients and
-    nonzero spectra agree.
-
-    Returns:
-        C, and Q (d, n) with orthonormal columns (thin QR of X^T).
-    """
-    q, r = torch.linalg.qr(inputs.T)
-    return r.T.contiguous(), q
 
 
 @dataclass(frozen=True)

@@ -9,17 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sharpflow.curvature import (
-    DenseNet,
     LinearOperator,
-    compress_inputs,
-    dense_hessian,
-    dense_jacobian,
-    gauss_newton_matrix,
     gauss_newton_operator,
     hessian_operator,
-    prepare_inputs,
     top_eigenpairs,
 )
+from sharpflow.curvature.dense_curvature import DenseCurvature, gauss_newton_matrix
+from sharpflow.curvature.dense_inputs import prepare_inputs
+from sharpflow.curvature.reference import dense_hessian, dense_jacobian
+from sharpflow.data.compression import compress
 from sharpflow.models.activations import ACTIVATIONS
 
 
@@ -28,7 +26,7 @@ def draw(*shape, seed=0, dtype=torch.float64):
 
 
 def make(widths, activation, samples, biased, seed=0):
-    """A DenseNet, the dict of its parameters and the same network for autograd."""
+    """A DenseCurvature, the dict of its parameters and the same network for autograd."""
     pairs = list(itertools.pairwise(widths))
     weights = [draw(a, b, seed=seed + i) / math.sqrt(a) for i, (a, b) in enumerate(pairs)]
     biases = [draw(b, seed=seed + 50 + i) for i, (_, b) in enumerate(pairs)] if biased else None
@@ -49,7 +47,7 @@ def make(widths, activation, samples, biased, seed=0):
                 h = ACTIVATIONS[activation].function(h)
         return h.squeeze(1) if widths[-1] == 1 else h
 
-    return DenseNet(weights, activation, inputs, biases), params, outputs
+    return DenseCurvature(weights, activation, inputs, biases), params, outputs
 
 
 NETS = pytest.mark.parametrize(
@@ -105,9 +103,9 @@ def test_gram_made_in_blocks_over_many_samples(widths):
     torch.testing.assert_close(gram, jacobian @ jacobian.T)
     assert torch.equal(gram, gram.T)
     x = net.features[0]
-    reused = DenseNet(net.weights, "softplus", x, net.biases, input_gram=x @ x.T)
+    reused = DenseCurvature(net.weights, "softplus", x, net.biases, input_gram=x @ x.T)
     torch.testing.assert_close(reused.gram_matrix(), gram)
-    prepared = DenseNet(net.weights, "softplus", prepare_inputs(x, gram=True), net.biases)
+    prepared = DenseCurvature(net.weights, "softplus", prepare_inputs(x, gram=True), net.biases)
     torch.testing.assert_close(prepared.gram_matrix(), gram)
 
 
@@ -177,12 +175,12 @@ def test_gauss_newton_spectrum_on_both_sides():
 @pytest.mark.parametrize(("samples", "dimension"), [(300, 700), (5, 9)])
 def test_compressed_inputs_change_nothing(samples, dimension):
     x = draw(samples, dimension)
-    compressed, basis = compress_inputs(x)
+    compressed, basis = compress(x)
     torch.testing.assert_close(compressed @ basis.T, x)
     assert not torch.triu(compressed, 1).any()
     weights = [draw(dimension, 6, seed=1) / math.sqrt(dimension), draw(6, 1, seed=2)]
-    small = DenseNet([basis.T @ weights[0], weights[1]], "tanh", compressed)
-    full = DenseNet(weights, "tanh", x)
+    small = DenseCurvature([basis.T @ weights[0], weights[1]], "tanh", compressed)
+    full = DenseCurvature(weights, "tanh", x)
     torch.testing.assert_close(small.outputs, full.outputs)
     torch.testing.assert_close(small.gram_matrix(), full.gram_matrix())
     slope = draw(samples, seed=4)
@@ -206,7 +204,7 @@ def test_compressed_inputs_change_nothing(samples, dimension):
 
 def test_gradient_descent_on_compressed_inputs_follows_the_same_path():
     x, y = draw(6, 20), torch.sign(draw(6, seed=7))
-    compressed, basis = compress_inputs(x)
+    compressed, basis = compress(x)
     start = [draw(20, 4, seed=1) / 5, draw(4, 1, seed=2)]
     pair = [[w.clone() for w in start], [basis.T @ start[0], start[1].clone()]]
     losses = []
@@ -225,7 +223,7 @@ def test_gradient_descent_on_compressed_inputs_follows_the_same_path():
 
 def test_float32_products_and_large_gram_agree_with_float64():
     net, _, _ = make((40, 30, 1), "tanh", 300, True)
-    single = DenseNet(
+    single = DenseCurvature(
         [w.float() for w in net.weights],
         "tanh",
         net.features[0].float(),
@@ -274,8 +272,8 @@ def test_bad_arguments_are_refused():
     ]
     for arguments, message in cases:
         with pytest.raises(ValueError, match=message):
-            DenseNet(*arguments)
-    net = DenseNet(weights, "tanh", x)
+            DenseCurvature(*arguments)
+    net = DenseCurvature(weights, "tanh", x)
     with pytest.raises(ValueError, match="loss_slope has shape"):
         net.hessian_operator(torch.ones(3), 1.0)
     with pytest.raises(ValueError, match="loss_curvature has shape"):
@@ -285,7 +283,7 @@ def test_bad_arguments_are_refused():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 def test_cuda_agrees_with_cpu():
     net, _, _ = make((5, 4, 6, 2), "tanh", 7, True)
-    device = DenseNet(
+    device = DenseCurvature(
         [w.cuda() for w in net.weights],
         "tanh",
         net.features[0].cuda(),
