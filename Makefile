@@ -15,17 +15,16 @@ help:
 	@echo "make run     every figure, claim and the page (CONFIG=config/paper.yaml CORES=8 to change)"
 	@echo "make smoke   the same workflow at toy scale"
 	@echo "make verify  check a finished tree against its manifest (RESULTS=results/paper)"
-	@echo "make bench   side-by-side timings (a quarter of an hour)"
+	@echo "make bench   side-by-side timings"
 	@echo "make test    lint and the whole test suite"
 	@echo "make oldest  the library's tests on the oldest packages that it takes"
 	@echo "make check   validate CONFIG without running anything"
 	@echo "make clean   delete results and caches, keep the environment"
 
-$(READY): requirements.txt tests/peers.txt
+$(READY): requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "sharpflow needs Python 3.11 or newer; set PYTHON=...")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r tests/peers.txt
 	@touch $@
 
 run: $(READY)
@@ -36,6 +35,7 @@ smoke: $(READY)
 	python -m sharpflow.launch --cores $(CORES) --configfile config/smoke.yaml
 
 test: $(READY) lint
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -r tests/peers.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r benchmarks/requirements.txt
 	python -m pytest
 

@@ -90,6 +90,8 @@ def ratio_of_means(curved: Tensor, squared: Tensor) -> tuple[float, float]:
 class _BatchLoss(LossOfModel):
     """The loss of one batch after another; batch norm takes each one's statistics."""
 
+    called = "the loss of a batch"
+
     def __init__(
         self,
         model: nn.Module,

@@ -10,6 +10,7 @@ from torch.nn.modules import module as everywhere
 from sharpflow.curvature.dense_curvature import DenseCurvature
 from sharpflow.curvature.dense_inputs import prepare_inputs
 from sharpflow.curvature.linear_operator import LinearOperator, check_finite
+from sharpflow.data import compression
 
 _KINDS = (
     nn.Sequential, nn.Flatten, nn.Linear, nn.Identity,

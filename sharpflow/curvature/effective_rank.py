@@ -114,7 +114,7 @@ def effective_dimension(
     It counts the eigenvalues that are not small beside the ridge: a Gauss-Newton matrix's, say
     (MacKay 1992's well-determined parameters). By stochastic Lanczos quadrature
     (`spectral_density`), whose cost and memory it has. Its error is that of the draws; what
-    the nodes miss is a per cent or less for a ridge down to ‖H‖/`steps`².
+    the nodes miss is about a per cent for a ridge down to ‖H‖/`steps`².
 
     Args:
         operator: (P, P), symmetric, without negative eigenvalues.

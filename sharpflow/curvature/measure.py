@@ -299,7 +299,7 @@ class SharpnessTracker:
             "corrections": self.corrections,
             "verified": dict(self.verified),
             "threshold": self.threshold,
-            "beyond": self._beyond,
+            "next_ratio": self._beyond,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -326,7 +326,7 @@ class SharpnessTracker:
         self._generator.set_state(state["generator"].cpu())
         self._size, self._measurements = state["size"], state["measurements"]
         self.corrections, self.threshold = state["corrections"], state["threshold"]
-        self._beyond = state["beyond"]
+        self._beyond = state["next_ratio"]
         self.verified = dict(state["verified"])
 
     def _description(self) -> dict[str, Any]:

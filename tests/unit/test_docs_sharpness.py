@@ -58,3 +58,11 @@ def test_parts_of_the_page_agree_with_each_other(page):
     rows = torch.cat([block.flatten(1) for block in jacobian.values()], dim=1)
     exact = 2 / len(rows) * float(torch.linalg.matrix_norm(rows, 2)) ** 2
     assert page["gauss_newton"] == pytest.approx(exact, rel=1e-3)
+
+
+def test_the_other_operators_are_the_same_by_two_ways(page):
+    assert page["same_gauss_newton"] == pytest.approx(page["gauss_newton"], rel=1e-3)
+    assert page["found"].values.item() == pytest.approx(page["accurate"], rel=1e-2)
+    assert page["lean"] == pytest.approx(page["exact"], rel=0.01)
+    assert page["upcast"] == pytest.approx(page["exact"], rel=0.2)
+    assert page["norm"].value >= page["exact"] * (1 - 1e-3)
