@@ -45,7 +45,7 @@ class EigenResult:
         refined: (P, k), each vector after one power step, Hv/λ, which the last product gives away:
             as a rule nearer to the eigenvector, but its residual is not known. For warm starts.
         pair_converged: (k,) bool, the same of each pair.
-        beyond: the next eigenvalue after the `k`, as far as it was seen (a lower bound); NaN where
+        next_value: the eigenvalue after the `k`, as far as it was seen (a lower bound); NaN where
             it was not.
         asymmetry: largest |aᵀHb − bᵀHa| over ‖H‖ for the basis that was used; 0 for one vector.
     """
@@ -60,7 +60,7 @@ class EigenResult:
     norm: float
     refined: Tensor
     pair_converged: Tensor
-    beyond: float
+    next_value: float
     asymmetry: float
 
 
@@ -193,7 +193,7 @@ class _Goal:
 
     tol: float
     accuracy: float | None
-    beyond: float | None
+    next_ratio: float | None
     near: bool
 
     def bounds(self, values: Tensor, norm: float, unit: float) -> Tensor:
@@ -208,7 +208,7 @@ class _Goal:
     ) -> tuple[Tensor, ErrorKind]:
         """Relative errors of values by what their residuals tell."""
         scale = self._scale(values, norm, unit)
-        told = math.nan if self.beyond is None else self.beyond * abs(float(values[-1]))
+        told = math.nan if self.next_ratio is None else self.next_ratio * abs(float(values[-1]))
         seen = [v for v in (told, following) if not math.isnan(v)]
         if not self.near or not seen:
             return residuals / scale, "residual"
@@ -228,7 +228,7 @@ def top_eigenpairs(
     basis_size: int | None = None,
     *,
     accuracy: float | None = None,
-    beyond: float | None = None,
+    next_ratio: float | None = None,
     storage: Storage | None = None,
 ) -> EigenResult:
     """The `k` largest algebraic eigenpairs of a symmetric operator.
@@ -264,7 +264,7 @@ def top_eigenpairs(
             from a random start, by the residual where there is none (k > 1, after a restart), and
             with `initial` by residual²/gap where that was near and the gap is known
             (`EigenResult.error_kind`).
-        beyond: ratio of the eigenvalue after the `k` and the last of them at a nearby state, for
+        next_ratio: ratio of the eigenvalue after the `k` to the last of them at a nearby state, for
             the gap; NaN or None where it is not known.
         storage: where the basis is kept.
 
@@ -282,7 +282,7 @@ def top_eigenpairs(
     if generator is None:  # not the vectors that the starts were found from, in an earlier call
         generator = torch.Generator().manual_seed(len(starts))
     space = _Subspace(operator, capacity, storage or Storage())
-    goal = _Goal(tol, accuracy, beyond, near=False)
+    goal = _Goal(tol, accuracy, next_ratio, near=False)
     first = operator.products
 
     def spent() -> int:
@@ -360,7 +360,7 @@ def top_eigenpairs(
         norm=space.norm,
         refined=normalize(_power_step(rows, residual_rows, values[:k], residuals)).T,
         pair_converged=small,
-        beyond=following,
+        next_value=following,
         asymmetry=asymmetry,
     )
 
@@ -467,7 +467,7 @@ def eigenpairs_above(
     sure = found.pair_converged[: min(above + 1, count)]
     return dataclasses.replace(
         found,
-        beyond=float(found.values[above]) if above < count else found.beyond,
+        next_value=float(found.values[above]) if above < count else found.next_value,
         values=found.values[:above],
         errors=found.errors[:above],
         vectors=found.vectors[:, :above],
@@ -491,4 +491,4 @@ def bottom_eigenpairs(
         options: its other arguments.
     """
     found = top_eigenpairs(-operator, k, tol, **options)
-    return dataclasses.replace(found, values=-found.values, beyond=-found.beyond)
+    return dataclasses.replace(found, values=-found.values, next_value=-found.next_value)

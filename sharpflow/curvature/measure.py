@@ -149,7 +149,7 @@ class SharpnessTracker:
             if exact and not micro_batch and only is None and plain:
                 self._closed = ClosedForm.recognise(*self._data)
         self._warm = WarmStart(history)
-        self._beyond = math.nan
+        self._next_ratio = math.nan
         self._size = 0
         self._measurements = 0
         self.verified: dict[str, float] = {}
@@ -259,12 +259,12 @@ class SharpnessTracker:
             self.tol,
             initial=start,
             generator=self._generator,
-            beyond=self._beyond,
+            next_ratio=self._next_ratio,
             **self._solver,
         )
         # too small a basis sees little of the next eigenvalue: what a larger one saw counts on
         if start is None or found.matvecs >= self.k + 2:
-            self._beyond = found.beyond / abs(float(found.values[-1]) or 1.0)
+            self._next_ratio = found.next_value / abs(float(found.values[-1]) or 1.0)
         return found
 
     def _check(self, operator: LinearOperator, warm: EigenResult) -> EigenResult:
@@ -299,7 +299,7 @@ class SharpnessTracker:
             "corrections": self.corrections,
             "verified": dict(self.verified),
             "threshold": self.threshold,
-            "next_ratio": self._beyond,
+            "next_ratio": self._next_ratio,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -326,7 +326,7 @@ class SharpnessTracker:
         self._generator.set_state(state["generator"].cpu())
         self._size, self._measurements = state["size"], state["measurements"]
         self.corrections, self.threshold = state["corrections"], state["threshold"]
-        self._beyond = state["next_ratio"]
+        self._next_ratio = state["next_ratio"]
         self.verified = dict(state["verified"])
 
     def _description(self) -> dict[str, Any]:

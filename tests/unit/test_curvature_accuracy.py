@@ -95,7 +95,7 @@ def test_a_near_start_is_as_accurate_as_it_says(name, size):
     beyond = float(ordered[1] / ordered[0])
     for seed in range(10):
         start = near_the_top(spectrum, seed, size)
-        found = solved(spectrum, seed, accuracy=0.01, initial=start, beyond=beyond)
+        found = solved(spectrum, seed, accuracy=0.01, initial=start, next_ratio=beyond)
         missing = (float(ordered[0]) - float(found.values[0])) / float(ordered[0])
         # where the next eigenvalue lies within 1 %, nothing tells the two apart
         assert missing <= max(0.01, float(found.errors[0])) or beyond > 0.99
@@ -104,7 +104,7 @@ def test_a_near_start_is_as_accurate_as_it_says(name, size):
 def test_a_known_gap_saves_products():
     spectrum = SPECTRA["outliers"]
     start = near_the_top(spectrum, 0, 0.02)
-    told = solved(spectrum, 0, accuracy=0.01, initial=start, beyond=0.6)
+    told = solved(spectrum, 0, accuracy=0.01, initial=start, next_ratio=0.6)
     untold = solved(spectrum, 0, accuracy=0.01, initial=start)
     assert (told.matvecs, told.error_kind) == (1, "estimate")
     assert untold.matvecs > 1
@@ -112,7 +112,7 @@ def test_a_known_gap_saves_products():
 
 def test_a_far_start_is_judged_by_its_residual():
     start = torch.randn(SIZE, generator=torch.Generator().manual_seed(0)).double()
-    found = solved(SPECTRA["outliers"], 0, accuracy=0.01, initial=start, beyond=0.6)
+    found = solved(SPECTRA["outliers"], 0, accuracy=0.01, initial=start, next_ratio=0.6)
     assert found.error_kind == "residual"
     assert float(found.residuals[0]) <= 0.01 * float(found.values[0])
 
