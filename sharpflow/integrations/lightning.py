@@ -13,7 +13,7 @@ from sharpflow.integrations.callback import start_monitor
 from sharpflow.integrations.probe import held, training_samples
 
 if TYPE_CHECKING:
-    from lightning.pytorch import Callback, LightningModule, Trainer
+    from lightning.pytorch import Callback, LightningModule, Trainer  # pyright: ignore[reportMissingImports]
 else:
     try:
         from lightning.pytorch import Callback, LightningModule, Trainer
