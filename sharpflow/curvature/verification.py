@@ -135,9 +135,13 @@ def _compare(
     best, seen = float("inf"), float("nan")
     for distance in distances:
         step = distance * max(length, 1e-3)
-        ends = [loss.gradient(moved(params, vector, sign * step)) for sign in (1, -1)]
-        along = float(torch.dot(ends[0] - ends[1], vector.double())) / (2 * step)
-        rounding = 100 * unit * float(ends[0].norm()) / step
+        ends, size = [], 0.0
+        for sign in (1, -1):  # one gradient is held at a time
+            slope = loss.gradient(moved(params, vector, sign * step))
+            ends.append(float(torch.dot(slope, vector.double())))
+            size = float(slope.norm())
+        along = (ends[0] - ends[1]) / (2 * step)
+        rounding = 100 * unit * size / step
         error = max(abs(along - value) - rounding, 0.0) / max(abs(value), abs(along), 1e-30)
         if error < best:
             best, seen = error, along
