@@ -78,7 +78,9 @@ class Checkpoint:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         lock = self.path.with_suffix(".lock")
         with _locked(lock):
-            for stale in self.path.parent.glob(f".{self.path.stem}*.tmp"):
+            folder = self.path.parent
+            # the second kind is safetensors' own, which a kill inside its write leaves
+            for stale in (*folder.glob(f".{self.path.stem}*.tmp"), *folder.glob(".tmp??????")):
                 stale.unlink(missing_ok=True)
             yield self
             self.path.unlink(missing_ok=True)
