@@ -81,6 +81,10 @@ class Rows:
             return rows.new_zeros(0, len(rows))
         return torch.cat([piece @ rows.T for _, piece in self._pieces()])
 
+    def overlap(self, other: "Rows") -> Tensor:
+        """Inner products with the rows of another: (count, other.count), piece by piece."""
+        return torch.cat([self.products(piece) for _, piece in other._pieces()], dim=1)
+
     def project_out(self, row: Tensor) -> None:
         """Take the components along the (orthonormal) rows from `row` (P,), in place."""
         for _, piece in self._pieces():

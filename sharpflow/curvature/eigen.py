@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,6 +16,7 @@ from sharpflow.curvature.linear_operator import LinearOperator, check_finite
 _FULL_BASIS = 256  # up to this size the basis may span the whole space, so restarts are not needed
 _BASIS = 40
 _FLOOR = 1e3  # residuals below this many rounding units of ‖H‖ may stagnate
+_TINY = 1e-300  # in place of 0, for quotients
 _NEAR = 0.25
 """Largest relative residual of start vectors that are taken for those of the wanted pairs."""
 _RISK = 0.01
@@ -33,7 +35,8 @@ class EigenResult:
         values: (k,) float64, largest algebraic, descending.
         vectors: (P, k), orthonormal, in the operator's dtype.
         residuals: (k,) float64, ‖Hv − λv‖.
-        errors: (k,) float64, how far above a value its eigenvalue may lie, relative to |λ|.
+        errors: (k,) float64, how much further out an eigenvalue may lie than its value, over
+            max(|λ|, ε‖H‖).
         error_kind: what `errors` are. `bound`: the largest eigenvalue lies below it for 99 random
             starts of 100, whatever the spectrum (van Dorsselaer, Hochstenbach and van der Vorst
             2000). `residual`: some eigenvalue lies that near, which is the wanted one if the start
@@ -139,7 +142,7 @@ class _Subspace:
         """Largest |aᵀHb − bᵀHa| over ‖H‖ of basis vectors."""
         if self.count < 2 or self.norm == 0.0:
             return 0.0
-        matrix = self.basis.products(self.image.tail(0)).double()
+        matrix = self.basis.overlap(self.image).double()
         return float((matrix - matrix.T).abs().max()) / self.norm
 
     def rebuild(self, coefficients: Tensor) -> None:
@@ -151,7 +154,7 @@ class _Subspace:
         self.krylov = False
         self.expand(rows)
 
-    def largest_below(self, bound: float, residual: float, share: float) -> bool:
+    def largest_below(self, bound: float, values: Tensor, residual: float, share: float) -> bool:
         """Whether H has no eigenvalue above `bound`, but for a probability of `_RISK`.
 
         The Lanczos polynomial p of a unit start vector v has ‖p(H)v‖ = 1, so it is at most 1/|γ| at
@@ -160,17 +163,15 @@ class _Subspace:
 
         Args:
             bound: above the largest Ritz value.
+            values: all Ritz values.
             residual: norm of the largest Ritz pair's residual.
             share: the last coefficient of its vector, whose ratio is the next off-diagonal element.
         """
-        if not self.krylov:
-            return False
         if residual == 0.0 or share == 0.0:
             return True  # a random start has a part in every eigenspace, and they are all seen
-        used = self.projected[: self.count, : self.count]
-        values = torch.linalg.eigvalsh(used)
-        if not bound > float(values[-1]):
+        if not bound > float(values[0]):
             return False
+        used = self.projected[: self.count, : self.count]
         beside = [*used.diagonal(1).abs().tolist(), residual / share]
         size = float((bound - values).log().sum()) - sum(map(math.log, beside))
         return size >= -_log_component(self.operator.shape[0])
@@ -187,34 +188,34 @@ def _log_component(size: int) -> float:
     return math.log(_RISK * math.sqrt(math.pi) / 2) + ratio
 
 
-@dataclass(frozen=True)
-class _Goal:
-    """When a pair is good enough, and what is known of its error."""
+def scale_of(values: Tensor, norm: float, dtype: torch.dtype) -> Tensor:
+    """What residuals and errors of eigenvalues are relative to: max(|λ|, ε‖H‖).
 
-    tol: float
-    accuracy: float | None
-    next_ratio: float | None
-    near: bool
+    Args:
+        values: λ, float64.
+        norm: ‖H‖, as far as it was seen.
+        dtype: of the operator; ε is the square root of its rounding unit.
+    """
+    least = math.sqrt(torch.finfo(dtype).eps) * norm
+    return values.abs().clamp(min=max(least, _TINY))
 
-    def bounds(self, values: Tensor, norm: float, unit: float) -> Tensor:
-        """Largest residuals of converged pairs."""
-        return self.tol * self._scale(values, norm, unit)
 
-    def _scale(self, values: Tensor, norm: float, unit: float) -> Tensor:
-        return values.abs().clamp(min=math.sqrt(unit) * norm)
+def _errors(
+    values: Tensor, residuals: Tensor, scale: Tensor, following: Sequence[float]
+) -> tuple[Tensor, ErrorKind]:
+    """Relative errors of values by what their residuals tell.
 
-    def errors(
-        self, values: Tensor, residuals: Tensor, following: float, norm: float, unit: float
-    ) -> tuple[Tensor, ErrorKind]:
-        """Relative errors of values by what their residuals tell."""
-        scale = self._scale(values, norm, unit)
-        told = math.nan if self.next_ratio is None else self.next_ratio * abs(float(values[-1]))
-        seen = [v for v in (told, following) if not math.isnan(v)]
-        if not self.near or not seen:
-            return residuals / scale, "residual"
-        gaps = (values - max(seen)) / 2  # the next eigenvalue was seen from below
-        squared = torch.where(gaps > 0, residuals.square() / gaps.clamp(min=1e-300), math.inf)
-        return torch.minimum(residuals, squared) / scale, "estimate"
+    Args:
+        values: (k,).
+        residuals: (k,).
+        scale: (k,), see `scale_of`.
+        following: what was seen of the next eigenvalue; none where the gap to it does not count.
+    """
+    if not following:
+        return residuals / scale, "residual"
+    gaps = (values - max(following)) / 2  # the next eigenvalue was seen from below
+    squared = torch.where(gaps > 0, residuals.square() / gaps.clamp(min=_TINY), math.inf)
+    return torch.minimum(residuals, squared) / scale, "estimate"
 
 
 def top_eigenpairs(
@@ -282,7 +283,6 @@ def top_eigenpairs(
     if generator is None:  # not the vectors that the starts were found from, in an earlier call
         generator = torch.Generator().manual_seed(len(starts))
     space = _Subspace(operator, capacity, storage or Storage())
-    goal = _Goal(tol, accuracy, next_ratio, near=False)
     first = operator.products
 
     def spent() -> int:
@@ -297,30 +297,31 @@ def top_eigenpairs(
 
     unit = torch.finfo(operator.dtype).eps
     best, stale = math.inf, 0
-    refreshed = False
+    near = refreshed = False
     while True:
         values, coefficients = space.ritz()
         chosen = coefficients[:, :k]
         residual_rows = space.residuals(values[:k], chosen)
         residuals = torch.linalg.vector_norm(residual_rows, dim=1).double().cpu()
         following = float(values[k]) if len(values) > k else math.nan
-        bounds = goal.bounds(values[:k], space.norm, unit)
+        scale = scale_of(values[:k], space.norm, operator.dtype)
+        bounds = tol * scale
         if space.count == len(starts):
-            near = bool((residuals <= _NEAR / tol * bounds).all())
-            goal = dataclasses.replace(goal, near=near)
-        errors, kind = goal.errors(values[:k], residuals, following, space.norm, unit)
-        noise = 2 * operator.noise * space.norm  # nothing is found below it
+            near = bool((residuals <= _NEAR * scale).all())
+        told = math.nan if next_ratio is None else next_ratio * abs(float(values[k - 1]))
+        seen = [value for value in (told, following) if near and not math.isnan(value)]
+        errors, kind = _errors(values[:k], residuals, scale, seen)
         done = residuals <= bounds if accuracy is None else errors <= accuracy
-        done = done | (residuals <= noise)
         if space.krylov:
             slack = _SLACK * tol if accuracy is None else accuracy
-            reach = float(values[0]) + slack * max(abs(float(values[0])), unit**0.5 * space.norm)
             share = abs(float(chosen[-1, 0]))
-            sure = space.largest_below(reach, float(residuals[0]), share)
+            reach = float(values[0] + slack * scale[0])
+            sure = space.largest_below(reach, values, float(residuals[0]), share)
             if sure:
                 errors, kind = torch.full_like(errors, slack), "bound"
             done = done & sure if accuracy is None else torch.full_like(done, sure)
-            done = done | (residuals <= noise)
+        noise = 2 * operator.noise * space.norm
+        done = done | (residuals <= noise)  # nothing is found below it
         open_pairs = (~done).nonzero().flatten()
         near_floor = accuracy is None and bool((bounds < _FLOOR * unit * space.norm).any())
         if len(open_pairs) == 0:
@@ -491,4 +492,22 @@ def bottom_eigenpairs(
         options: its other arguments.
     """
     found = top_eigenpairs(-operator, k, tol, **options)
-    return dataclasses.replace(found, values=-found.values, next_value=-found.next_value)
+    return mapped(found, -1.0, 0.0)
+
+
+def mapped(found: EigenResult, sign: float, shift: float) -> EigenResult:
+    """Eigenpairs of H from those of sign·H + shift·1: whatever is in units of λ goes along.
+
+    Args:
+        found: pairs of the second matrix, whose norm and convergence they keep.
+        sign: 1 or −1.
+        shift: a number.
+    """
+    values = sign * (found.values - shift)
+    dtype, norm = found.vectors.dtype, found.norm
+    return dataclasses.replace(
+        found,
+        values=values,
+        errors=found.errors * scale_of(found.values, norm, dtype) / scale_of(values, norm, dtype),
+        next_value=sign * (found.next_value - shift),
+    )

@@ -1,14 +1,19 @@
 """Both ends of the spectrum of a symmetric operator, and the eigenvalues of largest magnitude."""
 
 import dataclasses
-import math
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from sharpflow.curvature.eigen import EigenResult, bottom_eigenpairs, top_eigenpairs
+from sharpflow.curvature.eigen import (
+    EigenResult,
+    bottom_eigenpairs,
+    mapped,
+    scale_of,
+    top_eigenpairs,
+)
 from sharpflow.curvature.linear_operator import LinearOperator
 
 End = Literal["top", "bottom"]
@@ -90,7 +95,7 @@ def both_ends(
     for sign, k in ((1.0, k_top), (-1.0, k_bottom)):
         shifted = _shifted(operator, sign, scout.norm)
         pairs = top_eigenpairs(shifted, k, tol / 2, generator=generator, max_products=max_products)
-        found.append(dataclasses.replace(pairs, values=sign * (pairs.values - scout.norm)))
+        found.append(mapped(pairs, sign, scout.norm))
     norm = max(scout.norm, *(float(pairs.values.abs().max()) for pairs in found))
     top, bottom = (
         dataclasses.replace(
@@ -139,13 +144,12 @@ def largest_magnitude_eigenpairs(
     if 2 * k >= size:
         return _dense(operator, k)
     ends = both_ends(operator, k, k, tol, generator, max_products)
-    unit = torch.finfo(operator.dtype).eps
     top, bottom, norm = ends.top, ends.bottom, ends.top.norm
-    zero = 100 * unit * norm
+    zero = 100 * torch.finfo(operator.dtype).eps * norm
     order = _choose(top, bottom, k, zero)
     for end, pairs in (("top", top), ("bottom", bottom)):
         wanted = [index for which, index in order if which == end]
-        bounds = tol * pairs.values.abs().clamp(min=math.sqrt(unit) * norm)
+        bounds = tol * scale_of(pairs.values, norm, operator.dtype)
         if not wanted or bool((pairs.residuals <= bounds)[wanted].all()):
             continue
         solve = top_eigenpairs if end == "top" else bottom_eigenpairs
@@ -172,7 +176,7 @@ def largest_magnitude_eigenpairs(
         residuals=residuals,
         ends=tuple(end for end, _ in order),
         matvecs=operator.products - first,
-        converged=bool((residuals <= tol * values.abs().clamp(min=math.sqrt(unit) * norm)).all()),
+        converged=bool((residuals <= tol * scale_of(values, norm, operator.dtype)).all()),
     )
 
 

@@ -205,3 +205,32 @@ def test_refusals_of_the_ranks():
     with pytest.raises(ValueError, match="has not converged to tol=1e-30"):
         stable_rank(operator, exact_size=1, tol=1e-30)
     assert effective_dimension(zero, 1.0).value == 0.0
+
+
+def test_what_is_known_of_an_end_is_in_units_of_the_operator():
+    spectrum = torch.linspace(-3, 1, 400, dtype=torch.float64)
+    spectrum[-2:] = torch.tensor([20.0, 40.0])
+    spectrum[0] = -10.0
+    operator = LinearOperator(400, lambda v: spectrum * v, torch.float64, "cpu")
+    ends = both_ends(operator)
+    for pairs in (ends.top, ends.bottom):
+        ordered = spectrum.sort(descending=pairs is ends.top).values
+        assert float(pairs.values[0]) == pytest.approx(float(ordered[0]), rel=1e-2)
+        off = abs(float(pairs.values[0] - ordered[0])) / abs(float(ordered[0]))
+        assert off <= float(pairs.errors[0]) <= 0.05
+        assert abs(pairs.next_value) <= abs(float(ordered[1])) + 1e-9
+        assert pairs.next_value * float(ordered[1]) > 0
+
+
+def test_the_bottom_knows_its_next_value_with_its_sign():
+    spectrum = torch.linspace(0, 1, 50, dtype=torch.float64)
+    spectrum[:2] = torch.tensor([-10.0, -4.0])
+    found = bottom_eigenpairs(LinearOperator.from_dense(torch.diag(spectrum)), tol=1e-8)
+    assert found.next_value == pytest.approx(-4.0, rel=1e-2)
+
+
+@pytest.mark.parametrize("k", [1, 2])
+def test_the_zero_matrix_is_accurate(k):
+    found = top_eigenpairs(LinearOperator.from_dense(torch.zeros(30, 30)), k, accuracy=0.01)
+    assert found.converged
+    assert found.errors.tolist() == pytest.approx([0.0] * k, abs=0.01)
