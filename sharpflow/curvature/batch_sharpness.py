@@ -10,10 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sharpflow.curvature.batches import batch_size, read
 from sharpflow.curvature.graphs import graph_mode, second_derivatives
 from sharpflow.curvature.linear_operator import LinearOperator, NonFiniteError, check_finite
 from sharpflow.curvature.model_loss import LossOfModel
-from sharpflow.curvature.streamed_loss import Forward, batch_size, loss_of_pairs, read
+from sharpflow.curvature.streamed_loss import Forward, loss_of_pairs
 from sharpflow.curvature.verification import verify
 
 

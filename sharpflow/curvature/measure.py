@@ -87,7 +87,6 @@ class SharpnessTracker:
             before.
     """
 
-    @torch.random.fork_rng(devices=[])  # reading a DataLoader draws a seed
     def __init__(
         self,
         model: nn.Module,
@@ -163,7 +162,6 @@ class SharpnessTracker:
         """Whether the closed form is used."""
         return self._closed is not None
 
-    @torch.random.fork_rng(devices=[])
     def measure(self, vectors: bool = True) -> EigenResult:
         """Top `k` eigenpairs at the model's present parameters.
 

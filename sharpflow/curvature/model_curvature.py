@@ -8,18 +8,13 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from sharpflow.curvature.batches import batch_size
 from sharpflow.curvature.likelihoods import draw_targets
 from sharpflow.curvature.linear_operator import LinearOperator
 from sharpflow.curvature.model_loss import ModelLoss
 from sharpflow.curvature.operators import GaussNewtonOperator, gauss_newton_operator
 from sharpflow.curvature.sample_losses import check_samples, sample_losses
-from sharpflow.curvature.streamed_loss import (
-    Forward,
-    StreamedLoss,
-    Weight,
-    batch_size,
-    loss_of_pairs,
-)
+from sharpflow.curvature.streamed_loss import Forward, StreamedLoss, Weight, loss_of_pairs
 
 _T = TypeVar("_T")
 Params = dict[str, Tensor]

@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from functools import partial
 from itertools import pairwise
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -129,7 +129,7 @@ class LossOfModel(ABC):
         """The parameters that vary, by name."""
         return trainable_parameters(self.model, self._only)
 
-    def in_double(self) -> "LossOfModel":
+    def in_double(self) -> Self:
         """The same loss in float64 copies of the model and its data."""
         other = copy.copy(self)
         other.dtype = torch.float64
@@ -393,10 +393,9 @@ class ModelLoss(LossOfModel):
         self._reduction = "mean" if self.micro_batch is None else self._find_reduction()
         self.block = self.samples if self.micro_batch is not None else self._find_block()
 
-    def in_double(self) -> "ModelLoss":
+    def in_double(self) -> Self:
         """The same loss in float64 copies of the model and its data."""
-        other = copy.copy(self)
-        other.dtype = torch.float64
+        other = super().in_double()
         other.inputs = tuple(cast(x, torch.float64) for x in self.inputs)
         other.targets = cast(self.targets, torch.float64)
         return other
@@ -468,8 +467,7 @@ class ModelLoss(LossOfModel):
     def _bytes_a_sample(self) -> float:
         """Bytes that the graph of the loss keeps for each sample, beyond data and parameters."""
         count = min(4, self.samples)
-        copies = _copies(dict(self.model.named_parameters()))
-        copies = {name: cast(each, self.dtype) for name, each in copies.items()}
+        copies = self._copied()
         held = (*copies.values(), *self.model.buffers(), *self.inputs, self.targets)
         fixed = {t.untyped_storage().data_ptr() for t in held}
         sizes: dict[int, int] = {}
@@ -480,9 +478,8 @@ class ModelLoss(LossOfModel):
             return tensor
 
         with graph_mode(), torch.autograd.graph.saved_tensors_hooks(note, lambda t: t):
-            graph = self.value(
-                copies, slice(0, count)
-            )  # holds its tensors, so addresses are unique
+            # held, so that the addresses of its tensors are unique
+            graph = self.value(copies, slice(0, count))
         del graph
         return sum(sizes.values()) / count
 

@@ -7,10 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sharpflow.curvature.batches import batch_size, change_rows, tensors_of
 from sharpflow.curvature.graphs import graph_mode
 from sharpflow.curvature.linear_operator import check_finite
 from sharpflow.curvature.model_loss import ModelLoss
-from sharpflow.curvature.streamed_loss import StreamedLoss, batch_size, change_rows, tensors_of
+from sharpflow.curvature.streamed_loss import StreamedLoss
 
 OutputLoss = Callable[[Any, Any], Tensor]
 """loss(outputs, data), a scalar."""

@@ -1,8 +1,7 @@
 """The loss of a model over batches that are never held together."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from copy import copy
 from typing import Any
 
 import torch
@@ -11,100 +10,23 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.loss import _Loss
 
+from sharpflow.curvature.batches import (
+    batch_size,
+    change_rows,
+    changed,
+    generators_kept,
+    marks_of,
+    read,
+    read_once,
+)
 from sharpflow.curvature.differences import Products
 from sharpflow.curvature.graphs import cast
 from sharpflow.curvature.linear_operator import LinearOperator, NonFiniteError
-from sharpflow.curvature.model_loss import (
-    LossOfModel,
-    random_state_kept,
-    refuse_random_modules,
-)
+from sharpflow.curvature.model_loss import LossOfModel, refuse_random_modules
 
 BatchLoss = Callable[..., Tensor]
 Weight = Callable[[Any], float]
 Forward = Callable[[nn.Module, Any], Any]
-
-
-def tensors_of(batch: Any) -> Iterator[Tensor]:
-    """The tensors of a batch: itself, or those of a sequence or a mapping, in order."""
-    if isinstance(batch, Tensor):
-        yield batch
-    elif isinstance(batch, Mapping):
-        for value in batch.values():
-            yield from tensors_of(value)
-    elif isinstance(batch, Sequence) and not isinstance(batch, str):
-        for value in batch:
-            yield from tensors_of(value)
-
-
-def change_rows(batch: Any, count: int, change: Callable[[Tensor], Tensor]) -> Any:
-    """A batch whose tensors with `count` rows are changed, in the order of `tensors_of`."""
-    return _change(batch, lambda t: change(t) if t.ndim and len(t) == count else t)
-
-
-def _change(batch: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    """A batch whose tensors are changed."""
-    if isinstance(batch, Tensor):
-        return change(batch)
-    if isinstance(batch, Mapping):
-        return {name: _change(each, change) for name, each in batch.items()}
-    if isinstance(batch, Sequence) and not isinstance(batch, str):
-        parts = [_change(each, change) for each in batch]
-        if isinstance(batch, tuple):  # a named one takes its fields
-            return type(batch)(*parts) if hasattr(batch, "_fields") else tuple(parts)
-        return parts
-    return batch
-
-
-def read(batches: Iterable[Any]) -> Iterator[Any]:
-    """The batches, as autograd takes them.
-
-    A `DataLoader` draws random numbers whenever it is read; those of the caller are not spent.
-    """
-    with _kept(batches):
-        yield from _read(batches)
-
-
-def _read(batches: Iterable[Any]) -> Iterator[Any]:
-    with torch.inference_mode(False):  # tensors made inside it have no autograd
-        ahead = iter(batches)
-    while True:
-        with torch.inference_mode(False):
-            try:
-                batch = next(ahead)
-            except StopIteration:
-                return
-            if any(t.is_inference() for t in tensors_of(batch)):
-                batch = _change(batch, torch.clone)
-        yield batch
-
-
-@contextmanager
-def _kept(batches: Iterable[Any]) -> Iterator[None]:
-    """Afterwards all generators that a loader draws from are where they were before."""
-    own = getattr(batches, "generator", None)
-    state = own.get_state() if isinstance(own, torch.Generator) else None
-    try:
-        with random_state_kept():
-            yield
-    finally:
-        if isinstance(own, torch.Generator) and state is not None:
-            own.set_state(state)
-
-
-def batch_size(batch: Any) -> int:
-    """Number of samples: rows of the batch's first tensor that has any dimension.
-
-    Raises:
-        ValueError: it holds no such tensor.
-    """
-    for tensor in tensors_of(batch):
-        if tensor.ndim:
-            return len(tensor)
-    raise ValueError(
-        f"a batch of type {type(batch).__name__} holds no tensor with a row a sample; give weight, "
-        "a function of a batch."
-    )
 
 
 def loss_of_pairs(
@@ -196,9 +118,9 @@ class StreamedLoss(LossOfModel):
         device = next(iter(self.parameters().values())).device
         total = torch.zeros(1, dtype=torch.float64, device=device)
         with self.shared(total):
-            with _kept(batches):  # of two readings: what the loader draws then differs
+            with generators_kept(batches):  # of two readings: what the loader draws then differs
                 self._weights, first = self._read_twice(weight or batch_size)
-            self._check(first)
+            self._check(self._cast(first))
             total += sum(self._weights)
         if torch.isnan(total):
             raise ValueError("another process could not read its batches; its error says why.")
@@ -208,8 +130,8 @@ class StreamedLoss(LossOfModel):
         """Weights of the batches, and the first of them, after two readings that agree."""
         seen: list[tuple[float, list[float]]] = []
         first: Any = None
-        for place, batch in enumerate(_read(self.batches)):
-            seen.append((float(weigh(batch)), _marks(batch)))
+        for place, batch in enumerate(read_once(self.batches)):
+            seen.append((float(weigh(batch)), marks_of(batch)))
             if not seen[-1][0] > 0:
                 raise ValueError(
                     f"batch {place + 1} has the weight {seen[-1][0]:g}; it must be positive."
@@ -217,7 +139,7 @@ class StreamedLoss(LossOfModel):
             first = batch if place == 0 else first
         if not seen:
             raise ValueError("batches is empty; curvature needs at least one batch.")
-        again = [_marks(batch) for batch in _read(self.batches)]
+        again = [marks_of(batch) for batch in read_once(self.batches)]
         if [marks for _, marks in seen] != again:
             raise ValueError(
                 "batches are others each time they are read, and every product has to see the "
@@ -229,7 +151,6 @@ class StreamedLoss(LossOfModel):
 
     def loss_of(self, part: Any) -> Tensor:
         """The loss of a batch at the parameters that the model has."""
-        part = _cast_batch(part, self.dtype)
         if self.forward is None:
             return self.loss(self.model, part)
         return self.loss(self.outputs_of(part), self.data_of(part))
@@ -237,7 +158,7 @@ class StreamedLoss(LossOfModel):
     def outputs_of(self, part: Any) -> Any:
         """The model's outputs for a batch."""
         assert self.forward is not None
-        return self.forward(self.model, _cast_batch(part, self.dtype))
+        return self.forward(self.model, part)
 
     def rows_of(self, part: Any, rows: Tensor) -> Any:
         """The batch that has some rows of a batch: of every tensor with as many as its first."""
@@ -253,10 +174,14 @@ class StreamedLoss(LossOfModel):
         count = 0
         for batch in read(self.batches):
             if count < len(self._weights):
-                yield batch, self._weights[count]
+                yield self._cast(batch), self._weights[count]
             count += 1
         if count != len(self._weights):
             raise ValueError("batches gives another number of batches than when it was checked.")
+
+    def _cast(self, batch: Any) -> Any:
+        """A batch in the precision of the measurement."""
+        return changed(batch, lambda tensor: cast(tensor, self.dtype))
 
     def hessian(self) -> LinearOperator:
         """Hessian at the model's present trainable parameters, in their order."""
@@ -290,7 +215,7 @@ class StreamedLoss(LossOfModel):
         """Raise ValueError, in all processes, where they hold different parameters."""
         if not self.distributed:
             return
-        marks = torch.tensor(_marks([p.detach() for p in self.parameters().values()]))
+        marks = torch.tensor(marks_of([p.detach() for p in self.parameters().values()]))
         marks = marks.to(next(iter(self.parameters().values())).device, torch.float64)
         least, most = marks.clone(), marks.clone()
         dist.all_reduce(least, dist.ReduceOp.MIN)
@@ -304,36 +229,7 @@ class StreamedLoss(LossOfModel):
         try:
             yield
         except NonFiniteError as error:
-            marks = _marks(part)
-            place = next(
-                (i for i, batch in enumerate(read(self.batches), 1) if _marks(batch) == marks), None
-            )
+            marks = marks_of(part)
+            read_again = enumerate(map(self._cast, read(self.batches)), 1)
+            place = next((i for i, batch in read_again if marks_of(batch) == marks), None)
             raise NonFiniteError(f"batch {place}: {error}") from None
-
-
-def _marks(batch: Any) -> list[float]:
-    """Numbers that tell batches apart: of each tensor its size, sum and a weighted sum."""
-    marks: list[float] = []
-    for tensor in tensors_of(batch):
-        flat = tensor.detach().reshape(-1).double().nan_to_num(0.0, 1.0, -1.0)
-        ramp = torch.linspace(1, 2, len(flat), dtype=torch.float64, device=flat.device)
-        marks += [float(len(flat)), float(flat.sum()), float(flat @ ramp)]
-    return marks
-
-
-def _cast_batch(batch: Any, dtype: torch.dtype | None) -> Any:
-    """A batch with its floating-point tensors in another precision; itself where there are none."""
-    if all(cast(t, dtype) is t for t in tensors_of(batch)):
-        return batch
-    if isinstance(batch, Tensor):
-        return cast(batch, dtype)
-    if isinstance(batch, Mapping):
-        changed = copy(batch)
-        if not isinstance(changed, MutableMapping):
-            return {key: _cast_batch(value, dtype) for key, value in batch.items()}
-        changed.update({key: _cast_batch(value, dtype) for key, value in batch.items()})
-        return changed
-    parts = [_cast_batch(value, dtype) for value in batch]
-    if hasattr(batch, "_fields"):  # a named tuple
-        return type(batch)(*parts)
-    return tuple(parts) if isinstance(batch, tuple) else parts

@@ -12,11 +12,13 @@ from torch import Tensor, nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments  # pyright: ignore[reportMissingImports]
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR  # pyright: ignore[reportMissingImports]
 
+from sharpflow.curvature.batches import changed
 from sharpflow.curvature.graphs import at_parameters
+from sharpflow.curvature.model_loss import random_state_kept
 from sharpflow.curvature.monitor import Log, SharpnessMonitor, evaluation_mode
 from sharpflow.curvature.streamed_loss import Weight
 from sharpflow.integrations.callback import start_monitor
-from sharpflow.integrations.probe import held, random_state_kept, to_device, training_samples
+from sharpflow.integrations.probe import held, training_samples
 
 IGNORED = -100
 """A label that the losses of transformers leave out."""
@@ -72,7 +74,11 @@ def label_weight(model: nn.Module, batches: Iterable[Mapping[str, Any]]) -> Weig
     Raises:
         ValueError: the loss is a mean over something else, or its logits are not at hand.
     """
-    with random_state_kept(), torch.inference_mode(False), torch.enable_grad():
+    with (
+        random_state_kept(range(torch.cuda.device_count())),
+        torch.inference_mode(False),
+        torch.enable_grad(),
+    ):
         counts = [
             (label_tokens(batch), label_tokens(batch, shifted=False), _counted(model, batch))
             for batch in batches
@@ -184,7 +190,7 @@ class SharpnessCallback(TrainerCallback):
                 (args.process_index, processes),
             )
         device = next(model.parameters()).device
-        batches = held(batches, lambda batch: to_device(batch, device))
+        batches = held(batches, lambda batch: changed(batch, lambda tensor: tensor.to(device)))
         with evaluation_mode(model, bool(self._schedule["eval_mode"])):
             weight = self._weight or label_weight(model, batches)
 

@@ -1,14 +1,12 @@
 """The fixed samples that the sharpness along a training is measured on."""
 
-import random
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sized
 from typing import Any, cast
 
-import numpy as np
 import torch
-from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, Subset
+
+from sharpflow.curvature.model_loss import random_state_kept
 
 
 def training_samples(
@@ -53,30 +51,5 @@ def held(batches: Iterable[Any], place: Callable[[Any], Any]) -> list[Any]:
         batches: read once, so they may be shuffled or augmented.
         place: moves a batch to where the model is.
     """
-    with random_state_kept():
+    with random_state_kept(range(torch.cuda.device_count())):
         return [place(batch) for batch in batches]
-
-
-@contextmanager
-def random_state_kept() -> Iterator[None]:
-    """Put the generators of PyTorch, Python and NumPy back to where they were."""
-    python, legacy = random.getstate(), np.random.get_state()  # noqa: NPY002 (what users draw from)
-    try:
-        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-            yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(legacy)  # noqa: NPY002
-
-
-def to_device(batch: Any, device: torch.device) -> Any:
-    """A batch with its tensors on a device: tensors, sequences and mappings of such."""
-    if isinstance(batch, Tensor):
-        return batch.to(device)
-    if isinstance(batch, Mapping):
-        return {name: to_device(value, device) for name, value in batch.items()}
-    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
-        return type(batch)(*(to_device(value, device) for value in batch))
-    if isinstance(batch, Sequence) and not isinstance(batch, str):
-        return type(batch)(to_device(value, device) for value in batch)  # pyright: ignore[reportCallIssue]
-    return batch

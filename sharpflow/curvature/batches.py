@@ -1,0 +1,113 @@
+"""Batches of any kind: their tensors and their size, and how they are read."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from contextlib import contextmanager
+from copy import copy
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sharpflow.curvature.model_loss import random_state_kept
+
+
+def tensors_of(batch: Any) -> Iterator[Tensor]:
+    """The tensors of a batch: itself, or those of a sequence or a mapping, in order."""
+    if isinstance(batch, Tensor):
+        yield batch
+    elif isinstance(batch, Mapping):
+        for value in batch.values():
+            yield from tensors_of(value)
+    elif isinstance(batch, Sequence) and not isinstance(batch, str):
+        for value in batch:
+            yield from tensors_of(value)
+
+
+def changed(batch: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """A batch of the same kind whose tensors are changed; itself where they are not."""
+    if isinstance(batch, Tensor):
+        return change(batch)
+    if isinstance(batch, Mapping):
+        parts = {name: changed(each, change) for name, each in batch.items()}
+        if all(parts[name] is each for name, each in batch.items()):
+            return batch
+        if isinstance(batch, MutableMapping):
+            other = copy(batch)
+            other.update(parts)
+            return other
+        return parts
+    if isinstance(batch, Sequence) and not isinstance(batch, str):
+        parts = [changed(each, change) for each in batch]
+        if all(new is old for new, old in zip(parts, batch, strict=True)):
+            return batch
+        if isinstance(batch, tuple):  # a named one takes its fields
+            return type(batch)(*parts) if hasattr(batch, "_fields") else tuple(parts)
+        return parts
+    return batch
+
+
+def change_rows(batch: Any, count: int, change: Callable[[Tensor], Tensor]) -> Any:
+    """A batch whose tensors with `count` rows are changed, in the order of `tensors_of`."""
+    return changed(batch, lambda t: change(t) if t.ndim and len(t) == count else t)
+
+
+def batch_size(batch: Any) -> int:
+    """Number of samples: rows of the batch's first tensor that has any dimension.
+
+    Raises:
+        ValueError: it holds no such tensor.
+    """
+    for tensor in tensors_of(batch):
+        if tensor.ndim:
+            return len(tensor)
+    raise ValueError(
+        f"a batch of type {type(batch).__name__} holds no tensor with a row a sample; give weight, "
+        "a function of a batch."
+    )
+
+
+def read(batches: Iterable[Any]) -> Iterator[Any]:
+    """The batches, as autograd takes them.
+
+    A `DataLoader` draws random numbers whenever it is read; those of the caller are not spent.
+    """
+    with generators_kept(batches):
+        yield from read_once(batches)
+
+
+def read_once(batches: Iterable[Any]) -> Iterator[Any]:
+    """The batches, as autograd takes them; what a loader draws for that is spent."""
+    with torch.inference_mode(False):  # tensors made inside it have no autograd
+        ahead = iter(batches)
+    while True:
+        with torch.inference_mode(False):
+            try:
+                batch = next(ahead)
+            except StopIteration:
+                return
+            if any(t.is_inference() for t in tensors_of(batch)):
+                batch = changed(batch, torch.clone)
+        yield batch
+
+
+@contextmanager
+def generators_kept(batches: Iterable[Any]) -> Iterator[None]:
+    """Afterwards all generators that a loader draws from are where they were before."""
+    own = getattr(batches, "generator", None)
+    state = own.get_state() if isinstance(own, torch.Generator) else None
+    try:
+        with random_state_kept():
+            yield
+    finally:
+        if isinstance(own, torch.Generator) and state is not None:
+            own.set_state(state)
+
+
+def marks_of(batch: Any) -> list[float]:
+    """Numbers that tell batches apart: of each tensor its size, sum and a weighted sum."""
+    marks: list[float] = []
+    for tensor in tensors_of(batch):
+        flat = tensor.detach().reshape(-1).double().nan_to_num(0.0, 1.0, -1.0)
+        ramp = torch.linspace(1, 2, len(flat), dtype=torch.float64, device=flat.device)
+        marks += [float(len(flat)), float(flat.sum()), float(flat @ ramp)]
+    return marks
