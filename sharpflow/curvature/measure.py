@@ -21,7 +21,7 @@ from sharpflow.curvature.model_loss import (
     trainable_parameters,
 )
 from sharpflow.curvature.preconditioning import check_optimiser, preconditioning
-from sharpflow.curvature.streamed_loss import StreamedLoss, Weight
+from sharpflow.curvature.streamed_loss import StreamedLoss, Weight, check_form
 from sharpflow.curvature.verification import verify
 from sharpflow.curvature.warm_start import WarmStart
 
@@ -130,17 +130,12 @@ class SharpnessTracker:
         self._products: Products = products
         self._general: LossOfModel | None = None
         self._closed: ClosedForm | None = None
+        check_form(targets, micro_batch, weight=weight, distributed=distributed)
         if targets is None:
-            if micro_batch is not None:
-                raise ValueError("micro_batch is for inputs with targets; batches have their size.")
             self._general = StreamedLoss(
                 model, loss_fn, inputs, weight, only, distributed, dtype, products
             )
         else:
-            if weight is not None or distributed:
-                raise ValueError(
-                    "weight and distributed are for batches; inputs with targets are one batch."
-                )
             self._data = (model, loss_fn, inputs, targets)
             check_data(inputs, targets, dtype)
             exact = dtype is None and products == "autograd"

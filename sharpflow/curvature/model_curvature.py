@@ -14,7 +14,13 @@ from sharpflow.curvature.linear_operator import LinearOperator
 from sharpflow.curvature.model_loss import ModelLoss
 from sharpflow.curvature.operators import GaussNewtonOperator, gauss_newton_operator
 from sharpflow.curvature.sample_losses import check_samples, sample_losses
-from sharpflow.curvature.streamed_loss import Forward, StreamedLoss, Weight, loss_of_pairs
+from sharpflow.curvature.streamed_loss import (
+    Forward,
+    StreamedLoss,
+    Weight,
+    check_form,
+    loss_of_pairs,
+)
 
 _T = TypeVar("_T")
 Params = dict[str, Tensor]
@@ -69,19 +75,13 @@ class ModelCurvature:
     ) -> None:
         self._loss_fn = loss_fn
         self._loss: ModelLoss | StreamedLoss
+        check_form(targets, micro_batch, forward=forward, weight=weight, distributed=distributed)
         if targets is None:
-            if micro_batch is not None:
-                raise ValueError("micro_batch is for inputs with targets; batches have their size.")
             forward, data = loss_of_pairs(loss_fn, forward)
             self._loss = StreamedLoss(
                 model, loss_fn, inputs, weight, only, distributed, forward=forward, data=data
             )
         else:
-            if weight is not None or distributed or forward is not None:
-                raise ValueError(
-                    "forward, weight and distributed are for batches; inputs with targets are one "
-                    "batch."
-                )
             self._loss = ModelLoss(model, loss_fn, inputs, targets, micro_batch, only)
 
     def hessian(self) -> LinearOperator:

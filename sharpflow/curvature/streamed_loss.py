@@ -29,6 +29,26 @@ Weight = Callable[[Any], float]
 Forward = Callable[[nn.Module, Any], Any]
 
 
+def check_form(targets: Any, micro_batch: int | None, **of_batches: Any) -> None:
+    """Check that options belong to the form of the data: inputs with targets, or batches.
+
+    Args:
+        targets: None for batches.
+        micro_batch: of inputs with targets.
+        of_batches: by name, what goes with batches only; None or False where it is not given.
+
+    Raises:
+        ValueError: one belongs to the other form.
+    """
+    if targets is None and micro_batch is not None:
+        raise ValueError("micro_batch is for inputs with targets; batches have their size.")
+    if targets is not None and any(value not in (None, False) for value in of_batches.values()):
+        *others, last = of_batches
+        raise ValueError(
+            f"{', '.join(others)} and {last} are for batches; inputs with targets are one batch."
+        )
+
+
 def loss_of_pairs(
     loss: Callable[..., Tensor], forward: Forward | None
 ) -> tuple[Forward | None, Callable[[Any], Any]]:

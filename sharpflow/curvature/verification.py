@@ -100,11 +100,8 @@ def _from_values(loss: LossOfModel, value: float, vector: Tensor) -> dict[str, f
 
 
 def _from_twice_the_distance(loss: LossOfModel, value: float, vector: Tensor) -> float:
-    params = loss.present()
     assert loss.distance is not None
-    step = 2 * loss.distance.length
-    ends = [loss.gradient(moved(params, vector, sign * step)) for sign in (1, -1)]
-    along = float(torch.dot(ends[0] - ends[1], vector.double())) / (2 * step)
+    along, _ = _between_gradients(loss, loss.present(), vector, 2 * loss.distance.length)
     error = abs(along - value) / max(abs(value), abs(along), 1e-30)
     if not error <= DIFFERENCE:
         raise ValueError(
@@ -112,6 +109,18 @@ def _from_twice_the_distance(loss: LossOfModel, value: float, vector: Tensor) ->
             f"apart: {_KINKS}"
         )
     return error
+
+
+def _between_gradients(
+    loss: LossOfModel, params: dict[str, Tensor], vector: Tensor, step: float
+) -> tuple[float, float]:
+    """Central difference of the slope along a vector, and the norm of a gradient; one is held."""
+    ends, size = [], 0.0
+    for sign in (1, -1):
+        slope = loss.gradient(moved(params, vector, sign * step))
+        ends.append(float(torch.dot(slope, vector.double())))
+        size = float(slope.norm())
+    return (ends[0] - ends[1]) / (2 * step), size
 
 
 def _from_gradients(loss: LossOfModel, value: float, vector: Tensor) -> float:
@@ -141,12 +150,7 @@ def _compare(
     best, seen = float("inf"), float("nan")
     for distance in distances:
         step = distance * max(length, 1e-3)
-        ends, size = [], 0.0
-        for sign in (1, -1):  # one gradient is held at a time
-            slope = loss.gradient(moved(params, vector, sign * step))
-            ends.append(float(torch.dot(slope, vector.double())))
-            size = float(slope.norm())
-        along = (ends[0] - ends[1]) / (2 * step)
+        along, size = _between_gradients(loss, params, vector, step)
         rounding = 100 * unit * size / step
         error = max(abs(along - value) - rounding, 0.0) / max(abs(value), abs(along), 1e-30)
         if error < best:

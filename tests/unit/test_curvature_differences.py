@@ -7,7 +7,7 @@ from itertools import product
 import pytest
 import torch
 import torch.distributed as dist
-from small_classifier import draw, net, samples
+from small_classifier import cubed, draw, net, samples
 from torch import nn
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -351,20 +351,8 @@ def test_a_wrong_second_derivative_of_a_kernel_does_not_matter(norm):
 
 
 def wrong(factor):
-    class Wrong(torch.autograd.Function):
-        """x³, with a derivative of a wrong size."""
-
-        @staticmethod
-        def forward(ctx, x):
-            ctx.save_for_backward(x)
-            return x**3
-
-        @staticmethod
-        def backward(ctx, slope):
-            (x,) = ctx.saved_tensors
-            return slope * factor * 3 * x**2
-
-    return Wrong
+    """x³, with a derivative of a wrong size."""
+    return cubed(lambda x: factor * 3 * x**2)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import small_classifier
 import torch
-from small_classifier import draw, samples
+from small_classifier import cubed, draw, samples
 from torch import nn
 from torch.func import functional_call
 from torch.nn import functional as F
@@ -260,23 +260,6 @@ class TestTheClosedForm:
         doubled(model[0])
         expected = exact(model, lambda f, y, _: mse_loss(f, y), INPUTS, self.targets)
         assert close(float(tracker.measure().values[0]), expected)
-
-
-def cubed(slope_at):
-    """x³, with a function of x for its derivative."""
-
-    class Cubed(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx, x):
-            ctx.save_for_backward(x)
-            return x**3
-
-        @staticmethod
-        def backward(ctx, slope):
-            (x,) = ctx.saved_tensors
-            return slope * slope_at(x)
-
-    return Cubed
 
 
 CONSTANT = cubed(lambda x: 3 * x.detach() ** 2)

@@ -48,6 +48,18 @@ def llama(attention="eager"):
     return transformers.LlamaForCausalLM(config).eval()
 
 
+def bert(**more):
+    config = transformers.BertConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        **more,
+    )
+    return transformers.BertForSequenceClassification(config).eval()
+
+
 def tokens(count=7, length=8):
     """Rows of different lengths, padded on the right, with a prompt that is not learnt from."""
     stream = torch.Generator().manual_seed(1)
@@ -156,31 +168,14 @@ class TestLabelWeight:
         assert found[0] == pytest.approx(found[1], rel=1e-5)
 
     def test_a_classifier_weighs_rows(self):
-        config = transformers.BertConfig(
-            vocab_size=VOCABULARY,
-            hidden_size=16,
-            num_hidden_layers=1,
-            num_attention_heads=2,
-            intermediate_size=16,
-            num_labels=3,
-        )
-        model = transformers.BertForSequenceClassification(config).eval()
+        model = bert(num_labels=3)
         joined = tokens() | {"labels": torch.arange(7) % 3}
         batches = cut(joined, [1, 4, 2])
         weight = ours.label_weight(model, batches)
         assert [weight(batch) for batch in batches] == [1, 4, 2]
 
     def test_several_labels_a_row(self):
-        config = transformers.BertConfig(
-            vocab_size=VOCABULARY,
-            hidden_size=16,
-            num_hidden_layers=1,
-            num_attention_heads=2,
-            intermediate_size=16,
-            num_labels=3,
-            problem_type="multi_label_classification",
-        )
-        model = transformers.BertForSequenceClassification(config).eval()
+        model = bert(num_labels=3, problem_type="multi_label_classification")
         joined = tokens() | {"labels": (torch.arange(21).view(7, 3) % 2).float()}
         batches = cut(joined, [1, 4, 2])
         weight = ours.label_weight(model, batches)
