@@ -118,7 +118,7 @@ class Leaves:
         ours = {id(leaf) for leaf in self.tensors}
         used, half = value.grad_fn is None and id(value) in ours, ""
         for node in _nodes_of([value]):
-            for kind in getattr(node, "_input_metadata", ()):
+            for kind in node._input_metadata:
                 if getattr(kind, "dtype", None) in _HALF:
                     half = half or f"{kind.dtype} inside ({node.name()})"
             variable = getattr(node, "variable", None)
