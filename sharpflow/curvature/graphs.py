@@ -21,6 +21,7 @@ _MISSING = (
     "differentiate twice",
     "once_differentiable",
     "compatible with .grad()",
+    "isDifferentiableType",  # EmbeddingBag with weights, in PyTorch 2.5
 )
 """Parts of what autograd says where a second derivative is missing."""
 _CUDNN = "cudnn RNN backward can only be called in training mode"

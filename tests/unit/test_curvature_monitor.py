@@ -596,6 +596,7 @@ def process(rank: int, folder: str) -> None:
     monitor = SharpnessMonitor(tracker, every=5, budget=0.25, clock=clock)
     said = run(monitor, clock, 30), [record.values for record in monitor.records]
     torch.save(said, f"{folder}/{rank}.pt")
+    dist.barrier()  # PyTorch 2.5 may hang where one leaves before the other
     dist.destroy_process_group()
 
 
