@@ -6,7 +6,7 @@ from itertools import product
 
 import pytest
 import torch
-import torch.distributed as dist
+from processes import one_of_two
 from small_classifier import cubed, draw, net, samples
 from torch import nn
 from torch.nn import functional as F
@@ -491,12 +491,10 @@ class TestBatches:
 
 def process(rank: int, folder: str) -> None:
     """One of two processes: its batches are every other one."""
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", f"file://{folder}/meeting", rank=rank, world_size=2)
-    keys = {"distributed": True, "products": "differences", "tol": 1e-6}
-    tracker = SharpnessTracker(net(), loss_of_pair, pairs()[rank::2], **keys)
-    torch.save(tracker.measure().values[0], f"{folder}/{rank}.pt")
-    dist.destroy_process_group()
+    with one_of_two(rank, folder):
+        keys = {"distributed": True, "products": "differences", "tol": 1e-6}
+        tracker = SharpnessTracker(net(), loss_of_pair, pairs()[rank::2], **keys)
+        torch.save(tracker.measure().values[0], f"{folder}/{rank}.pt")
 
 
 def test_a_training_is_followed_and_the_distance_found_anew():

@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
+from processes import one_of_two
 from small_classifier import draw, net, samples
 from torch import nn
 from torch.func import functional_call, grad, hessian, jacrev, vmap
@@ -676,25 +676,23 @@ class TestProducts:
 
 def process(rank: int, folder: str) -> None:
     """One of two processes: its batches are every other one."""
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", f"file://{folder}/meeting", rank=rank, world_size=2)
-    said = {}
-    mine = pairs(LABELS)[rank::2]
-    curvature = ModelCurvature(net(), F.cross_entropy, mine, distributed=True)
-    for kind in (*KINDS, "monte_carlo_fisher"):
-        try:
-            said[kind] = getattr(curvature, kind)().to_dense()
-        except ValueError as error:
-            said[kind] = str(error)
-    if rank == 1:
-        mine[0][1][0] = -100
-    for kind in ("empirical_fisher", "monte_carlo_fisher"):
-        try:
-            getattr(curvature, kind)()
-        except ValueError as error:
-            said[f"fault of {kind}"] = str(error)
-    torch.save(said, f"{folder}/{rank}.pt")
-    dist.destroy_process_group()
+    with one_of_two(rank, folder):
+        said = {}
+        mine = pairs(LABELS)[rank::2]
+        curvature = ModelCurvature(net(), F.cross_entropy, mine, distributed=True)
+        for kind in (*KINDS, "monte_carlo_fisher"):
+            try:
+                said[kind] = getattr(curvature, kind)().to_dense()
+            except ValueError as error:
+                said[kind] = str(error)
+        if rank == 1:
+            mine[0][1][0] = -100
+        for kind in ("empirical_fisher", "monte_carlo_fisher"):
+            try:
+                getattr(curvature, kind)()
+            except ValueError as error:
+                said[f"fault of {kind}"] = str(error)
+        torch.save(said, f"{folder}/{rank}.pt")
 
 
 def test_two_processes_give_what_one_does(tmp_path):

@@ -10,7 +10,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
+from processes import one_of_two
 from small_classifier import draw, net, samples
 from torch import nn
 from torch.nn.functional import cross_entropy, mse_loss
@@ -581,23 +581,20 @@ def test_weights_and_biases_has_the_numbers():
 
 def process(rank: int, folder: str) -> None:
     """One of two, whose clocks differ: measuring takes the second four times as long."""
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", f"file://{folder}/meeting", rank=rank, world_size=2)
-    model = net()
-    pairs = list(zip(INPUTS.split(5), LABELS.split(5), strict=True))[rank::2]
-    tracker = SharpnessTracker(model, loss_of_pair, pairs, distributed=True)
-    clock, plain = Clock(), tracker.measure
+    with one_of_two(rank, folder):
+        model = net()
+        pairs = list(zip(INPUTS.split(5), LABELS.split(5), strict=True))[rank::2]
+        tracker = SharpnessTracker(model, loss_of_pair, pairs, distributed=True)
+        clock, plain = Clock(), tracker.measure
 
-    def measure(vectors):
-        clock.now += (0.5, 2.0)[rank]
-        return plain(vectors)
+        def measure(vectors):
+            clock.now += (0.5, 2.0)[rank]
+            return plain(vectors)
 
-    tracker.measure = measure
-    monitor = SharpnessMonitor(tracker, every=5, budget=0.25, clock=clock)
-    said = run(monitor, clock, 30), [record.values for record in monitor.records]
-    torch.save(said, f"{folder}/{rank}.pt")
-    dist.barrier()  # PyTorch 2.5 may hang where one leaves before the other
-    dist.destroy_process_group()
+        tracker.measure = measure
+        monitor = SharpnessMonitor(tracker, every=5, budget=0.25, clock=clock)
+        said = run(monitor, clock, 30), [record.values for record in monitor.records]
+        torch.save(said, f"{folder}/{rank}.pt")
 
 
 def test_processes_measure_at_the_same_steps(tmp_path):

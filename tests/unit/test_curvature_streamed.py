@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-import torch.distributed as dist
+from processes import one_of_two
 from small_classifier import net, samples
 from torch import nn
 from torch.nn.functional import cross_entropy
@@ -129,24 +129,22 @@ def test_options_of_the_other_form_are_refused():
 
 def process(rank: int, folder: str, case: str) -> None:
     """One of two processes: its batches are every other one."""
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", f"file://{folder}/meeting", rank=rank, world_size=2)
-    model, mine = net(), pairs()[rank::2]
-    if case == "other models" and rank == 1:
-        with torch.no_grad():
-            model[0].bias[0] += 1e-3
-    if case == "bad batches" and rank == 1:
-        mine = []
-    try:
-        tracker = SharpnessTracker(model, loss_of_pair, mine, k=2, tol=1e-9, distributed=True)
-        if case == "later fault" and rank == 1:
-            mine[1][0].fill_(float("nan"))
-        result = tracker.measure()
-        said = {"values": result.values, "vectors": result.vectors}
-    except ValueError as error:
-        said = {"error": str(error)}
-    torch.save(said, f"{folder}/{rank}.pt")
-    dist.destroy_process_group()
+    with one_of_two(rank, folder):
+        model, mine = net(), pairs()[rank::2]
+        if case == "other models" and rank == 1:
+            with torch.no_grad():
+                model[0].bias[0] += 1e-3
+        if case == "bad batches" and rank == 1:
+            mine = []
+        try:
+            tracker = SharpnessTracker(model, loss_of_pair, mine, k=2, tol=1e-9, distributed=True)
+            if case == "later fault" and rank == 1:
+                mine[1][0].fill_(float("nan"))
+            result = tracker.measure()
+            said = {"values": result.values, "vectors": result.vectors}
+        except ValueError as error:
+            said = {"error": str(error)}
+        torch.save(said, f"{folder}/{rank}.pt")
 
 
 def two_processes(tmp_path, case: str) -> list[dict]:
