@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from sharpflow.curvature.batches import batch_size, read
-from sharpflow.curvature.graphs import graph_mode, second_derivatives
+from sharpflow.curvature.graphs import differentiable_gradients, graph_mode, second_derivatives
 from sharpflow.curvature.linear_operator import LinearOperator, NonFiniteError, check_finite
 from sharpflow.curvature.model_loss import LossOfModel
 from sharpflow.curvature.streamed_loss import Forward, loss_of_pairs
@@ -59,9 +59,9 @@ def along_gradients(losses: Tensor, parameters: Sequence[Tensor]) -> tuple[Tenso
         NonFiniteError: one of them is not finite, as in a run that diverged.
     """
     count = len(losses)
-    gradients = torch.autograd.grad(
-        losses.sum(), parameters, create_graph=True, allow_unused=True, materialize_grads=True
-    )
+    found = differentiable_gradients(losses.sum(), parameters)
+    pairs = zip(found, parameters, strict=True)
+    gradients = [torch.zeros_like(p) if g is None else g for g, p in pairs]
     fixed = [gradient.detach() for gradient in gradients]
     slope = reduce(add, ((g * f).sum() for g, f in zip(gradients, fixed, strict=True)))
     if slope.requires_grad:

@@ -24,6 +24,11 @@ _MISSING = (
     "isDifferentiableType",  # EmbeddingBag with weights, in PyTorch 2.5
 )
 """Parts of what autograd says where a second derivative is missing."""
+_ENDS = {
+    "torch::autograd::Error": "a function is marked once_differentiable",
+    "CompiledFunctionBackward": "a function is compiled",
+}
+"""Nodes of a graph that has no second derivative behind them, and why."""
 _CUDNN = "cudnn RNN backward can only be called in training mode"
 _HALF = (torch.float16, torch.bfloat16)
 _PRECISIONS = re.compile("half|bfloat16|float|double")
@@ -206,17 +211,28 @@ def second_derivatives() -> Iterator[None]:
         raise
 
 
-def check_second(gradients: Iterable[Tensor]) -> None:
-    """Check that the graph of gradients is whole.
+def differentiable_gradients(
+    value: Tensor, tensors: Sequence[Tensor], weights: Tensor | None = None
+) -> list[Tensor | None]:
+    """Gradients of <value, weights> that can be differentiated again; None where it has no part.
 
-    Where a function is differentiable once its graph ends in a node that fails when it is reached,
-    which it is not on the way to the parameters: what lies behind it would be left out.
+    Where a function is differentiable once, or compiled, the graph of its gradient ends there, in a
+    node that fails when it is reached, which it is not on the way to the parameters, or in nothing:
+    what lies behind would be left out.
+
+    Args:
+        value: of any shape.
+        tensors: that it is differentiated in.
+        weights: of the shape of `value`; may be left out for a scalar.
 
     Raises:
-        ValueError: there is such a node.
+        ValueError: the graph has such an end.
     """
-    if any(node.name() == "torch::autograd::Error" for node in _nodes_of(gradients)):
-        raise ValueError(_NO_SECOND.format("a function is marked once_differentiable"))
+    found = torch.autograd.grad(value, tensors, weights, create_graph=True, allow_unused=True)
+    for node in _nodes_of([value, *(each for each in found if each is not None)]):
+        if node.name() in _ENDS:
+            raise ValueError(_NO_SECOND.format(_ENDS[node.name()]))
+    return list(found)
 
 
 @contextmanager

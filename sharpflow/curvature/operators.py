@@ -12,8 +12,8 @@ from sharpflow.curvature.graphs import (
     Leaves,
     Parameters,
     check_scalar,
-    check_second,
     dense,
+    differentiable_gradients,
     graph_mode,
     second_derivatives,
 )
@@ -91,7 +91,7 @@ def hessian_operator(
         check_scalar(value)
         check_finite(value.detach(), "the loss")
         leaves.check_graph(value, "the loss")
-        found = torch.autograd.grad(value, leaves.tensors, create_graph=True, allow_unused=True)
+        found = differentiable_gradients(value, leaves.tensors)
         return [None if g is None else dense(g) for g in found]
 
     with graph_mode(), second_derivatives():
@@ -101,7 +101,6 @@ def hessian_operator(
             check_finite(gradient.detach(), "the gradient of the loss")
     curved = {i: g for i, g in enumerate(gradients) if g is not None and g.requires_grad}
     sources = list(curved.values())
-    check_second(sources)
 
     def product(vector: Tensor) -> Tensor:
         parts = leaves.split(vector.contiguous())
@@ -149,10 +148,7 @@ def gauss_newton_operator(
         check_finite(value.detach(), "the network's output")
         leaves.check_graph(value, "the network's output")
         probe = torch.zeros_like(value, requires_grad=True)
-        pulled = torch.autograd.grad(
-            value, leaves.tensors, probe, create_graph=True, allow_unused=True
-        )
-        return value, probe, list(pulled)
+        return value, probe, differentiable_gradients(value, leaves.tensors, probe)
 
     varying = [*leaves.tensors, *(p for p in params.values() if p.requires_grad)]
     with graph_mode(), second_derivatives():
@@ -244,7 +240,9 @@ def _loss_scalings(
                 "model), and a Gauss-Newton matrix has them through the outputs alone: leave that "
                 "out of the loss, and add its own curvature."
             )
-        (slope,) = torch.autograd.grad(value, at, create_graph=True)
+        (slope,) = differentiable_gradients(value, [at])
+        if slope is None:
+            raise ValueError("the loss has no graph: it does not depend on the outputs.")
 
     def scale(u: Tensor) -> Tensor:
         if not slope.requires_grad:  # a loss that is linear in the outputs
