@@ -55,7 +55,7 @@ for paper in PAPERS:
         input:
             [file for file in FIGURE_FILES if f"/figures/{paper}/" in file],
             [
-                f"{ROOT}/claims/{experiment}.csv"
+                f"{ROOT}/claims/{experiment}.parquet"
                 for experiment in JUDGED
                 if PLAN.settings[experiment]["paper"] == paper
             ],

@@ -102,9 +102,10 @@ def everything(wildcards):
         for file in ("trajectory.parquet", "states.safetensors", "measurements.parquet"):
             files += shard_files(name, file)
         files += [f"{ROOT}/tables/{name}.parquet", f"{ROOT}/tables/{name}.summary.parquet"]
-    files += [f"{ROOT}/claims/{name}.csv" for name in JUDGED]
+    files += [f"{ROOT}/claims/{name}.parquet" for name in JUDGED]
     files += [figure_path(figure, "json") for figure in PLAN.figures]
-    return files + FIGURE_FILES + [f"{ROOT}/claims.csv", f"{ROOT}/report/index.html"]
+    files += [f"{ROOT}/claims{suffix}" for suffix in (".parquet", ".csv", ".csv.sha256")]
+    return files + FIGURE_FILES + [f"{ROOT}/report/index.html"]
 
 
 SHARD = "runs/{experiment}/{case}/width={width}/lr={lr}/seeds={seeds}"

@@ -2,7 +2,7 @@ rule judge_claims:
     input:
         table=f"{ROOT}/tables/{{experiment}}.parquet",
     output:
-        verdicts=f"{ROOT}/claims/{{experiment}}.csv",
+        verdicts=f"{ROOT}/claims/{{experiment}}.parquet",
     log:
         f"{ROOT}/logs/claims/{{experiment}}.log",
     benchmark:
@@ -33,9 +33,11 @@ rule judge_claims:
 
 rule collect_claims:
     input:
-        verdicts=[f"{ROOT}/claims/{experiment}.csv" for experiment in JUDGED],
+        verdicts=[f"{ROOT}/claims/{experiment}.parquet" for experiment in JUDGED],
     output:
+        table=f"{ROOT}/claims.parquet",
         claims=f"{ROOT}/claims.csv",
+        digest=f"{ROOT}/claims.csv.sha256",
     log:
         f"{ROOT}/logs/collect_claims.log",
     benchmark:
@@ -53,7 +55,7 @@ rule report:
     input:
         pngs=[figure_path(figure, "png") for figure in PLAN.figures],
         captions=[figure_path(figure, "json") for figure in PLAN.figures],
-        claims=f"{ROOT}/claims.csv",
+        claims=f"{ROOT}/claims.parquet",
         tables=[f"{ROOT}/tables/{experiment}.parquet" for experiment in SHARPNESS_EXPERIMENTS],
     output:
         page=f"{ROOT}/report/index.html",

@@ -4,8 +4,7 @@ import pandas as pd
 
 from sharpflow import jobs
 from sharpflow.claims.base import judge, load_claim
-from sharpflow.storage.files import atomic_path
-from sharpflow.storage.tables import read_table
+from sharpflow.storage.tables import read_table, write_table
 
 
 def main(job: jobs.Job) -> None:
@@ -23,8 +22,7 @@ def main(job: jobs.Job) -> None:
         )
         for entry in spec["claims"]
     ]
-    with atomic_path(job.outputs["verdicts"]) as path:
-        pd.concat(verdicts, ignore_index=True).to_csv(path, index=False)
+    write_table(job.outputs["verdicts"], pd.concat(verdicts, ignore_index=True))
 
 
 if __name__ == "__main__":

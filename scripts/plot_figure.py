@@ -7,7 +7,7 @@ from sharpflow.figures.base import checked, title
 from sharpflow.figures.style import save
 from sharpflow.parts.loading import explained
 from sharpflow.results.tables import ExperimentTable
-from sharpflow.storage.files import atomic_path, write_json
+from sharpflow.storage.seal import sealed_path, write_json
 from sharpflow.storage.tables import read_table
 
 
@@ -27,7 +27,7 @@ def main(job: jobs.Job) -> None:
         module = import_module(job.spec["module"])
         figure = checked(module.draw(tables), job.spec["module"])
         words = {"title": title(module, tables), "caption": module.caption(tables)}
-    with atomic_path(job.outputs["png"]) as png, atomic_path(job.outputs["pdf"]) as pdf:
+    with sealed_path(job.outputs["png"]) as png, sealed_path(job.outputs["pdf"]) as pdf:
         save(figure, png, pdf)
     write_json(job.outputs["caption"], words)
 

@@ -1,9 +1,7 @@
 """Make the page: figures, captions, verdicts, and how each was made."""
 
-import json
 import platform
 from importlib import metadata
-from pathlib import Path
 
 import pandas as pd
 
@@ -17,7 +15,7 @@ from sharpflow.report import (
     sharpness_table,
 )
 from sharpflow.results.tables import ExperimentTable
-from sharpflow.storage.files import write_bytes
+from sharpflow.storage.seal import read_bytes, read_json, sealed_path
 from sharpflow.storage.tables import read_table
 
 PACKAGES = ("torch", "numpy", "pandas", "scipy", "matplotlib", "snakemake")
@@ -27,24 +25,23 @@ def main(job: jobs.Job) -> None:
     figures = []
     pictures = zip(job.spec["figures"], job.inputs["pngs"], job.inputs["captions"], strict=True)
     for entry, png, caption in pictures:
-        words = json.loads(Path(caption).read_text())
-        figures.append(FigureEntry(**entry, **words, png=Path(png).read_bytes()))
+        figures.append(FigureEntry(**entry, **read_json(caption), png=read_bytes(png)))
     provenance = {
         "configuration": job.spec["configuration"],
         "device": job.spec["device"],
         "python": platform.python_version(),
         **{package: metadata.version(package) for package in PACKAGES},
     }
-    claims = pd.read_csv(job.inputs["claims"], keep_default_na=False, na_values=[""])
     page = build(
         figures,
-        claims,
+        read_table(job.inputs["claims"]),
         job.spec["experiments"],
         job.spec["papers"],
         provenance,
         number_tables(job),
     )
-    write_bytes(job.outputs["page"], page.encode())
+    with sealed_path(job.outputs["page"]) as path:
+        path.write_text(page, encoding="utf-8")
 
 
 def number_tables(job: jobs.Job) -> list[TableEntry]:

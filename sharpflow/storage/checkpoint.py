@@ -15,7 +15,8 @@ from typing import Any
 from torch import Tensor
 
 from sharpflow.errors import IntegrityError
-from sharpflow.storage.files import fingerprint, sha256_of
+from sharpflow.storage.files import fingerprint
+from sharpflow.storage.seal import check
 from sharpflow.storage.tensors import read_tensors, write_tensors
 
 INTERVAL_VARIABLE = "SHARPFLOW_CHECKPOINT_SECONDS"
@@ -27,7 +28,7 @@ Contents = tuple[dict[str, Tensor], dict[str, Any]]
 def job_checkpoint(job: Any, name: str, output: str) -> "Checkpoint":
     """The checkpoint of a job: beside an output, keyed by parameters, threads, code and inputs."""
     inputs = {
-        key: [sha256_of(path) for path in ([paths] if isinstance(paths, str) else paths)]
+        key: [check(path) for path in ([paths] if isinstance(paths, str) else paths)]
         for key, paths in job.inputs.items()
     }
     key = fingerprint(job.spec, job.threads, job.version, inputs)
