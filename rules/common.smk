@@ -10,6 +10,7 @@ sys.path.insert(0, workflow.basedir)
 from sharpflow.config import load, make_plan
 from sharpflow.config.digest import Code
 from sharpflow.errors import SharpflowError
+from sharpflow.storage.ledger import altered
 
 DEFAULT = "config/config.yaml"
 
@@ -73,6 +74,7 @@ def shard_of(wildcards):
 
 def dataset_files(wildcards):
     """The datasets of a shard."""
+    mend()
     return [f"{ROOT}/data/{name}.safetensors" for name in shard_of(wildcards).datasets]
 
 
@@ -97,6 +99,12 @@ def evaluation_code(wildcards):
 
 def everything(wildcards):
     """Every file that the manifest vouches for."""
+    mend()
+    return vouched_files()
+
+
+def vouched_files():
+    """Every file that a job writes, but the manifest."""
     files = [f"{ROOT}/data/{name}.safetensors" for name in PLAN.datasets]
     for name in EXPERIMENTS:
         for file in ("trajectory.parquet", "states.safetensors", "measurements.parquet"):
@@ -106,6 +114,26 @@ def everything(wildcards):
     files += [figure_path(figure, "json") for figure in PLAN.figures]
     files += [f"{ROOT}/claims{suffix}" for suffix in (".parquet", ".csv", ".csv.sha256")]
     return files + FIGURE_FILES + [f"{ROOT}/report/index.html"]
+
+
+@cache
+def mend():
+    """At the start of a run, delete what is not what its job wrote, so that it is made again.
+
+    Called where jobs are looked for, for only then does Snakemake know which kind of run this is.
+    """
+    if workflow.executor_plugin is None or not workflow.is_main_process:
+        return
+    only_named = workflow.dryrun or workflow.touch
+    names = [os.path.relpath(path, ROOT) for path in [*vouched_files(), f"{ROOT}/manifest.json"]]
+    damaged = [f"{ROOT}/{name}" for name in altered(ROOT, names)]
+    done = "a run makes it again" if only_named else "deleted, to be made again"
+    for path in damaged:
+        print(f"{path} was altered since its job wrote it: {done}", file=sys.stderr)
+    if damaged and not only_named:
+        for path in damaged:
+            os.remove(path)
+        workflow.iocache.clear()  # it may have seen them
 
 
 SHARD = "runs/{experiment}/{case}/width={width}/lr={lr}/seeds={seeds}"

@@ -2,8 +2,8 @@
 
 Somewhere in the file stands `sharpflow-sha256:` and 64 hexadecimal digits, the SHA-256 of the file
 with zeros in the digits' place. Parquet, safetensors and JSON files carry it in their metadata, a
-PNG in a text chunk, a PDF and a page in a comment at the end: the usual readers read them all. A CSV
-table has no place for it: `FILE.sha256` beside it says the same in the form of `sha256sum`.
+PNG in a text chunk, a PDF and a page in a comment at the end: the usual readers read them all. A
+CSV table has no place for it: `FILE.sha256` beside it says the same in the form of `sha256sum`.
 """
 
 import hashlib
@@ -114,10 +114,13 @@ def sealed_path(path: str | Path) -> Iterator[Path]:
             _seal(temporary)
 
 
-def _altered(path: str | Path) -> IntegrityError:
-    return IntegrityError(
-        f"{path} was altered since its job wrote it; delete it and it will be made again."
-    )
+class AlteredError(IntegrityError):
+    """A file is there and is not what its job wrote."""
+
+    def __init__(self, path: str | Path):
+        super().__init__(
+            f"{path} was altered since its job wrote it; delete it and it will be made again."
+        )
 
 
 @contextmanager
@@ -156,7 +159,7 @@ def _check_handle(handle: BinaryIO, path: str | Path, *plain: Any) -> str:
         handle.seek(place)
         if handle.read(length) == _gap(digest, picture):
             return digest
-    raise _altered(path)
+    raise AlteredError(path)
 
 
 def _check_beside(path: Path, *plain: Any) -> str:
@@ -164,7 +167,7 @@ def _check_beside(path: Path, *plain: Any) -> str:
     line = table.with_name(table.name + BESIDE).read_bytes()
     digest = sha256_of(table)
     if line != f"{digest}  {table.name}\n".encode():
-        raise _altered(path)
+        raise AlteredError(path)
     for other in plain:
         other.update(line if path.suffix == BESIDE else path.read_bytes())
     return digest

@@ -84,6 +84,7 @@ def test_the_usual_readers_read_sealed_files(folder, written):
     with Image.open(folder / "a.png") as picture:
         picture.verify()  # reads the checksum of every chunk, and closes the file
     with Image.open(folder / "a.png") as picture:
+        picture.load()
         assert picture.info["Comment"] == f"{BLANK[:-64]}{check(folder / 'a.png')}"
     assert written["a.html"].startswith(PAGE.encode())
     pdf = written["a.pdf"]  # readers look for these in the last kibibyte
