@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ from sharpflow.errors import IntegrityError, SharpflowError
 from sharpflow.storage import seal
 
 NAME = ".checked.json"
+_BATCH = 64  # names handed to a thread at once: to hand over one costs as much as to look at it
 _WORKERS = min(8, os.cpu_count() or 1)
 
 
@@ -52,8 +54,10 @@ def examine(root: str | Path, names: Iterable[str]) -> Examined:
         return [*signature, plain.hexdigest()]
 
     ordered = list(names)
+    batches = [ordered[i : i + _BATCH] for i in range(0, len(ordered), _BATCH)]
     with ThreadPoolExecutor(_WORKERS) as pool:
-        entries = dict(zip(ordered, pool.map(entry, ordered), strict=True))
+        found = chain.from_iterable(pool.map(lambda batch: list(map(entry, batch)), batches))
+        entries = dict(zip(ordered, found, strict=True))
     wrong = {name: found for name, found in entries.items() if isinstance(found, IntegrityError)}
     whole = {
         name: found for name, found in entries.items() if not isinstance(found, IntegrityError)

@@ -87,6 +87,14 @@ def test_the_engine_knows_no_paper():
         assert not named.search(path.read_text()), path.name
 
 
+def test_scripts_read_files_through_the_storage_that_checks_them():
+    unchecked = re.compile(
+        r"\bopen\(|\bread_(?:csv|parquet|text)\b|\.read_bytes\b|safe_open|load_file"
+    )
+    for path in ROOT.glob("scripts/*.py"):
+        assert not unchecked.search(path.read_text()), path.name
+
+
 def test_capabilities_are_declared_and_never_probed():
     """`hasattr` on a network or an optimiser is a capability that nobody declared."""
     probed = re.compile(r"hasattr\((?:self\.)?(?:problem\.)?(?:model|optimiser|loss)\b")

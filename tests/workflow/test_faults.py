@@ -73,8 +73,8 @@ def refusal(run: subprocess.CompletedProcess) -> str:
 
 
 def outputs(tree: Tree) -> dict[str, str]:
-    """Checksums of everything below the results root but logs, benchmarks and the filler."""
-    aside = {"logs", "benchmarks", "filler"}
+    """Checksums of all below the results root but logs, benchmarks, times and the filler."""
+    aside = {"logs", "benchmarks", "filler", ".checked.json"}
     files = [p for p in results(tree).rglob("*") if p.is_file() and not aside & set(p.parts)]
     return {str(p.relative_to(tree.root)): sha256_of(p) for p in files}
 
