@@ -27,7 +27,7 @@ def main(job: jobs.Job) -> None:
     figures = []
     pictures = zip(job.spec["figures"], job.inputs["pngs"], job.inputs["captions"], strict=True)
     for entry, png, caption in pictures:
-        words = json.loads(Path(caption).read_text())
+        words = json.loads(Path(caption).read_text(encoding="utf-8"))
         figures.append(FigureEntry(**entry, **words, png=Path(png).read_bytes()))
     provenance = {
         "configuration": job.spec["configuration"],

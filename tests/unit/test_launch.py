@@ -114,3 +114,12 @@ def test_a_lock_held_in_a_second_process_namespace_is_seen(attempt, tmp_path):
         holder.wait()
         assert launch.refusal(handle, HERE) == ""
     os.close(handle)
+
+
+def test_a_job_works_where_there_are_no_locks(tmp_path, file_system):
+    from sharpflow.storage.checkpoint import Checkpoint
+
+    checkpoint = Checkpoint(tmp_path / ".train.checkpoint", "key")
+    with checkpoint.held():
+        assert (tmp_path / ".train.lock").exists()
+    assert list(tmp_path.iterdir()) == []
