@@ -1,6 +1,7 @@
 """The plan of the sweep, read once; lookups from wildcards to what a job needs."""
 
 import os
+import shlex
 import sys
 from functools import cache
 from importlib.metadata import version
@@ -39,7 +40,7 @@ TORCH = version("torch")
 EXPERIMENTS = list(PLAN.settings)
 PAPERS = list(PLAN.papers)
 CODE = Code(PLAN.folders)
-CONFIG_OPTION = "" if CONFIG_FILE == DEFAULT else f" --configfile {CONFIG_FILE}"
+CONFIG_OPTION = "" if CONFIG_FILE == DEFAULT else f" --configfile {shlex.quote(CONFIG_FILE)}"
 
 
 def figure_path(figure, suffix):

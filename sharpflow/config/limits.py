@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from sharpflow.errors import ConfigError
@@ -60,6 +61,46 @@ def check_memory(setup: Any, runs: int, file_of: Callable[[list[str]], str]) -> 
                 "Use smaller widths, fewer layers or fewer seeds a job, or set "
                 f"{MEMORY_VARIABLE} to the memory of the machine that will run it."
             )
+
+
+_PROJECT = Path(__file__).resolve().parents[2]
+OWN = frozenset(
+    {"benchmarks", "config", "docs", "papers", "profiles", "rules", "scripts", "sharpflow", "tests"}
+)
+"""Folders of the project; hidden ones are its own too."""
+SYSTEM = ("/bin", "/boot", "/etc", "/lib", "/lib32", "/lib64", "/proc", "/sbin", "/sys", "/usr")
+
+
+def check_results(results: str, where: str) -> None:
+    """Refuse a results root that would mix what is made with files of another kind.
+
+    Args:
+        results: the folder, relative to the working directory; links are followed.
+        where: names the file.
+
+    Raises:
+        ConfigError: it is a folder of the project or the system, a home, or holds one of them.
+    """
+    try:
+        folder = Path(results).resolve()
+    except (OSError, RuntimeError):  # a link that leads to itself
+        raise ConfigError(f"{where}: results = {results!r} is a link to itself.") from None
+    home = Path.home().resolve()
+    inner = folder.relative_to(_PROJECT).parts if folder.is_relative_to(_PROJECT) else None
+    if any(place.is_relative_to(folder) for place in (_PROJECT, Path.cwd(), home)):
+        reason = "holds the project, the working directory or your home"
+    elif inner is not None and (inner[0] in OWN or inner[0].startswith(".")):
+        reason = f"belongs to the project's own folder {inner[0]!r}"
+    elif ".git" in folder.parts:
+        reason = "belongs to a git repository's records"
+    elif inner is None and any(folder.is_relative_to(system) for system in SYSTEM):
+        reason = "belongs to the system"
+    else:
+        return
+    raise ConfigError(
+        f"{where}: results = {results!r} is {folder}, which {reason}; give a folder of its own, "
+        "'results/mine' say."
+    )
 
 
 def check_jobs(experiment: Any, cases: Mapping[str, Any], where: str) -> None:

@@ -12,7 +12,9 @@ from sharpflow.config.feasible import BY_THE_WAY, measured
 from sharpflow.config.load import Settings
 from sharpflow.config.numbers import canonical
 from sharpflow.config.types import parts_in, user_paths
+from sharpflow.errors import ConfigError
 from sharpflow.parts.loading import PAPERS
+from sharpflow.parts.names import RULE, is_name
 from sharpflow.parts.registry import Declared
 from sharpflow.storage.files import fingerprint
 
@@ -180,7 +182,13 @@ def _files(options: Any) -> tuple[str, ...]:
 def _dataset_name(data: Mapping[str, Any], label: str) -> str:
     digest = hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:8]
     parts = [data["source"], str(data.get("samples") or ""), label, digest]
-    return "-".join(part for part in parts if part)
+    name = "-".join(part for part in parts if part)
+    if not is_name(name):
+        raise ConfigError(
+            f"The label {label!r} of the data source {data['source']!r} stands in the name of a "
+            f"file, which may have {RULE}."
+        )
+    return name
 
 
 def _with_papers(spec: dict[str, Any], folders: Mapping[str, str]) -> dict[str, Any]:

@@ -186,7 +186,7 @@ class ConfigurationKeys(Strict):
 
 def camel(name: str) -> str:
     """`heavy_ball` as `HeavyBall`."""
-    return "".join(word[:1].upper() + word[1:] for word in name.split("_"))
+    return "".join(word[:1].upper() + word[1:] for word in re.split("[-_]", name))
 
 
 @dataclass(frozen=True)

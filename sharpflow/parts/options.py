@@ -13,6 +13,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_serializer
 
+from sharpflow.parts import names
+
 
 class Strict(BaseModel):
     """A mapping of which every key is known, and every value of its own type."""
@@ -59,7 +61,9 @@ def _learning_rate(value: float) -> float:
     return value
 
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
+Name = Annotated[
+    str, AfterValidator(names.name), Field(json_schema_extra={"pattern": names.PATTERN})
+]
 LearningRate = Annotated[float, AfterValidator(_learning_rate)]
 Width = Annotated[int, Field(ge=1, le=20_000)]
 Stride = Annotated[int, Field(ge=1, le=10_000_000)]
