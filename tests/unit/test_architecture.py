@@ -31,7 +31,7 @@ FLOORS = (
     "report",
 )
 """Packages, bottom floor first: a module imports from its own floor and those below it."""
-APART = ("config",)
+APART = ("config", "cost")
 """Read by the Snakefile and the command line alone."""
 
 
@@ -64,6 +64,7 @@ def test_the_configuration_imports_nothing_heavy_of_the_library():
         modules = {m for m in imported(path) if m.startswith("sharpflow.")}
         light = (
             "sharpflow.config",
+            "sharpflow.cost",
             "sharpflow.parts",
             "sharpflow.errors",
             "sharpflow.storage.files",

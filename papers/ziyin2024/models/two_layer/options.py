@@ -30,5 +30,8 @@ class Options(ModelOptions):
         ends = form.size + form.outputs
         return ends * (min(width, ends) if self.activation == "linear" else width)
 
+    def units(self, form: Form, width: int) -> int:
+        return 4 * width + 2 * (form.outputs or 1)
+
     def layer_count(self) -> int:
         return 2
