@@ -10,7 +10,7 @@ from sharpflow.cost.sweep import Sweep
 from sharpflow.cost.work import Job
 from sharpflow.errors import ConfigError, SharpflowError
 
-_ROW_BYTES = 12
+_ROW_BYTES = 5
 """Of a stored table's row, compressed; measured in docs/scaling.md."""
 
 
@@ -60,8 +60,8 @@ def estimate(file: str, known: Coefficients, core_price: float, storage_price: f
 
 
 def _fit(options: argparse.Namespace) -> str:
-    from sharpflow.cost.fit import fit  # noqa: PLC0415
-    from sharpflow.cost.recorded import read_benchmarks, read_table, write_table  # noqa: PLC0415
+    from sharpflow.cost.fit import fit
+    from sharpflow.cost.recorded import read_benchmarks, read_table, write_table
 
     recorded = [row for table in options.table for row in read_table(table)]
     for pair in options.results:
@@ -79,7 +79,7 @@ def _fit(options: argparse.Namespace) -> str:
 
 
 def _report(recorded: list) -> str:
-    from sharpflow.cost.fit import held_out  # noqa: PLC0415
+    from sharpflow.cost.fit import held_out
 
     lines = ["left out, an experiment at a time:  jobs  time±25%  (or ±0.5 s)  memory±25%  enough"]
     lines += [
@@ -91,7 +91,7 @@ def _report(recorded: list) -> str:
 
 
 def _check(options: argparse.Namespace) -> str:
-    from sharpflow.cost.recorded import read_table  # noqa: PLC0415
+    from sharpflow.cost.recorded import read_table
 
     return _report(read_table(options.table))
 

@@ -7,7 +7,7 @@ import numpy as np
 from scipy.optimize import nnls
 
 from sharpflow.cost.model import Coefficients
-from sharpflow.cost.work import MEMORY, TIME, Job
+from sharpflow.cost.work import MEMORY, REPLAYED, TIME, Job
 
 ADDED_MARGIN = 1.1
 """Factor on top of the largest ratio of recorded to predicted memory."""
@@ -52,6 +52,22 @@ def solve(features: Sequence[Mapping[str, float]], taken: Sequence[float]) -> di
     return {n: float(c) for n, c in zip(names, found / scale, strict=True) if c > 0}
 
 
+def _solve_with_replay(
+    features: Sequence[Mapping[str, float]], taken: Sequence[float], steps: Mapping[str, float]
+) -> dict[str, float]:
+    """`solve`, with one common factor for all features that training has coefficients of."""
+    known = {f"{REPLAYED}{name}": value for name, value in steps.items()}
+    joined = [
+        {n: v for n, v in one.items() if not n.startswith(REPLAYED)}
+        | {REPLAYED: sum(v * known.get(n, 0.0) for n, v in one.items() if n.startswith(REPLAYED))}
+        for one in features
+    ]
+    found = solve(joined, taken)
+    factor = found.pop(REPLAYED, 0.0)
+    used = {name for one in features for name in one}
+    return found | {n: factor * v for n, v in known.items() if factor and n in used}
+
+
 def fit(recorded: Sequence[Recorded], machine: str) -> Coefficients:
     """Coefficients of every stage that has recorded jobs.
 
@@ -60,9 +76,13 @@ def fit(recorded: Sequence[Recorded], machine: str) -> Coefficients:
         machine: what that class is called.
     """
     seconds, megabytes, margin = {}, {}, {}
-    for stage in dict.fromkeys(one.job.stage for one in recorded):
+    stages = dict.fromkeys(one.job.stage for one in recorded)
+    for stage in sorted(stages, key=lambda stage: stage != "train"):  # evaluation replays it
         rows = [one for one in recorded if one.job.stage == stage]
-        seconds[stage] = solve([TIME[stage](r.job) for r in rows], [r.seconds for r in rows])
+        spans = [TIME[stage](r.job) for r in rows]
+        seconds[stage] = _solve_with_replay(
+            spans, [r.seconds for r in rows], seconds.get("train", {})
+        )
         needed = [MEMORY[stage](r.job) for r in rows]
         megabytes[stage] = solve(needed, [r.megabytes for r in rows])
         known = Coefficients(machine, {}, megabytes, {})

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -19,6 +19,8 @@ RESTART = 10
 """Steps between stored states at which an eigensolver starts anew, at least."""
 COLD, WARM = 16, 4
 """Products that an eigenpair takes as a rule, from a random start and from the last step's."""
+REPLAYED = "replayed_"
+"""What the names of features begin with that evaluation shares with the steps of training."""
 _QUANTITIES = 4
 """Of a trajectory, beside a norm a layer."""
 _MB = 2.0**20
@@ -135,7 +137,8 @@ class Job:
     @property
     def replayed(self) -> bool:
         """Whether something is measured between stored states."""
-        return any(one.every % self._stored_stride for one in self.measured)
+        stride = self._stored_stride
+        return any(one.every < self.steps and one.every % stride for one in self.measured)
 
     def products(self, one: Measured, pairs: int) -> int:
         """Products of all calls of a measurement, of one run, as a rule."""
@@ -155,13 +158,15 @@ def size(setup: Any, width: int, runs: int) -> dict[str, Any] | None:
         None where only the built network, or the data, can tell its size.
     """
     form, model, training = setup.data.form(), setup.model, setup.training
-    parameters = model.parameter_count(form, width)
-    multiplications, units = model.multiplications(form, width), model.units(form, width)
-    if parameters is None or multiplications is None or units is None or form.size is None:
-        return None
     able = frozenset().union(
         *(part.capabilities() for part in (model, setup.data, setup.loss, setup.optimiser))
     )
+    # inputs are compressed to as many coordinates as samples only where any basis will do
+    seen = form if "rotation invariant" in able else replace(form, samples=None)
+    parameters = model.parameter_count(seen, width)
+    multiplications, units = model.multiplications(seen, width), model.units(seen, width)
+    if parameters is None or multiplications is None or units is None or form.size is None:
+        return None
     online = form.inputs == "population"
     if form.samples is None and not online:
         return None
@@ -269,7 +274,7 @@ def _evaluate_time(job: Job) -> dict[str, float]:
     replay = _step(job) if job.replayed else {}
     return {
         "job": 1.0,
-        **{f"replayed_{name}": value for name, value in replay.items()},
+        **{f"{REPLAYED}{name}": value for name, value in replay.items()},
         **found,
         "read_gb": 1e-9 * job.runs * job.state_bytes * job.stored,
         "table_rows": 1e-6 * job.measured_rows,

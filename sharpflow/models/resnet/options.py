@@ -52,7 +52,9 @@ class Options(ModelOptions):
         for stage, blocks in enumerate(self.blocks):
             out = width * 2**stage
             shortcut = channels * out if stage else 0
-            count += (9 * (channels + (2 * blocks - 1) * out) * out + shortcut) * (area >> 2 * stage)
+            count += (9 * (channels + (2 * blocks - 1) * out) * out + shortcut) * (
+                area >> 2 * stage
+            )
             channels = out
         return count + channels * form.outputs
 
