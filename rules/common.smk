@@ -10,6 +10,8 @@ sys.path.insert(0, workflow.basedir)
 
 from sharpflow.config import load, make_plan
 from sharpflow.config.digest import Code
+from sharpflow.cost import shipped
+from sharpflow.cost.sweep import Sweep
 from sharpflow.errors import SharpflowError
 from sharpflow.storage.ledger import altered
 
@@ -29,12 +31,15 @@ def read_plan():
         refuse(f"Give one --configfile, not {len(files)}: each is a whole configuration.")
     try:
         settings = load(files[0], dict(workflow.config_settings.config or {}))
-        return os.path.relpath(files[0]), settings.configuration, make_plan(settings)
+        shipped()  # a wrong file of coefficients is refused here
+        return os.path.relpath(files[0]), settings, make_plan(settings)
     except SharpflowError as error:
         refuse(error)
 
 
-CONFIG_FILE, CONFIGURATION, PLAN = read_plan()
+CONFIG_FILE, SETTINGS, PLAN = read_plan()
+CONFIGURATION = SETTINGS.configuration
+SWEEP = Sweep(SETTINGS, PLAN)
 ROOT = CONFIGURATION.results
 TORCH = version("torch")
 EXPERIMENTS = list(PLAN.settings)
@@ -87,6 +92,28 @@ def shard_files(experiment, name):
 def figure_of(wildcards):
     """The figure that the wildcards spell."""
     return FIGURES[wildcards.paper, wildcards.figure]
+
+
+def job_of(stage, wildcards):
+    """What decides the cost of a job; None where nobody can tell beforehand."""
+    if stage == "generate_data":
+        return SWEEP.dataset(wildcards.dataset)
+    if stage in ("train", "evaluate_sharpness"):
+        return SWEEP.shard(stage, shard_of(wildcards))
+    if stage == "plot_figure":
+        return SWEEP.table(stage, list(figure_of(wildcards).experiments))
+    return SWEEP.table(stage, [wildcards.experiment])
+
+
+def mem_mb(stage):
+    """The memory that a job of a stage asks for, as Snakemake calls it."""
+    return lambda wildcards, attempt: shipped().mem_mb(job_of(stage, wildcards), attempt)
+
+
+def runtime(stage):
+    """The minutes that a job of a stage asks for, likewise."""
+    threads = CONFIGURATION.threads_per_job
+    return lambda wildcards, attempt: shipped().runtime(job_of(stage, wildcards), attempt, threads)
 
 
 def evaluation_code(wildcards):

@@ -10,8 +10,8 @@ rule generate_data:
     conda:
         "../environment.yml"
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=mem_mb("generate_data"),
+        runtime=runtime("generate_data"),
     params:
         spec=lambda w: PLAN.datasets[w.dataset].spec,
         code=lambda w: code("generate_data.py", PLAN.datasets[w.dataset].code),

@@ -13,8 +13,8 @@ rule plot_figure:
     conda:
         "../environment.yml"
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=mem_mb("plot_figure"),
+        runtime=runtime("plot_figure"),
     params:
         spec=lambda w: {
             "module": figure_of(w).module,

@@ -10,8 +10,8 @@ rule judge_claims:
     conda:
         "../environment.yml"
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=mem_mb("judge_claims"),
+        runtime=runtime("judge_claims"),
     params:
         spec=lambda w: {
             "experiment": w.experiment,

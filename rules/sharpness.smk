@@ -12,8 +12,8 @@ rule evaluate_sharpness:
         "../environment.yml"
     threads: CONFIGURATION.threads_per_job
     resources:
-        mem_mb=lambda w, attempt: 2000 * attempt,
-        runtime=lambda w, attempt: 120 * attempt,
+        mem_mb=mem_mb("evaluate_sharpness"),
+        runtime=runtime("evaluate_sharpness"),
     params:
         spec=lambda w: shard_of(w).evaluation,
         code=evaluation_code,
@@ -36,8 +36,8 @@ rule aggregate:
     conda:
         "../environment.yml"
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=mem_mb("aggregate"),
+        runtime=runtime("aggregate"),
     params:
         spec=lambda w: {
             "confidence": CONFIGURATION.confidence,

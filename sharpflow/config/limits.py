@@ -5,14 +5,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from sharpflow.cost import Job, shipped, size
 from sharpflow.errors import ConfigError
 
 MEMORY_VARIABLE = "SHARPFLOW_MEMORY_GIB"
 JOBS = 100_000
 _GIB = 2**30
-_ITEM = {"float32": 4, "float64": 8}
-_PLAIN_COPIES = 3
-"""Parameters, gradients and updates."""
 
 
 def memory() -> float:
@@ -34,9 +32,10 @@ def memory() -> float:
 
 
 def check_memory(setup: Any, runs: int, file_of: Callable[[list[str]], str]) -> None:
-    """Refuse networks whose parameters, gradients, updates and optimiser's state fit no memory.
+    """Refuse networks whose training or evaluation fits no memory, by `sharpflow.cost`.
 
-    Networks whose size their part cannot tell beforehand are let through.
+    The tensors of the step, the optimiser's state and the stored states are counted. Networks whose
+    size their part cannot tell beforehand are let through.
 
     Args:
         setup: a case's whole set-up.
@@ -46,19 +45,19 @@ def check_memory(setup: Any, runs: int, file_of: Callable[[list[str]], str]) -> 
     Raises:
         ConfigError: it names the width, and what the limit is.
     """
-    copies = _PLAIN_COPIES + setup.optimiser.copies
     limit = memory()
     for index, width in enumerate(setup.widths):
-        count = setup.model.parameter_count(setup.data.form(), width)
-        if count is None:
+        sizes = size(setup, width, runs)
+        if sizes is None:
             continue
-        needed = copies * count * runs * _ITEM[setup.dtype]
+        jobs = [Job(stage, **sizes) for stage in ("train", "evaluate_sharpness")]
+        needed, job = max(((shipped().memory(job) * 2**20, job) for job in jobs), key=_needed)
         if needed > limit:
             raise ConfigError(
-                f"{file_of(['widths'])}: widths[{index}] = {width} gives networks of {count:.3g} "
-                f"parameters; with gradients and updates a job of seeds_per_job = {runs} takes "
-                f"{needed / _GIB:.3g} GiB in {setup.dtype}, and {limit / _GIB:.3g} GiB are there. "
-                "Use smaller widths, fewer layers or fewer seeds a job, or set "
+                f"{file_of(['widths'])}: widths[{index}] = {width} gives networks of "
+                f"{job.parameters:.3g} parameters; a job {job.stage} of seeds_per_job = {runs} "
+                f"takes up to {needed / _GIB:.3g} GiB in {setup.dtype}, and {limit / _GIB:.3g} GiB "
+                "are there. Use smaller widths, fewer layers, samples or seeds a job, or set "
                 f"{MEMORY_VARIABLE} to the memory of the machine that will run it."
             )
 
@@ -101,6 +100,10 @@ def check_results(results: str, where: str) -> None:
         f"{where}: results = {results!r} is {folder}, which {reason}; give a folder of its own, "
         "'results/mine' say."
     )
+
+
+def _needed(pair: tuple[float, Job]) -> float:
+    return pair[0]
 
 
 def check_jobs(experiment: Any, cases: Mapping[str, Any], where: str) -> None:

@@ -31,7 +31,7 @@ FLOORS = (
     "report",
 )
 """Packages, bottom floor first: a module imports from its own floor and those below it."""
-APART = ("config",)
+APART = ("config", "cost")
 """Read by the Snakefile and the command line alone."""
 
 
@@ -60,10 +60,14 @@ def test_a_floor_imports_only_from_below(package):
 
 
 def test_the_configuration_imports_nothing_heavy_of_the_library():
-    for path in (LIBRARY / "config").glob("*.py"):
+    light_cost = [
+        LIBRARY / "cost" / f"{name}.py" for name in ("__init__", "model", "work", "sweep")
+    ]
+    for path in [*(LIBRARY / "config").glob("*.py"), *light_cost]:
         modules = {m for m in imported(path) if m.startswith("sharpflow.")}
         light = (
             "sharpflow.config",
+            "sharpflow.cost",
             "sharpflow.parts",
             "sharpflow.errors",
             "sharpflow.storage.files",
