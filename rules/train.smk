@@ -13,6 +13,7 @@ rule train:
     threads: CONFIGURATION.threads_per_job
     resources:
         mem_mb=lambda w, attempt: 2000 * attempt,
+        gpu=gpus_of_a_job,
         runtime=lambda w, attempt: 60 * attempt,
     params:
         spec=lambda w: shard_of(w).training,
