@@ -14,7 +14,7 @@ def main(job: jobs.Job) -> None:
     checkpoint = job_checkpoint(job, "train", job.outputs["states"])
     device = devices.prepare(job.spec["device"])
     print(f"device: {devices.describe(device)}")
-    problem = Problem(job.spec | {"device": str(device)}, *datasets)
+    problem = Problem({**job.spec, "device": str(device)}, *datasets)
     with checkpoint.held(), devices.memory_explained(device, "training"):
         devices.check_memory(device, least_bytes(problem), "training")
         trajectory = train(problem, checkpoint)

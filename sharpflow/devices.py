@@ -99,7 +99,8 @@ def prepare(name: str) -> torch.device:
     torch.backends.fp32_precision = "ieee"  # pyright: ignore[reportAttributeAccessIssue]
     torch.backends.cudnn.benchmark = False
     torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # else every empty tensor is filled
+    filling: Any = torch.utils.deterministic  # every empty tensor, by default
+    filling.fill_uninitialized_memory = False
     if device.index is None:
         module = _module(device)
         device = torch.device(device.type, least_taken(_names(device)))

@@ -78,7 +78,7 @@ class _Module:
         """Nothing is under way."""
 
 
-class _Hooks(torch._C._acc.PrivateUse1Hooks):
+class _Hooks(torch._C._acc.PrivateUse1Hooks):  # pyright: ignore[reportAttributeAccessIssue]
     def is_available(self) -> bool:
         return STATE.available
 
@@ -116,7 +116,9 @@ class OnDevice(Tensor):
         return f"OnDevice({self.held!r})"
 
     @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(  # pyright: ignore[reportIncompatibleMethodOverride]
+        cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
         return _run(func, args, kwargs or {})
 
 
