@@ -116,7 +116,7 @@ class OnDevice(Tensor):
         return f"OnDevice({self.held!r})"
 
     @classmethod
-    def __torch_dispatch__(  # pyright: ignore[reportIncompatibleMethodOverride]
+    def __torch_dispatch__(  # pyright: ignore
         cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
         return _run(func, args, kwargs or {})

@@ -69,7 +69,7 @@ def test_the_fake_device_refuses_what_a_gpu_refuses(device):
 
 @pytest.mark.parametrize("case", planned(), ids=str)
 def test_every_kind_of_experiment_gives_the_cpus_numbers(case, device):
-    agree(lambda name: of_experiment(*case, name), device, 1e-8)
+    agree(lambda name: of_experiment(case[0], case[1], name), device, 1e-8)
 
 
 @pytest.mark.parametrize("kind", SMALL_NETWORKS)
@@ -379,7 +379,7 @@ def test_a_gpu_gives_the_cpus_numbers_for_every_network(kind, dtype, rtol):
 @pytest.mark.parametrize("case", planned(), ids=str)
 def test_a_gpu_gives_the_cpus_numbers_for_every_kind_of_experiment(case):
     with torch.backends.cudnn.flags(allow_tf32=False):
-        agree(lambda name: of_experiment(*case, name), "cuda", 1e-2)
+        agree(lambda name: of_experiment(case[0], case[1], name), "cuda", 1e-2)
 
 
 @GPU
