@@ -8,7 +8,7 @@ from importlib.metadata import version
 
 sys.path.insert(0, workflow.basedir)
 
-from sharpflow.config import load, make_plan
+from sharpflow.config import gpus, load, make_plan
 from sharpflow.config.digest import Code
 from sharpflow.cost import shipped
 from sharpflow.cost.sweep import Sweep
@@ -46,6 +46,32 @@ EXPERIMENTS = list(PLAN.settings)
 PAPERS = list(PLAN.papers)
 CODE = Code(PLAN.folders)
 CONFIG_OPTION = "" if CONFIG_FILE == DEFAULT else f" --configfile {shlex.quote(CONFIG_FILE)}"
+
+
+@cache
+def gpus_here():
+    """GPUs that jobs on this machine may use; None where they are sent to others."""
+    if not workflow.local_exec:
+        return None
+    return 0 if "+cpu" in TORCH else gpus.count()
+
+
+def gpus_of_a_job(wildcards):
+    """GPUs that a training or an evaluation asks for."""
+    return gpus.wanted(CONFIGURATION.device, gpus_here())
+
+
+onstart:
+    if (here := gpus_here()) is not None:
+        try:
+            gpus.check(CONFIGURATION.device, here, TORCH)
+        except SharpflowError as error:
+            refuse(error)
+        if here and "gpu" not in workflow.global_resources:
+            slots = here * CONFIGURATION.jobs_per_gpu
+            workflow.register_resource("gpu", slots)
+            # without this the jobs of one round of scheduling are limited, and not those of all
+            workflow.scheduler.global_resources["gpu"] = slots
 
 
 def figure_path(figure, suffix):

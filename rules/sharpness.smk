@@ -14,6 +14,7 @@ rule evaluate_sharpness:
     resources:
         mem_mb=mem_mb("evaluate_sharpness"),
         runtime=runtime("evaluate_sharpness"),
+        gpu=gpus_of_a_job,
     params:
         spec=lambda w: shard_of(w).evaluation,
         code=evaluation_code,

@@ -14,6 +14,7 @@ rule train:
     resources:
         mem_mb=mem_mb("train"),
         runtime=runtime("train"),
+        gpu=gpus_of_a_job,
     params:
         spec=lambda w: shard_of(w).training,
         code=lambda w: code("train.py", shard_of(w).training_code),

@@ -19,3 +19,7 @@ class DataError(SharpflowError):
 
 class IntegrityError(SharpflowError):
     """A file is not what was written: truncated, altered or of another job."""
+
+
+class ResourceError(SharpflowError):
+    """The machine has not what the work takes."""
