@@ -7,6 +7,7 @@ from importlib.metadata import version
 
 sys.path.insert(0, workflow.basedir)
 
+from sharpflow import cluster
 from sharpflow.config import load, make_plan
 from sharpflow.config.digest import Code
 from sharpflow.errors import SharpflowError
@@ -30,6 +31,28 @@ def read_plan():
         return os.path.relpath(files[0]), settings.configuration, make_plan(settings)
     except SharpflowError as error:
         refuse(error)
+
+
+def group_of(name):
+    """The group of a stage where the profile lets its jobs share a submission; known when asked."""
+    return lambda wildcards: name if name in workflow.group_settings.group_components else None
+
+
+def on_slurm(step):
+    """Do a step of `sharpflow.cluster` where jobs go to Slurm."""
+    if workflow.executor_plugin.name == "slurm":
+        try:
+            step()
+        except SharpflowError as error:
+            refuse(error)
+
+
+onstart:
+    on_slurm(lambda: cluster.begin(workflow))
+
+
+onerror:
+    on_slurm(cluster.end)
 
 
 CONFIG_FILE, CONFIGURATION, PLAN = read_plan()

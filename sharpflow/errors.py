@@ -19,3 +19,7 @@ class DataError(SharpflowError):
 
 class IntegrityError(SharpflowError):
     """A file is not what was written: truncated, altered or of another job."""
+
+
+class ClusterError(SharpflowError):
+    """The batch system is not there, or refuses what it would be asked for."""
