@@ -27,6 +27,7 @@ PREFIX = "sharpflow_"
 """How the names of our jobs begin (`slurm-jobname-prefix` of the profile)."""
 SITE = "profiles/slurm/config.yaml"
 COMMANDS = ("sbatch", "squeue", "scancel", "scontrol", "sinfo")
+_OUT = "down,drain,fail,maint,power_down,unknown"
 _FOR_NOW = "Requested node configuration is not available"
 _NOT_WRITTEN = "0:53"  # Slurm's status of a job whose log could not be opened
 _NOT_TAKEN = (
@@ -122,8 +123,8 @@ def _said(text: str) -> str:
     return "; ".join(dict.fromkeys(lines)) or "no reason given"
 
 
-def _submit(option: str, command: str) -> subprocess.CompletedProcess[str]:
-    return _ask("sh", "-c", command.replace("sbatch ", f"sbatch {option} ", 1) + " --wrap true")
+def _some_nodes_are_down() -> bool:
+    return bool(_ask("sinfo", "-h", "-t", _OUT, "-o", "%D").stdout.strip())
 
 
 def check_submission(stage: str, command: str) -> None:
@@ -136,16 +137,15 @@ def check_submission(stage: str, command: str) -> None:
     Raises:
         ClusterError: Slurm would refuse it: partition, account, QOS, GPU type, time, memory.
     """
-    answer = _submit("--test-only", command)
-    if answer.returncode != 0 and _FOR_NOW in answer.stderr:  # also said while nodes are drained
-        answer = _submit("--hold", command)
-        if answer.returncode == 0:
-            _ask("scancel", answer.stdout.strip().partition(";")[0])
-    if answer.returncode != 0:
+    test = command.replace("sbatch ", "sbatch --test-only ", 1) + " --wrap true"
+    answer = _ask("sh", "-c", test)
+    # the same is said of jobs that only wait for nodes which are down
+    if answer.returncode != 0 and not (_FOR_NOW in answer.stderr and _some_nodes_are_down()):
         asked = "".join(_ASKED.findall(command)).strip()
         raise ClusterError(
             f"Slurm refuses the jobs of `{stage}`: {_said(answer.stderr)}. "
-            f"Asked for was `{asked}`; the values of your site are in the first part of {SITE}. Nothing was submitted."
+            f"Asked for was `{asked}`; the values of your site are in the first part of "
+            f"{SITE}. Nothing was submitted."
         )
 
 
@@ -298,12 +298,11 @@ def _commands(
     from snakemake_executor_plugin_slurm.submit_string import get_submit_command
     from snakemake_executor_plugin_slurm.utils import set_gres_string
 
-    seen = set()
+    first = {}
     for job in jobs:
-        stage = job.rule.name
-        if job.is_local or stage in seen:
-            continue
-        seen.add(stage)
+        if not job.is_local:
+            first.setdefault(job.rule.name, job)
+    for stage, job in sorted(first.items()):
         submitted = group_of(job) or job
         asked = submitted.resources
         account, partition = asked.get("slurm_account"), asked.get("slurm_partition")

@@ -8,6 +8,7 @@ for it; a file that was there is put aside and put back. Only processes that it 
 """
 
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -180,9 +181,13 @@ class Slurm:
         ping = subprocess.run(["scontrol", "ping"], capture_output=True, text=True)
         return ping.returncode == 0 and "UP" in ping.stdout
 
-    def start_node(self, node: str) -> None:
-        """Start the `slurmd` of a node."""
-        subprocess.run(["slurmd", "-N", node], check=True, capture_output=True)
+    def start_node(self, node: str, hidden: Path | None = None) -> None:
+        """Start the `slurmd` of a node; with `hidden`, that folder is empty on it."""
+        command = ["slurmd", "-N", node]
+        if hidden is not None:
+            script = f"mount -t tmpfs none {shlex.quote(str(hidden))} && exec slurmd -N {node}"
+            command = ["unshare", "--mount", "sh", "-c", script]
+        subprocess.run(command, check=True, capture_output=True)
 
     def wait_for_nodes(self, count: int = len(NODES)) -> None:
         """Wait until so many nodes take jobs."""
