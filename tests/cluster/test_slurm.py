@@ -155,8 +155,13 @@ def test_the_profile_as_shipped_gives_the_bytes_of_a_local_run(cluster, local, p
 
 def test_jobs_that_are_cancelled_killed_or_lost_are_made_again(cluster, local, project):
     """One cancelled, one over its memory, one over its time, one on a node that is taken down."""
-    small = "100 if attempt == 1 and wildcards.case == 'relu' else 2000 * attempt"
-    resources = ("--set-resources", f"train:mem_mb={small}", "train:runtime=attempt")
+    asked = "{} if attempt == 1 and wildcards.case == '{}' else {} * attempt"
+    resources = (
+        "--set-resources",
+        f"train:mem_mb={asked.format(100, 'relu', 2000)}",
+        f"train:runtime={asked.format(1, 'tanh', 60)}",
+        "train:cpus_per_task=4",  # a node each
+    )
     head = project.snakemake(*PROFILE, *APART, *resources)
     slow = wait_for_job(cluster, project, head, "train_wildcards_dense_tanh")
     subprocess.run(["scancel", "--signal=STOP", slow], check=True)  # and so it outlives its minute
@@ -181,12 +186,14 @@ def test_jobs_that_are_cancelled_killed_or_lost_are_made_again(cluster, local, p
         "used more than the 100M that it had asked for",
     ):
         assert words in project.said
-    asked = {}
+    asks = {}
     for job in sorted(jobs_of(cluster, project), key=lambda job: int(job["id"])):
         case = job["comment"].rpartition("dense_")[2].partition("_")[0]
-        asked.setdefault(case, []).append((job["time"], job["memory"]))
-    assert asked["tanh"] == asked["elu"] == [("1:00", "2000M"), ("2:00", "4000M")]
-    assert asked["relu"] == [("1:00", "100M"), ("2:00", "4000M")]
+        asks.setdefault(case, []).append((job["time"], job["memory"]))
+    assert asks["tanh"] == [("1:00", "2000M"), ("2:00:00", "4000M")]
+    assert asks["elu"] == [("1:00:00", "2000M"), ("2:00:00", "4000M")]
+    assert asks["relu"] == [("1:00:00", "100M"), ("2:00:00", "4000M")]
+    assert asks["softplus"] == [("1:00:00", "2000M")]
 
 
 def test_an_interrupted_or_killed_head_leaves_what_the_next_one_takes_up(cluster, local, project):
