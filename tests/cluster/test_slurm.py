@@ -200,20 +200,20 @@ def test_an_interrupted_or_killed_head_leaves_what_the_next_one_takes_up(cluster
     def left():
         return jobs_of(cluster, project, "PENDING", "RUNNING", "COMPLETING")
 
-    head = project.snakemake(*PROFILE, *APART, TRAINED, start_new_session=True)
+    head = project.snakemake(TRAINED, *PROFILE, *APART, start_new_session=True)
     orphan = wait_for_job(cluster, project, head, "train_")
     head.kill()
     head.wait()
     assert orphan in {job["id"] for job in left()}
     assert project.run("--unlock") == 0
-    head = project.snakemake(*PROFILE, *APART, TRAINED, start_new_session=True)
+    head = project.snakemake(TRAINED, *PROFILE, *APART, start_new_session=True)
     slurm.wait_for(lambda: "an earlier start had left" in project.said, "a take-over", PATIENCE)
     assert orphan in project.said.partition("an earlier start had left")[2].partition(";")[0]
     wait_for_job(cluster, project, head, "train_")
     os.killpg(head.pid, signal.SIGINT)
     assert head.wait(PATIENCE) != 0
     assert left() == []
-    assert project.run(*PROFILE, *APART, TRAINED) == 0, project.said[-3000:]
+    assert project.run(TRAINED, *PROFILE, *APART) == 0, project.said[-3000:]
     made = project.results()
     assert "tables/dense.parquet" in made
     assert made.items() <= local.items()
