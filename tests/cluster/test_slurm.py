@@ -63,7 +63,7 @@ class Project:
         environment |= {"PYTHONPATH": str(self.root), "SHARPFLOW_CHECKPOINT_SECONDS": "0.05"}
         if path:
             environment["PATH"] = path
-        command = [sys.executable, "-m", "snakemake", "--configfile", "small.yaml", *arguments]
+        command = [sys.executable, "-m", "snakemake", *arguments, "--configfile", "small.yaml"]
         with open(self.root / "said", "w") as said:
             return subprocess.Popen(
                 command, cwd=self.root, env=environment, stdout=said, stderr=subprocess.STDOUT,
