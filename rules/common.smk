@@ -8,6 +8,7 @@ from importlib.metadata import version
 
 sys.path.insert(0, workflow.basedir)
 
+from sharpflow import cluster
 from sharpflow.config import gpus, load, make_plan
 from sharpflow.config.digest import Code
 from sharpflow.cost import shipped
@@ -37,6 +38,24 @@ def read_plan():
         refuse(error)
 
 
+def group_of(name):
+    """The group of a stage where the profile lets its jobs share a submission; known when asked."""
+    return lambda wildcards: name if name in workflow.group_settings.group_components else None
+
+
+def on_slurm(step):
+    """Do a step of `sharpflow.cluster` where jobs go to Slurm."""
+    if workflow.executor_plugin.name == "slurm":
+        try:
+            step()
+        except SharpflowError as error:
+            refuse(error)
+
+
+onerror:
+    on_slurm(cluster.end)
+
+
 CONFIG_FILE, SETTINGS, PLAN = read_plan()
 CONFIGURATION = SETTINGS.configuration
 SWEEP = Sweep(SETTINGS, PLAN)
@@ -62,6 +81,7 @@ def gpus_of_a_job(wildcards):
 
 
 onstart:
+    on_slurm(lambda: cluster.begin(workflow))
     if (here := gpus_here()) is not None:
         try:
             gpus.check(CONFIGURATION.device, here, TORCH)

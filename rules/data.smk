@@ -7,6 +7,8 @@ rule generate_data:
         f"{ROOT}/logs/data/{{dataset}}.log",
     benchmark:
         f"{ROOT}/benchmarks/data/{{dataset}}.tsv"
+    group:
+        group_of("data")
     conda:
         "../environment.yml"
     resources:

@@ -10,6 +10,8 @@ rule plot_figure:
         f"{ROOT}/logs/figures/{{paper}}/{{figure}}.log",
     benchmark:
         f"{ROOT}/benchmarks/figures/{{paper}}/{{figure}}.tsv"
+    group:
+        group_of("tables")
     conda:
         "../environment.yml"
     resources:

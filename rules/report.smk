@@ -7,6 +7,8 @@ rule judge_claims:
         f"{ROOT}/logs/claims/{{experiment}}.log",
     benchmark:
         f"{ROOT}/benchmarks/claims/{{experiment}}.tsv"
+    group:
+        group_of("tables")
     conda:
         "../environment.yml"
     resources:

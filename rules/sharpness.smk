@@ -8,6 +8,8 @@ rule evaluate_sharpness:
         f"{ROOT}/logs/{SHARD}/evaluate_sharpness.log",
     benchmark:
         f"{ROOT}/benchmarks/{SHARD}/evaluate_sharpness.tsv"
+    group:
+        group_of("evaluate")
     conda:
         "../environment.yml"
     threads: CONFIGURATION.threads_per_job
@@ -34,6 +36,8 @@ rule aggregate:
         f"{ROOT}/logs/aggregate/{{experiment}}.log",
     benchmark:
         f"{ROOT}/benchmarks/aggregate/{{experiment}}.tsv"
+    group:
+        group_of("tables")
     conda:
         "../environment.yml"
     resources:

@@ -8,6 +8,8 @@ rule train:
         f"{ROOT}/logs/{SHARD}/train.log",
     benchmark:
         f"{ROOT}/benchmarks/{SHARD}/train.tsv"
+    group:
+        group_of("train")
     conda:
         "../environment.yml"
     threads: CONFIGURATION.threads_per_job

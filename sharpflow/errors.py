@@ -23,3 +23,7 @@ class IntegrityError(SharpflowError):
 
 class ResourceError(SharpflowError):
     """The machine has not what the work takes."""
+
+
+class ClusterError(SharpflowError):
+    """The batch system is not there, or refuses what it would be asked for."""

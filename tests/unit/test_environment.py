@@ -30,6 +30,11 @@ from sharpflow.training import train
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "sharpflow"
+SNAKEMAKE = {
+    "snakemake_executor_plugin_slurm": "snakemake-executor-plugin-slurm",
+    "snakemake_interface_logger_plugins": "snakemake",
+}
+"""Packages by module: Snakemake itself depends on the second."""
 
 
 def pins(lines):
@@ -57,7 +62,7 @@ def requirements():
 def test_the_three_lists_of_packages_agree(requirements):
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     groups = project["optional-dependencies"]
-    assert pins([*groups["workflow"], *groups["dev"]]) == requirements
+    assert pins([*groups["workflow"], *groups["slurm"], *groups["dev"]]) == requirements
     oldest = pins((ROOT / "tests" / "oldest.txt").read_text().splitlines())
     for line in project["dependencies"]:
         name, _, bound = line.partition(">=")
@@ -93,7 +98,7 @@ def imports(path):
 
 
 def test_the_library_itself_imports_only_what_it_depends_on(requirements):
-    names = {"yaml": "pyyaml", "sklearn": "scikit-learn", "PIL": "pillow"}
+    names = {"yaml": "pyyaml", "sklearn": "scikit-learn", "PIL": "pillow", **SNAKEMAKE}
     trainers = {
         "sharpflow/integrations/huggingface.py": ("transformers",),
         "sharpflow/integrations/lightning.py": ("lightning", "pytorch_lightning"),
