@@ -1,5 +1,6 @@
 """The plan of the sweep, read once; lookups from wildcards to what a job needs."""
 
+import gc
 import os
 import sys
 from functools import cache
@@ -7,9 +8,17 @@ from importlib.metadata import version
 
 sys.path.insert(0, workflow.basedir)
 
+from snakemake.logging import logger
+
 from sharpflow.config import load, make_plan
 from sharpflow.config.digest import Code
+from sharpflow.config.gaps import gaps
+from sharpflow.console import shorten
 from sharpflow.errors import SharpflowError
+
+logger.addFilter(shorten)
+# a third of the planning of a large sweep is a search for garbage among objects that all stay
+gc.set_threshold(20_000, 10, 10)
 
 DEFAULT = "config/config.yaml"
 
@@ -67,8 +76,7 @@ def code(script, entries=()):
 
 def shard_of(wildcards):
     """The shard whose folder the wildcards spell."""
-    folder = "runs/{0.experiment}/{0.case}/width={0.width}/lr={0.lr}/seeds={0.seeds}"
-    return PLAN.shards[folder.format(wildcards)]
+    return PLAN.shards[f"runs/{wildcards.shard}"]
 
 
 def dataset_files(wildcards):
@@ -76,9 +84,28 @@ def dataset_files(wildcards):
     return [f"{ROOT}/data/{name}.safetensors" for name in shard_of(wildcards).datasets]
 
 
-def shard_files(experiment, name):
-    """One file of every shard of an experiment."""
-    return [f"{ROOT}/{shard.folder}/{name}" for shard in PLAN.shards_of(experiment)]
+def shard_files(shards, name):
+    """One file of each shard."""
+    return [f"{ROOT}/{shard.folder}/{name}" for shard in shards]
+
+
+def tables(experiments, kind="runs"):
+    """The parts of the tables of experiments: `runs`, or `summary`."""
+    return [
+        f"{ROOT}/tables/{name}/{kind}/{part}.parquet"
+        for name in experiments
+        for part in PLAN.parts_of(name)
+    ]
+
+
+def part_of(wildcards):
+    """The shards of the part of a table that the wildcards spell."""
+    return PLAN.parts_of(wildcards.experiment)[wildcards.part]
+
+
+def parts(experiments):
+    """How many parts the table of each experiment has."""
+    return {name: len(PLAN.parts_of(name)) for name in experiments}
 
 
 def figure_of(wildcards):
@@ -95,27 +122,52 @@ def evaluation_code(wildcards):
     ]
 
 
-def everything(wildcards):
-    """Every file that the manifest vouches for."""
-    files = [f"{ROOT}/data/{name}.safetensors" for name in PLAN.datasets]
+MANIFEST = f"{ROOT}/manifest.json"
+RESULTS = [
+    *tables(EXPERIMENTS),
+    *tables(EXPERIMENTS, "summary"),
+    *(figure_path(figure, "json") for figure in PLAN.figures),
+    *FIGURE_FILES,
+    f"{ROOT}/claims.csv",
+    f"{ROOT}/report/index.html",
+]
+"""What the manifest is made from directly."""
+
+
+def steps():
+    """Every file before the manifest, with one that a job makes from it."""
     for name in EXPERIMENTS:
-        for file in ("trajectory.parquet", "states.safetensors", "measurements.parquet"):
-            files += shard_files(name, file)
-        files += [f"{ROOT}/tables/{name}.parquet", f"{ROOT}/tables/{name}.summary.parquet"]
-    files += [f"{ROOT}/claims/{name}.csv" for name in JUDGED]
-    files += [figure_path(figure, "json") for figure in PLAN.figures]
-    return files + FIGURE_FILES + [f"{ROOT}/claims.csv", f"{ROOT}/report/index.html"]
+        for part, shards in PLAN.parts_of(name).items():
+            table = f"{ROOT}/tables/{name}/runs/{part}.parquet"
+            for shard in shards:
+                made = f"{ROOT}/{shard.folder}"
+                trajectory, measurements = (
+                    f"{made}/trajectory.parquet",
+                    f"{made}/measurements.parquet",
+                )
+                yield trajectory, table
+                yield f"{made}/states.safetensors", measurements
+                yield measurements, table
+                for dataset in shard.datasets:
+                    yield f"{ROOT}/data/{dataset}.safetensors", trajectory
+    for name in JUDGED:
+        yield f"{ROOT}/claims/{name}.csv", f"{ROOT}/claims.csv"
+    for file in RESULTS:
+        yield file, MANIFEST
 
 
-SHARD = "runs/{experiment}/{case}/width={width}/lr={lr}/seeds={seeds}"
+def everything():
+    """Every file that the manifest vouches for, below the results root."""
+    return sorted({file.removeprefix(f"{ROOT}/") for file, _ in steps()})
+
+
+SHARD = "runs/{shard}"
 
 
 wildcard_constraints:
     dataset="[^/]+",
     experiment="[^/]+",
-    case="[^/]+",
-    width="[0-9]+",
-    lr="[^/]+",
-    seeds="[0-9]+-[0-9]+",
+    part="[0-9]+-of-[0-9]+",
+    shard="[^/]+/[^/]+/width=[0-9]+/lr=[^/]+/seeds=[0-9]+-[0-9]+",  # one, and cheaper than five
     paper="[^/]+",
     figure="[^/]+",

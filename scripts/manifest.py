@@ -3,6 +3,7 @@
 import platform
 import subprocess
 from importlib import metadata
+from pathlib import Path
 
 from sharpflow import jobs
 from sharpflow.storage.files import sha256_of, write_json
@@ -32,7 +33,7 @@ def commit() -> str:
 
 
 def main(job: jobs.Job) -> None:
-    root = job.spec["results"] + "/"
+    root = Path(job.spec["results"])
     write_json(
         job.outputs["manifest"],
         {
@@ -41,10 +42,16 @@ def main(job: jobs.Job) -> None:
             "device": job.spec["device"],
             "packages": {package: metadata.version(package) for package in PACKAGES},
             "python": platform.python_version(),
-            "sha256": {path.removeprefix(root): sha256_of(path) for path in job.inputs["files"]},
+            "sha256": {name: sha256_of(root / name) for name in job.spec["vouched"]},
         },
     )
 
 
 if __name__ == "__main__":
-    jobs.run_job(main, globals(), ["files"], ["manifest"], "results, configuration, device")
+    jobs.run_job(
+        main,
+        globals(),
+        ["files"],
+        ["manifest"],
+        "results, vouched (paths below it), configuration, device",
+    )

@@ -18,7 +18,7 @@ from sharpflow.report import (
 )
 from sharpflow.results.tables import ExperimentTable
 from sharpflow.storage.files import write_bytes
-from sharpflow.storage.tables import read_table
+from sharpflow.storage.parts import read_parts, shared_out
 
 PACKAGES = ("torch", "numpy", "pandas", "scipy", "matplotlib", "snakemake")
 
@@ -50,9 +50,8 @@ def main(job: jobs.Job) -> None:
 def number_tables(job: jobs.Job) -> list[TableEntry]:
     """The sharpness of every network in numbers; nothing if none was measured."""
     tables = {}
-    for name, path in zip(job.spec["measured"], job.inputs["tables"], strict=True):
-        runs = read_table(path)
-        runs = runs[runs["quantity"].isin(SHARPNESS_QUANTITIES)]
+    for name, paths in shared_out(job.inputs["tables"], job.spec["measured"]).items():
+        runs = read_parts(paths, SHARPNESS_QUANTITIES)
         tables[name] = ExperimentTable(runs, pd.DataFrame(), job.spec["experiments"][name])
     if not tables:
         return []
@@ -66,5 +65,5 @@ if __name__ == "__main__":
         ["pngs", "captions", "claims", "tables"],
         ["page"],
         "figures (paper, name, experiments, command), experiments, papers, configuration, device, "
-        "measured (experiments of the tables, in their order)",
+        "measured (how many of the tables are each experiment's, in their order)",
     )

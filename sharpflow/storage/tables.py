@@ -44,7 +44,8 @@ def long_table(
     )
 
 
-def _digest(table: pa.Table) -> str:
+def contents_digest(table: pa.Table) -> str:
+    """SHA-256 of a table's columns: the same for any chunks and encodings of the same values."""
     digest = hashlib.sha256()
     for name, column in zip(table.column_names, table.columns, strict=True):
         labels = []
@@ -78,7 +79,7 @@ def write_table(path: str | Path, table: "pa.Table | pd.DataFrame", origin: str 
     with atomic_path(path) as temporary:
         pq.write_table(
             arrow.replace_schema_metadata(
-                {_KEY: _digest(arrow).encode(), _ORIGIN: origin.encode()}
+                {_KEY: contents_digest(arrow).encode(), _ORIGIN: origin.encode()}
             ),
             temporary,
             compression="zstd",
@@ -100,7 +101,7 @@ def read_table(path: str | Path, origin: str | None = None) -> "pd.DataFrame":
         table = pq.read_table(path, page_checksum_verification=True)
         metadata = table.schema.metadata or {}
         expected, found = metadata[_KEY].decode(), metadata[_ORIGIN].decode()
-        whole = _digest(table) == expected
+        whole = contents_digest(table) == expected
         frame = table.replace_schema_metadata(None).to_pandas()
     except (pa.ArrowException, OSError, KeyError, ValueError) as error:
         raise IntegrityError(
