@@ -20,9 +20,8 @@ localrules:
 rule all:
     default_target: True
     input:
-        # every file by name: Snakemake remakes a missing target, not a missing file in between
-        f"{ROOT}/manifest.json",
-        everything,
+        MANIFEST,
+        missing_in_between,
     log:
         f"{ROOT}/logs/all.log",
     conda:

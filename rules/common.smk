@@ -1,5 +1,6 @@
 """The plan of the sweep, read once; lookups from wildcards to what a job needs."""
 
+import gc
 import os
 import shlex
 import sys
@@ -8,13 +9,21 @@ from importlib.metadata import version
 
 sys.path.insert(0, workflow.basedir)
 
+from snakemake.logging import logger
+
 from sharpflow import cluster
 from sharpflow.config import gpus, load, make_plan
 from sharpflow.config.digest import Code
+from sharpflow.config.gaps import gaps
+from sharpflow.console import shorten
 from sharpflow.cost import shipped
 from sharpflow.cost.sweep import Sweep
 from sharpflow.errors import SharpflowError
 from sharpflow.storage.ledger import altered
+
+logger.addFilter(shorten)
+# a third of the planning of a large sweep is a search for garbage among objects that all stay
+gc.set_threshold(20_000, 10, 10)
 
 DEFAULT = "config/config.yaml"
 
@@ -120,8 +129,7 @@ def code(script, entries=()):
 
 def shard_of(wildcards):
     """The shard whose folder the wildcards spell."""
-    folder = "runs/{0.experiment}/{0.case}/width={0.width}/lr={0.lr}/seeds={0.seeds}"
-    return PLAN.shards[folder.format(wildcards)]
+    return PLAN.shards[f"runs/{wildcards.shard}"]
 
 
 def dataset_files(wildcards):
@@ -130,9 +138,28 @@ def dataset_files(wildcards):
     return [f"{ROOT}/data/{name}.safetensors" for name in shard_of(wildcards).datasets]
 
 
-def shard_files(experiment, name):
-    """One file of every shard of an experiment."""
-    return [f"{ROOT}/{shard.folder}/{name}" for shard in PLAN.shards_of(experiment)]
+def shard_files(shards, name):
+    """One file of each shard."""
+    return [f"{ROOT}/{shard.folder}/{name}" for shard in shards]
+
+
+def tables(experiments, kind="runs"):
+    """The parts of the tables of experiments: `runs`, or `summary`."""
+    return [
+        f"{ROOT}/tables/{name}/{kind}/{part}.parquet"
+        for name in experiments
+        for part in PLAN.parts_of(name)
+    ]
+
+
+def part_of(wildcards):
+    """The shards of the part of a table that the wildcards spell."""
+    return PLAN.parts_of(wildcards.experiment)[wildcards.part]
+
+
+def parts(experiments):
+    """How many parts the table of each experiment has."""
+    return {name: len(PLAN.parts_of(name)) for name in experiments}
 
 
 def figure_of(wildcards):
@@ -148,6 +175,8 @@ def job_of(stage, wildcards):
         return SWEEP.shard(stage, shard_of(wildcards))
     if stage == "plot_figure":
         return SWEEP.table(stage, list(figure_of(wildcards).experiments))
+    if stage == "aggregate":
+        return SWEEP.part(wildcards.experiment, wildcards.part)
     return SWEEP.table(stage, [wildcards.experiment])
 
 
@@ -171,23 +200,43 @@ def evaluation_code(wildcards):
     ]
 
 
-def everything(wildcards):
-    """Every file that the manifest vouches for."""
-    mend()
-    return vouched_files()
+MANIFEST = f"{ROOT}/manifest.json"
+RESULTS = [
+    *tables(EXPERIMENTS),
+    *tables(EXPERIMENTS, "summary"),
+    *(figure_path(figure, "json") for figure in PLAN.figures),
+    *FIGURE_FILES,
+    *(f"{ROOT}/claims{suffix}" for suffix in (".parquet", ".csv", ".csv.sha256")),
+    f"{ROOT}/report/index.html",
+]
+"""What the manifest is made from directly."""
 
 
-def vouched_files():
-    """Every file that a job writes, but the manifest."""
-    files = [f"{ROOT}/data/{name}.safetensors" for name in PLAN.datasets]
+def steps():
+    """Every file before the manifest, with one that a job makes from it."""
     for name in EXPERIMENTS:
-        for file in ("trajectory.parquet", "states.safetensors", "measurements.parquet"):
-            files += shard_files(name, file)
-        files += [f"{ROOT}/tables/{name}.parquet", f"{ROOT}/tables/{name}.summary.parquet"]
-    files += [f"{ROOT}/claims/{name}.parquet" for name in JUDGED]
-    files += [figure_path(figure, "json") for figure in PLAN.figures]
-    files += [f"{ROOT}/claims{suffix}" for suffix in (".parquet", ".csv", ".csv.sha256")]
-    return files + FIGURE_FILES + [f"{ROOT}/report/index.html"]
+        for part, shards in PLAN.parts_of(name).items():
+            table = f"{ROOT}/tables/{name}/runs/{part}.parquet"
+            for shard in shards:
+                made = f"{ROOT}/{shard.folder}"
+                trajectory, measurements = (
+                    f"{made}/trajectory.parquet",
+                    f"{made}/measurements.parquet",
+                )
+                yield trajectory, table
+                yield f"{made}/states.safetensors", measurements
+                yield measurements, table
+                for dataset in shard.datasets:
+                    yield f"{ROOT}/data/{dataset}.safetensors", trajectory
+    for name in JUDGED:
+        yield f"{ROOT}/claims/{name}.parquet", f"{ROOT}/claims.parquet"
+    for file in RESULTS:
+        yield file, MANIFEST
+
+
+def everything():
+    """Every file that the manifest vouches for, below the results root."""
+    return sorted({file.removeprefix(f"{ROOT}/") for file, _ in steps()})
 
 
 @cache
@@ -199,7 +248,7 @@ def mend():
     if workflow.executor_plugin is None or not workflow.is_main_process:
         return
     only_named = workflow.dryrun or workflow.touch
-    names = [os.path.relpath(path, ROOT) for path in [*vouched_files(), f"{ROOT}/manifest.json"]]
+    names = [*everything(), os.path.relpath(MANIFEST, ROOT)]
     damaged = [f"{ROOT}/{name}" for name in altered(ROOT, names)]
     done = "a run makes it again" if only_named else "deleted, to be made again"
     for path in damaged:
@@ -210,15 +259,19 @@ def mend():
         workflow.iocache.clear()  # it may have seen them
 
 
-SHARD = "runs/{experiment}/{case}/width={width}/lr={lr}/seeds={seeds}"
+def missing_in_between(wildcards):
+    """What Snakemake would not make again: it remakes a missing target, not a file before it."""
+    mend()
+    return sorted(set(gaps(steps(), os.path.exists)))
+
+
+SHARD = "runs/{shard}"
 
 
 wildcard_constraints:
     dataset="[^/]+",
     experiment="[^/]+",
-    case="[^/]+",
-    width="[0-9]+",
-    lr="[^/]+",
-    seeds="[0-9]+-[0-9]+",
+    part="[0-9]+-of-[0-9]+",
+    shard="[^/]+/[^/]+/width=[0-9]+/lr=[^/]+/seeds=[0-9]+-[0-9]+",  # one, and cheaper than five
     paper="[^/]+",
     figure="[^/]+",

@@ -1,6 +1,6 @@
 rule judge_claims:
     input:
-        table=f"{ROOT}/tables/{{experiment}}.parquet",
+        tables=lambda w: tables([w.experiment]),
     output:
         verdicts=f"{ROOT}/claims/{{experiment}}.parquet",
     log:
@@ -58,7 +58,7 @@ rule report:
         pngs=[figure_path(figure, "png") for figure in PLAN.figures],
         captions=[figure_path(figure, "json") for figure in PLAN.figures],
         claims=f"{ROOT}/claims.parquet",
-        tables=[f"{ROOT}/tables/{experiment}.parquet" for experiment in SHARPNESS_EXPERIMENTS],
+        tables=tables(SHARPNESS_EXPERIMENTS),
     output:
         page=f"{ROOT}/report/index.html",
     log:
@@ -80,7 +80,7 @@ rule report:
             ],
             "experiments": PLAN.settings,
             "papers": PLAN.papers,
-            "measured": SHARPNESS_EXPERIMENTS,
+            "measured": parts(SHARPNESS_EXPERIMENTS),
             "configuration": CONFIG_FILE,
             "device": CONFIGURATION.device,
         },
@@ -91,9 +91,9 @@ rule report:
 
 rule manifest:
     input:
-        files=everything,
+        files=RESULTS,
     output:
-        manifest=f"{ROOT}/manifest.json",
+        manifest=MANIFEST,
     log:
         f"{ROOT}/logs/manifest.log",
     benchmark:
@@ -101,8 +101,9 @@ rule manifest:
     conda:
         "../environment.yml"
     params:
-        spec={
+        spec=lambda w: {
             "results": ROOT,
+            "vouched": everything(),
             "device": CONFIGURATION.device,
             "configuration": CONFIGURATION.model_dump(mode="json"),
         },

@@ -27,15 +27,15 @@ rule evaluate_sharpness:
 
 rule aggregate:
     input:
-        trajectories=lambda w: shard_files(w.experiment, "trajectory.parquet"),
-        measured=lambda w: shard_files(w.experiment, "measurements.parquet"),
+        trajectories=lambda w: shard_files(part_of(w), "trajectory.parquet"),
+        measured=lambda w: shard_files(part_of(w), "measurements.parquet"),
     output:
-        table=f"{ROOT}/tables/{{experiment}}.parquet",
-        summary=f"{ROOT}/tables/{{experiment}}.summary.parquet",
+        runs=f"{ROOT}/tables/{{experiment}}/runs/{{part}}.parquet",
+        summary=f"{ROOT}/tables/{{experiment}}/summary/{{part}}.parquet",
     log:
-        f"{ROOT}/logs/aggregate/{{experiment}}.log",
+        f"{ROOT}/logs/aggregate/{{experiment}}/{{part}}.log",
     benchmark:
-        f"{ROOT}/benchmarks/aggregate/{{experiment}}.tsv"
+        f"{ROOT}/benchmarks/aggregate/{{experiment}}/{{part}}.tsv"
     group:
         group_of("tables")
     conda:
@@ -46,7 +46,8 @@ rule aggregate:
     params:
         spec=lambda w: {
             "confidence": CONFIGURATION.confidence,
-            "shards": [shard.described for shard in PLAN.shards_of(w.experiment)],
+            "shards": [shard.described for shard in part_of(w)],
+            "parts": list(PLAN.parts_of(w.experiment)),
         },
         code=code("aggregate.py"),
     script:

@@ -38,11 +38,11 @@ def commit() -> str:
 
 
 def main(job: jobs.Job) -> None:
-    root = job.spec["results"] + "/"
-    examined = examine(root, [path.removeprefix(root) for path in job.inputs["files"]])
+    root = Path(job.spec["results"])
+    examined = examine(root, job.spec["vouched"])
     for error in examined.wrong.values():
         raise error
-    for folder in {Path(path).parent for path in job.inputs["files"]}:
+    for folder in {(root / name).parent for name in job.spec["vouched"]}:
         for left in filter(is_leftover, folder.iterdir()):
             left.unlink(missing_ok=True)
     write_json(
@@ -59,4 +59,10 @@ def main(job: jobs.Job) -> None:
 
 
 if __name__ == "__main__":
-    jobs.run_job(main, globals(), ["files"], ["manifest"], "results, configuration, device")
+    jobs.run_job(
+        main,
+        globals(),
+        ["files"],
+        ["manifest"],
+        "results, vouched (paths below it), configuration, device",
+    )

@@ -15,6 +15,7 @@ from sharpflow.report import (
     sharpness_table,
 )
 from sharpflow.results.tables import ExperimentTable
+from sharpflow.storage.parts import read_parts, shared_out
 from sharpflow.storage.seal import read_bytes, read_json, sealed_path
 from sharpflow.storage.tables import read_table
 
@@ -47,9 +48,8 @@ def main(job: jobs.Job) -> None:
 def number_tables(job: jobs.Job) -> list[TableEntry]:
     """The sharpness of every network in numbers; nothing if none was measured."""
     tables = {}
-    for name, path in zip(job.spec["measured"], job.inputs["tables"], strict=True):
-        runs = read_table(path)
-        runs = runs[runs["quantity"].isin(SHARPNESS_QUANTITIES)]
+    for name, paths in shared_out(job.inputs["tables"], job.spec["measured"]).items():
+        runs = read_parts(paths, SHARPNESS_QUANTITIES)
         tables[name] = ExperimentTable(runs, pd.DataFrame(), job.spec["experiments"][name])
     if not tables:
         return []
@@ -63,5 +63,5 @@ if __name__ == "__main__":
         ["pngs", "captions", "claims", "tables"],
         ["page"],
         "figures (paper, name, experiments, command), experiments, papers, configuration, device, "
-        "measured (experiments of the tables, in their order)",
+        "measured (how many of the tables are each experiment's, in their order)",
     )

@@ -54,18 +54,29 @@ class Sweep:
         """A job that reads the tables of experiments."""
         key = (stage, *experiments)
         if key not in self._sizes:
-            self._sizes[key] = self._table(stage, experiments)
+            shards = [shard for name in experiments for shard in self.plan.shards_of(name)]
+            cases = sum(len(self.settings.cases[name]) for name in experiments)
+            self._sizes[key] = self._reading(
+                stage, shards, panels=cases if stage == "plot_figure" else 0
+            )
         return self._sizes[key]
 
-    def _table(self, stage: str, experiments: list[str]) -> Job | None:
-        shards = [shard for name in experiments for shard in self.plan.shards_of(name)]
+    def part(self, experiment: str, part: str) -> Job | None:
+        """The job that joins the shards of one part of an experiment's table."""
+        key = ("aggregate", experiment, part)
+        if key not in self._sizes:
+            shards = self.plan.parts_of(experiment)[part]
+            self._sizes[key] = self._reading("aggregate", shards, files=2 * len(shards))
+        return self._sizes[key]
+
+    def _reading(
+        self, stage: str, shards: list[Any], files: int = 0, panels: int = 0
+    ) -> Job | None:
         jobs = [self.shard(EVALUATE, shard) for shard in shards]
         if any(job is None for job in jobs):
             return None
         rows = sum(j.trajectory_rows + j.measured_rows for j in jobs if j is not None)
-        files = 2 * len(shards) if stage == "aggregate" else 0
-        cases = sum(len(self.settings.cases[name]) for name in experiments)
-        return Job(stage, rows=rows, files=files, panels=cases if stage == "plot_figure" else 0)
+        return Job(stage, rows=rows, files=files, panels=panels)
 
     def jobs(self) -> dict[str, tuple[str, Job | None]]:
         """Experiment and job by the path of its benchmark file below `benchmarks/`."""
@@ -77,7 +88,8 @@ class Sweep:
             for stage in (TRAIN, EVALUATE):
                 found[f"{shard.folder}/{stage}.tsv"] = shard.experiment, self.shard(stage, shard)
         for name in plan.settings:
-            found[f"aggregate/{name}.tsv"] = name, self.table("aggregate", [name])
+            for part in plan.parts_of(name):
+                found[f"aggregate/{name}/{part}.tsv"] = name, self.part(name, part)
             if plan.claims[name]:
                 found[f"claims/{name}.tsv"] = name, self.table("judge_claims", [name])
         for figure in plan.figures:

@@ -1,6 +1,6 @@
 """Tables as sealed Parquet files."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,13 +52,32 @@ def write_table(path: str | Path, table: "pa.Table | pd.DataFrame", origin: str 
     arrow: pa.Table = table
     if not isinstance(table, pa.Table):
         arrow = pa.Table.from_pandas(table, preserve_index=False)
-    with (
-        sealed_path(path) as temporary,
-        pq.ParquetWriter(temporary, arrow.schema.remove_metadata(), compression="zstd") as writer,
-    ):
-        writer.write_table(arrow)
+    write_pieces(path, [arrow], origin)
+
+
+def write_pieces(path: str | Path, pieces: Iterable[pa.Table], origin: str = "") -> None:
+    """Write tables of the same columns one below another, atomically, sealed.
+
+    Args:
+        path: of the Parquet file.
+        pieces: of which one is held in memory at a time; each can be read by itself.
+        origin: fingerprint of the job that made it.
+
+    Raises:
+        ValueError: there is no piece.
+    """
+    with sealed_path(path) as temporary:
+        writer = None
+        for piece in pieces:
+            if writer is None:
+                schema = piece.schema.remove_metadata()
+                writer = pq.ParquetWriter(temporary, schema, compression="zstd")
+            writer.write_table(piece.replace_schema_metadata(None), max(len(piece), 1))
+        if writer is None:
+            raise ValueError(f"{path}: a table needs at least one piece.")
         # in the footer alone: as metadata of the schema they would be written twice
         writer.add_key_value_metadata({"seal": BLANK, _ORIGIN: origin})
+        writer.close()
 
 
 def read_table(path: str | Path, origin: str | None = None) -> "pd.DataFrame":

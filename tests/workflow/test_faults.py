@@ -114,7 +114,7 @@ def filled(folder, room: int) -> None:
 def test_a_full_disk_is_a_message_and_the_rerun_goes_on(project, room):
     config = configured(project)
     with mounted(results(project), "16m"):
-        table = "results/faults/tables/dense.parquet"
+        table = "results/faults/tables/dense/runs/1-of-1.parquet"
         run = project.snakemake("--cores", "2", table, config=config)
         assert run.returncode == 0, run.stdout[-3000:]
         wider = configured(project, widths="[20, 30]")
@@ -155,7 +155,7 @@ def test_a_full_disk_at_the_last_stages(project):
 def test_a_read_only_results_root_is_a_message(project):
     config = configured(project)
     with mounted(results(project), "16m"):
-        table = "results/faults/tables/dense.parquet"
+        table = "results/faults/tables/dense/runs/1-of-1.parquet"
         run = project.snakemake("--cores", "2", table, config=config)
         assert run.returncode == 0, run.stdout[-3000:]
         before = outputs(project)
