@@ -9,6 +9,7 @@ sys.path.insert(0, workflow.basedir)
 
 from sharpflow.config import load, make_plan
 from sharpflow.config.digest import Code
+from sharpflow.config.places import check_bucket, check_image
 from sharpflow.errors import SharpflowError
 
 DEFAULT = "config/config.yaml"
@@ -26,10 +27,30 @@ def read_plan():
     if len(files) > 1:
         refuse(f"Give one --configfile, not {len(files)}: each is a whole configuration.")
     try:
-        settings = load(files[0], dict(workflow.config_settings.config or {}))
+        settings = load(files[0], OPTIONS)
         return os.path.relpath(files[0]), settings.configuration, make_plan(settings)
     except SharpflowError as error:
         refuse(error)
+
+
+def check_places():
+    """Refuse a store or an image that cannot be used; its address, where jobs run in an image."""
+    named = workflow.storage_settings
+    provider = workflow.storage_registry.default_storage_provider
+    methods = [method.name for method in workflow.deployment_settings.deployment_method]
+    try:
+        if workflow.is_main_process and named.default_storage_provider == "s3":
+            check_bucket(provider.s3c.meta.client, named.default_storage_prefix)
+        return check_image(OPTIONS.pop("container", None), "APPTAINER" in methods)
+    except SharpflowError as error:
+        refuse(error)
+
+
+OPTIONS = dict(workflow.config_settings.config or {})
+
+
+# None: jobs run in the environment that Snakemake itself runs in
+container: check_places()
 
 
 CONFIG_FILE, CONFIGURATION, PLAN = read_plan()

@@ -98,7 +98,6 @@ rule manifest:
         "../environment.yml"
     params:
         spec={
-            "results": ROOT,
             "device": CONFIGURATION.device,
             "configuration": CONFIGURATION.model_dump(mode="json"),
         },

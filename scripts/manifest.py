@@ -32,7 +32,7 @@ def commit() -> str:
 
 
 def main(job: jobs.Job) -> None:
-    root = job.spec["results"] + "/"
+    root = job.outputs["manifest"].removesuffix("manifest.json")  # a local copy, of a store
     write_json(
         job.outputs["manifest"],
         {
@@ -47,4 +47,4 @@ def main(job: jobs.Job) -> None:
 
 
 if __name__ == "__main__":
-    jobs.run_job(main, globals(), ["files"], ["manifest"], "results, configuration, device")
+    jobs.run_job(main, globals(), ["files"], ["manifest"], "configuration, device")
