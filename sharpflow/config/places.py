@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from sharpflow.errors import ConfigError
 
 MARK = ".keep"
-"""Object that keeps a bucket from being empty: the storage plugin deletes a bucket that it empties."""
+"""Object that keeps a bucket from being empty: the plugin deletes a bucket that it empties."""
 
 
 def check_bucket(client: Any, prefix: str | None) -> None:
@@ -29,8 +29,8 @@ def check_bucket(client: Any, prefix: str | None) -> None:
     bucket, folder = address.netloc, address.path.strip("/")
     if address.scheme != "s3" or not bucket:
         raise ConfigError(
-            f"default-storage-prefix is {prefix!r}; write s3://bucket/folder, the bucket and folder "
-            "that results go to."
+            f"default-storage-prefix is {prefix!r}; write s3://bucket/folder, the bucket and "
+            "folder that results go to."
         )
     mark = f"{folder}/{MARK}".lstrip("/")
     try:

@@ -1,7 +1,8 @@
 """A job's private checkpoint: what a killed job goes on from.
 
 It lies beside the job's outputs, or on a scratch disk, undeclared, so that Snakemake neither waits
-for it nor deletes it; it is keyed by everything that decides the job's result, and gone when the job is done.
+for it nor deletes it; it is keyed by everything that decides the job's result, and gone when the
+job is done.
 """
 
 import fcntl
@@ -26,7 +27,7 @@ Contents = tuple[dict[str, Tensor], dict[str, Any]]
 
 
 def checkpoint_folder(output: str) -> Path:
-    """Folder of an output's checkpoint: its own, or one of the output's name under SHARPFLOW_SCRATCH.
+    """Folder of an output's checkpoint: the output's, or one for it under SHARPFLOW_SCRATCH.
 
     Raises:
         SharpflowError: the scratch folder is not there, or cannot be written.

@@ -1,4 +1,4 @@
-"""One experiment of the smoke configuration, with the same bytes, in a results folder of its own."""
+"""One experiment of the smoke configuration, in a results folder of its own."""
 
 import os
 import subprocess
@@ -6,7 +6,9 @@ import sys
 from pathlib import Path
 
 import yaml
-from conftest import CONFIG, Tree, copy_project
+from conftest import CONFIG, PROJECT, Tree, copy_project
+
+__all__ = ["NAME", "PROJECT", "compare", "run", "small_project"]
 
 NAME = "small"
 

@@ -40,8 +40,13 @@ class Store:
 
     def check_keys_after(self, actions: str) -> None:
         """Accept any key for that many actions, and only known ones then."""
-        address = f"{self.address}/moto-api/reset-auth"
-        urllib.request.urlopen(urllib.request.Request(address, actions.encode(), method="POST"))
+        asked = urllib.request.Request(
+            f"{self.address}/moto-api/reset-auth",
+            actions.encode(),
+            {"Content-Type": "text/plain"},
+            method="POST",
+        )
+        urllib.request.urlopen(asked).close()
 
 
 @pytest.fixture(scope="module")
@@ -49,10 +54,13 @@ def store(tmp_path_factory):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    log = open(tmp_path_factory.mktemp("store") / "log", "w")
+    log = tmp_path_factory.mktemp("store") / "log"
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     environment = {k: v for k, v in os.environ.items() if not k.startswith("MOTO")}
-    with log, subprocess.Popen(command, stdout=log, stderr=log, env=environment) as server:
+    with (
+        open(log, "w") as said,
+        subprocess.Popen(command, stdout=said, stderr=said, env=environment) as server,
+    ):
         try:
             store = Store(f"http://127.0.0.1:{port}")
             for _ in range(300):
@@ -117,7 +125,8 @@ def test_results_in_a_bucket_are_those_of_a_local_run(stored, project, tree):
 
 
 def test_a_second_run_has_nothing_to_do_even_after_a_refusal(stored, project, store):
-    refused(run(project, store, prefix=f"s3://{BUCKET}x/{FOLDER}"), f"s3://{BUCKET}x", "NoSuchBucket")
+    elsewhere = f"s3://{BUCKET}x/{FOLDER}"
+    refused(run(project, store, prefix=elsewhere), elsewhere, "NoSuchBucket")
     store.check_keys_after("0")
     refused(run(project, store), store.address, "InvalidAccessKeyId", "SNAKEMAKE_STORAGE_S3")
     store.check_keys_after("inf")
@@ -141,7 +150,7 @@ def test_files_of_the_user_are_read_where_they_lie(project, store):
     changed = yaml.safe_load(before)
     changed["results"] = "results/own"
     changed["overrides"]["linear"]["data"] = {
-        "source": "table", "path": "../points.csv", "target": "c", "task": "regression", "samples": 20,
+        "source": "table", "path": "points.csv", "target": "c", "task": "regression", "samples": 20,
     }  # fmt: skip
     try:
         file.write_text(yaml.safe_dump(changed))
