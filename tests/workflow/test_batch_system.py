@@ -65,7 +65,7 @@ def lines(file: Path) -> list[str]:
 def test_a_run_through_the_queue_gives_the_bytes_of_a_local_one(queue, tree, tmp_path):
     project = small_run.small_project(tmp_path / "project")
     profile = ("--workflow-profile", "profiles/pbs", "--latency-wait", "10")
-    done = small_run.run(project, *profile, "--seconds-between-status-checks", "1")
+    done = small_run.run(project, *profile, "--seconds-between-status-checks", "1", "--", "li2022")
     assert done.returncode == 0, done.stdout[-3000:]
     results = project.root / "results" / small_run.NAME
     files = [path for path in results.rglob("*") if path.is_file()]
