@@ -14,6 +14,9 @@ import pytest
 import small_run
 import yaml
 
+from sharpflow.config.places import check_bucket
+from sharpflow.errors import ConfigError
+
 boto3 = pytest.importorskip("boto3", reason="tests/storage.txt is not installed")
 pytest.importorskip("moto", reason="tests/storage.txt is not installed")
 pytest.importorskip("snakemake_storage_plugin_s3", reason="tests/storage.txt is not installed")
@@ -160,3 +163,32 @@ def test_files_of_the_user_are_read_where_they_lie(project, store):
     assert done.returncode == 0, done.stdout[-3000:]
     assert "points.csv" in done.stdout
     assert "points.csv (" not in done.stdout, "a file of the user is looked for in the bucket"
+
+
+def test_a_key_that_may_only_read_is_refused(store):
+    keys = {"aws_access_key_id": "key", "aws_secret_access_key": "secret"}
+    reach = {"endpoint_url": store.address, "region_name": "us-east-1"}
+    iam = boto3.client("iam", **reach, **keys)
+    iam.create_user(UserName="reader")
+    statement = {"Effect": "Allow", "Action": ["s3:Get*", "s3:List*"], "Resource": "*"}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    iam.put_user_policy(UserName="reader", PolicyName="reads", PolicyDocument=policy)
+    made = iam.create_access_key(UserName="reader")["AccessKey"]
+    store.client().create_bucket(Bucket="empty")
+    reader = boto3.client(
+        "s3",
+        **reach,
+        aws_access_key_id=made["AccessKeyId"],
+        aws_secret_access_key=made["SecretAccessKey"],
+    )
+    store.check_keys_after("0")
+    try:
+        assert reader.list_objects_v2(Bucket="empty")["KeyCount"] == 0
+        with pytest.raises(ConfigError, match=r"refuses s3://empty/mine: .*AccessDenied"):
+            check_bucket(reader, "s3://empty/mine")
+    finally:
+        store.check_keys_after("inf")
+    check_bucket(store.client(), "s3://empty/mine")
+    listed = store.client().list_objects_v2(Bucket="empty")
+    assert [entry["Key"] for entry in listed["Contents"]] == ["mine/.keep"]
+    assert "Uploads" not in store.client().list_multipart_uploads(Bucket="empty")
