@@ -15,6 +15,7 @@ from sharpflow import cluster
 from sharpflow.config import gpus, load, make_plan
 from sharpflow.config.digest import Code
 from sharpflow.config.gaps import gaps
+from sharpflow.config.places import check_bucket, check_image
 from sharpflow.console import shorten
 from sharpflow.cost import shipped
 from sharpflow.cost.sweep import Sweep
@@ -40,7 +41,7 @@ def read_plan():
     if len(files) > 1:
         refuse(f"Give one --configfile, not {len(files)}: each is a whole configuration.")
     try:
-        settings = load(files[0], dict(workflow.config_settings.config or {}))
+        settings = load(files[0], OPTIONS)
         shipped()  # a wrong file of coefficients is refused here
         return os.path.relpath(files[0]), settings, make_plan(settings)
     except SharpflowError as error:
@@ -63,6 +64,26 @@ def on_slurm(step):
 
 onerror:
     on_slurm(cluster.end)
+
+
+def check_places():
+    """Refuse a store or an image that cannot be used; its address, where jobs run in an image."""
+    named = workflow.storage_settings
+    provider = workflow.storage_registry.default_storage_provider
+    methods = [method.name for method in workflow.deployment_settings.deployment_method]
+    try:
+        if workflow.is_main_process and named.default_storage_provider == "s3":
+            check_bucket(provider.s3c.meta.client, named.default_storage_prefix)
+        return check_image(OPTIONS.pop("container", None), "APPTAINER" in methods)
+    except SharpflowError as error:
+        refuse(error)
+
+
+OPTIONS = dict(workflow.config_settings.config or {})
+
+
+# None: jobs run in the environment that Snakemake itself runs in
+container: check_places()
 
 
 CONFIG_FILE, SETTINGS, PLAN = read_plan()
@@ -239,13 +260,23 @@ def everything():
     return sorted({file.removeprefix(f"{ROOT}/") for file, _ in steps()})
 
 
+def stored():
+    """Whether results are in an object store."""
+    return workflow.storage_settings.default_storage_provider is not None
+
+
+def manifest_inputs(wildcards):
+    """What the manifest waits for; all that it reads, where each input has to be fetched."""
+    return [f"{ROOT}/{name}" for name in everything()] if stored() else RESULTS
+
+
 @cache
 def mend():
     """At the start of a run, delete what is not what its job wrote, so that it is made again.
 
     Called where jobs are looked for, for only then does Snakemake know which kind of run this is.
     """
-    if workflow.executor_plugin is None or not workflow.is_main_process:
+    if workflow.executor_plugin is None or not workflow.is_main_process or stored():
         return
     only_named = workflow.dryrun or workflow.touch
     names = [*everything(), os.path.relpath(MANIFEST, ROOT)]

@@ -1,6 +1,6 @@
 rule generate_data:
     input:
-        lambda w: PLAN.datasets[w.dataset].inputs,
+        lambda w: [local(file) for file in PLAN.datasets[w.dataset].inputs],
     output:
         dataset=f"{ROOT}/data/{{dataset}}.safetensors",
     log:

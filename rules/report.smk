@@ -91,7 +91,7 @@ rule report:
 
 rule manifest:
     input:
-        files=RESULTS,
+        files=manifest_inputs,
     output:
         manifest=MANIFEST,
     log:
@@ -102,7 +102,6 @@ rule manifest:
         "../environment.yml"
     params:
         spec=lambda w: {
-            "results": ROOT,
             "vouched": everything(),
             "device": CONFIGURATION.device,
             "configuration": CONFIGURATION.model_dump(mode="json"),

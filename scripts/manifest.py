@@ -38,7 +38,7 @@ def commit() -> str:
 
 
 def main(job: jobs.Job) -> None:
-    root = Path(job.spec["results"])
+    root = Path(job.outputs["manifest"]).parent  # a local copy, of a store
     examined = examine(root, job.spec["vouched"])
     for error in examined.wrong.values():
         raise error
@@ -64,5 +64,5 @@ if __name__ == "__main__":
         globals(),
         ["files"],
         ["manifest"],
-        "results, vouched (paths below it), configuration, device",
+        "vouched (paths beside the manifest), configuration, device",
     )
