@@ -38,7 +38,7 @@ smoke: $(READY)
 test: $(READY) lint
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -r tests/peers.txt -r tests/storage.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r benchmarks/requirements.txt
-	python -m pytest
+	python -m pytest --numprocesses auto --maxprocesses 8 --dist loadgroup --no-loadscope-reorder
 
 oldest:
 	$(PYTHON) -m venv $(VENV)-oldest
