@@ -239,6 +239,11 @@ def everything():
     return sorted({file.removeprefix(f"{ROOT}/") for file, _ in steps()})
 
 
+def states():
+    """The states of every shard, below the results root."""
+    return [f"{shard.folder}/states.safetensors" for shard in PLAN.shards.values()]
+
+
 @cache
 def mend():
     """At the start of a run, delete what is not what its job wrote, so that it is made again.

@@ -59,6 +59,7 @@ rule report:
         captions=[figure_path(figure, "json") for figure in PLAN.figures],
         claims=f"{ROOT}/claims.parquet",
         tables=tables(SHARPNESS_EXPERIMENTS),
+        summaries=tables(EXPERIMENTS, "summary"),  # once they are there, all states are
     output:
         page=f"{ROOT}/report/index.html",
     log:
@@ -68,7 +69,7 @@ rule report:
     conda:
         "../environment.yml"
     params:
-        spec={
+        spec=lambda w: {
             "figures": [
                 {
                     "paper": figure.paper,
@@ -82,7 +83,8 @@ rule report:
             "papers": PLAN.papers,
             "measured": parts(SHARPNESS_EXPERIMENTS),
             "configuration": CONFIG_FILE,
-            "device": CONFIGURATION.device,
+            "results": ROOT,
+            "states": states(),
         },
         code=code("report.py"),
     script:
@@ -104,7 +106,7 @@ rule manifest:
         spec=lambda w: {
             "results": ROOT,
             "vouched": everything(),
-            "device": CONFIGURATION.device,
+            "states": states(),
             "configuration": CONFIGURATION.model_dump(mode="json"),
         },
         code=code("manifest.py"),

@@ -16,6 +16,7 @@ from sharpflow.report import (
 )
 from sharpflow.results.tables import ExperimentTable
 from sharpflow.storage.parts import read_parts, shared_out
+from sharpflow.storage.provenance import trained_on
 from sharpflow.storage.seal import read_bytes, read_json, sealed_path
 from sharpflow.storage.tables import read_table
 
@@ -29,7 +30,7 @@ def main(job: jobs.Job) -> None:
         figures.append(FigureEntry(**entry, **read_json(caption), png=read_bytes(png)))
     provenance = {
         "configuration": job.spec["configuration"],
-        "device": job.spec["device"],
+        "device": ", ".join(trained_on(job.spec["results"], job.spec["states"])),
         "python": platform.python_version(),
         **{package: metadata.version(package) for package in PACKAGES},
     }
@@ -60,8 +61,9 @@ if __name__ == "__main__":
     jobs.run_job(
         main,
         globals(),
-        ["pngs", "captions", "claims", "tables"],
+        ["pngs", "captions", "claims", "tables", "summaries"],
         ["page"],
-        "figures (paper, name, experiments, command), experiments, papers, configuration, device, "
-        "measured (how many of the tables are each experiment's, in their order)",
+        "figures (paper, name, experiments, command), experiments, papers, configuration, "
+        "measured (how many of the tables are each experiment's, in their order), results, states "
+        "(paths below it)",
     )
