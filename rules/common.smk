@@ -15,6 +15,7 @@ from sharpflow import cluster
 from sharpflow.config import gpus, load, make_plan
 from sharpflow.config.digest import Code
 from sharpflow.config.gaps import gaps
+from sharpflow.config.writable import check_writable_results, check_writable_state
 from sharpflow.console import shorten
 from sharpflow.cost import shipped
 from sharpflow.cost.sweep import Sweep
@@ -34,17 +35,22 @@ def refuse(message):
     sys.exit(1)
 
 
+def refused(step):
+    """What a step gives; a mistake that it finds ends all with its message."""
+    try:
+        return step()
+    except SharpflowError as error:
+        refuse(error)
+
+
 def read_plan():
     """The settings and plan of the one configuration that was given, or of the default one."""
     files = [str(path) for path in workflow.config_settings.configfiles] or [DEFAULT]
     if len(files) > 1:
         refuse(f"Give one --configfile, not {len(files)}: each is a whole configuration.")
-    try:
-        settings = load(files[0], dict(workflow.config_settings.config or {}))
-        shipped()  # a wrong file of coefficients is refused here
-        return os.path.relpath(files[0]), settings, make_plan(settings)
-    except SharpflowError as error:
-        refuse(error)
+    settings = load(files[0], dict(workflow.config_settings.config or {}))
+    shipped()  # a wrong file of coefficients is refused here
+    return os.path.relpath(files[0]), settings, make_plan(settings)
 
 
 def group_of(name):
@@ -55,17 +61,16 @@ def group_of(name):
 def on_slurm(step):
     """Do a step of `sharpflow.cluster` where jobs go to Slurm."""
     if workflow.executor_plugin.name == "slurm":
-        try:
-            step()
-        except SharpflowError as error:
-            refuse(error)
+        refused(step)
 
 
 onerror:
     on_slurm(cluster.end)
 
 
-CONFIG_FILE, SETTINGS, PLAN = read_plan()
+CONFIG_FILE, SETTINGS, PLAN = refused(read_plan)
+if workflow.is_main_process:
+    refused(check_writable_state)
 CONFIGURATION = SETTINGS.configuration
 SWEEP = Sweep(SETTINGS, PLAN)
 ROOT = CONFIGURATION.results
@@ -90,12 +95,10 @@ def gpus_of_a_job(wildcards):
 
 
 onstart:
+    refused(lambda: check_writable_results(ROOT, CONFIG_FILE))
     on_slurm(lambda: cluster.begin(workflow))
     if (here := gpus_here()) is not None:
-        try:
-            gpus.check(CONFIGURATION.device, here, TORCH)
-        except SharpflowError as error:
-            refuse(error)
+        refused(lambda: gpus.check(CONFIGURATION.device, here, TORCH))
         if here and "gpu" not in workflow.global_resources:
             slots = here * CONFIGURATION.jobs_per_gpu
             workflow.register_resource("gpu", slots)
