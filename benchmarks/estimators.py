@@ -156,7 +156,7 @@ def main() -> None:
         for products in (24, 48, 96):
             lines += table(quantity, spectra, products, seeds)
     REPORT.parent.mkdir(parents=True, exist_ok=True)
-    REPORT.write_text("\n".join(lines))
+    REPORT.write_text("\n".join(lines), encoding="utf-8")
     print("\n".join(lines))
 
 

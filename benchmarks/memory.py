@@ -32,13 +32,17 @@ LARGE = Net(lambda: Decoder(12_000, 128, 512, 6, 8), partial(text, 4, 128, 12_00
 
 def resident() -> int:
     """Bytes that the process holds now."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def peak() -> int:
     """The most bytes that the process has held since it forgot its peak."""
-    (line,) = (s for s in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in s)
+    (line,) = (
+        s
+        for s in Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+        if "VmHWM" in s
+    )
     return 1024 * int(line.split()[1])
 
 
@@ -47,7 +51,7 @@ def trained(net: Net, steps: int = 20) -> tuple[nn.Module, int]:
     model = net.build()
     descend(model, net, steps)
     gc.collect()
-    Path("/proc/self/clear_refs").write_text("5")  # forgets the peak: see proc(5)
+    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # forgets the peak: see proc(5)
     return model, resident()
 
 

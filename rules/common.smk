@@ -16,6 +16,7 @@ from sharpflow.config import gpus, load, make_plan
 from sharpflow.config.digest import Code
 from sharpflow.config.gaps import gaps
 from sharpflow.config.places import check_bucket, check_image
+from sharpflow.config.writable import check_writable_results, check_writable_state
 from sharpflow.console import shorten
 from sharpflow.cost import shipped
 from sharpflow.cost.sweep import Sweep
@@ -35,17 +36,22 @@ def refuse(message):
     sys.exit(1)
 
 
+def refused(step):
+    """What a step gives; a mistake that it finds ends all with its message."""
+    try:
+        return step()
+    except SharpflowError as error:
+        refuse(error)
+
+
 def read_plan():
     """The settings and plan of the one configuration that was given, or of the default one."""
     files = [str(path) for path in workflow.config_settings.configfiles] or [DEFAULT]
     if len(files) > 1:
         refuse(f"Give one --configfile, not {len(files)}: each is a whole configuration.")
-    try:
-        settings = load(files[0], OPTIONS)
-        shipped()  # a wrong file of coefficients is refused here
-        return os.path.relpath(files[0]), settings, make_plan(settings)
-    except SharpflowError as error:
-        refuse(error)
+    settings = load(files[0], OPTIONS)
+    shipped()  # a wrong file of coefficients is refused here
+    return os.path.relpath(files[0]), settings, make_plan(settings)
 
 
 def group_of(name):
@@ -56,10 +62,7 @@ def group_of(name):
 def on_slurm(step):
     """Do a step of `sharpflow.cluster` where jobs go to Slurm."""
     if workflow.executor_plugin.name == "slurm":
-        try:
-            step()
-        except SharpflowError as error:
-            refuse(error)
+        refused(step)
 
 
 onerror:
@@ -71,22 +74,21 @@ def check_places():
     named = workflow.storage_settings
     provider = workflow.storage_registry.default_storage_provider
     methods = [method.name for method in workflow.deployment_settings.deployment_method]
-    try:
-        if workflow.is_main_process and named.default_storage_provider == "s3":
-            check_bucket(provider.s3c.meta.client, named.default_storage_prefix)
-        return check_image(OPTIONS.pop("container", None), "APPTAINER" in methods)
-    except SharpflowError as error:
-        refuse(error)
+    if workflow.is_main_process and named.default_storage_provider == "s3":
+        check_bucket(provider.s3c.meta.client, named.default_storage_prefix)
+    return check_image(OPTIONS.pop("container", None), "APPTAINER" in methods)
 
 
 OPTIONS = dict(workflow.config_settings.config or {})
 
 
 # None: jobs run in the environment that Snakemake itself runs in
-container: check_places()
+container: refused(check_places)
 
 
-CONFIG_FILE, SETTINGS, PLAN = read_plan()
+CONFIG_FILE, SETTINGS, PLAN = refused(read_plan)
+if workflow.is_main_process:
+    refused(check_writable_state)
 CONFIGURATION = SETTINGS.configuration
 SWEEP = Sweep(SETTINGS, PLAN)
 ROOT = CONFIGURATION.results
@@ -111,12 +113,10 @@ def gpus_of_a_job(wildcards):
 
 
 onstart:
+    refused(lambda: check_writable_results(ROOT, CONFIG_FILE))
     on_slurm(lambda: cluster.begin(workflow))
     if (here := gpus_here()) is not None:
-        try:
-            gpus.check(CONFIGURATION.device, here, TORCH)
-        except SharpflowError as error:
-            refuse(error)
+        refused(lambda: gpus.check(CONFIGURATION.device, here, TORCH))
         if here and "gpu" not in workflow.global_resources:
             slots = here * CONFIGURATION.jobs_per_gpu
             workflow.register_resource("gpu", slots)
@@ -260,14 +260,23 @@ def everything():
     return sorted({file.removeprefix(f"{ROOT}/") for file, _ in steps()})
 
 
+def states():
+    """The states of every shard, below the results root."""
+    return [f"{shard.folder}/states.safetensors" for shard in PLAN.shards.values()]
+
+
 def stored():
     """Whether results are in an object store."""
     return workflow.storage_settings.default_storage_provider is not None
 
 
-def manifest_inputs(wildcards):
-    """What the manifest waits for; all that it reads, where each input has to be fetched."""
-    return [f"{ROOT}/{name}" for name in everything()] if stored() else RESULTS
+def fetched(names, instead):
+    """What a job that reads all these files waits for.
+
+    The files themselves, where inputs have to be fetched; what was made from them, where it finds
+    them: thousands of inputs are slow to plan.
+    """
+    return [f"{ROOT}/{name}" for name in names] if stored() else instead
 
 
 @cache

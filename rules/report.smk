@@ -59,6 +59,7 @@ rule report:
         captions=[figure_path(figure, "json") for figure in PLAN.figures],
         claims=f"{ROOT}/claims.parquet",
         tables=tables(SHARPNESS_EXPERIMENTS),
+        sources=lambda w: fetched(states(), tables(EXPERIMENTS, "summary")),
     output:
         page=f"{ROOT}/report/index.html",
     log:
@@ -68,7 +69,7 @@ rule report:
     conda:
         "../environment.yml"
     params:
-        spec={
+        spec=lambda w: {
             "figures": [
                 {
                     "paper": figure.paper,
@@ -82,7 +83,7 @@ rule report:
             "papers": PLAN.papers,
             "measured": parts(SHARPNESS_EXPERIMENTS),
             "configuration": CONFIG_FILE,
-            "device": CONFIGURATION.device,
+            "states": states(),
         },
         code=code("report.py"),
     script:
@@ -91,7 +92,7 @@ rule report:
 
 rule manifest:
     input:
-        files=manifest_inputs,
+        files=lambda w: fetched(everything(), RESULTS),
     output:
         manifest=MANIFEST,
     log:
@@ -103,7 +104,7 @@ rule manifest:
     params:
         spec=lambda w: {
             "vouched": everything(),
-            "device": CONFIGURATION.device,
+            "states": states(),
             "configuration": CONFIGURATION.model_dump(mode="json"),
         },
         code=code("manifest.py"),

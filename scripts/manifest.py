@@ -11,6 +11,7 @@ from pathlib import Path
 from sharpflow import jobs
 from sharpflow.storage.files import is_leftover
 from sharpflow.storage.ledger import examine
+from sharpflow.storage.provenance import trained_on
 from sharpflow.storage.seal import write_json
 
 PACKAGES = (
@@ -50,7 +51,7 @@ def main(job: jobs.Job) -> None:
         {
             "commit": commit(),
             "configuration": job.spec["configuration"],
-            "device": job.spec["device"],
+            "devices": trained_on(root, job.spec["states"]),
             "packages": {package: metadata.version(package) for package in PACKAGES},
             "python": platform.python_version(),
             "sha256": examined.whole,
@@ -64,5 +65,5 @@ if __name__ == "__main__":
         globals(),
         ["files"],
         ["manifest"],
-        "vouched (paths beside the manifest), configuration, device",
+        "vouched and states (paths beside the manifest), configuration",
     )

@@ -2,6 +2,7 @@
 
 import platform
 from importlib import metadata
+from pathlib import Path
 
 import pandas as pd
 
@@ -16,6 +17,7 @@ from sharpflow.report import (
 )
 from sharpflow.results.tables import ExperimentTable
 from sharpflow.storage.parts import read_parts, shared_out
+from sharpflow.storage.provenance import trained_on
 from sharpflow.storage.seal import read_bytes, read_json, sealed_path
 from sharpflow.storage.tables import read_table
 
@@ -29,7 +31,9 @@ def main(job: jobs.Job) -> None:
         figures.append(FigureEntry(**entry, **read_json(caption), png=read_bytes(png)))
     provenance = {
         "configuration": job.spec["configuration"],
-        "device": job.spec["device"],
+        "device": ", ".join(
+            trained_on(Path(job.outputs["page"]).parent.parent, job.spec["states"])
+        ),
         "python": platform.python_version(),
         **{package: metadata.version(package) for package in PACKAGES},
     }
@@ -60,8 +64,9 @@ if __name__ == "__main__":
     jobs.run_job(
         main,
         globals(),
-        ["pngs", "captions", "claims", "tables"],
+        ["pngs", "captions", "claims", "tables", "sources"],
         ["page"],
-        "figures (paper, name, experiments, command), experiments, papers, configuration, device, "
-        "measured (how many of the tables are each experiment's, in their order)",
+        "figures (paper, name, experiments, command), experiments, papers, configuration, "
+        "measured (how many of the tables are each experiment's, in their order), states (paths "
+        "from the results folder on)",
     )

@@ -252,7 +252,7 @@ class Explainer(logging.Handler):
             return
         facts = facts_of_job(str(number))
         try:
-            log = Path(facts.get("StdOut", "")).read_text(errors="replace")
+            log = Path(facts.get("StdOut", "")).read_text(encoding="utf-8", errors="replace")
         except OSError:
             log = None
         logging.getLogger(record.name).error(explain(str(number), facts, log))

@@ -131,7 +131,7 @@ def least_taken(names: Sequence[str], folder: Path | None = None) -> int:
     place = 0
     while True:
         for index, name in enumerate(names):
-            handle = open(folder / f"{name}.{place}", "w")  # noqa: SIM115 (held to the end)
+            handle = open(folder / f"{name}.{place}", "w", encoding="utf-8")  # noqa: SIM115 (held to the end)
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

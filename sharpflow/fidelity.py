@@ -93,7 +93,7 @@ def main() -> int:
     try:
         settings = load(options.configfile, {})
         plan = make_plan(settings)
-        published = yaml.safe_load(options.published.read_text())
+        published = yaml.safe_load(options.published.read_text(encoding="utf-8"))
         tables = Path(settings.configuration.results) / "tables"
 
         def read(experiment: str) -> tuple[pd.DataFrame, Cases]:

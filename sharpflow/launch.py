@@ -13,10 +13,10 @@ from itertools import takewhile
 from pathlib import Path
 
 from sharpflow.config import load
-from sharpflow.errors import ConfigError, SharpflowError
+from sharpflow.config.writable import STATE, check_writable_results, check_writable_state
+from sharpflow.errors import SharpflowError
 from sharpflow.storage.owner import Owner, read_owner, this_process, try_flock, write_owner
 
-STATE = Path(".snakemake")
 LOCK = "sharpflow.lock"
 
 
@@ -96,15 +96,7 @@ def check_configuration(file: str) -> None:
     Raises:
         ConfigError: one paragraph that names the file.
     """
-    results = load(file).configuration.results
-    folder = Path(results).absolute()
-    while not folder.exists():
-        folder = folder.parent
-    if not (folder.is_dir() and os.access(folder, os.W_OK)):
-        raise ConfigError(
-            f"{file}: results = {results!r} cannot be made or written, for {folder} is read-only "
-            "or not a folder; give another folder."
-        )
+    check_writable_results(load(file).configuration.results, file)
 
 
 def main(arguments: list[str]) -> int:
@@ -112,6 +104,7 @@ def main(arguments: list[str]) -> int:
     try:
         for file in configurations(arguments):
             check_configuration(file)
+        check_writable_state()
     except SharpflowError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1
@@ -119,11 +112,7 @@ def main(arguments: list[str]) -> int:
         STATE.mkdir(exist_ok=True)
         handle = os.open(STATE / LOCK, os.O_RDWR | os.O_CREAT)
     except OSError as error:
-        print(
-            f"Error: {STATE.absolute()} cannot be written ({error.strerror}): work in a folder of "
-            "your own, a clone of this one say.",
-            file=sys.stderr,
-        )
+        print(f"Error: {STATE.absolute()} cannot be written: {error.strerror}.", file=sys.stderr)
         return 1
     if message := refusal(handle, this_process()):
         print(f"Error: {message}", file=sys.stderr)

@@ -10,10 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from sharpflow.errors import IntegrityError
-from sharpflow.storage.files import is_leftover, sha256_of
+from sharpflow.storage.files import VOUCHED, is_leftover, sha256_of
 from sharpflow.storage.seal import AlteredError, check, read_json
 
-VOUCHED = ("data", "runs", "tables", "claims", "figures", "report")
 _ALTERED, _MISSING, _UNKNOWN = "altered", "missing", "not in the manifest"
 
 

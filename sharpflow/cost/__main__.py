@@ -73,7 +73,7 @@ def _fit(options: argparse.Namespace) -> str:
         raise ConfigError("fit needs a configuration that was run, or --table FILE.")
     if options.record:
         write_table(options.record, recorded)
-    with open(options.output, "w") as handle:
+    with open(options.output, "w", encoding="utf-8") as handle:
         handle.write(fit(recorded, options.machine).written() + "\n")
     return f"{options.output}: fitted to {len(recorded)} jobs\n{_report(recorded)}"
 

@@ -87,7 +87,7 @@ def read(path: str | Path) -> Coefficients:
         ConfigError: it is missing or not such a file.
     """
     try:
-        return Coefficients(**json.loads(Path(path).read_text()))
+        return Coefficients(**json.loads(Path(path).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
         raise ConfigError(
             f"{path} is no file of coefficients ({error}); make one with "

@@ -41,7 +41,7 @@ def read_benchmarks(sweep: Sweep, results: str | Path) -> list[Recorded]:
         path = folder / name
         if job is None or not path.is_file():
             continue
-        with open(path, newline="") as handle:
+        with open(path, encoding="utf-8", newline="") as handle:
             row = list(csv.DictReader(handle, delimiter="\t"))[-1]
         if row["max_rss"] in ("NA", "-") or not float(row["max_rss"]) > 0:
             continue  # it ended before Snakemake's first sample
@@ -54,7 +54,7 @@ def read_benchmarks(sweep: Sweep, results: str | Path) -> list[Recorded]:
 
 def write_table(path: str | Path, recorded: list[Recorded]) -> None:
     """Recorded jobs as CSV."""
-    with open(path, "w", newline="") as handle:
+    with open(path, "w", encoding="utf-8", newline="") as handle:
         writer = csv.writer(handle, lineterminator="\n")
         writer.writerow(["experiment", "seconds", "megabytes", *_FIELDS])
         for one in recorded:
@@ -78,7 +78,7 @@ def read_table(path: str | Path) -> list[Recorded]:
         ConfigError: it is no such table.
     """
     try:
-        with open(path, newline="") as handle:
+        with open(path, encoding="utf-8", newline="") as handle:
             return [_read(row) for row in csv.DictReader(handle)]
     except (OSError, KeyError, ValueError, TypeError) as error:
         raise ConfigError(f"{path} is no table of recorded jobs ({error}).") from None

@@ -194,7 +194,7 @@ def fetch(
 
 def _intact(folder: Path, remote: Remote) -> bool:
     try:
-        record = json.loads((folder / "archive.json").read_text())
+        record = json.loads((folder / "archive.json").read_text(encoding="utf-8"))
         files = {file.name: sha256_of(file) for file in folder.glob(remote.pattern)}
         return record["md5"] == remote.md5 and record["sha256"] == files
     except (OSError, ValueError, KeyError, TypeError):

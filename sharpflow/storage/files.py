@@ -11,6 +11,9 @@ from typing import Any
 
 from sharpflow.errors import SharpflowError
 
+VOUCHED = ("data", "runs", "tables", "claims", "figures", "report")
+"""Folders of a results root whose files jobs seal."""
+
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:

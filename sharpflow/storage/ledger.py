@@ -62,9 +62,10 @@ def examine(root: str | Path, names: Iterable[str]) -> Examined:
     whole = {
         name: found for name, found in entries.items() if not isinstance(found, IntegrityError)
     }
-    if whole != before:
+    kept = {name: known for name, known in before.items() if name not in entries} | whole
+    if kept != before:
         with suppress(SharpflowError):  # a full or read-only disk can be looked at all the same
-            seal.write_json(root / NAME, {"files": whole})
+            seal.write_json(root / NAME, {"files": kept})
     return Examined({name: found[-1] for name, found in whole.items()}, wrong)
 
 

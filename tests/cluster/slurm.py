@@ -105,7 +105,9 @@ def wait_for(condition, what: str, seconds: float = 120) -> None:
 def alive(process: int) -> bool:
     """Does a process run (a zombie does not)?"""
     try:
-        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+        state = (
+            Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
+        )
     except OSError:
         return False
     return state != "Z"
@@ -147,7 +149,8 @@ class Slurm:
         CONFIGURATION.write_text(
             CONF.format(
                 folder=self.folder, host=host, controller=controller, first=first, last=last
-            )
+            ),
+            encoding="utf-8",
         )
         self.start_controller()
         for node in NODES:

@@ -64,7 +64,7 @@ class Project:
         if path:
             environment["PATH"] = path
         command = [sys.executable, "-m", "snakemake", *arguments, "--configfile", "small.yaml"]
-        with open(self.root / "said", "w") as said:
+        with open(self.root / "said", "w", encoding="utf-8") as said:
             return subprocess.Popen(
                 command, cwd=self.root, env=environment, stdout=said, stderr=subprocess.STDOUT,
                 preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL), **options,

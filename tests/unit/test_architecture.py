@@ -37,7 +37,7 @@ APART = ("config", "cost")
 
 def imported(path: Path) -> set[str]:
     """Dotted modules of sharpflow that a file imports anywhere, also inside functions."""
-    found = _imports(ast.parse(path.read_text()))
+    found = _imports(ast.parse(path.read_text(encoding="utf-8")))
     return {i.module for i in found if not i.level and i.module.startswith("sharpflow")} | {
         f"{i.module}.{i.name}" for i in found if i.module == "sharpflow"
     }

@@ -213,7 +213,7 @@ TOP_MISTAKES = {
         ["experiments names 'dens'", "dense", "Did you mean 'dense'"],
     ),
     "override of nothing": ({"overrides": {"dnse": {}}}, ["overrides", "'dnse'", "mean 'dense'"]),
-    "device": ({"device": "gpu"}, ["device", "'gpu'", "'cuda'"]),
+    "device": ({"device": "gpu"}, ["device", "'gpu'", "cuda:1"]),
     "results outside": ({"results": "../up"}, ["results", "'../up'"]),
     "results with a space": ({"results": "my results"}, ["results", "'my results'"]),
     "confidence": ({"confidence": 1.0}, ["confidence", "1.0", "less than 1"]),

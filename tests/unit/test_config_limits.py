@@ -87,7 +87,7 @@ def test_the_case_that_is_too_large_is_named(config_folder, monkeypatch):
 
 def test_memory_is_the_machines_or_what_is_named(monkeypatch):
     monkeypatch.delenv(MEMORY_VARIABLE, raising=False)
-    with open("/proc/meminfo") as handle:
+    with open("/proc/meminfo", encoding="utf-8") as handle:
         kib = int(handle.readline().split()[1])
     assert memory() == pytest.approx(kib * 1024, rel=0.01)
     monkeypatch.setenv(MEMORY_VARIABLE, "0.5")

@@ -34,7 +34,7 @@ def test_your_own_loop(tmp_path, monkeypatch):
     assert records[0].step == 10
     assert page["monitor"].steps == 40
     assert set(page["above"]) <= {record.step for record in records}
-    with open("sharpness.csv", newline="") as stream:
+    with open("sharpness.csv", encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert [float(row["sharpness/threshold"]) for row in rows] == [r.threshold for r in records]
     rate = 0.05 * (1 + torch.cos(torch.tensor(torch.pi * records[0].step / 40)).item())

@@ -63,7 +63,10 @@ def _hung(*_):
 @pytest.fixture(autouse=True)
 def _bounded():
     """No input may hang or take a gibibyte; 4 GiB more than now cannot be had at all."""
-    used = int(re.search(r"VmData:\s+(\d+)", Path("/proc/self/status").read_text())[1]) * 1024
+    used = (
+        int(re.search(r"VmData:\s+(\d+)", Path("/proc/self/status").read_text(encoding="utf-8"))[1])
+        * 1024
+    )
     soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
     resource.setrlimit(resource.RLIMIT_DATA, (used + 4 * GIB, hard))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -155,7 +155,7 @@ def test_loggers_and_metrics_have_the_numbers(tmp_path):
     trainer = fit(Classifier(), [callback], tmp_path, logger=loggers, log_every_n_steps=5)
     records = callback.monitor.records
     assert [record.step for record in records] == [3, 6, 9]
-    with open(f"{loggers[0].log_dir}/metrics.csv", newline="") as stream:
+    with open(f"{loggers[0].log_dir}/metrics.csv", encoding="utf-8", newline="") as stream:
         rows = [row for row in csv.DictReader(stream) if row["sharpness"]]
     # a trainer's logs count its batches from 0
     assert [int(row["step"]) for row in rows] == [2, 5, 8]

@@ -77,6 +77,14 @@ def test_a_ledger_that_is_damaged_or_gone_is_made_anew(root, read, content):
     assert len(read) == 3
 
 
+def test_a_look_at_some_files_keeps_what_is_known_of_the_others(root, read):
+    assert set(examine(root, NAMES[:1]).whole) == set(NAMES[:1])
+    os.utime(root / NAMES[0], ns=(1, 1))
+    examine(root, NAMES[:1])
+    assert set(examine(root, NAMES).whole) == set(NAMES)
+    assert read == ["a.json"]
+
+
 def test_a_missing_file_is_not_an_altered_one(root):
     (root / NAMES[0]).unlink()
     assert altered(root, NAMES) == []
@@ -99,7 +107,7 @@ def test_a_folder_that_cannot_be_written_is_looked_at_all_the_same(root, monkeyp
 
 def manifest(root: Path, names: list[str]) -> subprocess.CompletedProcess:
     """The manifest's script by itself."""
-    spec = {"results": str(root), "configuration": {}, "device": "cpu"}
+    spec = {"results": str(root), "vouched": names, "states": [], "configuration": {}}
     command = [sys.executable, "scripts/manifest.py", "--spec", json.dumps(spec)]
     command += ["--files", *(str(root / name) for name in names)]
     return subprocess.run(

@@ -58,7 +58,7 @@ def queue(tmp_path, monkeypatch):
 
 
 def lines(file: Path) -> list[str]:
-    return file.read_text().splitlines() if file.exists() else []
+    return file.read_text(encoding="utf-8").splitlines() if file.exists() else []
 
 
 @needs_spooler

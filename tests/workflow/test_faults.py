@@ -230,7 +230,7 @@ def test_runs_that_all_diverge_end_in_claims_and_figures(project):
     assert run.returncode == 0, run.stdout[-3000:]
     assert "Traceback" not in run.stdout
     assert differences(results(project)) == []
-    with open(results(project) / "claims.csv", newline="") as handle:
+    with open(results(project) / "claims.csv", encoding="utf-8", newline="") as handle:
         verdicts = {row["claim"]: row["verdict"] for row in csv.DictReader(handle)}
     assert verdicts
     assert "supported" not in verdicts.values()

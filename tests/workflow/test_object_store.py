@@ -61,7 +61,7 @@ def store(tmp_path_factory):
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     environment = {k: v for k, v in os.environ.items() if not k.startswith("MOTO")}
     with (
-        open(log, "w") as said,
+        open(log, "w", encoding="utf-8") as said,
         subprocess.Popen(command, stdout=said, stderr=said, env=environment) as server,
     ):
         try:

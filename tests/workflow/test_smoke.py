@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -44,6 +45,12 @@ def test_manifest_vouches_for_every_output(tree):
     for name, digest in manifest["sha256"].items():
         assert hashlib.sha256((tree.results / name).read_bytes()).hexdigest() == digest
     assert manifest["packages"]["torch"] == torch.__version__
+    used = {
+        read_tensors(path)[1]["device"] for path in tree.results.glob("runs/**/states.safetensors")
+    }
+    assert manifest["configuration"]["device"] == "auto"
+    assert manifest["devices"] == sorted(used)
+    assert "auto" not in used
     assert manifest["configuration"]["results"] == "results/smoke"
 
 
@@ -138,6 +145,8 @@ def test_figures_are_pictures_and_the_page_shows_them(tree, monkeypatch):
         assert base64.b64encode(png.read_bytes()).decode() in page
     for claim in set(pd.read_csv(tree.results / "claims.csv").claim):
         assert claim in page
+    devices = json.loads((tree.results / "manifest.json").read_text())["devices"]
+    assert re.search(rf"device</\w+>\s*<\w+>{re.escape(', '.join(devices))}<", page)
     assert "<script src" not in page
     assert 'href="http' not in page.split("</style>")[0]
 
