@@ -5,6 +5,7 @@ RESULTS ?= results
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+quoted = '$(subst ','\'',$(1))'
 
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONPATH := $(CURDIR)
@@ -29,11 +30,11 @@ $(READY): requirements.txt
 	@touch $@
 
 run: $(READY)
-	@python -m sharpflow.config check $(CONFIG)
-	python -m sharpflow.launch --cores $(CORES) --configfile $(CONFIG)
+	@python -m sharpflow.config check $(call quoted,$(CONFIG))
+	python -m sharpflow.launch --cores $(call quoted,$(CORES)) --configfile $(call quoted,$(CONFIG))
 
 smoke: $(READY)
-	python -m sharpflow.launch --cores $(CORES) --configfile config/smoke.yaml
+	python -m sharpflow.launch --cores $(call quoted,$(CORES)) --configfile config/smoke.yaml
 
 test: $(READY) lint
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -r tests/peers.txt -r tests/storage.txt
@@ -69,10 +70,10 @@ cluster-ready: $(READY)
 	@python -m sharpflow.cluster
 
 verify: $(READY)
-	@python -m sharpflow.verify $(RESULTS)
+	@python -m sharpflow.verify $(call quoted,$(RESULTS))
 
 check: $(READY)
-	python -m sharpflow.config check $(CONFIG)
+	python -m sharpflow.config check $(call quoted,$(CONFIG))
 
 config-reference: $(READY)
 	python -m sharpflow.config schema > config/schema.json

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import shlex
 import shutil
 import socket
 import subprocess
@@ -165,10 +166,7 @@ def test_a_read_only_results_root_is_a_message(project):
         message = refusal(launched(project, config))
         assert config in message
         assert "results = 'results/faults' cannot be made or written" in message
-        # Snakemake by itself says so in its own way
-        run = project.snakemake("--cores", "2", config=config)
-        assert run.returncode != 0
-        assert "Read-only file system" in run.stdout
+        assert refusal(project.snakemake("--cores", "2", config=config)) == message
         assert_intact(project, before)
 
 
@@ -288,3 +286,13 @@ def test_make_run_checks_the_configuration_first():
     recipe = (PROJECT / "Makefile").read_text().partition("\nrun:")[2].split("\n\n")[0]
     assert "sharpflow.launch" in recipe
     assert "-m snakemake" not in recipe
+
+
+def test_make_hands_on_names_with_spaces_and_quotes():
+    names = {"CONFIG": "my o'wn.yaml", "CORES": "2 3", "RESULTS": "a $$(b) c"}
+    command = ["make", "-n", *(f"{k}={v}" for k, v in names.items()), "run", "check", "verify"]
+    printed = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
+    words = [word for line in printed.stdout.splitlines() for word in shlex.split(line)]
+    assert words.count("my o'wn.yaml") == 3
+    assert words.count("2 3") == 1
+    assert words.count("a $(b) c") == 1
