@@ -11,7 +11,7 @@ sys.path.insert(0, workflow.basedir)
 from sharpflow import cluster
 from sharpflow.config import gpus, load, make_plan
 from sharpflow.config.digest import Code
-from sharpflow.cost import shipped
+from sharpflow.cost import around, shipped
 from sharpflow.cost.sweep import Sweep
 from sharpflow.errors import SharpflowError
 from sharpflow.storage.ledger import altered
@@ -153,7 +153,12 @@ def job_of(stage, wildcards):
 
 def mem_mb(stage):
     """The memory that a job of a stage asks for, as Snakemake calls it."""
-    return lambda wildcards, attempt: shipped().mem_mb(job_of(stage, wildcards), attempt)
+
+    def asked(wildcards, attempt):
+        beside = 0 if workflow.local_exec else around(len(PLAN.shards))
+        return shipped().mem_mb(job_of(stage, wildcards), attempt, beside)
+
+    return asked
 
 
 def runtime(stage):
