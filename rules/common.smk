@@ -40,7 +40,14 @@ def read_plan():
 
 def group_of(name):
     """The group of a stage where the profile lets its jobs share a submission; known when asked."""
-    return lambda wildcards: name if name in workflow.group_settings.group_components else None
+
+    def group(wildcards):
+        settings = workflow.group_settings
+        if settings.local_groupid != "local":
+            workflow.group_settings = settings = cluster.inside(settings)
+        return name if name in settings.group_components else None
+
+    return group
 
 
 def on_slurm(step):

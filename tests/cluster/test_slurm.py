@@ -148,6 +148,18 @@ def wait_for_job(cluster, project: Project, head, name: str) -> str:
     return found[0]
 
 
+def test_jobs_that_share_a_submission_share_one_snakemake_in_it(project):
+    """They run one after another, each in its own, where it does not know of the group."""
+    cases = ("tanh", "elu")
+    spelt = "train:experiment=dense,case={},width=20,lr=0.005,seeds=100-101"
+    inside = ("--local-groupid", "x", "--mode", "remote", "--executor", "slurm-jobstep")
+    targets = ("--target-jobs", *(spelt.format(case) for case in cases))
+    rules = ("--allowed-rules", "train", "--force", "--nolock")
+    assert project.run(*targets, *rules, *inside, "--jobs", "1", "--dry-run") == 0, project.said
+    assert project.said.count("Group job train") == 1
+    assert all(f"case={case}," in project.said for case in cases)
+
+
 def test_the_profile_as_shipped_gives_the_bytes_of_a_local_run(cluster, local, project):
     """With the controller restarted on the way; then nothing is left to do."""
     head = project.snakemake(*PROFILE)
