@@ -14,7 +14,7 @@ VARIABLE = "SHARPFLOW_COST"
 SHIPPED = Path(__file__).parent / "coefficients.json"
 UNKNOWN_MB, UNKNOWN_MINUTES = 2000, 120
 """What is asked for a job whose size nobody can tell beforehand, at the first attempt."""
-SNAKEMAKES, SNAKEMAKE_MB, SHARD_MB = 2, 200, 0.06
+SNAKEMAKES, SNAKEMAKE_MB, SHARD_MB = 2, 200, 0.005
 """That a job of a cluster starts around its script; memory of one, and of its plan by shard."""
 _WAIT = 4
 """Times the predicted CPU time that a job may take: machines differ, and are shared."""

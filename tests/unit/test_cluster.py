@@ -1,10 +1,15 @@
 """What is read from Slurm's answers, and what is said of a job that failed."""
 
+import re
+from pathlib import Path
+
 import pytest
+import yaml
 
 from sharpflow.cluster import GROUPS, Facts, check_status_queries, explain, facts_of
 from sharpflow.errors import ClusterError
 
+ROOT = Path(__file__).parents[2]
 JOB = {
     "State": "FAILED",
     "ExitCode": "1:0",
