@@ -18,7 +18,7 @@ from sharpflow.config.gaps import gaps
 from sharpflow.config.places import check_bucket, check_image
 from sharpflow.config.writable import check_writable_results, check_writable_state
 from sharpflow.console import shorten
-from sharpflow.cost import shipped
+from sharpflow.cost import around, shipped
 from sharpflow.cost.sweep import Sweep
 from sharpflow.errors import SharpflowError
 from sharpflow.storage.ledger import altered
@@ -58,7 +58,14 @@ def read_plan():
 
 def group_of(name):
     """The group of a stage where the profile lets its jobs share a submission; known when asked."""
-    return lambda wildcards: name if name in workflow.group_settings.group_components else None
+
+    def group(wildcards):
+        settings = workflow.group_settings
+        if settings.local_groupid != "local":
+            workflow.group_settings = settings = cluster.inside(settings)
+        return name if name in settings.group_components else None
+
+    return group
 
 
 def on_slurm(step):
@@ -205,7 +212,12 @@ def job_of(stage, wildcards):
 
 def mem_mb(stage):
     """The memory that a job of a stage asks for, as Snakemake calls it."""
-    return lambda wildcards, attempt: shipped().mem_mb(job_of(stage, wildcards), attempt)
+
+    def asked(wildcards, attempt):
+        beside = 0 if workflow.local_exec else around(len(PLAN.shards))
+        return shipped().mem_mb(job_of(stage, wildcards), attempt, beside)
+
+    return asked
 
 
 def runtime(stage):

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ from sharpflow.errors import ClusterError
 
 PREFIX = "sharpflow_"
 """How the names of our jobs begin (`slurm-jobname-prefix` of the profile)."""
+GROUPS = ("data", "train", "evaluate", "tables")
+"""Stages whose jobs may share a submission (`group-components` of the profile)."""
 SITE = "profiles/slurm/config.yaml"
 COMMANDS = ("sbatch", "squeue", "scancel", "scontrol", "sinfo")
 _OUT = "down,drain,fail,maint,power_down,unknown"
@@ -289,6 +291,15 @@ def begin(workflow: Any) -> None:
 def end() -> None:
     """After a run that failed or was interrupted: nothing of it stays in the queue."""
     cancel_jobs_of(Path.cwd())
+
+
+def inside(settings: Any) -> Any:
+    """Snakemake's settings of groups within a submission that several jobs share.
+
+    It starts there without the profile, and would run the jobs of a group that it does not know one
+    after another, each in a Snakemake of its own.
+    """
+    return replace(settings, group_components=dict.fromkeys(GROUPS, sys.maxsize))
 
 
 def _commands(

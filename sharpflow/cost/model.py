@@ -14,6 +14,8 @@ VARIABLE = "SHARPFLOW_COST"
 SHIPPED = Path(__file__).parent / "coefficients.json"
 UNKNOWN_MB, UNKNOWN_MINUTES = 2000, 120
 """What is asked for a job whose size nobody can tell beforehand, at the first attempt."""
+SNAKEMAKES, SNAKEMAKE_MB, SHARD_MB = 2, 200, 0.005
+"""That a job of a cluster starts around its script; memory of one, and of its plan by shard."""
 _WAIT = 4
 """Times the predicted CPU time that a job may take: machines differ, and are shared."""
 _LEAST_MINUTES = 5
@@ -48,9 +50,16 @@ class Coefficients:
         """Megabytes that the job stays within."""
         return self.typical_memory(job) * self.margin[job.stage]
 
-    def mem_mb(self, job: Job | None, attempt: int = 1) -> int:
-        """Memory to ask for, in MB: more at each attempt; `UNKNOWN_MB` where no size is known."""
-        return attempt * (UNKNOWN_MB if job is None else round(self.memory(job) + 0.5))
+    def mem_mb(self, job: Job | None, attempt: int = 1, beside: int = 0) -> int:
+        """Memory to ask for, in MB: more at each attempt; `UNKNOWN_MB` where no size is known.
+
+        Args:
+            job: which.
+            attempt: from 1.
+            beside: MB that others take within the same request.
+        """
+        own = UNKNOWN_MB if job is None else round(self.memory(job) + 0.5)
+        return attempt * (own + beside)
 
     def runtime(self, job: Job | None, attempt: int = 1, threads: int = 1) -> int:
         """Minutes to ask for: a generous multiple of the predicted time, more at each attempt.
@@ -74,6 +83,15 @@ class Coefficients:
             indent=1,
             sort_keys=True,
         )
+
+
+def around(shards: int) -> int:
+    """MB of the Snakemakes that an executor of a cluster starts around a job's script.
+
+    Args:
+        shards: of the whole plan, which each of them reads.
+    """
+    return round(SNAKEMAKES * (SNAKEMAKE_MB + SHARD_MB * shards) + 0.5)
 
 
 def _product(features: Mapping[str, float], coefficients: Mapping[str, float]) -> float:

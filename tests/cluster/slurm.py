@@ -7,6 +7,7 @@ Everything that it writes is in FOLDER, but for `/etc/slurm/slurm.conf`, where S
 for it; a file that was there is put aside and put back. Only processes that it started are stopped.
 """
 
+import contextlib
 import os
 import shlex
 import shutil
@@ -93,13 +94,14 @@ def install() -> str:
     return ""
 
 
-def wait_for(condition, what: str, seconds: float = 120) -> None:
-    """Wait until a condition holds; a RuntimeError with `what` if it never does."""
+def wait_for(condition, what: str, seconds: float = 120):
+    """Wait until a condition holds; what it returned. A RuntimeError with `what` if never."""
     end = time.monotonic() + seconds
-    while not condition():
+    while not (found := condition()):
         if time.monotonic() > end:
             raise RuntimeError(f"{what} did not come about in {seconds:g} s")
         time.sleep(0.2)
+    return found
 
 
 def alive(process: int) -> bool:
@@ -222,6 +224,8 @@ class Slurm:
     def stop(self) -> None:
         """Cancel all jobs, end the daemons, put back the machine's configuration."""
         subprocess.run(["scancel", "--user=root"], capture_output=True, timeout=60)
+        with contextlib.suppress(RuntimeError, subprocess.CalledProcessError):
+            wait_for(lambda: not self.jobs("RUNNING", "COMPLETING"), "the end of all jobs", 30)
         for name in (*(f"slurmd-{node}" for node in NODES), "slurmctld", "munged"):
             self.kill(name)
         CONFIGURATION.unlink(missing_ok=True)

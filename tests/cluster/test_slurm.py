@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -44,11 +44,11 @@ overrides:
     figures: [output_norm]
     claims: [edge_of_stability, surrogate_factor]
 """
-PATIENCE = 900
+PATIENCE = 600
 PROFILE = ("--workflow-profile", "profiles/slurm", "--slurm-init-seconds-before-status-checks", "3")
 APART = ("--group-components", "data=100", "evaluate=4", "tables=8")
 """Trainings apart, so that something else can happen to each."""
-TRAINED = "results/small/tables/dense.parquet"
+ONE = "results/small/runs/dense/tanh/width=20/lr=0.005/seeds=100-101/trajectory.parquet"
 
 
 @dataclass
@@ -56,19 +56,24 @@ class Project:
     """A copy of the project with the small configuration."""
 
     root: Path
+    heads: list[subprocess.Popen] = field(default_factory=list)
 
-    def snakemake(self, *arguments: str, path: str = "", **options) -> subprocess.Popen:
+    def snakemake(
+        self, *arguments: str, module: str = "snakemake", path: str = "", **options
+    ) -> subprocess.Popen:
         """Start Snakemake; what it says goes to `said`."""
         environment = {k: v for k, v in os.environ.items() if not k.startswith("SNAKEMAKE")}
         environment |= {"PYTHONPATH": str(self.root), "SHARPFLOW_CHECKPOINT_SECONDS": "0.05"}
         if path:
             environment["PATH"] = path
-        command = [sys.executable, "-m", "snakemake", *arguments, "--configfile", "small.yaml"]
+        command = [sys.executable, "-m", module, *arguments, "--configfile", "small.yaml"]
         with open(self.root / "said", "w", encoding="utf-8") as said:
-            return subprocess.Popen(
+            head = subprocess.Popen(
                 command, cwd=self.root, env=environment, stdout=said, stderr=subprocess.STDOUT,
                 preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL), **options,
             )  # fmt: skip
+        self.heads.append(head)
+        return head
 
     def run(self, *arguments: str, **options) -> int:
         """Run Snakemake to its end; its exit status."""
@@ -100,8 +105,12 @@ def cluster(tmp_path_factory):
 
 
 @pytest.fixture
-def project(tmp_path) -> Project:
-    return copy_of_project(tmp_path / "project")
+def project(tmp_path):
+    project = copy_of_project(tmp_path / "project")
+    yield project
+    for head in project.heads:
+        head.kill()
+        head.wait()
 
 
 def copy_of_project(folder: Path) -> Project:
@@ -124,29 +133,46 @@ def jobs_of(cluster, project: Project, *states: str) -> list[dict[str, str]]:
     return [job for job in found if job["folder"] == str(project.root)]
 
 
+def running(cluster, project: Project, head, name: str) -> list[str]:
+    """Numbers of the running jobs that have something of a name in theirs."""
+    assert head.poll() is None, project.said[-3000:]
+    jobs = jobs_of(cluster, project, "RUNNING")
+    return [job["id"] for job in jobs if name in job["comment"]]
+
+
 def wait_for_job(cluster, project: Project, head, name: str) -> str:
     """Wait until a job of this name runs; its number."""
+    found = slurm.wait_for(
+        lambda: running(cluster, project, head, name), f"a running job {name}", PATIENCE
+    )
+    return found[0]
 
-    def running():
-        assert head.poll() is None, project.said[-3000:]
-        return [j for j in jobs_of(cluster, project, "RUNNING") if name in j["comment"]]
 
-    slurm.wait_for(running, f"a running job {name}", PATIENCE)
-    return running()[0]["id"]
+def test_jobs_that_share_a_submission_share_one_snakemake_in_it(project):
+    """They run one after another, each in its own, where it does not know of the group."""
+    cases = ("tanh", "elu")
+    spelt = "train:experiment=dense,case={},width=20,lr=0.005,seeds=100-101"
+    inside = ("--local-groupid", "x", "--mode", "remote", "--executor", "slurm-jobstep")
+    targets = ("--target-jobs", *(spelt.format(case) for case in cases))
+    rules = ("--allowed-rules", "train", "--force", "--nolock")
+    assert project.run(*targets, *rules, *inside, "--jobs", "1", "--dry-run") == 0, project.said
+    assert project.said.count("Group job train") == 1
+    assert all(f"case={case}," in project.said for case in cases)
 
 
 def test_the_profile_as_shipped_gives_the_bytes_of_a_local_run(cluster, local, project):
     """With the controller restarted on the way; then nothing is left to do."""
     head = project.snakemake(*PROFILE)
-    wait_for_job(cluster, project, head, "train")
+    logs = project.root / "results" / "small" / "logs"
+    slurm.wait_for(lambda: list(logs.rglob("train.log")), "a training at work", PATIENCE)
     cluster.kill("slurmctld")
     cluster.start_controller()
     assert head.wait(PATIENCE) == 0, project.said[-3000:]
     assert project.results() == local
     jobs = jobs_of(cluster, project)
     assert {job["state"] for job in jobs} == {"COMPLETED"}
-    stages = sorted(job["comment"].removeprefix("rule_").split("_")[0] for job in jobs)
-    assert stages == ["data", "evaluate", "tables", "train"]
+    stages = {job["comment"].removeprefix("rule_").split("_")[0] for job in jobs}
+    assert stages == {"data", "evaluate", "tables", "train"}
     assert all(int(job["cpus"]) <= 4 for job in jobs)
     assert project.run(*PROFILE) == 0
     assert "Nothing to be done" in project.said
@@ -163,26 +189,39 @@ def test_jobs_that_are_cancelled_killed_or_lost_are_made_again(cluster, local, p
         "train:cpus_per_task=4",  # a node each
     )
     head = project.snakemake(*PROFILE, *APART, *resources)
-    slow = wait_for_job(cluster, project, head, "train_wildcards_dense_tanh")
-    subprocess.run(["scancel", "--signal=STOP", slow], check=True)  # and so it outlives its minute
-    subprocess.run(["scancel", "--batch", "--signal=STOP", slow], check=True)
-    subprocess.run(
-        ["scancel", wait_for_job(cluster, project, head, "train_wildcards_dense_elu")], check=True
-    )
-    lost = wait_for_job(cluster, project, head, "train_wildcards_dense_softplus")
-    node = cluster.jobs()[lost]["nodes"]
-    update = ["scontrol", "update", f"nodename={node}"]
-    subprocess.run([*update, "state=down", "reason=test"], check=True)
-    slurm.wait_for(lambda: cluster.jobs()[lost]["state"] == "PENDING", "a requeue", PATIENCE)
-    subprocess.run([*update, "state=resume"], check=True)
-    for job in jobs_of(cluster, project, "PENDING"):  # Slurm waits two minutes with what it lost
-        subprocess.run(["scontrol", "update", f"jobid={job['id']}", "StartTime=now"], check=True)
+
+    def stop(job):  # and so it outlives its minute
+        subprocess.run(["scancel", "--signal=STOP", job], check=True)
+        subprocess.run(["scancel", "--batch", "--signal=STOP", job], check=True)
+
+    def cancel(job):
+        subprocess.run(["scancel", job], check=True)
+
+    def lose_node(job):
+        update = ["scontrol", "update", f"nodename={cluster.jobs()[job]['nodes']}"]
+        subprocess.run([*update, "state=down", "reason=test"], check=True)
+        slurm.wait_for(lambda: cluster.jobs()[job]["state"] == "PENDING", "a requeue", PATIENCE)
+        subprocess.run([*update, "state=resume"], check=True)
+        # Slurm waits two minutes with what it lost
+        subprocess.run(["scontrol", "update", f"jobid={job}", "StartTime=now"], check=True)
+
+    deeds = {"tanh": stop, "elu": cancel, "softplus": lose_node}
+    met = {}
+
+    def all_met():
+        for case in deeds.keys() - met.keys():
+            for job in running(cluster, project, head, f"train_wildcards_dense_{case}"):
+                met[case] = job
+                deeds[case](job)
+        return met.keys() == deeds.keys()
+
+    slurm.wait_for(all_met, "trainings of three cases", PATIENCE)
     assert head.wait(PATIENCE) == 0, project.said[-5000:]
-    assert cluster.jobs()[lost]["state"] == "COMPLETED"
+    assert cluster.jobs()[met["softplus"]]["state"] == "COMPLETED"
     assert project.results() == local
     for words in (
-        f"Slurm job {slow} ran longer than the 00:01:00 that it had asked for",
-        "was cancelled, by its owner or an administrator",
+        f"Slurm job {met['tanh']} ran longer than the 00:01:00 that it had asked for",
+        f"Slurm job {met['elu']} was cancelled, by its owner or an administrator",
         "used more than the 100M that it had asked for",
     ):
         assert words in project.said
@@ -196,26 +235,29 @@ def test_jobs_that_are_cancelled_killed_or_lost_are_made_again(cluster, local, p
     assert asks["softplus"] == [("1:00:00", "2000M")]
 
 
-def test_an_interrupted_or_killed_head_leaves_what_the_next_one_takes_up(cluster, local, project):
+def test_a_killed_head_is_taken_up_and_an_interrupted_one_leaves_no_job(cluster, local, project):
     def left():
         return jobs_of(cluster, project, "PENDING", "RUNNING", "COMPLETING")
 
-    head = project.snakemake(TRAINED, *PROFILE, *APART, start_new_session=True)
+    def start():
+        arguments = (ONE, *PROFILE, *APART)
+        return project.snakemake(*arguments, module="sharpflow.launch", start_new_session=True)
+
+    head = start()
     orphan = wait_for_job(cluster, project, head, "train_")
     head.kill()
     head.wait()
     assert orphan in {job["id"] for job in left()}
-    assert project.run("--unlock") == 0
-    head = project.snakemake(TRAINED, *PROFILE, *APART, start_new_session=True)
+    head = start()
     slurm.wait_for(lambda: "an earlier start had left" in project.said, "a take-over", PATIENCE)
     assert orphan in project.said.partition("an earlier start had left")[2].partition(";")[0]
     wait_for_job(cluster, project, head, "train_")
     os.killpg(head.pid, signal.SIGINT)
     assert head.wait(PATIENCE) != 0
     assert left() == []
-    assert project.run(TRAINED, *PROFILE, *APART) == 0, project.said[-3000:]
+    assert start().wait(PATIENCE) == 0, project.said[-3000:]
     made = project.results()
-    assert "tables/dense.parquet" in made
+    assert ONE.removeprefix("results/small/") in made
     assert made.items() <= local.items()
 
 

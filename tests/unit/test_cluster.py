@@ -1,10 +1,15 @@
 """What is read from Slurm's answers, and what is said of a job that failed."""
 
-import pytest
+import re
+from pathlib import Path
 
-from sharpflow.cluster import Facts, check_status_queries, explain, facts_of
+import pytest
+import yaml
+
+from sharpflow.cluster import GROUPS, Facts, check_status_queries, explain, facts_of
 from sharpflow.errors import ClusterError
 
+ROOT = Path(__file__).parents[2]
 JOB = {
     "State": "FAILED",
     "ExitCode": "1:0",
@@ -58,3 +63,10 @@ def test_why_a_job_failed(facts, log, words):
 
 def test_a_job_that_slurm_forgot_is_not_explained_away():
     assert explain("7", {}, None) == "Slurm job 7 failed, and Slurm knows nothing of it any more."
+
+
+def test_groups_of_the_rules_are_known_inside_a_submission():
+    rules = "".join(path.read_text() for path in (ROOT / "rules").glob("*.smk"))
+    assert set(re.findall(r'group_of\("(\w+)"\)', rules)) == set(GROUPS)
+    profile = yaml.safe_load((ROOT / "profiles" / "slurm" / "config.yaml").read_text())
+    assert {part.partition("=")[0] for part in profile["group-components"]} <= set(GROUPS)

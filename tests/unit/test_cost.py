@@ -132,6 +132,7 @@ def test_more_work_never_takes_less(stage, larger):
 def test_each_attempt_asks_for_more():
     known, one = shipped(), job(**BASE)
     assert known.mem_mb(one, 3) == 3 * known.mem_mb(one)
+    assert known.mem_mb(one, 2, beside=100) == 2 * (known.mem_mb(one) + 100)
     assert known.runtime(one, 2) == 2 * known.runtime(one)
     assert known.mem_mb(one) >= known.typical_memory(one)
 
