@@ -14,7 +14,7 @@ from sharpflow.curvature.linear_operator import LinearOperator, check_finite
 
 _FULL_BASIS = 256  # up to this size the basis may span the whole space, so restarts are not needed
 _BASIS = 40
-_LARGE = 2**22  # above this size memory counts: a basis then is as small as it can be
+LARGE = 2**22  # above this size memory counts: a basis then is as small as it can be
 _SMALL_BASIS = 6
 _CHECK = 16  # rows that the check for what one start vector does not see may take
 _FLOOR = 1e3  # residuals below this many rounding units of ‖H‖ may stagnate
@@ -581,7 +581,7 @@ def top_eigenpairs(
 def _default_basis(size: int, k: int) -> int:
     if size <= _FULL_BASIS:
         return size
-    return max(_BASIS, 4 * k + _CHECK) if size <= _LARGE else max(_SMALL_BASIS, 2 * k + 4)
+    return max(_BASIS, 4 * k + _CHECK) if size <= LARGE else max(_SMALL_BASIS, 2 * k + 4)
 
 
 def _nothing_outside(
