@@ -9,12 +9,13 @@ READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONPATH := $(CURDIR)
 
-.PHONY: help run smoke verify test oldest bench lint format check config-reference clean
+.PHONY: help run smoke verify test oldest bench lint cluster-ready format check config-reference clean
 
 help:
 	@echo "make run     every figure, claim and the page (CONFIG=config/paper.yaml CORES=8 to change)"
 	@echo "make smoke   the same workflow at toy scale"
 	@echo "make verify  check a finished tree against its manifest (RESULTS=results/paper)"
+	@echo "make cluster-ready  is there a Slurm, and does it suit? (docs/cluster.md)"
 	@echo "make bench   side-by-side timings"
 	@echo "make test    lint and the whole test suite"
 	@echo "make oldest  the library's tests on the oldest packages that it takes"
@@ -35,7 +36,7 @@ smoke: $(READY)
 	python -m sharpflow.launch --cores $(CORES) --configfile config/smoke.yaml
 
 test: $(READY) lint
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -r tests/peers.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -r tests/peers.txt -r tests/storage.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r benchmarks/requirements.txt
 	python -m pytest
 
@@ -63,6 +64,9 @@ bench: $(READY)
 	python -m benchmarks.ensemble
 	python -m benchmarks.paper_run --threads 2
 	python -m benchmarks.paper_run --threads 2 --model cnn
+
+cluster-ready: $(READY)
+	@python -m sharpflow.cluster
 
 verify: $(READY)
 	@python -m sharpflow.verify $(RESULTS)

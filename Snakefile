@@ -20,9 +20,8 @@ localrules:
 rule all:
     default_target: True
     input:
-        # every file by name: Snakemake remakes a missing target, not a missing file in between
-        f"{ROOT}/manifest.json",
-        everything,
+        MANIFEST,
+        missing_in_between,
     log:
         f"{ROOT}/logs/all.log",
     conda:
@@ -55,7 +54,7 @@ for paper in PAPERS:
         input:
             [file for file in FIGURE_FILES if f"/figures/{paper}/" in file],
             [
-                f"{ROOT}/claims/{experiment}.csv"
+                f"{ROOT}/claims/{experiment}.parquet"
                 for experiment in JUDGED
                 if PLAN.settings[experiment]["paper"] == paper
             ],

@@ -1,15 +1,30 @@
 """The plan of the sweep, read once; lookups from wildcards to what a job needs."""
 
+import gc
 import os
+import shlex
 import sys
 from functools import cache
 from importlib.metadata import version
 
 sys.path.insert(0, workflow.basedir)
 
-from sharpflow.config import load, make_plan
+from snakemake.logging import logger
+
+from sharpflow import cluster
+from sharpflow.config import gpus, load, make_plan
 from sharpflow.config.digest import Code
+from sharpflow.config.gaps import gaps
+from sharpflow.config.places import check_bucket, check_image
+from sharpflow.console import shorten
+from sharpflow.cost import shipped
+from sharpflow.cost.sweep import Sweep
 from sharpflow.errors import SharpflowError
+from sharpflow.storage.ledger import altered
+
+logger.addFilter(shorten)
+# a third of the planning of a large sweep is a search for garbage among objects that all stay
+gc.set_threshold(20_000, 10, 10)
 
 DEFAULT = "config/config.yaml"
 
@@ -26,19 +41,87 @@ def read_plan():
     if len(files) > 1:
         refuse(f"Give one --configfile, not {len(files)}: each is a whole configuration.")
     try:
-        settings = load(files[0], dict(workflow.config_settings.config or {}))
-        return os.path.relpath(files[0]), settings.configuration, make_plan(settings)
+        settings = load(files[0], OPTIONS)
+        shipped()  # a wrong file of coefficients is refused here
+        return os.path.relpath(files[0]), settings, make_plan(settings)
     except SharpflowError as error:
         refuse(error)
 
 
-CONFIG_FILE, CONFIGURATION, PLAN = read_plan()
+def group_of(name):
+    """The group of a stage where the profile lets its jobs share a submission; known when asked."""
+    return lambda wildcards: name if name in workflow.group_settings.group_components else None
+
+
+def on_slurm(step):
+    """Do a step of `sharpflow.cluster` where jobs go to Slurm."""
+    if workflow.executor_plugin.name == "slurm":
+        try:
+            step()
+        except SharpflowError as error:
+            refuse(error)
+
+
+onerror:
+    on_slurm(cluster.end)
+
+
+def check_places():
+    """Refuse a store or an image that cannot be used; its address, where jobs run in an image."""
+    named = workflow.storage_settings
+    provider = workflow.storage_registry.default_storage_provider
+    methods = [method.name for method in workflow.deployment_settings.deployment_method]
+    try:
+        if workflow.is_main_process and named.default_storage_provider == "s3":
+            check_bucket(provider.s3c.meta.client, named.default_storage_prefix)
+        return check_image(OPTIONS.pop("container", None), "APPTAINER" in methods)
+    except SharpflowError as error:
+        refuse(error)
+
+
+OPTIONS = dict(workflow.config_settings.config or {})
+
+
+# None: jobs run in the environment that Snakemake itself runs in
+container: check_places()
+
+
+CONFIG_FILE, SETTINGS, PLAN = read_plan()
+CONFIGURATION = SETTINGS.configuration
+SWEEP = Sweep(SETTINGS, PLAN)
 ROOT = CONFIGURATION.results
 TORCH = version("torch")
 EXPERIMENTS = list(PLAN.settings)
 PAPERS = list(PLAN.papers)
 CODE = Code(PLAN.folders)
-CONFIG_OPTION = "" if CONFIG_FILE == DEFAULT else f" --configfile {CONFIG_FILE}"
+CONFIG_OPTION = "" if CONFIG_FILE == DEFAULT else f" --configfile {shlex.quote(CONFIG_FILE)}"
+
+
+@cache
+def gpus_here():
+    """GPUs that jobs on this machine may use; None where they are sent to others."""
+    if not workflow.local_exec:
+        return None
+    return 0 if "+cpu" in TORCH else gpus.count()
+
+
+def gpus_of_a_job(wildcards):
+    """GPUs that a training or an evaluation asks for."""
+    return gpus.wanted(CONFIGURATION.device, gpus_here())
+
+
+onstart:
+    on_slurm(lambda: cluster.begin(workflow))
+    if (here := gpus_here()) is not None:
+        try:
+            gpus.check(CONFIGURATION.device, here, TORCH)
+        except SharpflowError as error:
+            refuse(error)
+        if here and "gpu" not in workflow.global_resources:
+            slots = here * CONFIGURATION.jobs_per_gpu
+            workflow.register_resource("gpu", slots)
+            # without this the jobs of one round of scheduling are limited, and not those of all
+            workflow.scheduler.global_resources["gpu"] = slots
 
 
 def figure_path(figure, suffix):
@@ -67,23 +150,66 @@ def code(script, entries=()):
 
 def shard_of(wildcards):
     """The shard whose folder the wildcards spell."""
-    folder = "runs/{0.experiment}/{0.case}/width={0.width}/lr={0.lr}/seeds={0.seeds}"
-    return PLAN.shards[folder.format(wildcards)]
+    return PLAN.shards[f"runs/{wildcards.shard}"]
 
 
 def dataset_files(wildcards):
     """The datasets of a shard."""
+    mend()
     return [f"{ROOT}/data/{name}.safetensors" for name in shard_of(wildcards).datasets]
 
 
-def shard_files(experiment, name):
-    """One file of every shard of an experiment."""
-    return [f"{ROOT}/{shard.folder}/{name}" for shard in PLAN.shards_of(experiment)]
+def shard_files(shards, name):
+    """One file of each shard."""
+    return [f"{ROOT}/{shard.folder}/{name}" for shard in shards]
+
+
+def tables(experiments, kind="runs"):
+    """The parts of the tables of experiments: `runs`, or `summary`."""
+    return [
+        f"{ROOT}/tables/{name}/{kind}/{part}.parquet"
+        for name in experiments
+        for part in PLAN.parts_of(name)
+    ]
+
+
+def part_of(wildcards):
+    """The shards of the part of a table that the wildcards spell."""
+    return PLAN.parts_of(wildcards.experiment)[wildcards.part]
+
+
+def parts(experiments):
+    """How many parts the table of each experiment has."""
+    return {name: len(PLAN.parts_of(name)) for name in experiments}
 
 
 def figure_of(wildcards):
     """The figure that the wildcards spell."""
     return FIGURES[wildcards.paper, wildcards.figure]
+
+
+def job_of(stage, wildcards):
+    """What decides the cost of a job; None where nobody can tell beforehand."""
+    if stage == "generate_data":
+        return SWEEP.dataset(wildcards.dataset)
+    if stage in ("train", "evaluate_sharpness"):
+        return SWEEP.shard(stage, shard_of(wildcards))
+    if stage == "plot_figure":
+        return SWEEP.table(stage, list(figure_of(wildcards).experiments))
+    if stage == "aggregate":
+        return SWEEP.part(wildcards.experiment, wildcards.part)
+    return SWEEP.table(stage, [wildcards.experiment])
+
+
+def mem_mb(stage):
+    """The memory that a job of a stage asks for, as Snakemake calls it."""
+    return lambda wildcards, attempt: shipped().mem_mb(job_of(stage, wildcards), attempt)
+
+
+def runtime(stage):
+    """The minutes that a job of a stage asks for, likewise."""
+    threads = CONFIGURATION.threads_per_job
+    return lambda wildcards, attempt: shipped().runtime(job_of(stage, wildcards), attempt, threads)
 
 
 def evaluation_code(wildcards):
@@ -95,27 +221,88 @@ def evaluation_code(wildcards):
     ]
 
 
-def everything(wildcards):
-    """Every file that the manifest vouches for."""
-    files = [f"{ROOT}/data/{name}.safetensors" for name in PLAN.datasets]
+MANIFEST = f"{ROOT}/manifest.json"
+RESULTS = [
+    *tables(EXPERIMENTS),
+    *tables(EXPERIMENTS, "summary"),
+    *(figure_path(figure, "json") for figure in PLAN.figures),
+    *FIGURE_FILES,
+    *(f"{ROOT}/claims{suffix}" for suffix in (".parquet", ".csv", ".csv.sha256")),
+    f"{ROOT}/report/index.html",
+]
+"""What the manifest is made from directly."""
+
+
+def steps():
+    """Every file before the manifest, with one that a job makes from it."""
     for name in EXPERIMENTS:
-        for file in ("trajectory.parquet", "states.safetensors", "measurements.parquet"):
-            files += shard_files(name, file)
-        files += [f"{ROOT}/tables/{name}.parquet", f"{ROOT}/tables/{name}.summary.parquet"]
-    files += [f"{ROOT}/claims/{name}.csv" for name in JUDGED]
-    files += [figure_path(figure, "json") for figure in PLAN.figures]
-    return files + FIGURE_FILES + [f"{ROOT}/claims.csv", f"{ROOT}/report/index.html"]
+        for part, shards in PLAN.parts_of(name).items():
+            table = f"{ROOT}/tables/{name}/runs/{part}.parquet"
+            for shard in shards:
+                made = f"{ROOT}/{shard.folder}"
+                trajectory, measurements = (
+                    f"{made}/trajectory.parquet",
+                    f"{made}/measurements.parquet",
+                )
+                yield trajectory, table
+                yield f"{made}/states.safetensors", measurements
+                yield measurements, table
+                for dataset in shard.datasets:
+                    yield f"{ROOT}/data/{dataset}.safetensors", trajectory
+    for name in JUDGED:
+        yield f"{ROOT}/claims/{name}.parquet", f"{ROOT}/claims.parquet"
+    for file in RESULTS:
+        yield file, MANIFEST
 
 
-SHARD = "runs/{experiment}/{case}/width={width}/lr={lr}/seeds={seeds}"
+def everything():
+    """Every file that the manifest vouches for, below the results root."""
+    return sorted({file.removeprefix(f"{ROOT}/") for file, _ in steps()})
+
+
+def stored():
+    """Whether results are in an object store."""
+    return workflow.storage_settings.default_storage_provider is not None
+
+
+def manifest_inputs(wildcards):
+    """What the manifest waits for; all that it reads, where each input has to be fetched."""
+    return [f"{ROOT}/{name}" for name in everything()] if stored() else RESULTS
+
+
+@cache
+def mend():
+    """At the start of a run, delete what is not what its job wrote, so that it is made again.
+
+    Called where jobs are looked for, for only then does Snakemake know which kind of run this is.
+    """
+    if workflow.executor_plugin is None or not workflow.is_main_process or stored():
+        return
+    only_named = workflow.dryrun or workflow.touch
+    names = [*everything(), os.path.relpath(MANIFEST, ROOT)]
+    damaged = [f"{ROOT}/{name}" for name in altered(ROOT, names)]
+    done = "a run makes it again" if only_named else "deleted, to be made again"
+    for path in damaged:
+        print(f"{path} was altered since its job wrote it: {done}", file=sys.stderr)
+    if damaged and not only_named:
+        for path in damaged:
+            os.remove(path)
+        workflow.iocache.clear()  # it may have seen them
+
+
+def missing_in_between(wildcards):
+    """What Snakemake would not make again: it remakes a missing target, not a file before it."""
+    mend()
+    return sorted(set(gaps(steps(), os.path.exists)))
+
+
+SHARD = "runs/{shard}"
 
 
 wildcard_constraints:
     dataset="[^/]+",
     experiment="[^/]+",
-    case="[^/]+",
-    width="[0-9]+",
-    lr="[^/]+",
-    seeds="[0-9]+-[0-9]+",
+    part="[0-9]+-of-[0-9]+",
+    shard="[^/]+/[^/]+/width=[0-9]+/lr=[^/]+/seeds=[0-9]+-[0-9]+",  # one, and cheaper than five
     paper="[^/]+",
     figure="[^/]+",

@@ -1,7 +1,7 @@
 rule plot_figure:
     input:
-        tables=lambda w: [f"{ROOT}/tables/{e}.parquet" for e in figure_of(w).experiments],
-        summaries=lambda w: [f"{ROOT}/tables/{e}.summary.parquet" for e in figure_of(w).experiments],
+        tables=lambda w: tables(figure_of(w).experiments),
+        summaries=lambda w: tables(figure_of(w).experiments, "summary"),
     output:
         png=f"{ROOT}/figures/{{paper}}/{{figure}}.png",
         pdf=f"{ROOT}/figures/{{paper}}/{{figure}}.pdf",
@@ -10,15 +10,18 @@ rule plot_figure:
         f"{ROOT}/logs/figures/{{paper}}/{{figure}}.log",
     benchmark:
         f"{ROOT}/benchmarks/figures/{{paper}}/{{figure}}.tsv"
+    group:
+        group_of("tables")
     conda:
         "../environment.yml"
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=mem_mb("plot_figure"),
+        runtime=runtime("plot_figure"),
     params:
         spec=lambda w: {
             "module": figure_of(w).module,
             "experiments": {e: PLAN.settings[e] for e in figure_of(w).experiments},
+            "parts": parts(figure_of(w).experiments),
             "confidence": CONFIGURATION.confidence,
             "paper_folders": PLAN.folders_of([figure_of(w).module]),
         },

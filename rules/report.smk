@@ -1,17 +1,19 @@
 rule judge_claims:
     input:
-        table=f"{ROOT}/tables/{{experiment}}.parquet",
+        tables=lambda w: tables([w.experiment]),
     output:
-        verdicts=f"{ROOT}/claims/{{experiment}}.csv",
+        verdicts=f"{ROOT}/claims/{{experiment}}.parquet",
     log:
         f"{ROOT}/logs/claims/{{experiment}}.log",
     benchmark:
         f"{ROOT}/benchmarks/claims/{{experiment}}.tsv"
+    group:
+        group_of("tables")
     conda:
         "../environment.yml"
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=mem_mb("judge_claims"),
+        runtime=runtime("judge_claims"),
     params:
         spec=lambda w: {
             "experiment": w.experiment,
@@ -33,9 +35,11 @@ rule judge_claims:
 
 rule collect_claims:
     input:
-        verdicts=[f"{ROOT}/claims/{experiment}.csv" for experiment in JUDGED],
+        verdicts=[f"{ROOT}/claims/{experiment}.parquet" for experiment in JUDGED],
     output:
+        table=f"{ROOT}/claims.parquet",
         claims=f"{ROOT}/claims.csv",
+        digest=f"{ROOT}/claims.csv.sha256",
     log:
         f"{ROOT}/logs/collect_claims.log",
     benchmark:
@@ -53,8 +57,8 @@ rule report:
     input:
         pngs=[figure_path(figure, "png") for figure in PLAN.figures],
         captions=[figure_path(figure, "json") for figure in PLAN.figures],
-        claims=f"{ROOT}/claims.csv",
-        tables=[f"{ROOT}/tables/{experiment}.parquet" for experiment in SHARPNESS_EXPERIMENTS],
+        claims=f"{ROOT}/claims.parquet",
+        tables=tables(SHARPNESS_EXPERIMENTS),
     output:
         page=f"{ROOT}/report/index.html",
     log:
@@ -76,7 +80,7 @@ rule report:
             ],
             "experiments": PLAN.settings,
             "papers": PLAN.papers,
-            "measured": SHARPNESS_EXPERIMENTS,
+            "measured": parts(SHARPNESS_EXPERIMENTS),
             "configuration": CONFIG_FILE,
             "device": CONFIGURATION.device,
         },
@@ -87,9 +91,9 @@ rule report:
 
 rule manifest:
     input:
-        files=everything,
+        files=manifest_inputs,
     output:
-        manifest=f"{ROOT}/manifest.json",
+        manifest=MANIFEST,
     log:
         f"{ROOT}/logs/manifest.log",
     benchmark:
@@ -97,8 +101,8 @@ rule manifest:
     conda:
         "../environment.yml"
     params:
-        spec={
-            "results": ROOT,
+        spec=lambda w: {
+            "vouched": everything(),
             "device": CONFIGURATION.device,
             "configuration": CONFIGURATION.model_dump(mode="json"),
         },

@@ -8,12 +8,15 @@ rule evaluate_sharpness:
         f"{ROOT}/logs/{SHARD}/evaluate_sharpness.log",
     benchmark:
         f"{ROOT}/benchmarks/{SHARD}/evaluate_sharpness.tsv"
+    group:
+        group_of("evaluate")
     conda:
         "../environment.yml"
     threads: CONFIGURATION.threads_per_job
     resources:
-        mem_mb=lambda w, attempt: 2000 * attempt,
-        runtime=lambda w, attempt: 120 * attempt,
+        mem_mb=mem_mb("evaluate_sharpness"),
+        runtime=runtime("evaluate_sharpness"),
+        gpu=gpus_of_a_job,
     params:
         spec=lambda w: shard_of(w).evaluation,
         code=evaluation_code,
@@ -24,24 +27,27 @@ rule evaluate_sharpness:
 
 rule aggregate:
     input:
-        trajectories=lambda w: shard_files(w.experiment, "trajectory.parquet"),
-        measured=lambda w: shard_files(w.experiment, "measurements.parquet"),
+        trajectories=lambda w: shard_files(part_of(w), "trajectory.parquet"),
+        measured=lambda w: shard_files(part_of(w), "measurements.parquet"),
     output:
-        table=f"{ROOT}/tables/{{experiment}}.parquet",
-        summary=f"{ROOT}/tables/{{experiment}}.summary.parquet",
+        runs=f"{ROOT}/tables/{{experiment}}/runs/{{part}}.parquet",
+        summary=f"{ROOT}/tables/{{experiment}}/summary/{{part}}.parquet",
     log:
-        f"{ROOT}/logs/aggregate/{{experiment}}.log",
+        f"{ROOT}/logs/aggregate/{{experiment}}/{{part}}.log",
     benchmark:
-        f"{ROOT}/benchmarks/aggregate/{{experiment}}.tsv"
+        f"{ROOT}/benchmarks/aggregate/{{experiment}}/{{part}}.tsv"
+    group:
+        group_of("tables")
     conda:
         "../environment.yml"
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=mem_mb("aggregate"),
+        runtime=runtime("aggregate"),
     params:
         spec=lambda w: {
             "confidence": CONFIGURATION.confidence,
-            "shards": [shard.described for shard in PLAN.shards_of(w.experiment)],
+            "shards": [shard.described for shard in part_of(w)],
+            "parts": list(PLAN.parts_of(w.experiment)),
         },
         code=code("aggregate.py"),
     script:

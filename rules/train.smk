@@ -8,12 +8,15 @@ rule train:
         f"{ROOT}/logs/{SHARD}/train.log",
     benchmark:
         f"{ROOT}/benchmarks/{SHARD}/train.tsv"
+    group:
+        group_of("train")
     conda:
         "../environment.yml"
     threads: CONFIGURATION.threads_per_job
     resources:
-        mem_mb=lambda w, attempt: 2000 * attempt,
-        runtime=lambda w, attempt: 60 * attempt,
+        mem_mb=mem_mb("train"),
+        runtime=runtime("train"),
+        gpu=gpus_of_a_job,
     params:
         spec=lambda w: shard_of(w).training,
         code=lambda w: code("train.py", shard_of(w).training_code),

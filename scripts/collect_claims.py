@@ -1,19 +1,21 @@
-"""Join the verdicts of all experiments."""
+"""Join the verdicts of all experiments, for the page and, as CSV, for people."""
 
 import pandas as pd
 
 from sharpflow import jobs
 from sharpflow.claims.base import COLUMNS
-from sharpflow.storage.files import atomic_path
+from sharpflow.storage.seal import sealed_path
+from sharpflow.storage.tables import read_table, write_table
 
 
 def main(job: jobs.Job) -> None:
-    frames = [pd.read_csv(path, keep_default_na=False) for path in job.inputs["verdicts"]]
-    joined = pd.concat([pd.DataFrame(columns=COLUMNS), *frames], ignore_index=True)
+    frames = [read_table(path) for path in job.inputs["verdicts"]]
+    joined = pd.concat(frames or [pd.DataFrame(columns=list(COLUMNS))], ignore_index=True)
     joined = joined.sort_values(["paper", "figure", "claim", "experiment"], kind="stable")
-    with atomic_path(job.outputs["claims"]) as path:
+    write_table(job.outputs["table"], joined)
+    with sealed_path(job.outputs["claims"]) as path:
         joined.to_csv(path, index=False)
 
 
 if __name__ == "__main__":
-    jobs.run_job(main, globals(), ["verdicts"], ["claims"], "{} (nothing)")
+    jobs.run_job(main, globals(), ["verdicts"], ["table", "claims"], "{} (nothing)")

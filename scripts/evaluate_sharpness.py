@@ -1,6 +1,6 @@
 """Measure the states of one shard, replaying the steps between stored ones."""
 
-from sharpflow import jobs
+from sharpflow import devices, jobs
 from sharpflow.errors import IntegrityError
 from sharpflow.measurements.evaluate import evaluate
 from sharpflow.optimisers.base import State
@@ -9,11 +9,14 @@ from sharpflow.storage.files import fingerprint
 from sharpflow.storage.tables import write_table
 from sharpflow.storage.tensors import TensorFile, read_tensors
 from sharpflow.training import Problem
+from sharpflow.training.memory import least_bytes
 
 
 def main(job: jobs.Job) -> None:
     datasets = [read_tensors(path)[0] for path in job.inputs["datasets"]]
-    problem = Problem(job.spec["training"], *datasets)
+    device = devices.prepare(job.spec["training"]["device"])
+    print(f"device: {devices.describe(device)}")
+    problem = Problem(job.spec["training"] | {"device": str(device)}, *datasets)
     states = TensorFile(job.inputs["states"])
     if states.metadata["origin"] != fingerprint(job.spec["training"]):
         raise IntegrityError(
@@ -28,9 +31,15 @@ def main(job: jobs.Job) -> None:
         return {name.removeprefix(prefix): t.to(problem.device) for name, t in tensors.items()}
 
     checkpoint = job_checkpoint(job, "evaluate", job.outputs["measurements"])
-    with checkpoint.held():
+    with checkpoint.held(), devices.memory_explained(device, "evaluation"):
+        devices.check_memory(device, least_bytes(problem, stored=False), "evaluation")
         result = evaluate(
-            problem, states.metadata["steps"], read_state, job.spec["measurements"], checkpoint
+            problem,
+            states.metadata["steps"],
+            read_state,
+            job.spec["measurements"],
+            checkpoint,
+            states.metadata.get("device", ""),
         )
         print(f"replay landed within {result.replay_deviation:.1e} of every stored state")
         write_table(job.outputs["measurements"], result.columns, fingerprint(job.spec))

@@ -4,12 +4,12 @@ import pandas as pd
 
 from sharpflow import jobs
 from sharpflow.claims.base import judge, load_claim
-from sharpflow.storage.files import atomic_path
-from sharpflow.storage.tables import read_table
+from sharpflow.storage.parts import read_parts
+from sharpflow.storage.tables import write_table
 
 
 def main(job: jobs.Job) -> None:
-    table = read_table(job.inputs["table"])
+    table = read_parts(job.inputs["tables"])
     spec = job.spec
     verdicts = [
         judge(
@@ -23,15 +23,14 @@ def main(job: jobs.Job) -> None:
         )
         for entry in spec["claims"]
     ]
-    with atomic_path(job.outputs["verdicts"]) as path:
-        pd.concat(verdicts, ignore_index=True).to_csv(path, index=False)
+    write_table(job.outputs["verdicts"], pd.concat(verdicts, ignore_index=True))
 
 
 if __name__ == "__main__":
     jobs.run_job(
         main,
         globals(),
-        ["table"],
+        ["tables"],
         ["verdicts"],
         "experiment, paper, cases (settings), claims (name, module, figure), confidence, "
         "paper_folders (by key, of the modules)",

@@ -1,11 +1,17 @@
-"""Record what was made: the checksum of every output, the configuration, versions and commit."""
+"""Record what jobs wrote: the checksum of every output, the configuration, versions and commit.
+
+A file that is not what its job wrote is refused; what killed jobs left beside the files is removed.
+"""
 
 import platform
 import subprocess
 from importlib import metadata
+from pathlib import Path
 
 from sharpflow import jobs
-from sharpflow.storage.files import sha256_of, write_json
+from sharpflow.storage.files import is_leftover
+from sharpflow.storage.ledger import examine
+from sharpflow.storage.seal import write_json
 
 PACKAGES = (
     "torch",
@@ -32,7 +38,13 @@ def commit() -> str:
 
 
 def main(job: jobs.Job) -> None:
-    root = job.spec["results"] + "/"
+    root = Path(job.outputs["manifest"]).parent  # a local copy, of a store
+    examined = examine(root, job.spec["vouched"])
+    for error in examined.wrong.values():
+        raise error
+    for folder in {(root / name).parent for name in job.spec["vouched"]}:
+        for left in filter(is_leftover, folder.iterdir()):
+            left.unlink(missing_ok=True)
     write_json(
         job.outputs["manifest"],
         {
@@ -41,10 +53,16 @@ def main(job: jobs.Job) -> None:
             "device": job.spec["device"],
             "packages": {package: metadata.version(package) for package in PACKAGES},
             "python": platform.python_version(),
-            "sha256": {path.removeprefix(root): sha256_of(path) for path in job.inputs["files"]},
+            "sha256": examined.whole,
         },
     )
 
 
 if __name__ == "__main__":
-    jobs.run_job(main, globals(), ["files"], ["manifest"], "results, configuration, device")
+    jobs.run_job(
+        main,
+        globals(),
+        ["files"],
+        ["manifest"],
+        "vouched (paths beside the manifest), configuration, device",
+    )

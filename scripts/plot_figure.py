@@ -7,27 +7,24 @@ from sharpflow.figures.base import checked, title
 from sharpflow.figures.style import save
 from sharpflow.parts.loading import explained
 from sharpflow.results.tables import ExperimentTable
-from sharpflow.storage.files import atomic_path, write_json
-from sharpflow.storage.tables import read_table
+from sharpflow.storage.parts import read_parts, shared_out
+from sharpflow.storage.seal import sealed_path, write_json
 
 
 def main(job: jobs.Job) -> None:
+    runs = shared_out(job.inputs["tables"], job.spec["parts"])
+    summaries = shared_out(job.inputs["summaries"], job.spec["parts"])
     tables = {
         name: ExperimentTable(
-            read_table(table), read_table(summary), settings, job.spec["confidence"]
+            read_parts(runs[name]), read_parts(summaries[name]), settings, job.spec["confidence"]
         )
-        for (name, settings), table, summary in zip(
-            job.spec["experiments"].items(),
-            job.inputs["tables"],
-            job.inputs["summaries"],
-            strict=True,
-        )
+        for name, settings in job.spec["experiments"].items()
     }
     with explained(f"the figure {job.spec['module']}"):
         module = import_module(job.spec["module"])
         figure = checked(module.draw(tables), job.spec["module"])
         words = {"title": title(module, tables), "caption": module.caption(tables)}
-    with atomic_path(job.outputs["png"]) as png, atomic_path(job.outputs["pdf"]) as pdf:
+    with sealed_path(job.outputs["png"]) as png, sealed_path(job.outputs["pdf"]) as pdf:
         save(figure, png, pdf)
     write_json(job.outputs["caption"], words)
 
@@ -38,6 +35,7 @@ if __name__ == "__main__":
         globals(),
         ["tables", "summaries"],
         ["png", "pdf", "caption"],
-        "module, experiments (settings by name, in the order of the tables), confidence, "
+        "module, experiments (settings by name), parts (how many of the tables are each "
+        "experiment's, in their order), confidence, "
         "paper_folders (by key, of the module)",
     )

@@ -1,9 +1,7 @@
 """Make the page: figures, captions, verdicts, and how each was made."""
 
-import json
 import platform
 from importlib import metadata
-from pathlib import Path
 
 import pandas as pd
 
@@ -17,7 +15,8 @@ from sharpflow.report import (
     sharpness_table,
 )
 from sharpflow.results.tables import ExperimentTable
-from sharpflow.storage.files import write_bytes
+from sharpflow.storage.parts import read_parts, shared_out
+from sharpflow.storage.seal import read_bytes, read_json, sealed_path
 from sharpflow.storage.tables import read_table
 
 PACKAGES = ("torch", "numpy", "pandas", "scipy", "matplotlib", "snakemake")
@@ -27,32 +26,30 @@ def main(job: jobs.Job) -> None:
     figures = []
     pictures = zip(job.spec["figures"], job.inputs["pngs"], job.inputs["captions"], strict=True)
     for entry, png, caption in pictures:
-        words = json.loads(Path(caption).read_text())
-        figures.append(FigureEntry(**entry, **words, png=Path(png).read_bytes()))
+        figures.append(FigureEntry(**entry, **read_json(caption), png=read_bytes(png)))
     provenance = {
         "configuration": job.spec["configuration"],
         "device": job.spec["device"],
         "python": platform.python_version(),
         **{package: metadata.version(package) for package in PACKAGES},
     }
-    claims = pd.read_csv(job.inputs["claims"], keep_default_na=False, na_values=[""])
     page = build(
         figures,
-        claims,
+        read_table(job.inputs["claims"]),
         job.spec["experiments"],
         job.spec["papers"],
         provenance,
         number_tables(job),
     )
-    write_bytes(job.outputs["page"], page.encode())
+    with sealed_path(job.outputs["page"]) as path:
+        path.write_text(page, encoding="utf-8")
 
 
 def number_tables(job: jobs.Job) -> list[TableEntry]:
     """The sharpness of every network in numbers; nothing if none was measured."""
     tables = {}
-    for name, path in zip(job.spec["measured"], job.inputs["tables"], strict=True):
-        runs = read_table(path)
-        runs = runs[runs["quantity"].isin(SHARPNESS_QUANTITIES)]
+    for name, paths in shared_out(job.inputs["tables"], job.spec["measured"]).items():
+        runs = read_parts(paths, SHARPNESS_QUANTITIES)
         tables[name] = ExperimentTable(runs, pd.DataFrame(), job.spec["experiments"][name])
     if not tables:
         return []
@@ -66,5 +63,5 @@ if __name__ == "__main__":
         ["pngs", "captions", "claims", "tables"],
         ["page"],
         "figures (paper, name, experiments, command), experiments, papers, configuration, device, "
-        "measured (experiments of the tables, in their order)",
+        "measured (how many of the tables are each experiment's, in their order)",
     )

@@ -1,25 +1,34 @@
 """Train one shard: the runs of one case, width and learning rate for a block of seeds."""
 
-from sharpflow import jobs
+from sharpflow import devices, jobs
 from sharpflow.storage.checkpoint import job_checkpoint
 from sharpflow.storage.files import fingerprint
 from sharpflow.storage.tables import write_table
 from sharpflow.storage.tensors import read_tensors, write_tensors
 from sharpflow.training import Problem, train
+from sharpflow.training.memory import least_bytes
 
 
 def main(job: jobs.Job) -> None:
     datasets = [read_tensors(path)[0] for path in job.inputs["datasets"]]
     checkpoint = job_checkpoint(job, "train", job.outputs["states"])
-    with checkpoint.held():
-        trajectory = train(Problem(job.spec, *datasets), checkpoint)
+    device = devices.prepare(job.spec["device"])
+    print(f"device: {devices.describe(device)}")
+    problem = Problem({**job.spec, "device": str(device)}, *datasets)
+    with checkpoint.held(), devices.memory_explained(device, "training"):
+        devices.check_memory(device, least_bytes(problem), "training")
+        trajectory = train(problem, checkpoint)
         states = {
             f"{step:08d}/{name}": tensor
             for step, state in trajectory.states.items()
             for name, tensor in state.items()
         }
         origin = fingerprint(job.spec)
-        described = {"steps": sorted(trajectory.states), "origin": origin}
+        described = {
+            "steps": sorted(trajectory.states),
+            "origin": origin,
+            "device": devices.describe(device),
+        }
         write_tensors(job.outputs["states"], states, described)
         write_table(job.outputs["trajectory"], trajectory.columns, origin)
 

@@ -19,3 +19,11 @@ class DataError(SharpflowError):
 
 class IntegrityError(SharpflowError):
     """A file is not what was written: truncated, altered or of another job."""
+
+
+class ResourceError(SharpflowError):
+    """The machine has not what the work takes."""
+
+
+class ClusterError(SharpflowError):
+    """The batch system is not there, or refuses what it would be asked for."""

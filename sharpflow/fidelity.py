@@ -20,7 +20,7 @@ from sharpflow.report.markdown import replace_below
 from sharpflow.results.description import describe
 from sharpflow.results.runs import runs_of
 from sharpflow.statistics.variance import variance_shares
-from sharpflow.storage.tables import read_table
+from sharpflow.storage.parts import read_parts
 
 Published = dict[str, Any]
 Cases = Mapping[str, Mapping[str, Any]]
@@ -97,7 +97,8 @@ def main() -> int:
         tables = Path(settings.configuration.results) / "tables"
 
         def read(experiment: str) -> tuple[pd.DataFrame, Cases]:
-            table = read_table(tables / f"{experiment}.parquet")
+            parts = plan.parts_of(experiment)
+            table = read_parts([tables / experiment / "runs" / f"{p}.parquet" for p in parts])
             return table, plan.settings[experiment]["cases"]
 
         lines = [*rows(published, *read(options.experiment))]

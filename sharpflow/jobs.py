@@ -90,7 +90,9 @@ def _from_command_line(
     values = vars(parser.parse_args())
     text = values["spec"]
     try:
-        parsed = json.loads(text if text.lstrip().startswith("{") else Path(text).read_text())
+        parsed = json.loads(
+            text if text.lstrip().startswith("{") else Path(text).read_text(encoding="utf-8")
+        )
     except (OSError, ValueError) as error:
         parser.error(f"--spec is neither a JSON file nor JSON text: {error}")
     return Job(

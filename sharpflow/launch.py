@@ -4,10 +4,9 @@ The configuration is checked first: Snakemake parses the file that it is given b
 ours can see how large or how deep it is.
 
 A killed Snakemake leaves its lock behind. Here each start also holds an operating-system lock,
-which dies with its process: whoever gets it knows that no other start of this kind is alive.
+which dies with its process, and writes into it who it is: see `refusal`.
 """
 
-import fcntl
 import os
 import sys
 from itertools import takewhile
@@ -15,12 +14,17 @@ from pathlib import Path
 
 from sharpflow.config import load
 from sharpflow.errors import ConfigError, SharpflowError
+from sharpflow.storage.owner import Owner, read_owner, this_process, try_flock, write_owner
 
 STATE = Path(".snakemake")
+LOCK = "sharpflow.lock"
 
 
-def others() -> list[int]:
-    """Process numbers of Snakemakes, of any kind of start, that work in this folder."""
+def heads() -> list[int]:
+    """Process numbers of Snakemakes that run this folder's workflow, started in whatever way.
+
+    The Snakemake inside a job of a cluster, which outlives a killed head, is none.
+    """
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
@@ -29,9 +33,50 @@ def others() -> list[int]:
         except OSError:
             continue
         named = any(word.split(b"/")[-1] == b"snakemake" for word in words[:3])
-        if same and named and int(process.name) != os.getpid():
+        inner = {b"--mode", b"--target-jobs"} & {word.partition(b"=")[0] for word in words}
+        if same and named and not inner and int(process.name) != os.getpid():
             found.append(int(process.name))
     return found
+
+
+def refusal(handle: int, here: Owner) -> str:
+    """Take the folder's lock, or say in one paragraph why it cannot be taken.
+
+    Where the file system has locks, one that is free on the machine that its owner ran on is proof
+    that it is gone; everywhere else the record in the file decides.
+    """
+    owner, taken = read_owner(handle), try_flock(handle)
+    if taken is False and owner is None:
+        return "another run is at work in this folder; wait for it to end."
+    locks = sorted((STATE / "locks").glob("*.lock"))
+    if owner is None:
+        state = "unknown" if locks else "gone"
+    elif taken and (owner.host, owner.boot) == (here.host, here.boot):
+        state = "alive" if owner.state(here) == "alive" else "gone"
+    else:
+        state = "alive" if taken is False else owner.state(here)
+    if state == "unknown" and not locks:  # a run that ended takes its locks with it
+        state = "gone"
+    if state == "gone" and locks and (working := heads()):
+        return f"Snakemake is at work in this folder (process {working[0]}); wait for it to end."
+    if state == "gone":
+        for lock in locks:
+            lock.unlink(missing_ok=True)
+        write_owner(handle, here)
+        return ""
+    if owner is None:
+        return (
+            f"{STATE / 'locks'} holds a lock, and nothing says whose. If no Snakemake works in "
+            "this folder, here or on another machine, delete it with `snakemake --unlock`."
+        )
+    who = f"process {owner.process} of {owner.user} on {owner.host}"
+    if state == "alive":
+        return f"another run is at work in this folder ({who}); wait for it to end."
+    return (
+        f"another run has this folder ({who}), and whether it lives cannot be seen from "
+        f"{here.host}. See there with `ps -p {owner.process}`; if it is gone, delete "
+        f"{STATE / LOCK} and {STATE / 'locks'} and start again."
+    )
 
 
 def configurations(arguments: list[str]) -> list[str]:
@@ -70,22 +115,19 @@ def main(arguments: list[str]) -> int:
     except SharpflowError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1
-    STATE.mkdir(exist_ok=True)
-    handle = os.open(STATE / "sharpflow.lock", os.O_RDWR | os.O_CREAT)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        print("Error: another run is at work in this folder; wait for it to end.", file=sys.stderr)
-        return 1
-    stale = list((STATE / "locks").glob("*.lock"))
-    if stale and (alive := others()):
+        STATE.mkdir(exist_ok=True)
+        handle = os.open(STATE / LOCK, os.O_RDWR | os.O_CREAT)
+    except OSError as error:
         print(
-            f"Error: Snakemake is at work in this folder (process {alive[0]}); wait for it to end.",
+            f"Error: {STATE.absolute()} cannot be written ({error.strerror}): work in a folder of "
+            "your own, a clone of this one say.",
             file=sys.stderr,
         )
         return 1
-    for lock in stale:
-        lock.unlink(missing_ok=True)
+    if message := refusal(handle, this_process()):
+        print(f"Error: {message}", file=sys.stderr)
+        return 1
     os.set_inheritable(handle, True)  # Snakemake holds it on; its jobs do not get it
     os.execv(sys.executable, [sys.executable, "-m", "snakemake", *arguments])
 

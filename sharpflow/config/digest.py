@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sharpflow.parts.loading import PAPERS
 
@@ -151,10 +151,29 @@ def _is_text(node: ast.AST) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
 
 
+def canonical(value: Any) -> str:
+    """A syntax tree as text that is the same for every Python from 3.11 on.
+
+    `ast.dump` is not: a new release adds fields (`type_params` in 3.12) and leaves out empty ones
+    (3.13). Here a field that holds nothing is never written, nor are positions in the file.
+    """
+    if isinstance(value, ast.AST):
+        fields = ((name, getattr(value, name, None)) for name in sorted(value._fields))
+        kept = (f"{name}={canonical(item)}" for name, item in fields if _holds(value, name, item))
+        return f"{type(value).__name__}({','.join(kept)})"
+    if isinstance(value, list):
+        return f"[{','.join(map(canonical, value))}]"
+    return repr(value)
+
+
+def _holds(node: ast.AST, name: str, item: Any) -> bool:
+    return (item is not None and item != []) or (name == "value" and type(node) is ast.Constant)
+
+
 @cache
 def _parsed(path: Path, stamp: tuple[int, int]) -> tuple[str, tuple[_Import, ...]]:
     tree = ast.parse(path.read_bytes())
-    return ast.dump(_strip(tree)), tuple(sorted(set(_imports(tree))))
+    return canonical(_strip(tree)), tuple(sorted(set(_imports(tree))))
 
 
 def _parse(path: Path) -> tuple[str, tuple[_Import, ...]]:

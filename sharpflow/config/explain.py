@@ -64,6 +64,12 @@ def _allowed(error: Mapping[str, Any]) -> str:
     return message[0].lower() + message[1:]
 
 
+def _other(error: Mapping[str, Any]) -> bool:
+    """Whether a mapping was given where this branch of a union wants a list, or the reverse."""
+    given = {"list_type": Mapping, "dict_type": list}.get(error["type"])
+    return given is not None and isinstance(error["input"], given)
+
+
 def explain(error: ValidationError, model: type[BaseModel], document: Any, file_of: Any) -> str:
     """One paragraph for the first error of a validation.
 
@@ -73,7 +79,9 @@ def explain(error: ValidationError, model: type[BaseModel], document: Any, file_
         document: what was validated.
         file_of: function of a list of keys that names the file in which they stand.
     """
-    first = min(error.errors(), key=lambda e: (e["type"] != "extra_forbidden", len(e["loc"])))
+    first = min(
+        error.errors(), key=lambda e: (e["type"] != "extra_forbidden", _other(e), len(e["loc"]))
+    )
     location = first["loc"]
     keys, value = _walk(document, location)
     if first["type"] == "extra_forbidden":

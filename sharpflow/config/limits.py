@@ -2,16 +2,15 @@
 
 import os
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
+from sharpflow.cost import Job, shipped, size
 from sharpflow.errors import ConfigError
 
 MEMORY_VARIABLE = "SHARPFLOW_MEMORY_GIB"
 JOBS = 100_000
 _GIB = 2**30
-_ITEM = {"float32": 4, "float64": 8}
-_PLAIN_COPIES = 3
-"""Parameters, gradients and updates."""
 
 
 def memory() -> float:
@@ -33,9 +32,10 @@ def memory() -> float:
 
 
 def check_memory(setup: Any, runs: int, file_of: Callable[[list[str]], str]) -> None:
-    """Refuse networks whose parameters, gradients, updates and optimiser's state fit no memory.
+    """Refuse networks whose training or evaluation fits no memory, by `sharpflow.cost`.
 
-    Networks whose size their part cannot tell beforehand are let through.
+    The tensors of the step, the optimiser's state and the stored states are counted. Networks whose
+    size their part cannot tell beforehand are let through.
 
     Args:
         setup: a case's whole set-up.
@@ -45,21 +45,65 @@ def check_memory(setup: Any, runs: int, file_of: Callable[[list[str]], str]) -> 
     Raises:
         ConfigError: it names the width, and what the limit is.
     """
-    copies = _PLAIN_COPIES + setup.optimiser.copies
     limit = memory()
     for index, width in enumerate(setup.widths):
-        count = setup.model.parameter_count(setup.data.form(), width)
-        if count is None:
+        sizes = size(setup, width, runs)
+        if sizes is None:
             continue
-        needed = copies * count * runs * _ITEM[setup.dtype]
+        jobs = [Job(stage, **sizes) for stage in ("train", "evaluate_sharpness")]
+        needed, job = max(((shipped().memory(job) * 2**20, job) for job in jobs), key=_needed)
         if needed > limit:
             raise ConfigError(
-                f"{file_of(['widths'])}: widths[{index}] = {width} gives networks of {count:.3g} "
-                f"parameters; with gradients and updates a job of seeds_per_job = {runs} takes "
-                f"{needed / _GIB:.3g} GiB in {setup.dtype}, and {limit / _GIB:.3g} GiB are there. "
-                "Use smaller widths, fewer layers or fewer seeds a job, or set "
+                f"{file_of(['widths'])}: widths[{index}] = {width} gives networks of "
+                f"{job.parameters:.3g} parameters; a job {job.stage} of seeds_per_job = {runs} "
+                f"takes up to {needed / _GIB:.3g} GiB in {setup.dtype}, and {limit / _GIB:.3g} GiB "
+                "are there. Use smaller widths, fewer layers, samples or seeds a job, or set "
                 f"{MEMORY_VARIABLE} to the memory of the machine that will run it."
             )
+
+
+_PROJECT = Path(__file__).resolve().parents[2]
+OWN = frozenset(
+    {"benchmarks", "config", "docs", "papers", "profiles", "rules", "scripts", "sharpflow", "tests"}
+)
+"""Folders of the project; hidden ones are its own too."""
+SYSTEM = ("/bin", "/boot", "/etc", "/lib", "/lib32", "/lib64", "/proc", "/sbin", "/sys", "/usr")
+
+
+def check_results(results: str, where: str) -> None:
+    """Refuse a results root that would mix what is made with files of another kind.
+
+    Args:
+        results: the folder, relative to the working directory; links are followed.
+        where: names the file.
+
+    Raises:
+        ConfigError: it is a folder of the project or the system, a home, or holds one of them.
+    """
+    try:
+        folder = Path(results).resolve()
+    except (OSError, RuntimeError):  # a link that leads to itself
+        raise ConfigError(f"{where}: results = {results!r} is a link to itself.") from None
+    home = Path.home().resolve()
+    inner = folder.relative_to(_PROJECT).parts if folder.is_relative_to(_PROJECT) else None
+    if any(place.is_relative_to(folder) for place in (_PROJECT, Path.cwd(), home)):
+        reason = "holds the project, the working directory or your home"
+    elif inner is not None and (inner[0] in OWN or inner[0].startswith(".")):
+        reason = f"belongs to the project's own folder {inner[0]!r}"
+    elif ".git" in folder.parts:
+        reason = "belongs to a git repository's records"
+    elif inner is None and any(folder.is_relative_to(system) for system in SYSTEM):
+        reason = "belongs to the system"
+    else:
+        return
+    raise ConfigError(
+        f"{where}: results = {results!r} is {folder}, which {reason}; give a folder of its own, "
+        "'results/mine' say."
+    )
+
+
+def _needed(pair: tuple[float, Job]) -> float:
+    return pair[0]
 
 
 def check_jobs(experiment: Any, cases: Mapping[str, Any], where: str) -> None:

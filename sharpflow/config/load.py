@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from sharpflow.config.feasible import check_claim, check_figure, check_parts
-from sharpflow.config.limits import check_jobs, check_memory
+from sharpflow.config.limits import check_jobs, check_memory, check_results
 from sharpflow.config.papers import (
     Found,
     PaperFolder,
@@ -111,6 +111,7 @@ def load(path: str | Path, changes: Mapping[str, Any] | None = None) -> Settings
     papers = read_papers(path, listed.papers)
     types = Types(Registry({key: paper.folder for key, paper in papers.items()}))
     configuration = validated(types.configuration, top, lambda _: str(path))
+    check_results(configuration.results, str(path))
     found = find_experiments(papers, configuration.experiments_folder)
     paths = {key.removesuffix("_path"): value for key, value in configuration if _is_path(key)}
     given = {source: value for source, value in paths.items() if value is not None}

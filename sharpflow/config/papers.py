@@ -1,7 +1,6 @@
 """The folders of papers that a configuration lists, and the experiments that are found."""
 
 import os
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +12,9 @@ from sharpflow.config.explain import explain
 from sharpflow.config.types import Paper
 from sharpflow.config.yaml_files import read_yaml
 from sharpflow.errors import ConfigError
+from sharpflow.parts.names import files_in, name_of
 
 PAPER_FILE = "paper.yaml"
-NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 TARGETS = frozenset(
     {"all", "figures", "claims", "report", "manifest", "generate_data", "train", "aggregate"}
     | {"evaluate_sharpness", "judge_claims", "collect_claims", "plot_figure"}
@@ -136,11 +135,6 @@ def find_experiments(papers: Mapping[str, PaperFolder], folder: str | Path) -> d
     found: dict[str, Found] = {}
 
     def add(item: Found) -> None:
-        if not NAME.fullmatch(item.name):
-            raise ConfigError(
-                f"{item.file}: an experiment is named by its file, and {item.name!r} is no name: "
-                "letters, digits and underscores, a letter first."
-            )
         if item.name in found:
             raise ConfigError(
                 f"Two experiments are called {item.name!r}: {found[item.name].file} and "
@@ -150,18 +144,23 @@ def find_experiments(papers: Mapping[str, PaperFolder], folder: str | Path) -> d
 
     for home in papers.values():
         for file in yaml_files(home.folder / "experiments"):
-            add(Found(file.stem, str(file), lambda file=file: read_yaml(file), home))
+            name = name_of(file, "experiments")
+            add(Found(name, str(file), lambda file=file: read_yaml(file), home))
         where = home.folder / PAPER_FILE
         for name, document in home.paper.experiments.items():
             add(Found(name, f"{where} (experiments.{name})", lambda d=document: dict(d), home))
     for file in yaml_files(folder):
-        add(Found(file.stem, str(file), lambda file=file: read_yaml(file)))
+        name = name_of(file, "experiments")
+        add(Found(name, str(file), lambda file=file: read_yaml(file)))
     return found
 
 
 def yaml_files(folder: str | Path) -> list[Path]:
-    """The YAML files of a folder, sorted; none where there is no folder."""
-    try:
-        return sorted(Path(folder).glob("*.yaml"))
-    except (OSError, ValueError):  # a name that the system cannot have
-        return []
+    """The YAML files of a folder, sorted; none where there is no folder.
+
+    Raises:
+        ConfigError: one ends in `.yml`, which would be passed over.
+    """
+    for file in files_in(Path(folder), ".yml"):
+        raise ConfigError(f"{str(file)!r}: the file of an experiment ends in '.yaml'; rename it.")
+    return files_in(Path(folder), ".yaml")

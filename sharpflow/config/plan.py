@@ -11,8 +11,11 @@ from typing import Any
 from sharpflow.config.feasible import BY_THE_WAY, measured
 from sharpflow.config.load import Settings
 from sharpflow.config.numbers import canonical
+from sharpflow.config.parts import in_parts
 from sharpflow.config.types import parts_in, user_paths
+from sharpflow.errors import ConfigError
 from sharpflow.parts.loading import PAPERS
+from sharpflow.parts.names import RULE, is_name
 from sharpflow.parts.registry import Declared
 from sharpflow.storage.files import fingerprint
 
@@ -59,7 +62,7 @@ class Shard:
         plain = {"training": self.training, "measurements": self.measurements}
         return plain | ({"paper_folders": papers} if papers else {})
 
-    @cached_property
+    @property
     def described(self) -> dict[str, Any]:
         """What aggregation needs: the run's columns, and whose tables it expects."""
         return {
@@ -145,6 +148,17 @@ class Plan:
             found.setdefault(shard.experiment, []).append(shard)
         return found
 
+    def parts_of(self, experiment: str) -> dict[str, list[Shard]]:
+        """The shards of one experiment by the part of its table that they go to."""
+        return self._parts[experiment]
+
+    @cached_property
+    def _parts(self) -> dict[str, dict[str, list[Shard]]]:
+        return {
+            name: in_parts(((s.case, str(s.width), s.learning_rate), s) for s in shards)
+            for name, shards in self._by_experiment.items()
+        }
+
     def folders_of(self, modules: Iterable[str]) -> dict[str, str]:
         """Folders of the papers that modules stand in, by key."""
         return folders_of(modules, self.folders)
@@ -180,7 +194,13 @@ def _files(options: Any) -> tuple[str, ...]:
 def _dataset_name(data: Mapping[str, Any], label: str) -> str:
     digest = hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:8]
     parts = [data["source"], str(data.get("samples") or ""), label, digest]
-    return "-".join(part for part in parts if part)
+    name = "-".join(part for part in parts if part)
+    if not is_name(name):
+        raise ConfigError(
+            f"The label {label!r} of the data source {data['source']!r} stands in the name of a "
+            f"file, which may have {RULE}."
+        )
+    return name
 
 
 def _with_papers(spec: dict[str, Any], folders: Mapping[str, str]) -> dict[str, Any]:
@@ -226,10 +246,15 @@ class _Planner:
         measuring = _code(chosen.values())
         common = {key: plain[key] for key in (*TRAINED_BY, "training", "dtype")}
         seeds = list(options.seed_range)
+        size = options.seeds_per_job
+        blocks = [seeds[first : first + size] for first in range(0, len(seeds), size)]
+        data = [self.datasets_of(setup.data, members) for members in blocks]
+        papers = folders_of(trained, self.folders)
+        measuring_papers = folders_of(measuring, self.folders)
+        chosen_options = {name: plain["measurements"][name] for name in chosen}
         for width in setup.widths:
             for rate in setup.learning_rates:
-                for first in range(0, len(seeds), options.seeds_per_job):
-                    members = seeds[first : first + options.seeds_per_job]
+                for members, datasets in zip(blocks, data, strict=True):
                     training = {
                         "stream": self.stream(experiment, case, width, canonical(rate)),
                         "seeds": members,
@@ -243,12 +268,12 @@ class _Planner:
                         width,
                         canonical(rate),
                         f"{members[0]}-{members[-1]}",
-                        self.datasets_of(setup.data, members),
-                        _with_papers(training, folders_of(trained, self.folders)),
-                        {name: plain["measurements"][name] for name in chosen},
+                        datasets,
+                        _with_papers(training, papers),
+                        chosen_options,
                         trained,
                         measuring,
-                        folders_of(measuring, self.folders),
+                        measuring_papers,
                     )
                     self.shards[shard.folder] = shard
 

@@ -150,6 +150,13 @@ class Paper(Strict):
     """Experiments that stand here and not in a file of `experiments/`."""
 
 
+def a_device(value: str) -> str:
+    """A name of a device, or ValueError."""
+    if not re.fullmatch(r"auto|cpu|cuda(:\d{1,2})?", value):
+        raise ValueError("auto, cpu, cuda, or a GPU by its number such as cuda:1")
+    return value
+
+
 class ConfigurationKeys(Strict):
     """A file such as `config/config.yaml`: which experiments run, at what scale, and where to."""
 
@@ -167,8 +174,11 @@ class ConfigurationKeys(Strict):
     exist. Relative to the working directory."""
     overrides: dict[Name, dict[str, Any]] = Field(default={})
     """Changes to experiments, merged key by key over their files; `null` removes a key."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where jobs compute; `auto` is CUDA where there is one."""
+    device: Annotated[str, AfterValidator(a_device)] = "auto"
+    """Where jobs compute: `auto`, `cpu`, `cuda`, or one GPU by its number, `cuda:1`; `auto` is CUDA
+    where there is one, and `cuda` the GPU with the fewest jobs."""
+    jobs_per_gpu: Annotated[int, Field(ge=1, le=64)] = 1
+    """Training and evaluation jobs that share one GPU of this machine at a time."""
     threads_per_job: Annotated[int, Field(ge=1, le=256)] = 1
     """CPU threads of a training or evaluation job; the last digits of results depend on it."""
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
@@ -186,7 +196,7 @@ class ConfigurationKeys(Strict):
 
 def camel(name: str) -> str:
     """`heavy_ball` as `HeavyBall`."""
-    return "".join(word[:1].upper() + word[1:] for word in name.split("_"))
+    return "".join(word[:1].upper() + word[1:] for word in re.split("[-_]", name))
 
 
 @dataclass(frozen=True)

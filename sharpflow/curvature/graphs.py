@@ -12,6 +12,7 @@ from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from sharpflow.curvature.linear_operator import check_dtype, check_finite
+from sharpflow.devices import warn_of_reduced_products
 
 Parameters = Mapping[str, Tensor]
 Inside = Callable[[dict[str, Tensor], Callable[[], Any]], Any]
@@ -76,6 +77,7 @@ class Leaves:
         ((self.dtype, self.device),) = kinds
         refuse_half(self.dtype, "params")
         check_dtype(self.dtype, "params")
+        warn_of_reduced_products(self.device, self.dtype)
         self.names = {id(parameter): name for name, parameter in params.items()}
         unique: dict[int, Tensor] = {}
         self.by_name: dict[str, Tensor] = {}

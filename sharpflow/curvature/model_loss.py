@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from functools import partial
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Any, Self
 
 import numpy as np
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.dropout import _DropoutNd
 
 from sharpflow.curvature.differences import (
@@ -38,6 +39,7 @@ from sharpflow.curvature.graphs import (
 )
 from sharpflow.curvature.linear_operator import LinearOperator, check_dtype, check_finite
 from sharpflow.curvature.operators import hessian_operator
+from sharpflow.devices import warn_of_reduced_products
 
 _BLOCK_BYTES = 2**24  # of activations: they stay in cache, and the C library keeps the memory
 
@@ -119,6 +121,9 @@ class LossOfModel(ABC):
         self.distance: Distance | None = None
         self._found_at: Tensor | None = None
         refuse_random_modules(self.model)
+        if any(isinstance(module, _ConvNd | nn.RNNBase) for module in self.model.modules()):
+            for parameter in islice(self.model.parameters(), 1):
+                warn_of_reduced_products(parameter.device, dtype or parameter.dtype, True)
 
     @property
     def noise(self) -> float:

@@ -183,7 +183,7 @@ def fetch(
         return folder
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        with open(cache / ".lock", "w") as lock:
+        with open(cache / ".lock", "wb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not _intact(folder, remote):
                 _fill(folder, remote, patience or Patience())

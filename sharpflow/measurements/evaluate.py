@@ -12,6 +12,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
+from sharpflow import devices
 from sharpflow.curvature import NonFiniteError
 from sharpflow.errors import IntegrityError, PartError
 from sharpflow.measurements.base import Measurement, Snapshot, Values
@@ -70,13 +71,22 @@ def _deviation(replayed: State, stored: State) -> float:
     return worst
 
 
-def _check_landing(replayed: State, stored: State, first: int, last: int) -> float:
+def _check_landing(
+    replayed: State, stored: State, first: int, last: int, devices: tuple[str, str]
+) -> float:
     deviation = _deviation(replayed, stored)
     if deviation > REPLAY_TOLERANCE:
+        trained, here = devices
+        reason = (
+            f"they were trained on {trained}, and this is {here}: name one kind of device for both "
+            "(device: cpu or cuda, in place of auto), delete the states and train again"
+            if trained not in ("", here)
+            else "the states are of another machine, device, thread count or code; delete them and "
+            "train again"
+        )
         raise IntegrityError(
             f"Replaying training from step {first} missed the stored state of step {last} by "
-            f"{deviation:.1e} (relative; at most {REPLAY_TOLERANCE:.0e} is allowed): the states "
-            "are of another machine, device, thread count or code. Delete them and train again."
+            f"{deviation:.1e} (relative; at most {REPLAY_TOLERANCE:.0e} is allowed): {reason}."
         )
     return deviation
 
@@ -87,6 +97,7 @@ def evaluate(
     read_state: Callable[[int], State],
     measurements: Mapping[str, Mapping[str, Any]],
     checkpoint: Checkpoint | None = None,
+    trained_on: str = "",
 ) -> Evaluation:
     """Apply measurements along the runs of a shard.
 
@@ -100,6 +111,8 @@ def evaluate(
         read_state: gives the ensemble's state at a stored step.
         measurements: options by name; `every` is the stride.
         checkpoint: where to go on from, and to save progress to; it does not change the result.
+        trained_on: description of the device of training, which the error below names if it is
+            another one than the problem's.
 
     Raises:
         IntegrityError: a replay missed its state by more than `REPLAY_TOLERANCE`.
@@ -117,6 +130,7 @@ def evaluate(
         for name, options in measurements.items()
     }
     rows = _Rows()
+    kinds = trained_on, devices.describe(problem.device)
     worst = 0.0
     restarted: int | None = None
     begin = stored[0]
@@ -140,7 +154,7 @@ def evaluate(
                 state = problem.advance(state, step, following).state
                 if following < last:
                     _measure(problem, state, following, due, makers, shared, rows)
-            worst = max(worst, _check_landing(state, read_state(last), first, last))
+            worst = max(worst, _check_landing(state, read_state(last), first, last, kinds))
         if last == problem.steps:
             _measure(problem, read_state(last), last, due, makers, shared, rows)
     return Evaluation(rows.columns(), worst)
@@ -205,7 +219,8 @@ class _Rows:
         self.value: list[float] = []
 
     def add(self, name: str, seed: int, step: int, values: Values) -> None:
-        for quantity, value in values.items():
+        for quantity, given in values.items():
+            value = given.detach().cpu() if isinstance(given, Tensor) else given
             try:
                 array = np.atleast_1d(np.asarray(value, dtype=np.float64))
             except (TypeError, ValueError):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -140,7 +141,7 @@ class ModuleModel(Model):
         """
         self._module.train()
         runs = _runs(parameters)
-        held = moment.buffers or _stacked([_buffers(self._module)] * runs)
+        held = moment.buffers or _beside(_stacked([_buffers(self._module)] * runs), parameters)
         seeds = moment.seeds or tuple(range(runs))
         if runs > 1 and self._together:
             try:
@@ -176,7 +177,7 @@ class ModuleModel(Model):
         for run in range(_runs(parameters)):
             leaves, buffers = _leaves(_of_run(parameters, run)), _of_run(held, run)
             x, y = (samples, targets) if shared else (samples[run], targets[run])
-            with torch.random.fork_rng(devices=_devices(samples), enabled=self.draws):
+            with torch.random.fork_rng(**_kept(samples), enabled=self.draws):
                 if self.draws:
                     torch.manual_seed(seeds[run])
                 outputs, after = self._one(leaves, buffers, x)
@@ -189,10 +190,11 @@ class ModuleModel(Model):
 
     def network(self, moment: Pass, run: int) -> Callable[[Parameters, Tensor], Tensor]:
         """Outputs (m, k) of one run: in training mode, or evaluation mode if it draws numbers."""
-        held = _of_run(moment.buffers, run) or _buffers(self._module)
+        own = _of_run(moment.buffers, run) or _buffers(self._module)
 
         def outputs(parameters: Parameters, inputs: Tensor) -> Tensor:
             self._module.train(not self.draws)
+            held = _beside(own, parameters)
             with self._twice_differentiable(), explained("model"):
                 return self._one(parameters, held, inputs)[0]
 
@@ -311,5 +313,14 @@ def _stacked(runs: list[Parameters]) -> Parameters:
     return {name: torch.stack([run[name] for run in runs]) for name in runs[0]}
 
 
-def _devices(tensor: Tensor) -> list[int]:
-    return [tensor.device.index or 0] if tensor.is_cuda else []
+def _beside(tensors: Parameters, parameters: Parameters) -> Parameters:
+    """The tensors on the device of the parameters."""
+    device = next(iter(parameters.values())).device
+    return {name: t.to(device) for name, t in tensors.items()}
+
+
+def _kept(tensor: Tensor) -> dict[str, Any]:
+    """What `fork_rng` is told of the tensor's device: its generator is drawn from too."""
+    if tensor.device.type == "cpu":
+        return {"devices": []}
+    return {"devices": [tensor.device.index or 0], "device_type": tensor.device.type}

@@ -7,11 +7,13 @@ anything runs.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_serializer
+
+from sharpflow.parts import names
 
 
 class Strict(BaseModel):
@@ -59,7 +61,9 @@ def _learning_rate(value: float) -> float:
     return value
 
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
+Name = Annotated[
+    str, AfterValidator(names.name), Field(json_schema_extra={"pattern": names.PATTERN})
+]
 LearningRate = Annotated[float, AfterValidator(_learning_rate)]
 Width = Annotated[int, Field(ge=1, le=20_000)]
 Stride = Annotated[int, Field(ge=1, le=10_000_000)]
@@ -164,6 +168,20 @@ class ModelOptions(Options):
         """Trained parameters of one run, where they are known before the network is built."""
         return None
 
+    def multiplications(self, form: Form, width: int) -> int | None:
+        """Multiplications of one sample's forward pass, for estimates of time.
+
+        By default each parameter is used once, as in dense layers.
+        """
+        return self.parameter_count(form, width)
+
+    def units(self, form: Form, width: int) -> int | None:
+        """Numbers that one sample's pass keeps for the gradient, for estimates of memory.
+
+        By default as many as there are parameters, more than any dense network has.
+        """
+        return self.parameter_count(form, width)
+
     def layer_count(self) -> int | None:
         """Layers that can be frozen, where they are known before the network is built."""
         return None
@@ -222,6 +240,18 @@ class MeasurementOptions(Options):
     def gives(self) -> Words:
         """Quantities that the table will have."""
         raise NotImplementedError
+
+    def eigenpairs(self) -> Mapping[Literal["gram", "hessian"], int]:
+        """Eigenpairs that a call looks for, by the matrix: J Jᵀ, or a Hessian; for estimates."""
+        return {}
+
+    def drawn(self, batch: int) -> int:
+        """Samples of gradients that a call takes beyond the run's own, for estimates.
+
+        Args:
+            batch: samples of a training step.
+        """
+        return 0
 
     def check(self, seeds: range) -> None:
         """Raise ValueError, with a sentence, where the experiment's seeds do not do."""

@@ -11,6 +11,7 @@ from typing import Any
 from sharpflow.errors import ConfigError, PartError
 from sharpflow.parts import outline
 from sharpflow.parts.loading import module_name, parse, register
+from sharpflow.parts.names import files_in, name_of
 from sharpflow.parts.options import (
     DataOptions,
     InitialisationOptions,
@@ -233,9 +234,9 @@ def _parts_in(folder: Path, kind: str, paper: str) -> Iterable[Part]:
         if path.name.startswith(("_", ".")):
             continue
         if (path / "options.py").is_file():
-            yield Part(kind, path.name, path / "__init__.py", paper)
+            yield Part(kind, name_of(path, kind), path / "__init__.py", paper)
         elif path.suffix == ".py" and _HAS_OPTIONS.search(path.read_bytes()):
-            yield Part(kind, path.stem, path, paper)
+            yield Part(kind, name_of(path, kind), path, paper)
 
 
 def _defines(file: Path, function: str) -> bool:
@@ -249,11 +250,12 @@ Reader = Callable[[Part, ast.Module], Iterable[Declared]]
 def _collect(folder: Path, paper: str, read: Reader) -> dict[str, Declared]:
     found: dict[str, Declared] = {}
     kind = folder.name
-    for file in sorted(folder.glob("*.py")) if folder.is_dir() else []:
+    for file in files_in(folder, ".py"):
         if file.name.startswith("_"):
             continue
         part = Part(kind, file.stem, file, paper)
         for item in read(part, parse(file)):
+            name_of(file, kind)
             if item.name in found:
                 raise ConfigError(
                     f"Two {kind} of one paper are called {item.name!r}: "

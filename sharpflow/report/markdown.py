@@ -62,7 +62,7 @@ def replace_below(path: Path, made: Iterable[str]) -> None:
     Raises:
         OSError: the file cannot be read or written.
     """
-    text = path.read_text() if path.exists() else ""
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
     head = text.partition(MARKER)[0].rstrip()
     parts = ([head, ""] if head else []) + [MARKER, "", *made]
     write_bytes(str(path), ("\n".join(parts) + "\n").encode())

@@ -1,5 +1,7 @@
 """The summary table of a run table: mean and interval over seeds of every recorded scalar."""
 
+from collections.abc import Callable, Iterable, Iterator
+
 import numpy as np
 import pandas as pd
 
@@ -7,6 +9,9 @@ from sharpflow.results.tables import check_run_table, usable
 from sharpflow.statistics.intervals import t_quantile
 
 SUMMARY_KEYS = ("case", "width", "learning_rate", "step", "quantity", "index")
+
+
+_ORDER = ("case", "width", "learning_rate", "quantity", "index", "step")
 
 
 def summarise(run_table: pd.DataFrame, confidence: float = 0.95) -> pd.DataFrame:
@@ -25,30 +30,65 @@ def summarise(run_table: pd.DataFrame, confidence: float = 0.95) -> pd.DataFrame
         case, width, learning_rate, quantity, index, step. low and high are infinite where one seed
         is left, NaN (as the mean) where none is.
     """
-    check_run_table(run_table)
-    run_table = usable(run_table)
-    order = ["case", "width", "learning_rate", "quantity", "index", "step"]
-    codes = np.zeros(len(run_table), dtype=np.int64)
-    levels = {}
-    for name in order:
-        code, levels[name] = pd.factorize(run_table[name], sort=True)
-        codes = codes * max(len(levels[name]), 1) + code
-    cells, group = np.unique(codes, return_inverse=True)
-    value = run_table["value"].to_numpy(dtype=np.float64)
-    finite = np.isfinite(value)
-    count = np.bincount(group, weights=finite, minlength=cells.size)
-    filled = np.where(finite, value, 0.0)
+    return summarise_pieces(lambda: [run_table], confidence)
+
+
+def summarise_pieces(
+    pieces: Callable[[], Iterable[pd.DataFrame]], confidence: float = 0.95
+) -> pd.DataFrame:
+    """The summary of a run table that comes in pieces, each holding the whole of its runs.
+
+    Args:
+        pieces: gives the pieces from the beginning; called four times. One piece and the cells of
+            the summary are in memory at once, so that it does not grow with the number of seeds.
+        confidence: as for `summarise`.
+
+    Returns:
+        As `summarise`, to the bit, of the pieces one below another.
+    """
+    levels: list[pd.Index] = []
+    for piece in pieces():
+        check_run_table(piece)
+        found = [pd.Index(usable(piece)[name].unique()) for name in _ORDER]
+        levels = [a.union(b) for a, b in zip(levels or found, found, strict=True)]
+    levels = [level.sort_values() for level in levels]
+    cells = np.empty(0, dtype=np.int64)
+    for piece in pieces():
+        cells = np.union1d(cells, _codes(usable(piece), levels))
+    count, total, squares = np.zeros((3, cells.size))
+    for group, value in _grouped(pieces(), levels, cells):
+        np.add.at(count, group, 1)
+        np.add.at(total, group, value)
     with np.errstate(invalid="ignore", divide="ignore"):
-        mean = np.bincount(group, weights=filled, minlength=cells.size) / count
-        deviation = np.where(finite, value - mean[group], 0.0)
-        squares = np.bincount(group, weights=deviation**2, minlength=cells.size)
+        mean = total / count
+        for group, value in _grouped(pieces(), levels, cells):
+            np.add.at(squares, group, (value - mean[group]) ** 2)
         half = t_quantile(count, confidence) * np.sqrt(squares / (count - 1) / count)
     half = np.where(count > 1, half, np.where(count == 1, np.inf, np.nan))
     columns = {}
     remainder = cells
-    for name in reversed(order):
-        remainder, code = np.divmod(remainder, max(len(levels[name]), 1))
-        columns[name] = levels[name].take(code)
+    for name, level in zip(reversed(_ORDER), reversed(levels), strict=True):
+        remainder, code = np.divmod(remainder, max(len(level), 1))
+        columns[name] = level.take(code)
     columns |= {"mean": mean, "low": mean - half, "high": mean + half}
     columns["seeds"] = count.astype(np.int64)
     return pd.DataFrame(columns)[[*SUMMARY_KEYS, "mean", "low", "high", "seeds"]]
+
+
+def _codes(rows: pd.DataFrame, levels: list[pd.Index]) -> np.ndarray:
+    """One number a row, in the order of `_ORDER`."""
+    codes = np.zeros(len(rows), dtype=np.int64)
+    for name, level in zip(_ORDER, levels, strict=True):
+        codes = codes * max(len(level), 1) + level.get_indexer(pd.Index(rows[name]))
+    return codes
+
+
+def _grouped(
+    pieces: Iterable[pd.DataFrame], levels: list[pd.Index], cells: np.ndarray
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Of each piece the finite values, and the cell that each is of."""
+    for piece in pieces:
+        rows = usable(piece)
+        value = rows["value"].to_numpy(dtype=np.float64)
+        finite = np.isfinite(value)
+        yield np.searchsorted(cells, _codes(rows, levels)[finite]), value[finite]

@@ -1,4 +1,5 @@
-"""Files that are whole or absent: `files` (atomic writes), `tables` (Parquet), `tensors`.
+"""Files that are whole or absent, and say when they are not what was written.
 
-Import the modules by name: only `tensors` needs torch.
+`files` writes atomically, `seal` adds a checksum that is checked on reading; `tables` (Parquet) and
+`tensors` (safetensors) are sealed. Import the modules by name: only `tensors` needs torch.
 """

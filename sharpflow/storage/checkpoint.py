@@ -1,7 +1,8 @@
 """A job's private checkpoint: what a killed job goes on from.
 
-It lies beside the job's outputs, undeclared, so that Snakemake neither waits for it nor deletes
-it; it is keyed by everything that decides the job's result, and gone when the job is done.
+It lies beside the job's outputs, or on a scratch disk, undeclared, so that Snakemake neither waits
+for it nor deletes it; it is keyed by everything that decides the job's result, and gone when the
+job is done.
 """
 
 import fcntl
@@ -14,24 +15,44 @@ from typing import Any
 
 from torch import Tensor
 
-from sharpflow.errors import IntegrityError
-from sharpflow.storage.files import fingerprint, sha256_of
+from sharpflow.errors import IntegrityError, SharpflowError
+from sharpflow.storage.files import fingerprint
+from sharpflow.storage.owner import try_flock
+from sharpflow.storage.seal import check
 from sharpflow.storage.tensors import read_tensors, write_tensors
 
 INTERVAL_VARIABLE = "SHARPFLOW_CHECKPOINT_SECONDS"
 DEFAULT_INTERVAL = 20.0
+SCRATCH_VARIABLE = "SHARPFLOW_SCRATCH"
 
 Contents = tuple[dict[str, Tensor], dict[str, Any]]
 
 
+def checkpoint_folder(output: str) -> Path:
+    """Folder of an output's checkpoint: the output's, or one for it under SHARPFLOW_SCRATCH.
+
+    Raises:
+        SharpflowError: the scratch folder is not there, or cannot be written.
+    """
+    scratch = os.environ.get(SCRATCH_VARIABLE)
+    if not scratch:
+        return Path(output).parent
+    if not (os.path.isdir(scratch) and os.access(scratch, os.W_OK | os.X_OK)):
+        raise SharpflowError(
+            f"{SCRATCH_VARIABLE} = {scratch!r} is not a folder that can be written on "
+            f"{os.uname().nodename}; make it there, name another, or unset the variable."
+        )
+    return Path(scratch) / f"sharpflow-{fingerprint(os.path.abspath(output))[:16]}"
+
+
 def job_checkpoint(job: Any, name: str, output: str) -> "Checkpoint":
-    """The checkpoint of a job: beside an output, keyed by parameters, threads, code and inputs."""
+    """The checkpoint of a job, keyed by parameters, threads, code and inputs."""
     inputs = {
-        key: [sha256_of(path) for path in ([paths] if isinstance(paths, str) else paths)]
+        key: [check(path) for path in ([paths] if isinstance(paths, str) else paths)]
         for key, paths in job.inputs.items()
     }
     key = fingerprint(job.spec, job.threads, job.version, inputs)
-    return Checkpoint(Path(output).parent / f".{name}.checkpoint", key)
+    return Checkpoint(checkpoint_folder(output) / f".{name}.checkpoint", key)
 
 
 class Checkpoint:
@@ -90,10 +111,13 @@ class Checkpoint:
 @contextmanager
 def _locked(lock: Path) -> Iterator[None]:
     while True:
-        with open(lock, "w") as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+        with open(lock, "wb") as handle:
+            taken = try_flock(handle.fileno())
+            if taken is None:  # files are whole or absent, so that two at work do no damage
+                print(f"{lock}: the file system has no locks; going on without", flush=True)
+                yield
+                return
+            if not taken:
                 print(f"waiting for another process that holds {lock}", flush=True)
                 fcntl.flock(handle, fcntl.LOCK_EX)
             # the one before us may have removed the file that we waited for

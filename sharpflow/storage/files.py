@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -37,6 +38,14 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+_LEFTOVER = re.compile(r"\..+\.\d+\.tmp|\.tmp\w{6}")  # the second kind is safetensors' own
+
+
+def is_leftover(path: Path) -> bool:
+    """Whether a file is the temporary file of a writer, killed if it no longer works."""
+    return _LEFTOVER.fullmatch(path.name) is not None
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:

@@ -1,8 +1,6 @@
-"""Tables as Parquet files that carry a checksum of their contents."""
+"""Tables as sealed Parquet files."""
 
-import hashlib
-import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,13 +10,12 @@ import pyarrow.parquet as pq
 from numpy.typing import ArrayLike
 
 from sharpflow.errors import IntegrityError
-from sharpflow.storage.files import atomic_path
+from sharpflow.storage.seal import BLANK, read_as, read_bytes, sealed_path
 
 if TYPE_CHECKING:  # a third of a second that the jobs of small networks do not need
     import pandas as pd
 
-_KEY = b"sharpflow-sha256"
-_ORIGIN = b"sharpflow-origin"
+_ORIGIN = "sharpflow-origin"
 
 
 def long_table(
@@ -44,28 +41,8 @@ def long_table(
     )
 
 
-def _digest(table: pa.Table) -> str:
-    digest = hashlib.sha256()
-    for name, column in zip(table.column_names, table.columns, strict=True):
-        labels = []
-        if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-            codes = column.combine_chunks().dictionary_encode()
-            found = codes.dictionary.to_pylist()
-            labels = sorted(found)
-            place = {label: position for position, label in enumerate(labels)}
-            places = np.array([*(place[label] for label in found), -1])  # the last: missing
-            values = places[codes.indices.fill_null(-1).to_numpy()]
-        else:
-            values = column.to_numpy()
-            if values.dtype.kind == "f":  # Arrow keeps no NaN's sign or payload
-                values = np.where(np.isnan(values), np.nan, values)
-        digest.update(json.dumps([name, str(values.dtype), len(values), labels]).encode())
-        digest.update(np.ascontiguousarray(values).tobytes())
-    return digest.hexdigest()
-
-
 def write_table(path: str | Path, table: "pa.Table | pd.DataFrame", origin: str = "") -> None:
-    """Write a table (a data frame's index is dropped) atomically, with its contents' SHA-256.
+    """Write a table (a data frame's index is dropped) atomically, sealed.
 
     Args:
         path: of the Parquet file.
@@ -75,15 +52,32 @@ def write_table(path: str | Path, table: "pa.Table | pd.DataFrame", origin: str 
     arrow: pa.Table = table
     if not isinstance(table, pa.Table):
         arrow = pa.Table.from_pandas(table, preserve_index=False)
-    with atomic_path(path) as temporary:
-        pq.write_table(
-            arrow.replace_schema_metadata(
-                {_KEY: _digest(arrow).encode(), _ORIGIN: origin.encode()}
-            ),
-            temporary,
-            compression="zstd",
-            write_page_checksum=True,
-        )
+    write_pieces(path, [arrow], origin)
+
+
+def write_pieces(path: str | Path, pieces: Iterable[pa.Table], origin: str = "") -> None:
+    """Write tables of the same columns one below another, atomically, sealed.
+
+    Args:
+        path: of the Parquet file.
+        pieces: of which one is held in memory at a time; each can be read by itself.
+        origin: fingerprint of the job that made it.
+
+    Raises:
+        ValueError: there is no piece.
+    """
+    with sealed_path(path) as temporary:
+        writer = None
+        for piece in pieces:
+            if writer is None:
+                schema = piece.schema.remove_metadata()
+                writer = pq.ParquetWriter(temporary, schema, compression="zstd")
+            writer.write_table(piece.replace_schema_metadata(None), max(len(piece), 1))
+        if writer is None:
+            raise ValueError(f"{path}: a table needs at least one piece.")
+        # in the footer alone: as metadata of the schema they would be written twice
+        writer.add_key_value_metadata({"seal": BLANK, _ORIGIN: origin})
+        writer.close()
 
 
 def read_table(path: str | Path, origin: str | None = None) -> "pd.DataFrame":
@@ -96,19 +90,11 @@ def read_table(path: str | Path, origin: str | None = None) -> "pd.DataFrame":
     Raises:
         IntegrityError: the file is missing, truncated, altered, not one of ours, or another job's.
     """
-    try:
-        table = pq.read_table(path, page_checksum_verification=True)
-        metadata = table.schema.metadata or {}
-        expected, found = metadata[_KEY].decode(), metadata[_ORIGIN].decode()
-        whole = _digest(table) == expected
-        frame = table.replace_schema_metadata(None).to_pandas()
-    except (pa.ArrowException, OSError, KeyError, ValueError) as error:
-        raise IntegrityError(
-            f"{path} is not a whole table of sharpflow ({error}); "
-            "delete it and it will be made again."
-        ) from error
-    if not whole:
-        raise IntegrityError(f"{path} differs from its checksum; delete it to have it made again.")
+    content = read_bytes(path)
+    with read_as("Parquet", path, pa.ArrowException, KeyError, TypeError):
+        file = pq.ParquetFile(pa.BufferReader(content))
+        found = file.metadata.metadata[_ORIGIN.encode()].decode()
+        frame = file.read().replace_schema_metadata(None).to_pandas()
     if origin not in (None, found):
         raise IntegrityError(
             f"{path} is the table of another job; delete it and it will be made again."

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from sharpflow import devices
 from sharpflow.data.population import Population
 from sharpflow.errors import ConfigError, DataError, PartError
 from sharpflow.losses.base import Loss
@@ -22,19 +23,6 @@ from sharpflow.training.streams import generator, number
 
 _CHECKED = 2
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
-
-
-def resolve_device(name: str) -> torch.device:
-    """`auto` is CUDA where there is one.
-
-    Raises:
-        ConfigError: CUDA is asked for and there is none.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("device = cuda, but PyTorch finds no CUDA device here; use auto or cpu.")
-    return torch.device(name)
 
 
 class Advance(NamedTuple):
@@ -72,7 +60,7 @@ class Problem:
         self.nominal_learning_rate = float(spec["learning_rate"])
         self.training: Mapping[str, Any] = spec["training"]
         self.dtype = _DTYPES[spec["dtype"]]
-        self.device = resolve_device(spec["device"])
+        self.device = devices.resolve(spec["device"])
         self.optimiser = optimisers.build(
             spec["optimiser"], self.training["weight_decay"], self.training["clip_norm"]
         )

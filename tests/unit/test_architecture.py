@@ -31,7 +31,7 @@ FLOORS = (
     "report",
 )
 """Packages, bottom floor first: a module imports from its own floor and those below it."""
-APART = ("config",)
+APART = ("config", "cost")
 """Read by the Snakefile and the command line alone."""
 
 
@@ -54,16 +54,20 @@ def test_every_package_has_its_floor():
 
 @pytest.mark.parametrize("package", FLOORS)
 def test_a_floor_imports_only_from_below(package):
-    allowed = {*FLOORS[: FLOORS.index(package) + 1], "errors"}
+    allowed = {*FLOORS[: FLOORS.index(package) + 1], "errors", "devices"}
     for path in (LIBRARY / package).rglob("*.py"):
         assert packages(imported(path)) <= allowed, path.relative_to(ROOT)
 
 
 def test_the_configuration_imports_nothing_heavy_of_the_library():
-    for path in (LIBRARY / "config").glob("*.py"):
+    light_cost = [
+        LIBRARY / "cost" / f"{name}.py" for name in ("__init__", "model", "work", "sweep")
+    ]
+    for path in [*(LIBRARY / "config").glob("*.py"), *light_cost]:
         modules = {m for m in imported(path) if m.startswith("sharpflow.")}
         light = (
             "sharpflow.config",
+            "sharpflow.cost",
             "sharpflow.parts",
             "sharpflow.errors",
             "sharpflow.storage.files",
@@ -85,6 +89,14 @@ def test_the_engine_knows_no_paper():
             assert not named.search(str(words)), f"{path.relative_to(ROOT)}: {words}"
     for path in (ROOT / "Snakefile", *ROOT.glob("rules/*.smk"), *LIBRARY.rglob("*.html")):
         assert not named.search(path.read_text()), path.name
+
+
+def test_scripts_read_files_through_the_storage_that_checks_them():
+    unchecked = re.compile(
+        r"\bopen\(|\bread_(?:csv|parquet|text)\b|\.read_bytes\b|safe_open|load_file"
+    )
+    for path in ROOT.glob("scripts/*.py"):
+        assert not unchecked.search(path.read_text()), path.name
 
 
 def test_capabilities_are_declared_and_never_probed():

@@ -26,7 +26,7 @@ from synthetic_runs import (
 
 from sharpflow.claims import base
 from sharpflow.config import load, make_plan
-from sharpflow.storage.tables import write_table
+from sharpflow.storage.tables import read_table, write_table
 
 NAMES = {
     "batch_sharpness_level": "beyond",
@@ -218,14 +218,14 @@ class TestWhereAVerdictStands:
             "confidence": 0.95,
             "papers": {"li2022": str(PAPERS["li2022"])},
         }
-        files = ["--table", tmp_path / "table.parquet", "--verdicts", tmp_path / "verdicts.csv"]
+        files = ["--table", tmp_path / "table.parquet", "--verdicts", tmp_path / "verdicts.parquet"]
         subprocess.run(
             [sys.executable, "scripts/judge_claims.py", *files, "--spec", json.dumps(spec)],
             cwd=ROOT,
             env={"PYTHONPATH": str(ROOT), "PATH": ""},
             check=True,
         )
-        verdicts = pd.read_csv(tmp_path / "verdicts.csv")
+        verdicts = read_table(tmp_path / "verdicts.parquet")
         assert set(verdicts["claim"]) == set(names)
         assert set(verdicts["paper"]) == {"beyond"}
         assert set(verdicts["figure"]) == {"momentum"}

@@ -137,14 +137,6 @@ def test_data_of_a_form_that_the_network_does_not_take(config_folder):
     )
 
 
-@pytest.mark.parametrize("name", ["deep-swish", "a b;touch x", "1st", "ünïcode"])
-def test_an_experiment_whose_file_is_no_name(config_folder, name):
-    (config_folder.experiments / f"{name}.yaml").write_text(yaml.safe_dump(EXPERIMENT))
-    config_folder.write()
-    with pytest.raises(ConfigError, match="letters, digits and underscores"):
-        load(config_folder.file)
-
-
 @pytest.mark.parametrize("key", ["report", "train"])
 def test_a_paper_is_not_called_like_a_target(config_folder, tmp_path, key):
     (tmp_path / "p").mkdir()

@@ -6,6 +6,7 @@ from specs import TYPES, spec
 
 from sharpflow.config import load, make_plan
 from sharpflow.config.limits import MEMORY_VARIABLE, memory
+from sharpflow.cost import Job, shipped, size
 from sharpflow.data.base import generate
 from sharpflow.errors import ConfigError
 from sharpflow.training import Problem
@@ -61,9 +62,14 @@ def test_networks_beyond_memory_are_refused(config_folder, monkeypatch):
     message = refusal(config_folder)
     for words in ("widths[1] = 20000", "2.52e+10 parameters", "seeds_per_job = 2", "4 GiB are"):
         assert words in message
-    # 3 copies of 2 runs of 100 × 4000 + 4000² + 4000 float32
     config_folder.write({"widths": [4000]})
-    needed = 3 * 2 * 4 * (100 * 4000 + 4000**2 + 4000) / 2**30
+    settings = load(config_folder.file)
+    sizes = size(settings.cases["dense_here"]["tanh"], 4000, runs=2)
+    assert sizes is not None
+    stages = ("train", "evaluate_sharpness")
+    needed = max(shipped().memory(Job(stage, **sizes)) for stage in stages) / 2**10
+    parameters = 2 * 4 * (100 * 4000 + 4000**2 + 4000) / 2**30
+    assert needed > 5 * parameters  # with gradients, updates and two stored states
     monkeypatch.setenv(MEMORY_VARIABLE, str(needed * 1.001))
     make_plan(load(config_folder.file))
     monkeypatch.setenv(MEMORY_VARIABLE, str(needed * 0.999))

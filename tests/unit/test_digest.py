@@ -1,12 +1,13 @@
 """Digests of code: blind to comments and layout, and to what a job does not import."""
 
 import ast
+import hashlib
 import shutil
 from pathlib import Path
 
 import pytest
 
-from sharpflow.config.digest import Code
+from sharpflow.config.digest import Code, canonical
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -226,3 +227,71 @@ def test_the_library_has_no_relative_imports():
     for path in (ROOT / "sharpflow").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             assert not (isinstance(node, ast.ImportFrom) and node.level), path
+
+
+FORMS = Path(__file__).with_name("syntax_forms.txt")
+GOLDEN = "0c071edcba3250181a1334995752739c264abf2fe6c424829be60f33d41d7b35"
+"""SHA-256 of the canonical text of those forms, the same on every Python."""
+
+
+def forms() -> ast.Module:
+    return ast.parse(FORMS.read_text(encoding="utf-8"))
+
+
+def test_the_canonical_text_of_many_forms_is_that_of_every_python():
+    assert hashlib.sha256(canonical(forms()).encode()).hexdigest() == GOLDEN
+
+
+def test_the_forms_are_nearly_all_that_there_are():
+    """So that the golden digest speaks for the whole language; what is missing has no literal."""
+    grammar = {
+        name
+        for name, kind in vars(ast).items()
+        if isinstance(kind, type) and issubclass(kind, (ast.stmt, ast.expr, ast.pattern))
+    }
+    old = {"Num", "Str", "Bytes", "NameConstant", "Ellipsis", "stmt", "expr", "pattern"}
+    later = {"TypeAlias", "TemplateStr", "Interpolation"}
+    assert grammar - {type(node).__name__ for node in ast.walk(forms())} <= {
+        *old, *later,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("empty", [None, []])
+def test_a_field_that_a_later_python_adds_empty_changes_nothing(empty):
+    tree = forms()
+    before = canonical(tree)
+    for node in ast.walk(tree):
+        node._fields = (*node._fields, "added_later")
+        node.added_later = empty
+    assert canonical(tree) == before
+    tree.body[-1].added_later = [ast.Name("T", ast.Load())]
+    assert canonical(tree) != before
+
+
+def test_an_empty_field_that_a_later_python_leaves_out_changes_nothing():
+    tree = forms()
+    before = canonical(tree)
+    for node in ast.walk(tree):
+        for name in node._fields:
+            if getattr(node, name, None) == []:
+                delattr(node, name)
+    assert canonical(tree) == before
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("f(None)", "f()"),
+        ("x = ()", "x = []"),
+        ("x = 1", "x = 1.0"),
+        ("x = 0.0", "x = -0.0"),
+        ("x = ''", "x = b''"),
+        ("return_ = {**a}", "return_ = {a: a}"),
+        ("def f(a, /, b): 0", "def f(a, b): 0"),
+        ("def f(*, a): 0", "def f(a): 0"),
+        ("f'{x}'", "f'{x!r}'"),
+        ("x[1:]", "x[:1]"),
+    ],
+)
+def test_what_differs_has_another_canonical_text(one, other):
+    assert canonical(ast.parse(one)) != canonical(ast.parse(other))

@@ -30,6 +30,11 @@ from sharpflow.training import train
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "sharpflow"
+SNAKEMAKE = {
+    "snakemake_executor_plugin_slurm": "snakemake-executor-plugin-slurm",
+    "snakemake_interface_logger_plugins": "snakemake",
+}
+"""Packages by module: Snakemake itself depends on the second."""
 
 
 def pins(lines):
@@ -57,7 +62,7 @@ def requirements():
 def test_the_three_lists_of_packages_agree(requirements):
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     groups = project["optional-dependencies"]
-    assert pins([*groups["workflow"], *groups["dev"]]) == requirements
+    assert pins([*groups["workflow"], *groups["slurm"], *groups["dev"]]) == requirements
     oldest = pins((ROOT / "tests" / "oldest.txt").read_text().splitlines())
     for line in project["dependencies"]:
         name, _, bound = line.partition(">=")
@@ -67,6 +72,11 @@ def test_the_three_lists_of_packages_agree(requirements):
     for line in (*groups["lightning"], *groups["huggingface"]):
         name, _, bound = line.partition(">=")
         assert numbers(peers[name]) >= numbers(bound)
+    tested = pins((ROOT / "tests" / "storage.txt").read_text().splitlines())
+    for extra, profile in (("storage", "s3"), ("batch", "pbs")):
+        listed = ROOT / "profiles" / profile / "requirements.txt"
+        assert pins(groups[extra]) == pins(listed.read_text().splitlines())
+        assert pins(groups[extra]).items() <= tested.items()
     environment = yaml.safe_load((ROOT / "environment.yml").read_text())
     (pip,) = (part["pip"] for part in environment["dependencies"] if isinstance(part, dict))
     assert pins(pip) == requirements
@@ -93,8 +103,9 @@ def imports(path):
 
 
 def test_the_library_itself_imports_only_what_it_depends_on(requirements):
-    names = {"yaml": "pyyaml", "sklearn": "scikit-learn", "PIL": "pillow"}
-    trainers = {
+    names = {"yaml": "pyyaml", "sklearn": "scikit-learn", "PIL": "pillow", **SNAKEMAKE}
+    extras = {
+        "sharpflow/config/places.py": ("botocore",),
         "sharpflow/integrations/huggingface.py": ("transformers",),
         "sharpflow/integrations/lightning.py": ("lightning", "pytorch_lightning"),
     }
@@ -103,7 +114,7 @@ def test_the_library_itself_imports_only_what_it_depends_on(requirements):
         for top in imports(path):
             if top not in sys.stdlib_module_names and top != "sharpflow":
                 known = names.get(top, top) in requirements
-                extra = trainers.get(path.relative_to(ROOT).as_posix(), ())
+                extra = extras.get(path.relative_to(ROOT).as_posix(), ())
                 assert known or top in extra, f"{path.name} imports {top}"
 
 

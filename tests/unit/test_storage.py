@@ -263,8 +263,8 @@ def test_a_swapped_tensor_is_refused(tmp_path):
     with safe_open(tmp_path / "a", framework="pt") as handle:
         record = handle.metadata()
     save_file({"x": torch.tensor([0.0, 0.0, 1e-30, 0.0])}, tmp_path / "a", metadata=record)
-    with pytest.raises(IntegrityError, match="tensor 'x' differs from its checksum"):
+    with pytest.raises(IntegrityError, match="was altered since its job wrote it"):
         read_tensors(tmp_path / "a")
     save_file({"y": torch.zeros(4)}, tmp_path / "a", metadata=record)
-    with pytest.raises(IntegrityError, match="lacks or adds tensors"):
+    with pytest.raises(IntegrityError, match="was altered since its job wrote it"):
         read_tensors(tmp_path / "a")

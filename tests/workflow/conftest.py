@@ -5,7 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -19,9 +19,10 @@ CONFIG = "config/smoke.yaml"
 
 @dataclass(frozen=True)
 class Tree:
-    """A working copy, and Snakemake in it."""
+    """A working copy, Snakemake in it, and what its first run printed."""
 
     root: Path
+    printed: str = ""
 
     @property
     def results(self) -> Path:
@@ -90,4 +91,4 @@ def tree(tmp_path_factory) -> Tree:
     tree = copy_project(tmp_path_factory.mktemp("project"))
     run = tree.snakemake("--cores", "2")
     assert run.returncode == 0, run.stdout[-5000:]
-    return tree
+    return replace(tree, printed=run.stdout)

@@ -73,8 +73,8 @@ def refusal(run: subprocess.CompletedProcess) -> str:
 
 
 def outputs(tree: Tree) -> dict[str, str]:
-    """Checksums of everything below the results root but logs, benchmarks and the filler."""
-    aside = {"logs", "benchmarks", "filler"}
+    """Checksums of all below the results root but logs, benchmarks, times and the filler."""
+    aside = {"logs", "benchmarks", "filler", ".checked.json"}
     files = [p for p in results(tree).rglob("*") if p.is_file() and not aside & set(p.parts)]
     return {str(p.relative_to(tree.root)): sha256_of(p) for p in files}
 
@@ -114,7 +114,7 @@ def filled(folder, room: int) -> None:
 def test_a_full_disk_is_a_message_and_the_rerun_goes_on(project, room):
     config = configured(project)
     with mounted(results(project), "16m"):
-        table = "results/faults/tables/dense.parquet"
+        table = "results/faults/tables/dense/runs/1-of-1.parquet"
         run = project.snakemake("--cores", "2", table, config=config)
         assert run.returncode == 0, run.stdout[-3000:]
         wider = configured(project, widths="[20, 30]")
@@ -155,7 +155,7 @@ def test_a_full_disk_at_the_last_stages(project):
 def test_a_read_only_results_root_is_a_message(project):
     config = configured(project)
     with mounted(results(project), "16m"):
-        table = "results/faults/tables/dense.parquet"
+        table = "results/faults/tables/dense/runs/1-of-1.parquet"
         run = project.snakemake("--cores", "2", table, config=config)
         assert run.returncode == 0, run.stdout[-3000:]
         before = outputs(project)

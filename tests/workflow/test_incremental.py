@@ -65,6 +65,20 @@ def test_title_redraws_and_computes_nothing(tree):
         assert tree.planned().keys() == {"plot_figure", "report", "manifest"}
 
 
+def test_what_is_missing_in_between_is_made_again(tree):
+    for name, rule in (
+        ("states.safetensors", "train"),
+        ("measurements.parquet", "evaluate_sharpness"),
+    ):
+        path = sorted(tree.results.glob(f"runs/dense/**/{name}"))[0]
+        away = path.with_suffix(".away")
+        path.rename(away)
+        jobs = tree.planned()
+        away.rename(path)
+        assert jobs[rule] == jobs["aggregate"] == 1, name
+    assert tree.planned() == {}
+
+
 def _added(tree, old, new):
     with tree.edited("config/smoke.yaml", old, new):
         return tree.planned()
@@ -73,6 +87,7 @@ def _added(tree, old, new):
 def test_adding_a_seed_a_width_or_a_learning_rate_adds_only_its_own_jobs(tree):
     seed = _added(tree, "    seeds: 2\n    seeds_per_job: 1", "    seeds: 3\n    seeds_per_job: 1")
     assert (seed["train"], seed["evaluate_sharpness"], seed["aggregate"]) == (2, 2, 1)
+    assert seed["plot_figure"] < tree.planned("--forceall")["plot_figure"]
     width = _added(tree, "widths: [20]", "widths: [20, 30]")
     assert (width["train"], width["evaluate_sharpness"], width["aggregate"]) == (4, 4, 1)
     rate = _added(tree, "learning_rates: [0.005, 0.01]", "learning_rates: [5e-3, .01, 0.008]")

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from conftest import Tree, _Edit
 
-from sharpflow.storage.tables import read_table
+from sharpflow.storage.parts import read_parts
 
 AFTER = {"aggregate", "judge_claims", "collect_claims", "plot_figure", "report", "manifest"}
 EVALUATED = AFTER | {"evaluate_sharpness"}
@@ -57,7 +57,7 @@ def test_it_runs_to_its_page_and_the_project_is_as_it_was(own):
     verdicts = pd.read_csv(results / "claims.csv")
     assert set(verdicts["claim"]) == {"spread_stays"}
     assert set(verdicts["figure"]) == {"loss"}
-    table = read_table(results / "tables" / "rings.parquet")
+    table = read_parts(results / "tables" / "rings" / "runs" / "1-of-1.parquet")
     assert {"spread", "loss", "stability_threshold"} <= set(table["quantity"])
     loss = table[(table["quantity"] == "loss") & (table["case"] == "narrow")]
     assert loss.groupby("step")["value"].mean().diff().iloc[1] < 0

@@ -13,7 +13,7 @@ from conftest import copy_project
 
 from sharpflow.config import load, make_plan
 
-TARGET = "results/smoke/tables/dense.parquet"
+TARGET = "results/smoke/tables/dense/runs/1-of-1.parquet"
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from sharpflow.claims.base import COLUMNS, ORIGINS
 from sharpflow.config import load, make_plan
 from sharpflow.curvature.reference import dense_jacobian
 from sharpflow.statistics.verdicts import EVERY
+from sharpflow.storage.parts import read_parts
 from sharpflow.storage.tables import read_table
 from sharpflow.storage.tensors import TensorFile, read_tensors
 from sharpflow.training import Problem
@@ -23,6 +24,15 @@ def _plan(tree, monkeypatch):
     return make_plan(load("config/smoke.yaml"))
 
 
+def _table(tree, experiment, kind):
+    return read_parts(sorted((tree.results / "tables" / experiment / kind).iterdir()))
+
+
+def test_no_line_is_long(tree):
+    assert max(map(len, tree.printed.splitlines())) <= 300
+    assert max(map(len, tree.snakemake("-n", "--forceall").stdout.splitlines())) <= 300
+
+
 def test_manifest_vouches_for_every_output(tree):
     manifest = json.loads((tree.results / "manifest.json").read_text())
     made = {
@@ -30,7 +40,7 @@ def test_manifest_vouches_for_every_output(tree):
         for path in tree.results.rglob("*")
         if path.is_file() and path.relative_to(tree.results).parts[0] not in ("logs", "benchmarks")
     }
-    assert made - {"manifest.json"} == set(manifest["sha256"])
+    assert made - {"manifest.json", ".checked.json"} == set(manifest["sha256"])
     for name, digest in manifest["sha256"].items():
         assert hashlib.sha256((tree.results / name).read_bytes()).hexdigest() == digest
     assert manifest["packages"]["torch"] == torch.__version__
@@ -44,7 +54,7 @@ def test_no_temporary_file_is_left(tree):
 def test_tables_hold_every_run_at_every_step(tree, monkeypatch):
     plan = _plan(tree, monkeypatch)
     for name, settings in plan.settings.items():
-        table = read_table(tree.results / "tables" / f"{name}.parquet")
+        table = _table(tree, name, "runs")
         losses = table[table.quantity == "loss"]
         expected = sum(
             len(shard.training["seeds"]) * (shard.training["training"]["steps"] + 1)
@@ -86,8 +96,8 @@ def test_sharpness_in_the_table_is_that_of_the_stored_state(tree, monkeypatch):
 
 
 def test_training_lowers_the_loss_and_summary_is_its_mean(tree):
-    table = read_table(tree.results / "tables" / "dense.parquet")
-    summary = read_table(tree.results / "tables" / "dense.summary.parquet")
+    table = _table(tree, "dense", "runs")
+    summary = _table(tree, "dense", "summary")
     losses = table[(table.quantity == "loss") & (table.case == "tanh")]
     by_step = losses.groupby("step").value.mean()
     assert by_step.iloc[-1] < 0.9 * by_step.iloc[0]

@@ -18,5 +18,8 @@ class Options(MeasurementOptions):
     def needs(self) -> Needs:
         return ("finite samples",)
 
+    def drawn(self, batch: int) -> int:
+        return self.draws * batch
+
     def gives(self) -> Words:
         return frozenset({"batch_sharpness", "batch_sharpness_error"})

@@ -1,5 +1,7 @@
 """Options of the Gauss-Newton measurement."""
 
+from typing import Literal
+
 from sharpflow.parts.options import Eigenpairs, MeasurementOptions, Stride, Tolerance, Words
 
 
@@ -16,6 +18,9 @@ class Options(MeasurementOptions):
     """Whether the output layer's part of the matrix is measured too."""
     trained_layers: bool = False
     """Whether the part of the layers that are not frozen is measured too."""
+
+    def eigenpairs(self) -> dict[Literal["gram", "hessian"], int]:
+        return {"gram": self.k + self.output_layer + self.trained_layers}
 
     def gives(self) -> Words:
         words = {

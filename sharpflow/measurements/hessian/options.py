@@ -1,5 +1,7 @@
 """Options of the Hessian measurement."""
 
+from typing import Literal
+
 from sharpflow.parts.options import (
     Eigenpairs,
     MeasurementOptions,
@@ -24,6 +26,9 @@ class Options(MeasurementOptions):
 
     def needs(self) -> Needs:
         return ("preconditioner",) if self.preconditioned else ()
+
+    def eigenpairs(self) -> dict[Literal["gram", "hessian"], int]:
+        return {"hessian": self.k * (1 + self.preconditioned)}
 
     def gives(self) -> Words:
         names = ["hessian", *(["preconditioned"] if self.preconditioned else [])]

@@ -27,5 +27,9 @@ class Options(ModelOptions):
         weights = inputs * width + (layers - 1) * width**2 + width * form.outputs
         return weights + (2 * layers * width if self.batch_normalisation else 0)
 
+    def units(self, form: Form, width: int) -> int:
+        normalised = 3 if self.batch_normalisation else 0
+        return (3 + normalised) * self.hidden_layers * width + (form.outputs or 1)
+
     def layer_count(self) -> int:
         return self.hidden_layers + 1

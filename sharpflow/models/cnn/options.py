@@ -30,5 +30,19 @@ class Options(ModelOptions):
         kernels = 9 * (channels + width) * width + 2 * width
         return kernels + width * (rows // 4) * (columns // 4) * form.outputs
 
+    def multiplications(self, form: Form, width: int) -> int | None:
+        if form.shape is None or form.outputs is None:
+            return None
+        channels, rows, columns = form.shape
+        area = rows * columns
+        return area * 9 * (4 * channels + width) * width // 4 + area // 16 * width * form.outputs
+
+    def units(self, form: Form, width: int) -> int | None:
+        if form.shape is None:
+            return None
+        channels, rows, columns = form.shape
+        # of each convolution its output; of the quarter that is pooled places, values, activations
+        return (2 * channels + 5 * width) * rows * columns // 2
+
     def layer_count(self) -> int:
         return 3

@@ -43,3 +43,17 @@ class Options(ModelOptions):
         block = (4 + 2 * share) * width**2 + (9 + share) * width
         rows = form.vocabulary + form.shape[0] + 2 + (0 if self.tied else form.outputs)
         return self.depth * block + rows * width
+
+    def multiplications(self, form: Form, width: int) -> int | None:
+        if form.shape is None or form.outputs is None:
+            return None
+        tokens = form.shape[0]
+        block = (4 + 2 * self.expansion) * width**2 + 2 * tokens * width
+        return tokens * (self.depth * block + form.outputs * width)
+
+    def units(self, form: Form, width: int) -> int | None:
+        if form.shape is None or form.outputs is None:
+            return None
+        tokens = form.shape[0]
+        block = (9 + 2 * self.expansion) * width + 2 * self.heads * tokens
+        return tokens * (self.depth * block + form.outputs)

@@ -24,3 +24,13 @@ class Options(ModelOptions):
             return None
         layer = 8 * width**2 + 4 * width
         return form.vocabulary * width + self.depth * layer + (width + 1) * form.outputs
+
+    def multiplications(self, form: Form, width: int) -> int | None:
+        if form.shape is None or form.outputs is None:
+            return None
+        return form.shape[0] * (self.depth * 8 * width**2 + width * form.outputs)
+
+    def units(self, form: Form, width: int) -> int | None:
+        if form.shape is None or form.outputs is None:
+            return None
+        return form.shape[0] * (self.depth * 12 * width + form.outputs)

@@ -30,5 +30,8 @@ class Options(ModelOptions):
         weights = inputs * width + (layers - 1) * width**2 + width * form.outputs
         return weights + (layers * width + form.outputs if self.bias else 0)
 
+    def units(self, form: Form, width: int) -> int:
+        return (2 * self.hidden_layers) * width + (form.outputs or 1)
+
     def layer_count(self) -> int:
         return self.hidden_layers + 1

@@ -43,3 +43,25 @@ class Options(ModelOptions):
             count += (channels + extra) * out if stage else 0
             channels = out
         return count + (channels + 1) * form.outputs
+
+    def multiplications(self, form: Form, width: int) -> int | None:
+        if form.shape is None or form.outputs is None:
+            return None
+        area, channels = form.shape[1] * form.shape[2], width
+        count = 9 * form.shape[0] * width * area
+        for stage, blocks in enumerate(self.blocks):
+            out = width * 2**stage
+            shortcut = channels * out if stage else 0
+            count += (9 * (channels + (2 * blocks - 1) * out) * out + shortcut) * (
+                area >> 2 * stage
+            )
+            channels = out
+        return count + channels * form.outputs
+
+    def units(self, form: Form, width: int) -> int | None:
+        if form.shape is None:
+            return None
+        area = form.shape[1] * form.shape[2]
+        kept = 2 if self.normalisation == "none" else 3  # a convolution's output, and what follows
+        stages = ((2 * blocks + 1) * 2**s * (area >> 2 * s) for s, blocks in enumerate(self.blocks))
+        return kept * width * (area + sum(stages))

@@ -46,3 +46,21 @@ class Options(ModelOptions):
         count = sum((9 * a + extra) * b for a, b in pairwise([form.shape[0], *layers]))
         rows, columns = (side >> len(self.convolutions) for side in form.shape[1:])
         return count + (layers[-1] * rows * columns + 1) * form.outputs
+
+    def multiplications(self, form: Form, width: int) -> int | None:
+        if form.shape is None or form.outputs is None:
+            return None
+        area, channels, count = form.shape[1] * form.shape[2], form.shape[0], 0
+        for stage, layers in enumerate(self.convolutions):
+            out = width * min(2**stage, 8)
+            count += 9 * (channels + (layers - 1) * out) * out * (area >> 2 * stage)
+            channels = out
+        return count + channels * (area >> 2 * len(self.convolutions)) * form.outputs
+
+    def units(self, form: Form, width: int) -> int | None:
+        if form.shape is None:
+            return None
+        area = form.shape[1] * form.shape[2]
+        kept = 2 if self.normalisation == "none" else 3  # a convolution's output, and what follows
+        stages = enumerate(self.convolutions)
+        return kept * sum(n * width * min(2**s, 8) * (area >> 2 * s) for s, n in stages)

@@ -47,3 +47,19 @@ class Options(ModelOptions):
         token = 2 if self.pooling == "token" else 0
         vectors = channels * area + 1 + rows * columns // area + token + 2 + form.outputs
         return self.depth * block + vectors * width + form.outputs
+
+    def multiplications(self, form: Form, width: int) -> int | None:
+        if form.shape is None or form.outputs is None:
+            return None
+        channels, rows, columns = form.shape
+        tokens = rows * columns // self.patch**2 + (1 if self.pooling == "token" else 0)
+        block = (4 + 2 * self.expansion) * width**2 + 2 * tokens * width
+        embedding = channels * self.patch**2 * width
+        return tokens * (self.depth * block + embedding) + width * form.outputs
+
+    def units(self, form: Form, width: int) -> int | None:
+        if form.shape is None:
+            return None
+        tokens = form.shape[1] * form.shape[2] // self.patch**2 + 1
+        block = (9 + 2 * self.expansion) * width + 2 * self.heads * tokens
+        return tokens * self.depth * block

@@ -27,6 +27,9 @@ class Options(MeasurementOptions):
     def needs(self) -> Needs:
         return ("linear two layers", "scale invariance"), "gaussian population"
 
+    def drawn(self, batch: int) -> int:
+        return self.draws * self.batch + self.samples
+
     def gives(self) -> Words:
         names = ("measured", "predicted", "sde", "unweighted")
         return frozenset({"draws", *(f"flow_{name}" for name in names)})

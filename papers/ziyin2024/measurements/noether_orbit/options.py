@@ -30,5 +30,8 @@ class Options(MeasurementOptions):
     def needs(self) -> Needs:
         return "linear two layers", "gaussian population"
 
+    def drawn(self, batch: int) -> int:
+        return self.directions * (self.points * self.samples + 2 * self.draws * self.batch)
+
     def gives(self) -> Words:
         return frozenset({"orbit_falling", "orbit_single_zero", "orbit_returning"})

@@ -18,5 +18,8 @@ class Options(MeasurementOptions):
     def needs(self) -> Needs:
         return "two layers", "gaussian population"
 
+    def drawn(self, batch: int) -> int:
+        return self.samples
+
     def gives(self) -> Words:
         return frozenset({"norm_increment_predicted"})

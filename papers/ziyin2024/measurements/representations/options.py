@@ -20,6 +20,9 @@ class Options(MeasurementOptions):
     def needs(self) -> Needs:
         return "two layers", "gaussian population"
 
+    def drawn(self, batch: int) -> int:
+        return self.samples
+
     def gives(self) -> Words:
         grams = [] if self.grams_of is None else ["gram_u", "gram_w"]
         return frozenset({"alignment", "alignment_unweighted", *grams})

@@ -27,5 +27,8 @@ class Options(ModelOptions):
             return None
         return (form.size + form.outputs) * width
 
+    def units(self, form: Form, width: int) -> int:
+        return 4 * width + 2 * (form.outputs or 1)
+
     def layer_count(self) -> int:
         return 2

@@ -30,5 +30,10 @@ class Options(ModelOptions):
         ends = form.size + form.outputs
         return ends * (min(width, ends) if self.activation == "linear" else width)
 
+    def units(self, form: Form, width: int) -> int:
+        ends = (form.size or width) + (form.outputs or 1)
+        hidden = min(width, ends) if self.activation == "linear" else width
+        return 4 * hidden + 2 * (form.outputs or 1)
+
     def layer_count(self) -> int:
         return 2

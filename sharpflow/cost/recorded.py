@@ -1,0 +1,96 @@
+"""Recorded jobs: from Snakemake's benchmark files, and as a compact table."""
+
+import csv
+import math
+from dataclasses import fields
+from pathlib import Path
+
+from sharpflow.cost.fit import Recorded
+from sharpflow.cost.sweep import Sweep
+from sharpflow.cost.work import Job, Measured
+from sharpflow.errors import ConfigError
+
+_SHORT, _SPAN, _LONG = 0.5, 30.0, 30.0
+_FIELDS = [f.name for f in fields(Job)]
+
+
+def cpu_seconds(wall: float, sampled: float) -> float:
+    """CPU time of a whole job from what Snakemake sampled.
+
+    It samples every half second at first, and every 30 s after 30 s, so that what is used after
+    the last sample is missing: half a sampling span is added at the rate seen until then.
+    """
+    span = _SHORT if wall <= _SPAN else _LONG
+    last = max(math.floor(wall / span) * span, _SHORT)
+    return max(sampled * max(wall / last, 1.0), 0.1)
+
+
+def read_benchmarks(sweep: Sweep, results: str | Path) -> list[Recorded]:
+    """The recorded jobs of a configuration whose size is known.
+
+    Args:
+        sweep: of the configuration.
+        results: its results root, with a folder `benchmarks`.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    found = []
+    folder = Path(results) / "benchmarks"
+    for name, (experiment, job) in sweep.jobs().items():
+        path = folder / name
+        if job is None or not path.is_file():
+            continue
+        with open(path, newline="") as handle:
+            row = list(csv.DictReader(handle, delimiter="\t"))[-1]
+        if row["max_rss"] in ("NA", "-") or not float(row["max_rss"]) > 0:
+            continue  # it ended before Snakemake's first sample
+        seconds = cpu_seconds(float(row["s"]), float(row["cpu_time"]))
+        found.append(Recorded(experiment, job, round(seconds, 2), float(row["max_rss"])))
+    if not found:
+        raise ConfigError(f"{folder} holds no benchmark file of this configuration's jobs.")
+    return found
+
+
+def write_table(path: str | Path, recorded: list[Recorded]) -> None:
+    """Recorded jobs as CSV."""
+    with open(path, "w", newline="") as handle:
+        writer = csv.writer(handle, lineterminator="\n")
+        writer.writerow(["experiment", "seconds", "megabytes", *_FIELDS])
+        for one in recorded:
+            values = [getattr(one.job, name) for name in _FIELDS]
+            plain = [_text(value) for value in values]
+            writer.writerow([one.experiment, one.seconds, one.megabytes, *plain])
+
+
+def _text(value: object) -> str:
+    if isinstance(value, tuple):
+        return " ".join(
+            ":".join(str(getattr(one, f.name)) for f in fields(Measured)) for one in value
+        )
+    return str(int(value)) if isinstance(value, (bool, int)) and value else str(value or "")
+
+
+def read_table(path: str | Path) -> list[Recorded]:
+    """What `write_table` wrote.
+
+    Raises:
+        ConfigError: it is no such table.
+    """
+    try:
+        with open(path, newline="") as handle:
+            return [_read(row) for row in csv.DictReader(handle)]
+    except (OSError, KeyError, ValueError, TypeError) as error:
+        raise ConfigError(f"{path} is no table of recorded jobs ({error}).") from None
+
+
+def _read(row: dict[str, str]) -> Recorded:
+    kinds = {f.name: f.type for f in fields(Job)}
+    values: dict[str, object] = {"stage": row["stage"]}
+    for name in (n for n in _FIELDS if n not in ("stage", "measured")):
+        number = int(row[name] or 0)
+        values[name] = bool(number) if kinds[name] is bool else number
+    measured = (map(int, one.split(":")) for one in row["measured"].split())
+    values["measured"] = tuple(Measured(*one) for one in measured)
+    job = Job(**values)  # pyright: ignore[reportArgumentType]
+    return Recorded(row["experiment"], job, float(row["seconds"]), float(row["megabytes"]))

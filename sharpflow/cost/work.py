@@ -1,0 +1,379 @@
+"""What a job works on, as plain numbers, and the features of it that take memory and time."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any
+
+ITEM = {"float32": 4, "float64": 8}
+BLOCK = 50
+"""Steps whose random numbers are drawn together, `sharpflow.training.BLOCK`."""
+HELD_OUT = 2000
+"""Samples that stand for a population where a loss has no closed form."""
+LARGEST_GRAM = 4000
+"""Rows up to which J Jᵀ is formed."""
+BASIS = 40
+"""Vectors of an eigensolver's basis, for one pair."""
+RESTART = 10
+"""Steps between stored states at which an eigensolver starts anew, at least."""
+COLD, WARM = 16, 4
+"""Products that an eigenpair takes as a rule, from a random start and from the last step's."""
+REPLAYED = "replayed_"
+"""What the names of features begin with that evaluation shares with the steps of training."""
+_QUANTITIES = 4
+"""Of a trajectory, beside a norm a layer."""
+_MB = 2.0**20
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One measurement of a run.
+
+    Attributes:
+        every: stride, in steps.
+        gram, hessian: eigenpairs that a call looks for.
+        drawn: samples of gradients beyond the run's own.
+        quantities: rows of the table a call, at least.
+    """
+
+    every: int
+    gram: int = 0
+    hessian: int = 0
+    drawn: int = 0
+    quantities: int = 1
+
+
+@dataclass(frozen=True)
+class Job:
+    """What decides the cost of a job; what a stage does not have is 0.
+
+    Attributes:
+        stage: `generate_data`, `train`, `evaluate_sharpness`, `aggregate`, `judge_claims` or
+            `plot_figure`.
+        runs: R, trained together.
+        parameters: P, of one run.
+        multiplications: of one sample's forward pass.
+        units: numbers that one sample's pass keeps for the gradient.
+        layers: of the network.
+        samples: n; 0 for a population that is drawn anew.
+        batch: samples of a step, of each run.
+        inputs, outputs: numbers of a sample.
+        steps, recorded: of training, and those of them whose values are kept.
+        copies: of the parameters in the optimiser's state.
+        states: bytes that the stored states of a run may take.
+        item: bytes of a number.
+        online: whether batches are drawn from a population.
+        closed: whether the loss over all data has a closed form.
+        written_out: whether steps go without automatic differentiation and norms in between.
+        dense, convolution: whether the network is such a stack, whose curvature is written out.
+        measured: along a run.
+        rows: of the tables that are read.
+        files: that are read.
+        panels: of a figure.
+    """
+
+    stage: str
+    runs: int = 0
+    parameters: int = 0
+    multiplications: int = 0
+    units: int = 0
+    layers: int = 0
+    samples: int = 0
+    batch: int = 0
+    inputs: int = 0
+    outputs: int = 0
+    steps: int = 0
+    recorded: int = 0
+    copies: int = 0
+    states: int = 0
+    item: int = 4
+    online: bool = False
+    closed: bool = False
+    written_out: bool = False
+    dense: bool = False
+    convolution: bool = False
+    measured: tuple[Measured, ...] = ()
+    rows: int = 0
+    files: int = 0
+    panels: int = 0
+
+    @property
+    def state_bytes(self) -> int:
+        """Bytes of one run's state: parameters, and the optimiser's copies of them."""
+        return self.parameters * (1 + self.copies) * self.item
+
+    @property
+    def stored(self) -> int:
+        """States that training keeps."""
+        stride = self._stored_stride
+        return -(-self.steps // stride) + 1
+
+    @property
+    def _stored_stride(self) -> int:
+        every = max(1, round(self.steps / max(self.recorded - 1, 1)))
+        affordable = max(self.states // max(self.state_bytes, 1) - 1, 1)
+        return every * max(math.ceil(self.steps / every / affordable), 1)
+
+    @property
+    def trajectory_rows(self) -> int:
+        """Rows of the table that training writes."""
+        return self.runs * self.recorded * (_QUANTITIES + self.layers)
+
+    @property
+    def measured_rows(self) -> int:
+        """Rows of the table that evaluation writes."""
+        return self.runs * sum(self.calls(one) * one.quantities for one in self.measured)
+
+    def calls(self, one: Measured) -> int:
+        """Steps at which a measurement is made: its multiples, and the last."""
+        return -(-self.steps // one.every) + 1
+
+    @property
+    def cold(self) -> int:
+        """Times that a measurement starts anew."""
+        return max(1, min(self.stored, self.steps // RESTART))
+
+    @property
+    def replayed(self) -> bool:
+        """Whether something is measured between stored states."""
+        stride = self._stored_stride
+        return any(one.every < self.steps and one.every % stride for one in self.measured)
+
+    def products(self, one: Measured, pairs: int) -> int:
+        """Products of all calls of a measurement, of one run, as a rule."""
+        cold = min(self.cold, self.calls(one))
+        return pairs * (COLD * cold + WARM * (self.calls(one) - cold))
+
+
+def size(setup: Any, width: int, runs: int) -> dict[str, Any] | None:
+    """The fields of `Job` that a set-up has for one width and a block of runs.
+
+    Args:
+        setup: a case's whole set-up, of options.
+        width: of the network.
+        runs: seeds a job.
+
+    Returns:
+        None where only the built network, or the data, can tell its size.
+    """
+    form, model, training = setup.data.form(), setup.model, setup.training
+    able = frozenset().union(
+        *(part.capabilities() for part in (model, setup.data, setup.loss, setup.optimiser))
+    )
+    # inputs are compressed to as many coordinates as samples only where any basis will do
+    seen = form if "rotation invariant" in able else replace(form, samples=None)
+    parameters = model.parameter_count(seen, width)
+    multiplications, units = model.multiplications(seen, width), model.units(seen, width)
+    if parameters is None or multiplications is None or units is None or form.size is None:
+        return None
+    online = form.inputs == "population"
+    if form.samples is None and not online:
+        return None
+    plain = {"written-out steps", "squared error", "plain steps"} <= able
+    batch = training.batch or form.samples or 0
+    chosen = (getattr(setup.measurements, name) for name in type(setup.measurements).model_fields)
+    measured = tuple(_measured(one, batch) for one in chosen if one is not None)
+    return {
+        "runs": runs,
+        "parameters": parameters,
+        "multiplications": multiplications,
+        "units": units,
+        "layers": model.layer_count() or round(math.log2(2 + parameters / 100)),
+        "samples": form.samples or 0,
+        "batch": batch,
+        "inputs": form.size,
+        "outputs": form.outputs or 1,
+        "steps": training.steps,
+        "recorded": -(-training.steps // training.record_every) + 1,
+        "copies": setup.optimiser.copies,
+        "states": int(training.states_megabytes * _MB),
+        "item": ITEM[setup.dtype],
+        "online": online and form.samples is None and training.batch is not None,
+        "closed": {"population loss", "squared error"} <= able and form.samples is None,
+        "written_out": plain and online and training.clip_norm is None and not training.frozen,
+        "dense": "dense stack" in able,
+        "convolution": "convolution stack" in able and form.outputs == 1,
+        "measured": measured,
+    }
+
+
+def _measured(options: Any, batch: int) -> Measured:
+    pairs = options.eigenpairs()
+    words = len(options.gives())
+    return Measured(
+        options.every, pairs.get("gram", 0), pairs.get("hessian", 0), options.drawn(batch), words
+    )
+
+
+# --- features
+
+
+def _step(job: Job) -> dict[str, float]:
+    """What all steps of training take, of time."""
+    passes = job.steps * job.runs * job.batch
+    flops = 6e-9 * passes * job.multiplications
+    kind = "dense_gflop" if job.dense or job.written_out else "other_gflop"
+    overhead = "written_out_steps" if job.written_out else "layer_steps"
+    return {
+        overhead: 1e-3 * job.steps * (1 if job.written_out else job.layers + job.copies),
+        kind: flops,
+        "moved_gb": 1e-9
+        * job.item
+        * job.runs
+        * job.steps
+        * (job.batch * job.units + job.parameters * (3 + 2 * job.copies)),
+        "drawn": 1e-9 * passes * (job.inputs + job.outputs) * job.online,
+    }
+
+
+def _full_losses(job: Job) -> float:
+    """Gigaflops of the losses over all data that no step gives."""
+    if job.closed or not (job.written_out or job.batch != job.samples):
+        return 0.0
+    samples = job.samples or HELD_OUT
+    return 2e-9 * job.recorded * job.runs * samples * job.multiplications
+
+
+def _train_time(job: Job) -> dict[str, float]:
+    steps = _step(job)
+    kind = next(key for key in ("dense_gflop", "other_gflop") if key in steps)
+    steps[kind] += _full_losses(job)
+    return {
+        "job": 1.0,
+        **steps,
+        "records": 1e-3 * job.recorded,
+        "written_gb": 1e-9 * job.runs * job.state_bytes * job.stored,
+        "table_rows": 1e-6 * job.trajectory_rows,
+    }
+
+
+def _evaluate_time(job: Job) -> dict[str, float]:
+    found = dict.fromkeys(
+        ("calls", "gram_gflop", "rows_gb", "jacobian_gflop", "product_gflop", "products",
+         "drawn_gflop", "drawn_gb"), 0.0
+    )  # fmt: skip
+    gigaflop, rows = 1e-9 * job.multiplications, job.samples * job.outputs
+    for one in job.measured:
+        calls, pairs = job.runs * job.calls(one), one.gram + one.hessian
+        products = job.runs * job.products(one, pairs)
+        found["calls"] += 1e-3 * calls
+        found["products"] += 1e-3 * products * job.layers
+        found["drawn_gflop"] += 6 * calls * one.drawn * gigaflop
+        found["drawn_gb"] += 1e-9 * calls * one.drawn * job.item * (job.parameters + job.units)
+        found["rows_gb"] += 1e-9 * products * job.parameters * job.item if one.hessian else 0.0
+        if one.gram and job.dense and rows <= LARGEST_GRAM:
+            found["gram_gflop"] += 1e-9 * calls * rows**2 * (job.units + 4 * job.layers)
+            found["rows_gb"] += 1e-9 * products * rows**2 * job.item
+        elif one.gram and job.convolution:
+            found["jacobian_gflop"] += 6 * calls * job.samples * gigaflop
+            found["rows_gb"] += 2e-9 * products * job.samples * job.parameters * job.item
+        elif pairs:
+            samples = job.samples or HELD_OUT
+            found["product_gflop"] += 10 * products * samples * gigaflop
+    replay = _step(job) if job.replayed else {}
+    return {
+        "job": 1.0,
+        **{f"{REPLAYED}{name}": value for name, value in replay.items()},
+        **found,
+        "read_gb": 1e-9 * job.runs * job.state_bytes * job.stored,
+        "table_rows": 1e-6 * job.measured_rows,
+    }
+
+
+def _tensors(job: Job) -> dict[str, float]:
+    """Megabytes of tensors that training and evaluation both hold."""
+    samples = max(job.samples, job.batch, 1) if not job.online else job.batch
+    return {
+        "ensemble": job.runs * job.parameters * job.item * (2 + job.copies) / _MB,
+        "data": samples * (job.inputs + job.outputs + min(job.inputs, samples)) * job.item / _MB,
+        "blocks": BLOCK * job.runs * job.batch * (job.inputs + job.outputs) * 4 * job.online / _MB,
+    }
+
+
+def _pass(job: Job) -> float:
+    """Megabytes that a step's pass keeps."""
+    return job.runs * job.batch * job.units * job.item / _MB
+
+
+def _train_memory(job: Job) -> dict[str, float]:
+    every = 0 if job.closed or job.batch == job.samples else job.samples or HELD_OUT
+    return {
+        "job": 1.0,
+        **_tensors(job),
+        "pass": max(_pass(job), job.runs * every * job.units * job.item / _MB / 2),
+        "stored": job.runs * job.state_bytes * job.stored / _MB,
+        "table_rows": 1e-6 * job.trajectory_rows,
+    }
+
+
+def _evaluate_memory(job: Job) -> dict[str, float]:
+    gram = jacobian = basis = curved = 0.0
+    rows = job.samples * job.outputs
+    for one in job.measured:
+        if one.gram and job.dense and rows <= LARGEST_GRAM:
+            gram = rows**2 * job.item / _MB
+        elif one.gram and job.convolution:
+            jacobian = job.samples * job.parameters * job.item / _MB
+        elif one.gram:
+            curved = job.samples * job.units * job.item / _MB
+        if one.hessian:
+            held = min(BASIS + 4 * one.hessian, job.products(one, one.hessian))
+            basis = 2 * held * job.parameters * job.item / _MB
+            curved = job.samples * job.units * job.item / _MB
+        drawn = min(one.drawn, 16 * job.batch) * job.units * job.item / _MB
+        curved = max(curved, drawn)
+    return {
+        "job": 1.0,
+        **_tensors(job),
+        "pass": max(_pass(job) if job.replayed else 0.0, job.samples * job.units * job.item / _MB),
+        "gram": gram,
+        "jacobian": jacobian,
+        "basis": basis,
+        "curved": 0.0 if job.dense else curved,
+        "table_rows": 1e-6 * job.measured_rows,
+    }
+
+
+def _table(job: Job) -> dict[str, float]:
+    return {
+        "job": 1.0,
+        "table_rows": 1e-6 * job.rows,
+        "files": 1e-3 * job.files,
+        "panels": float(job.panels),
+    }
+
+
+def _data(job: Job) -> dict[str, float]:
+    return {"job": 1.0, "data": 1e-6 * job.samples * (job.inputs + job.outputs)}
+
+
+Features = Callable[[Job], dict[str, float]]
+_TABLES = ("aggregate", "judge_claims", "plot_figure")
+TIME: Mapping[str, Features] = {
+    "generate_data": _data,
+    "train": _train_time,
+    "evaluate_sharpness": _evaluate_time,
+    **dict.fromkeys(_TABLES, _table),
+}
+"""Features of the CPU time of each stage's jobs; in seconds once multiplied by coefficients."""
+MEMORY: Mapping[str, Features] = {
+    "generate_data": _data,
+    "train": _train_memory,
+    "evaluate_sharpness": _evaluate_memory,
+    **dict.fromkeys(_TABLES, _table),
+}
+"""Features of the memory of each stage's jobs; in MB once multiplied by coefficients."""
+
+
+@cache
+def device_megabytes(job: Job) -> float:
+    """Megabytes of tensors that a job holds where it computes, by the sizes of what is alive.
+
+    It counts no driver or context, no workspace and no fragmentation; the stored states, which
+    training gathers on its device, are in it.
+    """
+    if job.stage not in ("train", "evaluate_sharpness"):
+        return 0.0
+    apart = ("job", "table_rows")
+    return sum(value for name, value in MEMORY[job.stage](job).items() if name not in apart)

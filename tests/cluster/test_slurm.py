@@ -1,0 +1,264 @@
+"""The workflow through a real Slurm of three nodes: same bytes, whatever happens on the way.
+
+Each state is waited for, without a time that it should take; a time-out only ends what hangs.
+"""
+
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+
+
+def _load(path: Path, name: str):
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+slurm = _load(HERE / "slurm.py", "slurm")
+copies = _load(HERE.parent / "workflow" / "conftest.py", "project_copies")
+
+SMALL = """\
+results: results/small
+papers: [papers/li2022]
+experiments: [dense]
+overrides:
+  dense:
+    seeds: 2
+    data: {samples: 60}
+    widths: [20]
+    seeds_per_job: 2
+    training: {steps: 40, states_megabytes: 0.2}
+    measurements: {hessian: {every: 20}}
+    figures: [output_norm]
+    claims: [edge_of_stability, surrogate_factor]
+"""
+PATIENCE = 900
+PROFILE = ("--workflow-profile", "profiles/slurm", "--slurm-init-seconds-before-status-checks", "3")
+APART = ("--group-components", "data=100", "evaluate=4", "tables=8")
+"""Trainings apart, so that something else can happen to each."""
+TRAINED = "results/small/tables/dense.parquet"
+
+
+@dataclass
+class Project:
+    """A copy of the project with the small configuration."""
+
+    root: Path
+
+    def snakemake(self, *arguments: str, path: str = "", **options) -> subprocess.Popen:
+        """Start Snakemake; what it says goes to `said`."""
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("SNAKEMAKE")}
+        environment |= {"PYTHONPATH": str(self.root), "SHARPFLOW_CHECKPOINT_SECONDS": "0.05"}
+        if path:
+            environment["PATH"] = path
+        command = [sys.executable, "-m", "snakemake", *arguments, "--configfile", "small.yaml"]
+        with open(self.root / "said", "w") as said:
+            return subprocess.Popen(
+                command, cwd=self.root, env=environment, stdout=said, stderr=subprocess.STDOUT,
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL), **options,
+            )  # fmt: skip
+
+    def run(self, *arguments: str, **options) -> int:
+        """Run Snakemake to its end; its exit status."""
+        return self.snakemake(*arguments, **options).wait(PATIENCE)
+
+    @property
+    def said(self) -> str:
+        return (self.root / "said").read_text()
+
+    def results(self) -> dict[str, bytes]:
+        """Contents of all that was made, by name, without logs, times and the record of the run."""
+        root = self.root / "results" / "small"
+        files = (path for path in root.rglob("*") if path.is_file())
+        return {
+            name: path.read_bytes()
+            for path in files
+            if not (name := path.relative_to(root).as_posix()).startswith(("logs/", "benchmarks/"))
+        }
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory):
+    if reason := slurm.why_not():
+        pytest.skip(reason)
+    cluster = slurm.Slurm(tmp_path_factory.mktemp("slurm"))
+    cluster.start()
+    yield cluster
+    cluster.stop()
+
+
+@pytest.fixture
+def project(tmp_path) -> Project:
+    return copy_of_project(tmp_path / "project")
+
+
+def copy_of_project(folder: Path) -> Project:
+    copies.copy_project(folder)
+    (folder / "small.yaml").write_text(SMALL)
+    return Project(folder)
+
+
+@pytest.fixture(scope="session")
+def local(cluster, tmp_path_factory) -> dict[str, bytes]:
+    """What a run on this machine gives."""
+    project = copy_of_project(tmp_path_factory.mktemp("local") / "project")
+    assert project.run("--cores", "2") == 0, project.said[-3000:]
+    return project.results()
+
+
+def jobs_of(cluster, project: Project, *states: str) -> list[dict[str, str]]:
+    """Slurm's jobs that were submitted from a copy of the project."""
+    found = cluster.jobs(*states).values()
+    return [job for job in found if job["folder"] == str(project.root)]
+
+
+def wait_for_job(cluster, project: Project, head, name: str) -> str:
+    """Wait until a job of this name runs; its number."""
+
+    def running():
+        assert head.poll() is None, project.said[-3000:]
+        return [j for j in jobs_of(cluster, project, "RUNNING") if name in j["comment"]]
+
+    slurm.wait_for(running, f"a running job {name}", PATIENCE)
+    return running()[0]["id"]
+
+
+def test_the_profile_as_shipped_gives_the_bytes_of_a_local_run(cluster, local, project):
+    """With the controller restarted on the way; then nothing is left to do."""
+    head = project.snakemake(*PROFILE)
+    wait_for_job(cluster, project, head, "train")
+    cluster.kill("slurmctld")
+    cluster.start_controller()
+    assert head.wait(PATIENCE) == 0, project.said[-3000:]
+    assert project.results() == local
+    jobs = jobs_of(cluster, project)
+    assert {job["state"] for job in jobs} == {"COMPLETED"}
+    stages = sorted(job["comment"].removeprefix("rule_").split("_")[0] for job in jobs)
+    assert stages == ["data", "evaluate", "tables", "train"]
+    assert all(int(job["cpus"]) <= 4 for job in jobs)
+    assert project.run(*PROFILE) == 0
+    assert "Nothing to be done" in project.said
+    assert len(jobs_of(cluster, project)) == len(jobs)
+
+
+def test_jobs_that_are_cancelled_killed_or_lost_are_made_again(cluster, local, project):
+    """One cancelled, one over its memory, one over its time, one on a node that is taken down."""
+    asked = "{} if attempt == 1 and wildcards.case == '{}' else {} * attempt"
+    resources = (
+        "--set-resources",
+        f"train:mem_mb={asked.format(100, 'relu', 2000)}",
+        f"train:runtime={asked.format(1, 'tanh', 60)}",
+        "train:cpus_per_task=4",  # a node each
+    )
+    head = project.snakemake(*PROFILE, *APART, *resources)
+    slow = wait_for_job(cluster, project, head, "train_wildcards_dense_tanh")
+    subprocess.run(["scancel", "--signal=STOP", slow], check=True)  # and so it outlives its minute
+    subprocess.run(["scancel", "--batch", "--signal=STOP", slow], check=True)
+    subprocess.run(
+        ["scancel", wait_for_job(cluster, project, head, "train_wildcards_dense_elu")], check=True
+    )
+    lost = wait_for_job(cluster, project, head, "train_wildcards_dense_softplus")
+    node = cluster.jobs()[lost]["nodes"]
+    update = ["scontrol", "update", f"nodename={node}"]
+    subprocess.run([*update, "state=down", "reason=test"], check=True)
+    slurm.wait_for(lambda: cluster.jobs()[lost]["state"] == "PENDING", "a requeue", PATIENCE)
+    subprocess.run([*update, "state=resume"], check=True)
+    for job in jobs_of(cluster, project, "PENDING"):  # Slurm waits two minutes with what it lost
+        subprocess.run(["scontrol", "update", f"jobid={job['id']}", "StartTime=now"], check=True)
+    assert head.wait(PATIENCE) == 0, project.said[-5000:]
+    assert cluster.jobs()[lost]["state"] == "COMPLETED"
+    assert project.results() == local
+    for words in (
+        f"Slurm job {slow} ran longer than the 00:01:00 that it had asked for",
+        "was cancelled, by its owner or an administrator",
+        "used more than the 100M that it had asked for",
+    ):
+        assert words in project.said
+    asks = {}
+    for job in sorted(jobs_of(cluster, project), key=lambda job: int(job["id"])):
+        case = job["comment"].rpartition("dense_")[2].partition("_")[0]
+        asks.setdefault(case, []).append((job["time"], job["memory"]))
+    assert asks["tanh"] == [("1:00", "2000M"), ("2:00:00", "4000M")]
+    assert asks["elu"] == [("1:00:00", "2000M"), ("2:00:00", "4000M")]
+    assert asks["relu"] == [("1:00:00", "100M"), ("2:00:00", "4000M")]
+    assert asks["softplus"] == [("1:00:00", "2000M")]
+
+
+def test_an_interrupted_or_killed_head_leaves_what_the_next_one_takes_up(cluster, local, project):
+    def left():
+        return jobs_of(cluster, project, "PENDING", "RUNNING", "COMPLETING")
+
+    head = project.snakemake(TRAINED, *PROFILE, *APART, start_new_session=True)
+    orphan = wait_for_job(cluster, project, head, "train_")
+    head.kill()
+    head.wait()
+    assert orphan in {job["id"] for job in left()}
+    assert project.run("--unlock") == 0
+    head = project.snakemake(TRAINED, *PROFILE, *APART, start_new_session=True)
+    slurm.wait_for(lambda: "an earlier start had left" in project.said, "a take-over", PATIENCE)
+    assert orphan in project.said.partition("an earlier start had left")[2].partition(";")[0]
+    wait_for_job(cluster, project, head, "train_")
+    os.killpg(head.pid, signal.SIGINT)
+    assert head.wait(PATIENCE) != 0
+    assert left() == []
+    assert project.run(TRAINED, *PROFILE, *APART) == 0, project.said[-3000:]
+    made = project.results()
+    assert "tables/dense.parquet" in made
+    assert made.items() <= local.items()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--default-resources", "slurm_partition=nosuch"], ["aggregate", "nosuch"]),
+        (["--set-resources", "train:mem_mb=900000"], ["train", "configuration is not available"]),
+        (["--set-resources", "train:gpu=1"], ["train", "--gpus=1", "gres"]),
+    ],
+)
+def test_what_slurm_would_refuse_is_said_before_a_submission(cluster, project, options, words):
+    assert project.run(*PROFILE, *options) == 1
+    (line,) = [line for line in project.said.splitlines() if line.startswith("Error: ")]
+    for word in ["Slurm refuses the jobs of", *words, "profiles/slurm/config.yaml"]:
+        assert word in line
+    assert "Traceback" not in project.said
+    assert jobs_of(cluster, project) == []
+
+
+def test_without_slurm_on_the_path_a_sentence_says_so(cluster, project, tmp_path):
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    for name in ("sh", "bash", "which"):
+        (tools / name).symlink_to(f"/usr/bin/{name}")
+    assert project.run(*PROFILE, path=str(tools)) == 1
+    (line,) = [line for line in project.said.splitlines() if line.startswith("Error: ")]
+    assert "No Slurm here: sbatch" in line
+    assert "Traceback" not in project.said
+
+
+def test_a_folder_that_the_nodes_do_not_share_is_named(cluster, project):
+    """Every node gets a view of the disk in which another folder lies over the project's."""
+    for node in ("n1", "n2", "n3"):
+        cluster.kill(f"slurmd-{node}")
+        cluster.start_node(node, hidden=project.root.parent)
+    cluster.wait_for_nodes()
+    try:
+        assert project.run(*PROFILE, "--retries", "0", "--latency-wait", "1") == 1
+    finally:
+        for node in ("n1", "n2", "n3"):
+            cluster.kill(f"slurmd-{node}")
+            cluster.start_node(node)
+        cluster.wait_for_nodes()
+    assert f"could not use {project.root} on node n" in project.said
+    assert "must be on a file system that all nodes share" in project.said

@@ -1,0 +1,57 @@
+"""One experiment of the smoke configuration, in a results folder of its own."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+from conftest import CONFIG, PROJECT, Tree, copy_project
+
+__all__ = ["NAME", "PROJECT", "compare", "run", "small_project"]
+
+NAME = "small"
+
+
+def small_project(target: Path) -> Tree:
+    """A copy of the project with `config/small.yaml`."""
+    tree = copy_project(target)
+    smoke = yaml.safe_load((tree.root / CONFIG).read_text())
+    small = smoke | {
+        "results": f"results/{NAME}",
+        "experiments": ["linear"],
+        "overrides": {"linear": smoke["overrides"]["linear"]},
+    }
+    (tree.root / "config" / "small.yaml").write_text(yaml.safe_dump(small))
+    return tree
+
+
+def run(tree: Tree, *arguments: str, **variables: str) -> subprocess.CompletedProcess:
+    """Run Snakemake on the small configuration, with some environment variables."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("SNAKEMAKE", "AWS"))}
+    environment.pop("PYTHONPATH", None)
+    return subprocess.run(
+        [sys.executable, "-m", "snakemake", "--configfile", "config/small.yaml", *arguments],
+        cwd=tree.root,
+        env=environment | variables,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+
+
+def same_as_smoke(name: str) -> bool:
+    """Whether a file has the same bytes in the small run as in the smoke run: benchmarks hold
+    times, and the page, the manifest and the joined claims speak of all experiments.
+    """
+    whole = ("manifest.json", "claims.csv", "report", "logs", "benchmarks")
+    return not name.startswith(whole)
+
+
+def compare(found: dict[str, bytes], smoke: Path) -> None:
+    """Hold files, by their path below the results folder, against those of the smoke run."""
+    compared = {name: content for name, content in found.items() if same_as_smoke(name)}
+    kinds = {name.split("/")[0] for name in compared}
+    assert kinds == {"data", "runs", "tables", "claims", "figures"}
+    different = [n for n, content in compared.items() if (smoke / n).read_bytes() != content]
+    assert different == []
