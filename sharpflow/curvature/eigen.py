@@ -16,7 +16,7 @@ _FULL_BASIS = 256  # up to this size the basis may span the whole space, so rest
 _BASIS = 40
 LARGE = 2**22  # above this size memory counts: a basis then is as small as it can be
 _SMALL_BASIS = 6
-_CHECK = 16  # rows that the check for what one start vector does not see may take
+_CHECK = 16  # rows that the check for what one start vector does not see needs, if there is room
 _FLOOR = 1e3  # residuals below this many rounding units of ‖H‖ may stagnate
 _TINY = 1e-300  # in place of 0, for quotients
 _NEAR = 0.25
@@ -45,7 +45,8 @@ class EigenResult:
             was good. `estimate`: residual²/gap, with the gap to the next eigenvalue as it was seen.
         matvecs: products used by this call.
         converged: whether every residual is within `tol·max(|λ|, ε‖H‖)`, or every error within
-            `accuracy`. False where the operator's `noise` hides that.
+            `accuracy`. False where the operator's `noise` hides that, and where `max_products` end
+            the check for pairs that one random start vector does not see (k > 1).
         norm: ‖H‖ as far as it was seen, the largest |Ritz value| (a lower bound).
         refined: (P, k), each vector after one power step, Hv/λ, which the last product gives away:
             as a rule nearer to the eigenvector, but its residual is not known. For warm starts.
@@ -78,7 +79,7 @@ class _Subspace:
     Attributes:
         basis: V, (count, P).
         norm: the largest |Ritz value| so far.
-        krylov: whether all comes from one random start vector.
+        krylov: whether all rows, or all of a check, come from one random vector.
     """
 
     def __init__(self, operator: LinearOperator, capacity: int, storage: Storage) -> None:
@@ -137,9 +138,18 @@ class _Subspace:
                 self._inner[place] += coupling
         return self._multiply(start)
 
-    def chain(self) -> int:
-        """Add what the last row's product has beside the rows; returns how many were added."""
-        return self.follow(self.coupling[:, -1:].T)
+    def begin(self, row: Iterable[Tensor]) -> int:
+        """Add a random row (P,), from which `chain` goes on; returns whether it was added."""
+        self.krylov, self._polynomial = True, _Polynomial()
+        return self.expand(row)
+
+    def chain(self, start: int = 0) -> int:
+        """Add what products of the rows from `start` on have beside the rows; returns how many.
+
+        They are a Krylov basis: that is one direction.
+        """
+        coupling = self.coupling[:, start:]
+        return self.follow(coupling[:, coupling.norm(dim=0).argmax()][None])
 
     def _add(self, row: Tensor) -> bool:
         """Add the new direction of a row to V, if it has one."""
@@ -224,9 +234,9 @@ class _Subspace:
                 self._add_front(row, coupling)
         return added
 
-    def ritz(self) -> tuple[Tensor, Tensor]:
-        """Ritz values, descending, and coefficients (count, count) in the basis."""
-        values, coefficients = torch.linalg.eigh(self.projected)
+    def ritz(self, start: int = 0) -> tuple[Tensor, Tensor]:
+        """Ritz values of the rows from `start` on, descending, and coefficients in these rows."""
+        values, coefficients = torch.linalg.eigh(self.projected[start:, start:])
         self.norm = max(self.norm, float(values.abs().max()))
         return values.flip(0), coefficients.flip(1)
 
@@ -236,12 +246,13 @@ class _Subspace:
         inside = inner @ coefficients - coefficients * values  # not 0 where H is not symmetric
         return torch.cat([inside, self.coupling @ coefficients]).norm(dim=0)
 
-    def restart(self, values: Tensor, coefficients: Tensor, keep: int) -> None:
-        """Shrink to the `keep` leading Ritz vectors."""
+    def restart(self, values: Tensor, coefficients: Tensor, keep: int, start: int = 0) -> None:
+        """Shrink the rows from `start` on to their `keep` leading Ritz vectors."""
         self.asymmetry()
         if self.krylov:
             self._polynomial.divide(coefficients, values, keep)
-        kept = coefficients[:, :keep]
+        kept = torch.block_diag(torch.eye(start).double(), coefficients[:, :keep])
+        keep += start
         inner = kept.T @ self._inner[: self.count, : self.count] @ kept
         coupling = self.coupling @ kept
         self.basis.turn(kept.T)
@@ -282,28 +293,21 @@ class _Subspace:
         self._front.clear()
         return rows, refined.div_(refined.norm(dim=1, keepdim=True))
 
-    def largest_below(self, bound: float, values: Tensor) -> bool:
+    def largest_below(self, bound: float, values: Tensor, start: int = 0) -> bool:
         """Whether H has no eigenvalue above `bound`, but for a probability of `_RISK`.
 
         Args:
             bound: above the largest Ritz value.
-            values: all Ritz values.
+            values: all Ritz values of the rows from `start` on.
+            start: H is meant on what is orthogonal to the rows before this one.
         """
-        beyond = float(self.coupling.norm())
         return self._polynomial.largest_below(
-            bound, self.projected, values, beyond, self.operator.shape[0]
+            bound,
+            self.projected[start:, start:],
+            values,
+            beyond=float(self.coupling[:, start:].norm()),
+            size=self.operator.shape[0] - start,
         )
-
-    def complement_below(self, bound: float, start: int) -> bool:
-        """The same of H on what is orthogonal to the rows before `start`.
-
-        The rows from there on are a Krylov basis of it, from a random vector.
-        """
-        used = self.projected[start:, start:]
-        beyond = float(self.coupling[:, -1].norm())
-        size = self.operator.shape[0] - start
-        values = torch.linalg.eigvalsh(used).flip(0)
-        return _Polynomial().largest_below(bound, used, values, beyond, size)
 
 
 class _Polynomial:
@@ -442,7 +446,7 @@ def top_eigenpairs(
     One vector sees one direction of the eigenspace of a repeated eigenvalue. So with k > 1 pairs of
     a random start are accepted only when a second random vector, from outside of all that the first
     has spanned, finds no eigenvalue above the k-th there, by the same bound; what it finds joins
-    the basis.
+    the basis. Where the bound needs more than `max_products`, the pairs are not `converged`.
 
     ValueError for k outside 1..P, tol or accuracy ≤ 0, start vectors of a wrong shape or not
     finite, max_products < k, or a product that is not finite.
@@ -490,8 +494,7 @@ def top_eigenpairs(
 
     space.expand(row.clone() for row in starts[: min(capacity, limit)])
     if not space.count:
-        space.expand(_random_rows(operator, 1, generator))
-        space.krylov = True
+        space.begin(_random_rows(operator, 1, generator))
         while space.count < k and space.chain():
             pass
     missing = k - space.count
@@ -531,9 +534,9 @@ def top_eigenpairs(
         near_floor = accuracy is None and bool((bounds < _FLOOR * unit * space.norm).any())
         if len(open_pairs) == 0:
             if not whole and space.norm > 0 and space.count < size and spent() < limit:
-                whole = _nothing_outside(
-                    space, k, slack, limit - spent(), generator, values, coefficients
-                )
+                bound = float(values[k - 1] + slack * scale[k - 1])
+                whole = _nothing_outside(space, k, bound, limit - spent(), generator)
+                space.krylov = False
                 continue
             if refreshed or not near_floor or spent() + k > limit:
                 break
@@ -585,46 +588,42 @@ def _default_basis(size: int, k: int) -> int:
 
 
 def _nothing_outside(
-    space: _Subspace,
-    k: int,
-    slack: float,
-    most: int,
-    generator: torch.Generator,
-    values: Tensor,
-    coefficients: Tensor,
+    space: _Subspace, k: int, bound: float, most: int, generator: torch.Generator
 ) -> bool:
-    """Whether outside of the basis no eigenvalue of H above the k-th Ritz value is found.
+    """Whether H has no eigenvalue above `bound` outside of the basis, but for `_RISK`.
 
     A pair that the basis does not see, of a repeated eigenvalue say, lies outside of it. Lanczos
-    from a random vector there ends when its bound says that there is none, when it has found one,
-    which the basis then holds, or, with none, when there is no more room: then it is no proof.
+    from a random vector there, restarted where the room is used up, goes on until its bound says
+    that there is none, or it has found one, which the basis then holds, or `most` products are
+    spent.
     """
-    room = min(_CHECK, space.capacity - 1 - k)
-    if space.count + room > space.capacity < space.operator.shape[0]:
-        space.restart(values, coefficients, max(k, space.capacity - room))
-    space.krylov = False
-    start, lowest = space.count, float(values[k - 1])
-    scale = float(scale_of(values[k - 1 : k], space.norm, space.operator.dtype))
-    bound = lowest + slack * scale
-    if not space.expand(_random_rows(space.operator, 1, generator)):
+    size, capacity = space.operator.shape[0], space.capacity
+    room = min(_CHECK, capacity - k)
+    if space.count + room > capacity < size:
+        space.restart(*space.ritz(), max(k, capacity - room))
+    start, first = space.count, space.operator.products
+    if not space.begin(_random_rows(space.operator, 1, generator)):
         return True
-    for _ in range(most):
-        found = torch.linalg.eigvalsh(space.projected[start:, start:])
-        if float(found[-1]) > bound:
+    while True:
+        values, coefficients = space.ritz(start)
+        if float(values[0]) > bound:
             return False
-        if space.complement_below(bound, start):
+        if space.count == size or space.largest_below(bound, values, start):
             return True
-        if space.count == space.capacity or not space.chain():
-            break
-    return True
+        if space.operator.products - first >= most:
+            return False
+        if space.count == capacity:
+            space.restart(values, coefficients, (capacity - start) // 2, start)
+        if not space.chain(start):  # the rows span an invariant subspace
+            return True
 
 
 def _take_guard_steps(space: _Subspace, steps: int, generator: torch.Generator) -> None:
     """Lanczos from a random vector, inside the complement of the basis."""
-    for step in range(steps):
-        added = space.chain() if step else space.expand(_random_rows(space.operator, 1, generator))
-        if not added:
-            return
+    start = space.count
+    added = steps > 0 and space.expand(_random_rows(space.operator, 1, generator))
+    while added and space.count < start + steps:
+        added = space.chain(start)
 
 
 def _random_rows(
