@@ -145,10 +145,6 @@ class SharpnessTracker:
             plain = optimiser is None or type(optimiser) is torch.optim.SGD
             if exact and not micro_batch and only is None and plain:
                 self._closed = ClosedForm.recognise(*self._data)
-        if history is None:
-            size = sum(p.numel() for p in trainable_parameters(model, only).values())
-            history = _HISTORY if size <= LARGE else 1
-        self._warm = WarmStart(history)
         self._next_ratio = math.nan
         self._size = 0
         self._measurements = 0
@@ -157,6 +153,10 @@ class SharpnessTracker:
         self._scaling: Tensor | None = None
         if not self.dense and self._general is None:
             self._use_general()
+        if history is None:
+            size = sum(p.numel() for p in trainable_parameters(model, only).values())
+            history = _HISTORY if size <= LARGE else 1
+        self._warm = WarmStart(history)
 
     @property
     def dense(self) -> bool:
