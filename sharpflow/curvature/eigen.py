@@ -96,6 +96,7 @@ class _Subspace:
         self._inner = torch.zeros(self.capacity, self.capacity, dtype=torch.float64)  # B
         self._front: list[Tensor] = []  # F
         self._coupling = torch.zeros(0, self.capacity, dtype=torch.float64)  # C
+        self._aside: list[tuple[Tensor, Tensor]] = []  # rows of F and C
         self.krylov = False
         self._polynomial = _Polynomial()
 
@@ -139,9 +140,25 @@ class _Subspace:
         return self._multiply(start)
 
     def begin(self, row: Iterable[Tensor]) -> int:
-        """Add a random row (P,), from which `chain` goes on; returns whether it was added."""
+        """Add a random row (P,), from which `chain` goes on; returns whether it was added.
+
+        What the products of the rows before have beside them is put aside until `join`, so that
+        restarts of the rows from here on leave it whole.
+        """
         self.krylov, self._polynomial = True, _Polynomial()
+        self._aside = list(zip(self._front, self._coupling, strict=True))
+        self._front, self._coupling = [], self._coupling[:0]
         return self.expand(row)
+
+    def join(self) -> None:
+        """Make one subspace of the rows before `begin` and those from there on."""
+        self.krylov = False
+        for row, coupling in self._aside:
+            components, length = self._outside(row)
+            self._inner[: self.count] += components[:, None] * coupling
+            if length > 0.0:
+                self._add_front(row, length * coupling)
+        self._aside = []
 
     def chain(self, start: int = 0) -> int:
         """Add what products of the rows from `start` on have beside the rows; returns how many.
@@ -248,7 +265,7 @@ class _Subspace:
 
     def restart(self, values: Tensor, coefficients: Tensor, keep: int, start: int = 0) -> None:
         """Shrink the rows from `start` on to their `keep` leading Ritz vectors."""
-        self.asymmetry()
+        self.asymmetry(start)
         if self.krylov:
             self._polynomial.divide(coefficients, values, keep)
         kept = torch.block_diag(torch.eye(start).double(), coefficients[:, :keep])
@@ -261,10 +278,10 @@ class _Subspace:
         self._coupling.zero_()
         self._coupling[:, :keep] = coupling
 
-    def asymmetry(self) -> float:
-        """Largest |aᵀHb − bᵀHa| over ‖H‖ of basis vectors, also of those before a restart."""
-        if self.count > 1 and self.norm > 0:
-            inner = self._inner[: self.count, : self.count]
+    def asymmetry(self, start: int = 0) -> float:
+        """Largest |aᵀHb − bᵀHa| over ‖H‖ of rows from `start` on, and of those before restarts."""
+        if self.count > start + 1 and self.norm > 0:
+            inner = self._inner[start : self.count, start : self.count]
             self._skewness = max(self._skewness, float((inner - inner.T).abs().max()))
         return self._skewness / (self.norm or 1.0)
 
@@ -536,7 +553,7 @@ def top_eigenpairs(
             if not whole and space.norm > 0 and space.count < size and spent() < limit:
                 bound = float(values[k - 1] + slack * scale[k - 1])
                 whole = _nothing_outside(space, k, bound, limit - spent(), generator)
-                space.krylov = False
+                space.join()
                 continue
             if refreshed or not near_floor or spent() + k > limit:
                 break

@@ -207,6 +207,8 @@ def test_a_hidden_pair_is_found_or_the_result_is_not_converged(seed):
     found = solved(spectrum, seed, k=2, basis_size=8)
     assert found.converged
     assert found.values.tolist() == pytest.approx([100, 100], rel=1.5e-3)
+    residuals = spectrum[:, None] * found.vectors - found.vectors * found.values
+    assert residuals.norm(dim=0).tolist() == pytest.approx(found.residuals.tolist(), rel=1e-6)
     short = solved(spectrum, seed, k=2, basis_size=8, max_products=45)
     assert float(short.values[1]) < 98
     assert not short.converged
