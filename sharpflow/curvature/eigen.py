@@ -480,8 +480,8 @@ def top_eigenpairs(
         guard: with `initial`, the number of Lanczos steps from a random vector to take before
             convergence is accepted, so that a start in a wrong eigenvector is not taken for the
             top.
-        basis_size: largest basis; memory is (basis_size + k)·P numbers. Default: P up to 256, else
-            max(40, 4 k + 16), and 2 k + 4 where P is above four million.
+        basis_size: largest basis; memory is about (basis_size + k)·P numbers. Default: P up to 256,
+            else max(40, 4 k + 16), and 2 k + 4 where P is above four million.
         accuracy: relative error of the eigenvalues that is enough, instead of `tol`: by the bound
             from a random start, by the residual where there is none (k > 1, after a restart), and
             with `initial` by residual²/gap where that was near and the gap is known

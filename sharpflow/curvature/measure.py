@@ -67,7 +67,7 @@ class SharpnessTracker:
             (ReLU) take `dtype=torch.float64`. See `DifferenceOperator`.
         check_every: measurements from one cold start to the next.
         max_products: as for `top_eigenpairs`.
-        basis_size: likewise; memory is (basis_size + k)·P numbers.
+        basis_size: likewise; memory is about (basis_size + k)·P numbers.
         storage: where the solver keeps its basis.
         history: states that start vectors are predicted from, each P·k numbers of memory; by
             default 7, and 1 where P is above four million.
