@@ -95,9 +95,7 @@ def written_out(net: Net) -> dict[str, float]:
 def large_case() -> dict[str, float]:
     """A tracker's first measurement and its next, a step of descent later."""
     model, before = trained(LARGE, 2)
-    tracker = SharpnessTracker(
-        model, LARGE.loss_fn, *LARGE.data(), **stopping(0.03), basis_size=4, history=1
-    )
+    tracker = SharpnessTracker(model, LARGE.loss_fn, *LARGE.data(), **stopping(0.03))
     cold, wall, cpu = timed(tracker.measure)
     most = peak() - before
     descend(model, LARGE)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 _CHUNK = 2**22  # numbers: small rows lie together, for one product; large ones each for itself
+_STRIPE = 2**16  # columns that are turned at a time
 
 
 @dataclass(frozen=True)
@@ -51,22 +52,32 @@ class Rows:
         self._chunks: list[Tensor] = []
 
     def append(self, row: Tensor) -> None:
-        """Keep a row (P,)."""
+        """Keep a row (P,), which is the caller's no longer: a long one is kept as it is."""
         place, offset = divmod(self.count, self._height)
+        self.count += 1
+        if self._plain and self._height == 1:
+            self._chunks[place:] = [row[None]]
+            return
         if place == len(self._chunks):
             self._chunks.append(torch.empty(self._height, self.length, **self._kept))
         self._chunks[place][offset] = row
-        self.count += 1
 
-    def replace(self, rows: Tensor) -> None:
-        """Keep these rows (b, P) and no others."""
-        self.count = 0
-        for row in rows:
-            self.append(row)
+    def turn(self, weights: Tensor) -> None:
+        """Replace the rows by `weights` (j, count) times them, j ≤ count, in place."""
+        weights = weights.to(dtype=self.dtype, device=self.device)
+        pieces = [piece for _, piece in self._pieces(raw=True)]
+        for start in range(0, self.length, _STRIPE):
+            columns = slice(start, start + _STRIPE)
+            stripe = self._out(torch.cat([piece[:, columns] for piece in pieces]))
+            for row, new in enumerate(weights @ stripe):
+                self._chunks[row // self._height][row % self._height, columns] = new
+        self.count = len(weights)
+        del self._chunks[-(-self.count // self._height) :]
 
     def clear(self) -> None:
         """Keep none."""
         self.count = 0
+        self._chunks.clear()
 
     def tail(self, start: int) -> Tensor:
         """Rows from `start` on, (b, P); at a boundary of pieces a copy."""
@@ -75,20 +86,17 @@ class Rows:
             return self._out(self._chunks[first][offset : offset + self.count - start])
         return torch.cat([piece for _, piece in self._pieces()])[start:]
 
-    def products(self, rows: Tensor) -> Tensor:
-        """Inner products with `rows` (b, P): (count, b)."""
-        if not self.count:
-            return rows.new_zeros(0, len(rows))
-        return torch.cat([piece @ rows.T for _, piece in self._pieces()])
+    def project_out(self, row: Tensor) -> Tensor:
+        """Take the components along the (orthonormal) rows from `row` (P,), in place.
 
-    def overlap(self, other: "Rows") -> Tensor:
-        """Inner products with the rows of another: (count, other.count), piece by piece."""
-        return torch.cat([self.products(piece) for _, piece in other._pieces()], dim=1)
-
-    def project_out(self, row: Tensor) -> None:
-        """Take the components along the (orthonormal) rows from `row` (P,), in place."""
+        Returns:
+            The components, (count,), float64 on the CPU.
+        """
+        found = [row.new_zeros(0)]
         for _, piece in self._pieces():
-            row.addmv_(piece.T, piece @ row, alpha=-1.0)
+            found.append(piece @ row)
+            row.addmv_(piece.T, found[-1], alpha=-1.0)
+        return torch.cat(found).double().cpu()
 
     def combine(self, weights: Tensor, into: Tensor | None = None) -> Tensor:
         """`weights` (j, count) times the rows, (j, P); added to `into` where it is given."""
@@ -99,10 +107,11 @@ class Rows:
         assert into is not None
         return into
 
-    def _pieces(self) -> Iterator[tuple[int, Tensor]]:
+    def _pieces(self, raw: bool = False) -> Iterator[tuple[int, Tensor]]:
         for start in range(0, self.count, self._height):
             held = min(self._height, self.count - start)
-            yield start, self._out(self._chunks[start // self._height][:held])
+            piece = self._chunks[start // self._height][:held]
+            yield start, piece if raw else self._out(piece)
 
     def _out(self, rows: Tensor) -> Tensor:
         return rows if self._plain else rows.to(dtype=self.dtype, device=self.device)

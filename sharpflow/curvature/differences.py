@@ -146,9 +146,11 @@ def difference_operator(
 def flat_gradient(value: Tensor, tensors: list[Tensor]) -> Tensor:
     """Gradient (P,) of a scalar, in float64; zeros where it depends on a tensor not at all."""
     found = torch.autograd.grad(value, tensors, allow_unused=True)
-    pairs = zip(found, tensors, strict=True)
-    parts = [torch.zeros_like(t) if g is None else dense(g) for g, t in pairs]
-    return torch.cat([each.detach().reshape(-1).double() for each in parts])
+    flat = torch.zeros(sum(t.numel() for t in tensors), dtype=torch.float64, device=value.device)
+    for gradient, part in zip(found, flat.split([t.numel() for t in tensors]), strict=True):
+        if gradient is not None:
+            part.copy_(dense(gradient).detach().reshape(-1))
+    return flat
 
 
 def _product(slope: Slope, step: float, vector: Tensor) -> Tensor:

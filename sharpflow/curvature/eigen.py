@@ -1,20 +1,22 @@
-"""Largest algebraic eigenpairs by a thick-restarted block Krylov (Davidson) method."""
+"""Largest algebraic eigenpairs by thick-restarted (block) Lanczos."""
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from sharpflow.curvature.basis import Rows, Storage
 from sharpflow.curvature.linear_operator import LinearOperator, check_finite
 
 _FULL_BASIS = 256  # up to this size the basis may span the whole space, so restarts are not needed
 _BASIS = 40
+LARGE = 2**22  # above this size memory counts: a basis then is as small as it can be
+_SMALL_BASIS = 6
+_CHECK = 16  # rows that the check for what one start vector does not see needs, if there is room
 _FLOOR = 1e3  # residuals below this many rounding units of ‖H‖ may stagnate
 _TINY = 1e-300  # in place of 0, for quotients
 _NEAR = 0.25
@@ -43,7 +45,8 @@ class EigenResult:
             was good. `estimate`: residual²/gap, with the gap to the next eigenvalue as it was seen.
         matvecs: products used by this call.
         converged: whether every residual is within `tol·max(|λ|, ε‖H‖)`, or every error within
-            `accuracy`. False where the operator's `noise` hides that.
+            `accuracy`. False where the operator's `noise` hides that, and where `max_products` end
+            the check for pairs that one random start vector does not see (k > 1).
         norm: ‖H‖ as far as it was seen, the largest |Ritz value| (a lower bound).
         refined: (P, k), each vector after one power step, Hv/λ, which the last product gives away:
             as a rule nearer to the eigenvector, but its residual is not known. For warm starts.
@@ -68,113 +71,327 @@ class EigenResult:
 
 
 class _Subspace:
-    """Orthonormal rows V, their products HV, and the projected matrix V H V^T in float64."""
+    """Orthonormal rows V, and their products as Vᵀ B + Fᵀ C with few orthonormal rows F beside V.
+
+    In exact arithmetic the residuals of all Ritz pairs lie in the span of F, one row for a single
+    start vector: the products themselves need not be kept.
+
+    Attributes:
+        basis: V, (count, P).
+        norm: the largest |Ritz value| so far.
+        krylov: whether all rows, or all of a check, come from one random vector.
+    """
 
     def __init__(self, operator: LinearOperator, capacity: int, storage: Storage) -> None:
         self.operator = operator
         self.basis = Rows(operator.shape[0], operator.dtype, operator.device, storage)
-        self.image = Rows(operator.shape[0], operator.dtype, operator.device, storage)
-        self.projected = torch.zeros(capacity, capacity, dtype=torch.float64)
         self.capacity = capacity
         self.norm = 0.0
+        self._skewness = 0.0
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget all rows."""
+        self.basis.clear()
+        self._inner = torch.zeros(self.capacity, self.capacity, dtype=torch.float64)  # B
+        self._front: list[Tensor] = []  # F
+        self._coupling = torch.zeros(0, self.capacity, dtype=torch.float64)  # C
+        self._aside: list[tuple[Tensor, Tensor]] = []  # rows of F and C
         self.krylov = False
+        self._polynomial = _Polynomial()
 
     @property
     def count(self) -> int:
         """Rows held."""
         return self.basis.count
 
-    def expand(self, rows: Tensor) -> int:
-        """Add the directions of `rows` (b, P) that are new; returns how many were added."""
+    @property
+    def projected(self) -> Tensor:
+        """V H Vᵀ, symmetrised."""
+        inner = self._inner[: self.count, : self.count]
+        return (inner + inner.T) / 2
+
+    @property
+    def coupling(self) -> Tensor:
+        """C, (rows of F, count)."""
+        return self._coupling[:, : self.count]
+
+    def expand(self, rows: Iterable[Tensor]) -> int:
+        """Add what is new in some rows (P,), which are used up; returns how many were added."""
         start = self.count
         for row in rows:
-            self._orthonormalise(row)
-        added = self.count - start
-        if added:
-            new = self.operator.matvec(self.basis.tail(start).T).T
-            for row in new:  # row by row: a block of one row would be transposed, slowly
-                self.image.append(row)
-            overlap = self.basis.products(new).double().cpu()
-            self.projected[: self.count, start : self.count] = overlap
-            self.projected[start : self.count, : self.count] = overlap.T
-            corner = self.projected[start : self.count, start : self.count]
-            corner.copy_((corner + corner.T.clone()) / 2)
-        return added
+            self._add(row)
+        return self._multiply(start)
 
-    def _orthonormalise(self, row: Tensor) -> None:
-        """Add the new direction of `row` to the basis, if it has one."""
+    def follow(self, mixtures: Tensor) -> int:
+        """Add the directions of mixtures (j, rows of F) of the rows of F; returns how many."""
+        if not self._front or not len(mixtures):
+            return 0
+        start = self.count
+        lengths, turn = torch.linalg.svd(mixtures)[1:]
+        rank = int((lengths > 1e-6 * lengths[0]).sum()) if lengths[0] > 0 else 0
+        self._turn_front(turn)
+        for _ in range(min(rank, self.capacity - start)):
+            row, coupling = self._front.pop(0), self._coupling[0].clone()
+            self._coupling = self._coupling[1:]
+            place = self.count
+            if self._add(row):
+                self._inner[place] += coupling
+        return self._multiply(start)
+
+    def begin(self, row: Iterable[Tensor]) -> int:
+        """Add a random row (P,), from which `chain` goes on; returns whether it was added.
+
+        What the products of the rows before have beside them is put aside until `join`, so that
+        restarts of the rows from here on leave it whole.
+        """
+        self.krylov, self._polynomial = True, _Polynomial()
+        self._aside = list(zip(self._front, self._coupling, strict=True))
+        self._front, self._coupling = [], self._coupling[:0]
+        return self.expand(row)
+
+    def join(self) -> None:
+        """Make one subspace of the rows before `begin` and those from there on."""
+        self.krylov = False
+        for row, coupling in self._aside:
+            components, length = self._outside(row)
+            self._inner[: self.count] += components[:, None] * coupling
+            if length > 0.0:
+                self._add_front(row, length * coupling)
+        self._aside = []
+
+    def chain(self, start: int = 0) -> int:
+        """Add what products of the rows from `start` on have beside the rows; returns how many.
+
+        They are a Krylov basis: that is one direction.
+        """
+        coupling = self.coupling[:, start:]
+        return self.follow(coupling[:, coupling.norm(dim=0).argmax()][None])
+
+    def _add(self, row: Tensor) -> bool:
+        """Add the new direction of a row to V, if it has one."""
         if self.count == self.capacity:
-            return
+            return False
         length = float(torch.linalg.vector_norm(row))
         if length == 0.0 or not math.isfinite(length):
-            return
-        new = row / length
-        for _ in range(4):
-            self.basis.project_out(new)
-            length = float(torch.linalg.vector_norm(new))
-            if length < 100 * torch.finfo(new.dtype).eps:
-                return
-            new /= length
-            if length > 0.5:  # little was removed, so what is left is clean (Daniel et al. 1976)
-                break
-        self.basis.append(new)
+            return False
+        _, left = self._outside(row.div_(length))
+        if left < 100 * torch.finfo(row.dtype).eps:
+            return False
+        place = self.count
+        fronts, self._front = self._front, []
+        couplings, self._coupling = self._coupling, self._coupling[:0]
+        for front, coupling in zip(fronts, couplings, strict=True):
+            part = float(torch.dot(row, front))
+            self._inner[place] += part * coupling
+            self._add_front(front.sub_(row, alpha=part), coupling)
+        self.basis.append(row)
+        return True
 
-    def ritz(self) -> tuple[Tensor, Tensor]:
-        """Ritz values, descending, and coefficients (count, count) in the basis."""
-        values, coefficients = torch.linalg.eigh(self.projected[: self.count, : self.count])
+    def _outside(self, row: Tensor) -> tuple[Tensor, float]:
+        """Take V's part from a row in place, and make what is left a unit vector.
+
+        Returns:
+            The components along V, and the length of what was left.
+        """
+        components = torch.zeros(self.count, dtype=torch.float64)
+        scale = 1.0
+        for _ in range(4):
+            before = float(torch.linalg.vector_norm(row))
+            if before == 0.0:
+                return components, 0.0
+            row.div_(before)
+            scale *= before
+            components += scale * self.basis.project_out(row)
+            after = float(torch.linalg.vector_norm(row))
+            if after > 0.5:  # little was removed, so what is left is clean (Daniel et al. 1976)
+                row.div_(after)
+                return components, scale * after
+        return components, 0.0
+
+    def _add_front(self, row: Tensor, coupling: Tensor) -> None:
+        """Add a row, orthogonal to V, to what the products have beside V."""
+        length = float(torch.linalg.vector_norm(row))
+        if length == 0.0:
+            return
+        row.div_(length)
+        for _ in range(2):
+            for index, front in enumerate(self._front):
+                part = float(torch.dot(front, row))
+                row.sub_(front, alpha=part)
+                self._coupling[index] += length * part * coupling
+        left = float(torch.linalg.vector_norm(row))
+        if self._front and left < 100 * torch.finfo(row.dtype).eps:
+            return
+        self._front.append(row.div_(left))
+        self._coupling = torch.cat([self._coupling, length * left * coupling[None]])
+
+    def _turn_front(self, turn: Tensor) -> None:
+        """Replace F by `turn` F, an orthogonal matrix."""
+        if len(self._front) == 1:
+            return
+        turned = turn.to(self._front[0]) @ torch.stack(self._front)
+        self._front = [row.clone() for row in turned]
+        self._coupling = turn @ self._coupling
+
+    def _multiply(self, start: int) -> int:
+        """Multiply the rows from `start` on; returns their number."""
+        added = self.count - start
+        if not added:
+            return 0
+        images = self.operator.matvec(self.basis.tail(start).T).T
+        rows = [images[0].clone()] if added == 1 else list(images.clone())
+        del images
+        for place, row in enumerate(rows, start):
+            components, length = self._outside(row)
+            self._inner[: self.count, place] = components
+            if length > 0.0:
+                coupling = torch.zeros(self.capacity, dtype=torch.float64)
+                coupling[place] = length
+                self._add_front(row, coupling)
+        return added
+
+    def ritz(self, start: int = 0) -> tuple[Tensor, Tensor]:
+        """Ritz values of the rows from `start` on, descending, and coefficients in these rows."""
+        values, coefficients = torch.linalg.eigh(self.projected[start:, start:])
         self.norm = max(self.norm, float(values.abs().max()))
         return values.flip(0), coefficients.flip(1)
 
     def residuals(self, values: Tensor, coefficients: Tensor) -> Tensor:
-        """Rows Hx − λx of Ritz pairs, (j, P), from coefficients (count, j)."""
-        rows = self.image.combine(coefficients.T)
-        return self.basis.combine(-values[:, None] * coefficients.T, into=rows)
+        """‖Hx − λx‖ of Ritz pairs, (j,), from coefficients (count, j)."""
+        inner = self._inner[: self.count, : self.count]
+        inside = inner @ coefficients - coefficients * values  # not 0 where H is not symmetric
+        return torch.cat([inside, self.coupling @ coefficients]).norm(dim=0)
 
-    def restart(self, values: Tensor, coefficients: Tensor, keep: int) -> None:
-        """Shrink to the `keep` leading Ritz vectors."""
-        for rows in (self.basis, self.image):
-            rows.replace(rows.combine(coefficients[:, :keep].T))
-        self.projected.zero_()
-        self.projected[:keep, :keep] = torch.diag(values[:keep])
-        self.krylov = False
+    def restart(self, values: Tensor, coefficients: Tensor, keep: int, start: int = 0) -> None:
+        """Shrink the rows from `start` on to their `keep` leading Ritz vectors."""
+        self.asymmetry(start)
+        if self.krylov:
+            self._polynomial.divide(coefficients, values, keep)
+        kept = torch.block_diag(torch.eye(start).double(), coefficients[:, :keep])
+        keep += start
+        inner = kept.T @ self._inner[: self.count, : self.count] @ kept
+        coupling = self.coupling @ kept
+        self.basis.turn(kept.T)
+        self._inner.zero_()
+        self._inner[:keep, :keep] = inner
+        self._coupling.zero_()
+        self._coupling[:, :keep] = coupling
 
-    def asymmetry(self) -> float:
-        """Largest |aᵀHb − bᵀHa| over ‖H‖ of basis vectors."""
-        if self.count < 2 or self.norm == 0.0:
-            return 0.0
-        matrix = self.basis.overlap(self.image).double()
-        return float((matrix - matrix.T).abs().max()) / self.norm
+    def asymmetry(self, start: int = 0) -> float:
+        """Largest |aᵀHb − bᵀHa| over ‖H‖ of rows from `start` on, and of those before restarts."""
+        if self.count > start + 1 and self.norm > 0:
+            inner = self._inner[start : self.count, start : self.count]
+            self._skewness = max(self._skewness, float((inner - inner.T).abs().max()))
+        return self._skewness / (self.norm or 1.0)
 
     def rebuild(self, coefficients: Tensor) -> None:
         """Start again from the vectors of coefficients (count, j), their products made afresh."""
         rows = self.basis.combine(coefficients.T)
+        self.clear()
+        self.expand(list(rows))
+
+    def release(self, values: Tensor, coefficients: Tensor) -> tuple[Tensor, Tensor]:
+        """Unit Ritz vectors (j, P) and each after a power step; the subspace is given up.
+
+        The step, Hv/λ, is taken where λ is positive and the residual small enough for it to be an
+        improvement.
+        """
+        residuals = self.residuals(values, coefficients)
+        sure = (values > 0) & (residuals < 0.5 * values.abs())
+        factors = torch.where(sure, 1.0 / values, torch.zeros_like(values))
+        steps = self.coupling @ coefficients * factors
+        rows = self.basis.combine(coefficients.T)
         self.basis.clear()
-        self.image.clear()
-        self.projected.zero_()
-        self.krylov = False
-        self.expand(rows)
+        rows /= rows.norm(dim=1, keepdim=True)
+        refined = rows.clone()
+        for front, parts in zip(self._front, steps.to(rows), strict=True):
+            refined.addcmul_(parts[:, None], front)
+        self._front.clear()
+        return rows, refined.div_(refined.norm(dim=1, keepdim=True))
 
-    def largest_below(self, bound: float, values: Tensor, residual: float, share: float) -> bool:
+    def largest_below(self, bound: float, values: Tensor, start: int = 0) -> bool:
         """Whether H has no eigenvalue above `bound`, but for a probability of `_RISK`.
-
-        The Lanczos polynomial p of a unit start vector v has ‖p(H)v‖ = 1, so it is at most 1/|γ| at
-        the largest eigenvalue, in whose direction v has the component γ; and above the largest Ritz
-        value it grows.
 
         Args:
             bound: above the largest Ritz value.
-            values: all Ritz values.
-            residual: norm of the largest Ritz pair's residual.
-            share: the last coefficient of its vector, whose ratio is the next off-diagonal element.
+            values: all Ritz values of the rows from `start` on.
+            start: H is meant on what is orthogonal to the rows before this one.
         """
-        if residual == 0.0 or share == 0.0:
+        return self._polynomial.largest_below(
+            bound,
+            self.projected[start:, start:],
+            values,
+            beyond=float(self.coupling[:, start:].norm()),
+            size=self.operator.shape[0] - start,
+        )
+
+
+class _Polynomial:
+    """The Lanczos polynomial q of a random unit start vector v, also across restarts.
+
+    After n products the row beside the basis is along q(H)v, where q has all Ritz values for roots,
+    those that restarts gave up among them (Sorensen 1992). ‖q(H)v‖ is known, so q is at most
+    ‖q(H)v‖/|γ| at the largest eigenvalue, in whose direction v has the component γ; and above the
+    largest root it grows.
+    """
+
+    def __init__(self) -> None:
+        self._roots: list[Tensor] = []  # given up by restarts
+        self._scale = 0.0  # logarithm of what their factor of q makes of the length of v
+        self._start: Tensor | None = None  # what it makes of v, of length 1, in the basis
+
+    def divide(self, coefficients: Tensor, values: Tensor, keep: int) -> None:
+        """Take note of a restart with the first `keep` Ritz vectors."""
+        start = torch.zeros(len(values), dtype=torch.float64)
+        held = torch.ones(1).double() if self._start is None else self._start
+        start[: len(held)] = held
+        parts, lost = coefficients[:, :keep].T @ start, values[keep:]
+        logs = (values[:keep, None] - lost).abs().clamp(min=_TINY).log().sum(1)
+        signs = (values[:keep, None] - lost).sign().prod(1)
+        parts = parts * signs * (logs - logs.max()).exp()
+        length = parts.norm().clamp(min=_TINY)
+        self._start, self._scale = parts / length, self._scale + float(logs.max() + length.log())
+        self._roots.append(lost)
+
+    def largest_below(
+        self, bound: float, matrix: Tensor, values: Tensor, beyond: float, size: int
+    ) -> bool:
+        """Whether H has no eigenvalue above `bound`, but for a probability of `_RISK`.
+
+        Args:
+            bound: above the largest Ritz value.
+            matrix: H in the basis.
+            values: its eigenvalues, descending.
+            beyond: length of what is beside the basis of the last product.
+            size: of H.
+        """
+        beside = _off_diagonal(matrix, self._start)
+        if beyond == 0.0 or not all(beside):
             return True  # a random start has a part in every eigenspace, and they are all seen
-        if not bound > float(values[0]):
+        roots = torch.cat([values, *self._roots])
+        if not bound > float(roots.max()):
             return False
-        used = self.projected[: self.count, : self.count]
-        beside = [*used.diagonal(1).abs().tolist(), residual / share]
-        size = float((bound - values).log().sum()) - sum(map(math.log, beside))
-        return size >= -_log_component(self.operator.shape[0])
+        scale = self._scale + sum(map(math.log, [*beside, beyond]))
+        return float((bound - roots).log().sum()) - scale >= -_log_component(size)
+
+
+def _off_diagonal(matrix: Tensor, start: Tensor | None) -> list[float]:
+    """Elements beside the diagonal of a matrix made tridiagonal from a start vector.
+
+    Without it the matrix is tridiagonal.
+    """
+    if start is None:
+        return matrix.diagonal(1).abs().tolist()
+    rows = [torch.cat([start, start.new_zeros(len(matrix) - len(start))])]
+    found: list[float] = []
+    while len(rows) < len(matrix):
+        known, new = torch.stack(rows), matrix @ rows[-1]
+        for _ in range(2):
+            new = new - known.T @ (known @ new)
+        found.append(float(new.norm()))
+        rows.append(new / max(found[-1], _TINY))
+    return found
 
 
 def _log_component(size: int) -> float:
@@ -235,14 +452,18 @@ def top_eigenpairs(
     """The `k` largest algebraic eigenpairs of a symmetric operator.
 
     Rayleigh-Ritz on a growing orthonormal basis, expanded by the residuals of the wanted pairs
-    that have not converged and shrunk to its best Ritz vectors when full. From one start vector
-    this is thick-restart Lanczos with full orthogonalisation (Wu and Simon 2000); a block start
-    of k vectors keeps a repeated eigenvalue from being missed; several start vectors make it the
-    block Davidson method.
+    that have not converged and shrunk to its best Ritz vectors when full. From one start vector,
+    which it is without `initial`, this is thick-restart Lanczos with full orthogonalisation (Wu and
+    Simon 2000); several make it a block method.
 
     A small residual alone does not tell the largest eigenvalue from one close below it. So from a
-    random start vector (k = 1, no restart yet) a pair is accepted only when no eigenvalue lies more
-    than 3 `tol` above it, but for a probability of 1 % (`EigenResult.error_kind`).
+    random start vector pairs are accepted only when no eigenvalue lies more than 3 `tol` above the
+    largest, but for a probability of 1 % (`EigenResult.error_kind`, for k = 1).
+
+    One vector sees one direction of the eigenspace of a repeated eigenvalue. So with k > 1 pairs of
+    a random start are accepted only when a second random vector, from outside of all that the first
+    has spanned, finds no eigenvalue above the k-th there, by the same bound; what it finds joins
+    the basis. Where the bound needs more than `max_products`, the pairs are not `converged`.
 
     ValueError for k outside 1..P, tol or accuracy ≤ 0, start vectors of a wrong shape or not
     finite, max_products < k, or a product that is not finite.
@@ -259,8 +480,8 @@ def top_eigenpairs(
         guard: with `initial`, the number of Lanczos steps from a random vector to take before
             convergence is accepted, so that a start in a wrong eigenvector is not taken for the
             top.
-        basis_size: largest basis; memory is 2·basis_size·P numbers. Default: P up to 256, else
-            max(40, 4 k).
+        basis_size: largest basis; memory is about (basis_size + k)·P numbers. Default: P up to 256,
+            else max(40, 4 k + 16), and 2 k + 4 where P is above four million.
         accuracy: relative error of the eigenvalues that is enough, instead of `tol`: by the bound
             from a random start, by the residual where there is none (k > 1, after a restart), and
             with `initial` by residual²/gap where that was near and the gap is known
@@ -275,56 +496,65 @@ def top_eigenpairs(
     size = operator.shape[0]
     limit = max(1000, 20 * k) if max_products is None else max_products
     _check_arguments(size, k, tol, limit, guard, accuracy)
-    if basis_size is None:
-        basis_size = _FULL_BASIS if size <= _FULL_BASIS else max(_BASIS, 4 * k)
-    capacity = min(size, max(basis_size, k + 2))
     starts = _start_rows(operator, initial)
-    capacity = min(size, max(capacity, len(starts) + k + 1 if len(starts) else 0))
+    held = len(starts)
+    if basis_size is None:
+        basis_size = _default_basis(size, k)
+    capacity = min(size, max(basis_size, k + 2, held + k + 1 if held else 0))
     if generator is None:  # not the vectors that the starts were found from, in an earlier call
-        generator = torch.Generator().manual_seed(len(starts))
+        generator = torch.Generator().manual_seed(held)
     space = _Subspace(operator, capacity, storage or Storage())
     first = operator.products
 
     def spent() -> int:
         return operator.products - first
 
-    space.expand(starts[: min(capacity, limit)])
-    space.krylov = k == 1 and not space.count
-    while space.count < k:
-        space.expand(_random_rows(operator, k - space.count, generator))
-    if len(starts) and guard:
+    space.expand(row.clone() for row in starts[: min(capacity, limit)])
+    if not space.count:
+        space.begin(_random_rows(operator, 1, generator))
+        while space.count < k and space.chain():
+            pass
+    missing = k - space.count
+    if missing > 0:
+        space.krylov = False
+        while space.count < k:
+            space.expand(_random_rows(operator, k - space.count, generator))
+    if held and guard:
         _take_guard_steps(space, min(guard, limit - spent(), capacity - space.count), generator)
 
     unit = torch.finfo(operator.dtype).eps
     best, stale = math.inf, 0
     near = refreshed = False
+    whole = k == 1 or held >= k  # whether all was looked for that one start vector does not see
     while True:
         values, coefficients = space.ritz()
         chosen = coefficients[:, :k]
-        residual_rows = space.residuals(values[:k], chosen)
-        residuals = torch.linalg.vector_norm(residual_rows, dim=1).double().cpu()
+        residuals = space.residuals(values[:k], chosen)
         following = float(values[k]) if len(values) > k else math.nan
         scale = scale_of(values[:k], space.norm, operator.dtype)
         bounds = tol * scale
-        if space.count == len(starts):
+        if space.count == held:
             near = bool((residuals <= _NEAR * scale).all())
         told = math.nan if next_ratio is None else next_ratio * abs(float(values[k - 1]))
         seen = [value for value in (told, following) if near and not math.isnan(value)]
         errors, kind = _errors(values[:k], residuals, scale, seen)
         done = residuals <= bounds if accuracy is None else errors <= accuracy
-        if space.krylov:
-            slack = _SLACK * tol if accuracy is None else accuracy
-            share = abs(float(chosen[-1, 0]))
-            reach = float(values[0] + slack * scale[0])
-            sure = space.largest_below(reach, values, float(residuals[0]), share)
-            if sure:
+        slack = _SLACK * tol if accuracy is None else accuracy
+        if space.krylov and (k == 1 or bool(done.all())):
+            sure = space.largest_below(float(values[0] + slack * scale[0]), values)
+            if sure and k == 1:
                 errors, kind = torch.full_like(errors, slack), "bound"
-            done = done & sure if accuracy is None else torch.full_like(done, sure)
+            done = done & sure if accuracy is None or k > 1 else torch.full_like(done, sure)
         noise = 2 * operator.noise * space.norm
         done = done | (residuals <= noise)  # nothing is found below it
         open_pairs = (~done).nonzero().flatten()
         near_floor = accuracy is None and bool((bounds < _FLOOR * unit * space.norm).any())
         if len(open_pairs) == 0:
+            if not whole and space.norm > 0 and space.count < size and spent() < limit:
+                bound = float(values[k - 1] + slack * scale[k - 1])
+                whole = _nothing_outside(space, k, bound, limit - spent(), generator)
+                space.join()
+                continue
             if refreshed or not near_floor or spent() + k > limit:
                 break
             # So close to rounding the rotated products are not trusted: they are made afresh.
@@ -337,19 +567,21 @@ def top_eigenpairs(
         floor = bool((residuals[open_pairs] < _FLOOR * unit * space.norm).all())
         if spent() >= limit or space.count == size or (floor and stale > 10):
             break
-        wanted = residual_rows[open_pairs.to(residual_rows.device)][: limit - spent()]
-        if space.count + len(wanted) > capacity and capacity < size:
-            space.restart(values, coefficients, max(k, (capacity - len(wanted) + k) // 2))
+        mixtures = space.coupling @ chosen[:, open_pairs][:, : limit - spent()]
+        width = min(mixtures.shape)
+        if space.count + width > capacity and capacity < size:
+            keep = max(k, (capacity - width + k) // 2)
+            space.restart(values, coefficients, keep)
         # Without a new direction the subspace is invariant: only a random one can tell more.
-        if not space.expand(wanted):
+        if not space.follow(mixtures.T):
             space.krylov = False
             if floor or not space.expand(_random_rows(operator, 1, generator)):
                 break
     small = residuals <= bounds if accuracy is None else errors <= accuracy
     small &= noise <= bounds if accuracy is None else noise <= accuracy * values[:k].abs()
+    small &= whole or space.norm == 0 or space.count == size
     asymmetry = space.asymmetry()
-    rows = normalize(space.basis.combine(chosen.T))
-    del space.basis, space.image
+    rows, refined = space.release(values[:k], chosen)
     return EigenResult(
         values=values[:k].clone(),
         vectors=rows.T,
@@ -359,38 +591,69 @@ def top_eigenpairs(
         matvecs=spent(),
         converged=bool(small.all()),
         norm=space.norm,
-        refined=normalize(_power_step(rows, residual_rows, values[:k], residuals)).T,
+        refined=refined.T,
         pair_converged=small,
         next_value=following,
         asymmetry=asymmetry,
     )
 
 
-def _power_step(rows: Tensor, residual_rows: Tensor, values: Tensor, residuals: Tensor) -> Tensor:
-    """Hv/λ, where λ is positive and the residual small enough for it to be an improvement."""
-    sure = (values > 0) & (residuals < 0.5 * values.abs())
-    factors = torch.where(sure, 1.0 / values, torch.zeros_like(values))
-    return torch.addcmul(rows, factors[:, None].to(rows), residual_rows)
+def _default_basis(size: int, k: int) -> int:
+    if size <= _FULL_BASIS:
+        return size
+    return max(_BASIS, 4 * k + _CHECK) if size <= LARGE else max(_SMALL_BASIS, 2 * k + 4)
+
+
+def _nothing_outside(
+    space: _Subspace, k: int, bound: float, most: int, generator: torch.Generator
+) -> bool:
+    """Whether H has no eigenvalue above `bound` outside of the basis, but for `_RISK`.
+
+    A pair that the basis does not see, of a repeated eigenvalue say, lies outside of it. Lanczos
+    from a random vector there, restarted where the room is used up, goes on until its bound says
+    that there is none, or it has found one, which the basis then holds, or `most` products are
+    spent.
+    """
+    size, capacity = space.operator.shape[0], space.capacity
+    room = min(_CHECK, capacity - k)
+    if space.count + room > capacity < size:
+        space.restart(*space.ritz(), max(k, capacity - room))
+    start, first = space.count, space.operator.products
+    if not space.begin(_random_rows(space.operator, 1, generator)):
+        return True
+    while True:
+        values, coefficients = space.ritz(start)
+        if float(values[0]) > bound:
+            return False
+        if space.count == size or space.largest_below(bound, values, start):
+            return True
+        if space.operator.products - first >= most:
+            return False
+        if space.count == capacity:
+            space.restart(values, coefficients, (capacity - start) // 2, start)
+        if not space.chain(start):  # the rows span an invariant subspace
+            return True
 
 
 def _take_guard_steps(space: _Subspace, steps: int, generator: torch.Generator) -> None:
     """Lanczos from a random vector, inside the complement of the basis."""
-    direction = _random_rows(space.operator, 1, generator)
-    for _ in range(steps):
-        if not space.expand(direction):
-            return
-        direction = space.image.tail(space.count - 1).clone()
+    start = space.count
+    added = steps > 0 and space.expand(_random_rows(space.operator, 1, generator))
+    while added and space.count < start + steps:
+        added = space.chain(start)
 
 
-def _random_rows(operator: LinearOperator, count: int, generator: torch.Generator) -> Tensor:
-    rows = torch.randn(
-        count,
-        operator.shape[0],
-        dtype=operator.dtype,
-        device=generator.device,
-        generator=generator,
-    )
-    return rows.to(operator.device)
+def _random_rows(
+    operator: LinearOperator, count: int, generator: torch.Generator
+) -> Iterator[Tensor]:
+    for _ in range(count):
+        row = torch.randn(
+            operator.shape[0],
+            dtype=operator.dtype,
+            device=generator.device,
+            generator=generator,
+        )
+        yield row.to(operator.device)
 
 
 def _start_rows(operator: LinearOperator, initial: Tensor | None) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from sharpflow.curvature.basis import Storage
 from sharpflow.curvature.closed_form import ClosedForm, as_its_class_says
 from sharpflow.curvature.differences import Products
-from sharpflow.curvature.eigen import EigenResult, top_eigenpairs
+from sharpflow.curvature.eigen import LARGE, EigenResult, top_eigenpairs
 from sharpflow.curvature.linear_operator import LinearOperator
 from sharpflow.curvature.model_loss import (
     LossOfModel,
@@ -24,6 +24,8 @@ from sharpflow.curvature.preconditioning import check_optimiser, preconditioning
 from sharpflow.curvature.streamed_loss import StreamedLoss, Weight, check_form
 from sharpflow.curvature.verification import verify
 from sharpflow.curvature.warm_start import WarmStart
+
+_HISTORY = 7
 
 
 class SharpnessTracker:
@@ -65,9 +67,10 @@ class SharpnessTracker:
             (ReLU) take `dtype=torch.float64`. See `DifferenceOperator`.
         check_every: measurements from one cold start to the next.
         max_products: as for `top_eigenpairs`.
-        basis_size: likewise; memory is 2·basis_size·P numbers, and about 8·P beside them.
+        basis_size: likewise; memory is about (basis_size + k)·P numbers.
         storage: where the solver keeps its basis.
-        history: states that start vectors are predicted from, each P·k numbers of memory.
+        history: states that start vectors are predicted from, each P·k numbers of memory; by
+            default 7, and 1 where P is above four million.
         generator: for random start vectors; by default one with a fixed seed.
 
     Raises:
@@ -108,7 +111,7 @@ class SharpnessTracker:
         max_products: int | None = None,
         basis_size: int | None = None,
         storage: Storage | None = None,
-        history: int = 7,
+        history: int | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
         if check_every < 1:
@@ -142,7 +145,6 @@ class SharpnessTracker:
             plain = optimiser is None or type(optimiser) is torch.optim.SGD
             if exact and not micro_batch and only is None and plain:
                 self._closed = ClosedForm.recognise(*self._data)
-        self._warm = WarmStart(history)
         self._next_ratio = math.nan
         self._size = 0
         self._measurements = 0
@@ -151,6 +153,10 @@ class SharpnessTracker:
         self._scaling: Tensor | None = None
         if not self.dense and self._general is None:
             self._use_general()
+        if history is None:
+            size = sum(p.numel() for p in trainable_parameters(model, only).values())
+            history = _HISTORY if size <= LARGE else 1
+        self._warm = WarmStart(history)
 
     @property
     def dense(self) -> bool:
@@ -184,6 +190,7 @@ class SharpnessTracker:
             result = self._check(operator, result)
         if compressed and bool((result.values < 0).any()):
             return self._measure_uncompressed(vectors)
+        del operator  # its graph, before a check makes its own
         found = result.vectors if vectors or not self.verified else result.vectors[:, :0]
         if closed is not None:
             found = closed.to_parameters(found)

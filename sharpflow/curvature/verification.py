@@ -1,5 +1,7 @@
 """Is a measured curvature that of the loss? Checks that a wrong second derivative fails."""
 
+import warnings
+from collections.abc import Iterator
 from contextlib import suppress
 
 import torch
@@ -47,6 +49,9 @@ def verify(
         The relative differences found: `finite_difference` and (where it was given) `symmetry`. In
         place of the first, products by differences have `another_distance` and `loss_values`; that
         is left out where rounding of the loss hides its curvature.
+
+    Warns (RuntimeWarning) where gradients that are compared close together, in a float64 copy,
+    still differ by more than 5 %, which kinks seldom explain.
 
     Raises:
         ValueError: a difference is larger than rounding and kinks explain.
@@ -118,26 +123,52 @@ def _between_gradients(
     ends, size = [], 0.0
     for sign in (1, -1):
         slope = loss.gradient(moved(params, vector, sign * step))
-        ends.append(float(torch.dot(slope, vector.double())))
+        ends.append(sum(float(a @ b.double()) for a, b in _stripes(slope, vector)))
         size = float(slope.norm())
     return (ends[0] - ends[1]) / (2 * step), size
+
+
+def _stripes(first: Tensor, second: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Two vectors part by part: a copy of one in another precision is as large as a model."""
+    return zip(first.split(2**20), second.split(2**20), strict=True)
 
 
 def _from_gradients(loss: LossOfModel, value: float, vector: Tensor) -> float:
     nearest, *others = _DISTANCES[vector.dtype]
     best, seen = _compare(loss, value, vector, (nearest,))
-    if best > DIFFERENCE / 5:  # kinks lie apart: float64 takes gradients closer together
+    closely = False
+    apart = _apart(value, seen)  # with what rounding may hide
+    if apart > DIFFERENCE / 5:  # kinks lie apart: float64 takes gradients closer together
         with suppress(RuntimeError, TypeError, ValueError):  # a loss may hold numbers in float32
-            best, seen = min((best, seen), _compare(loss.in_double(), value, vector, _CLOSE))
+            close = _compare(loss.in_double(), value, vector, _CLOSE)
+            best, seen = min((apart, seen), close)
+            closely = True
     if best > DIFFERENCE / 5:
-        best, seen = min((best, seen), _compare(loss, value, vector, tuple(others)))
+        wider = _compare(loss, value, vector, tuple(others))
+        if closely:  # then float32's rounding is no excuse
+            wider = _apart(value, wider[1]), wider[1]
+        best, seen = min((best, seen), wider)
     if best > DIFFERENCE:
         raise ValueError(
             f"the curvature {value:.4g} does not agree with gradients of the loss, whose "
             f"difference along the eigenvector gives {seen:.4g}: something that the loss calls has "
             f"{_WRONG_SECOND}"
         )
+    if closely and best > DIFFERENCE / 5:
+        warnings.warn(
+            f"the curvature {value:.4g} differs by {100 * best:.2g} % from gradients of the loss, "
+            "also where they are taken too close together in float64 for kinks as a rule: if the "
+            "loss has no kinks (ReLU, max pooling), something that it calls has a second "
+            "derivative that is wrong by as much.",
+            RuntimeWarning,
+            stacklevel=4,
+        )
     return best
+
+
+def _apart(first: float, second: float) -> float:
+    """Relative difference of two numbers."""
+    return abs(first - second) / max(abs(first), abs(second), 1e-30)
 
 
 def _compare(

@@ -178,3 +178,37 @@ def test_sharpness_to_one_per_cent():
     mse = torch.nn.functional.mse_loss
     fine = sharpness(model, mse, inputs, targets, tol=1e-5)
     assert math.isclose(sharpness(model, mse, inputs, targets, accuracy=0.01), fine, rel_tol=0.01)
+
+
+@pytest.mark.parametrize("name", SPECTRA)
+def test_the_bound_holds_across_restarts(name):
+    top = float(SPECTRA[name].max())
+    for seed in range(20):
+        found = solved(SPECTRA[name], seed, accuracy=0.01, basis_size=6)
+        assert top - float(found.values[0]) <= 0.01 * top or not found.converged
+        assert found.error_kind == "bound" or name == "edge of a bulk"
+
+
+@pytest.mark.parametrize("second", [100.0, 99.8])
+def test_one_start_vector_misses_no_close_pair(second):
+    """Of k pairs, from one random vector, which sees one direction of a repeated eigenvalue."""
+    spectrum = _outliers(100, second, second, 40, 30, 25)
+    for seed in range(20):
+        found = solved(spectrum, seed, k=4)
+        assert float(found.values[2]) == pytest.approx(second, rel=1.5e-3)
+        assert float(found.values[3]) == pytest.approx(40, rel=1.5e-3)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_hidden_pair_is_found_or_the_result_is_not_converged(seed):
+    """The second 100 stands out so little that a basis of 8 is full before it is seen."""
+    bulk = torch.linspace(0, 95, 2000, dtype=torch.float64)
+    spectrum = torch.cat([torch.tensor([100.0, 100.0, 97.0], dtype=torch.float64), bulk])
+    found = solved(spectrum, seed, k=2, basis_size=8)
+    assert found.converged
+    assert found.values.tolist() == pytest.approx([100, 100], rel=1.5e-3)
+    residuals = spectrum[:, None] * found.vectors - found.vectors * found.values
+    assert residuals.norm(dim=0).tolist() == pytest.approx(found.residuals.tolist(), rel=1e-6)
+    short = solved(spectrum, seed, k=2, basis_size=8, max_products=45)
+    assert float(short.values[1]) < 98
+    assert not short.converged

@@ -371,3 +371,60 @@ def test_many_kinks_are_no_reason_to_refuse(weights):
     double = SharpnessTracker(reference, exact, data[0].double(), data[1])
     assert float(found.values) == pytest.approx(float(double.measure().values), rel=1e-3)
     assert tracker.verified["finite_difference"] < (0.05 if weights is None else 0.25)
+
+
+class Slope(torch.autograd.Function):
+    """2 x g, whose derivative in x is wrong by a factor of 1.1."""
+
+    @staticmethod
+    def forward(ctx, x, g):
+        ctx.save_for_backward(x, g)
+        return 2 * x * g
+
+    @staticmethod
+    def backward(ctx, h):
+        x, g = ctx.saved_tensors
+        return 2.2 * g * h, 2 * x * h
+
+
+class Square(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x * x
+
+    @staticmethod
+    def backward(ctx, g):
+        (x,) = ctx.saved_tensors
+        return Slope.apply(x, g)
+
+
+def test_a_second_derivative_that_is_wrong_by_a_tenth_is_told():
+    stream = torch.Generator().manual_seed(0)
+    inputs = torch.randn(20, 3, generator=stream)
+    with pytest.warns(RuntimeWarning, match="differs by 9.*second derivative that is wrong"):
+        sharpness(
+            torch.nn.Linear(3, 2),
+            lambda y, t: Square.apply(y - t).sum(1).mean(),
+            inputs,
+            torch.zeros(20, 2),
+        )
+
+
+def test_kinks_are_no_wrong_second_derivative():
+    stream = torch.Generator().manual_seed(0)
+    inputs = torch.randn(40, 1, 8, 8, generator=stream)
+    targets = torch.arange(40) % 3
+    for seed in range(5):
+        torch.manual_seed(seed)
+        model = torch.nn.Sequential(
+            torch.nn.Conv2d(1, 8, 3),
+            torch.nn.GroupNorm(2, 8),
+            torch.nn.ReLU(),
+            torch.nn.MaxPool2d(2),
+            torch.nn.Flatten(),
+            torch.nn.Linear(72, 3),
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            sharpness(model, torch.nn.functional.cross_entropy, inputs, targets)
