@@ -84,14 +84,12 @@ class Project:
         return (self.root / "said").read_text()
 
     def results(self) -> dict[str, bytes]:
-        """Contents of all that was made, by name, without logs, times and the record of the run."""
+        """Contents of all that was made, by name, without logs, times and what is remembered."""
         root = self.root / "results" / "small"
         files = (path for path in root.rglob("*") if path.is_file())
-        return {
-            name: path.read_bytes()
-            for path in files
-            if not (name := path.relative_to(root).as_posix()).startswith(("logs/", "benchmarks/"))
-        }
+        named = ((path.relative_to(root).as_posix(), path) for path in files)
+        apart = ("logs/", "benchmarks/", ".checked.json")
+        return {name: path.read_bytes() for name, path in named if not name.startswith(apart)}
 
 
 @pytest.fixture(scope="session")
