@@ -113,7 +113,7 @@ def gpus_here():
     """GPUs that jobs on this machine may use; None where they are sent to others."""
     if not workflow.local_exec:
         return None
-    return 0 if "+cpu" in TORCH else gpus.count()
+    return 0 if TORCH.endswith("cpu") else gpus.count()
 
 
 def gpus_of_a_job(wildcards):
