@@ -23,7 +23,10 @@ def check_bucket(client: Any, prefix: str | None) -> None:
     Raises:
         ConfigError: one paragraph with the address and what the store said.
     """
-    from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.exceptions import (  # pyright: ignore[reportMissingImports]
+        BotoCoreError,
+        ClientError,
+    )
 
     address = urlsplit(prefix or "")
     bucket, folder = address.netloc, address.path.strip("/")
