@@ -149,13 +149,13 @@ def wait_for_job(cluster, project: Project, head, name: str) -> str:
 def test_jobs_that_share_a_submission_share_one_snakemake_in_it(project):
     """They run one after another, each in its own, where it does not know of the group."""
     cases = ("tanh", "elu")
-    spelt = "train:experiment=dense,case={},width=20,lr=0.005,seeds=100-101"
+    spelt = "train:shard=dense/{}/width=20/lr=0.005/seeds=100-101"
     inside = ("--local-groupid", "x", "--mode", "remote", "--executor", "slurm-jobstep")
     targets = ("--target-jobs", *(spelt.format(case) for case in cases))
     rules = ("--allowed-rules", "train", "--force", "--nolock")
     assert project.run(*targets, *rules, *inside, "--jobs", "1", "--dry-run") == 0, project.said
     assert project.said.count("Group job train") == 1
-    assert all(f"case={case}," in project.said for case in cases)
+    assert all(f"shard=dense/{case}/" in project.said for case in cases)
 
 
 def test_the_profile_as_shipped_gives_the_bytes_of_a_local_run(cluster, local, project):
@@ -179,7 +179,7 @@ def test_the_profile_as_shipped_gives_the_bytes_of_a_local_run(cluster, local, p
 
 def test_jobs_that_are_cancelled_killed_or_lost_are_made_again(cluster, local, project):
     """One cancelled, one over its memory, one over its time, one on a node that is taken down."""
-    asked = "{} if attempt == 1 and wildcards.case == '{}' else {} * attempt"
+    asked = "{} if attempt == 1 and wildcards.shard.split('/')[1] == '{}' else {} * attempt"
     resources = (
         "--set-resources",
         f"train:mem_mb={asked.format(100, 'relu', 2000)}",
