@@ -18,6 +18,7 @@ settings.register_profile("sharpflow", deadline=None, derandomize=True)
 settings.load_profile("sharpflow")
 
 
+@pytest.hookimpl(tryfirst=True)  # before the one that reads the groups
 def pytest_collection_modifyitems(items):
     """One process a file, where several run: it shares its fixtures; what runs Snakemake, a folder.
 
