@@ -173,7 +173,7 @@ def test_a_read_only_results_root_is_a_message(project):
 def test_a_file_in_the_way_of_the_results_is_a_message(project):
     config = configured(project)
     (project.root / "results").write_text("a file")
-    assert "is read-only or not a folder" in refusal(launched(project, config))
+    assert "is read-only to you or not a folder" in refusal(launched(project, config))
 
 
 BATCHES = {
