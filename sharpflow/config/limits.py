@@ -64,7 +64,18 @@ def check_memory(setup: Any, runs: int, file_of: Callable[[list[str]], str]) -> 
 
 _PROJECT = Path(__file__).resolve().parents[2]
 OWN = frozenset(
-    {"benchmarks", "config", "docs", "papers", "profiles", "rules", "scripts", "sharpflow", "tests"}
+    {
+        "benchmarks",
+        "config",
+        "containers",
+        "docs",
+        "papers",
+        "profiles",
+        "rules",
+        "scripts",
+        "sharpflow",
+        "tests",
+    }
 )
 """Folders of the project; hidden ones are its own too."""
 SYSTEM = ("/bin", "/boot", "/etc", "/lib", "/lib32", "/lib64", "/proc", "/sbin", "/sys", "/usr")
