@@ -322,7 +322,7 @@ class _Subspace:
             bound,
             self.projected[start:, start:],
             values,
-            beyond=float(self.coupling[:, start:].norm()),
+            outside=float(self.coupling[:, start:].norm()),
             size=self.operator.shape[0] - start,
         )
 
@@ -355,7 +355,7 @@ class _Polynomial:
         self._roots.append(lost)
 
     def largest_below(
-        self, bound: float, matrix: Tensor, values: Tensor, beyond: float, size: int
+        self, bound: float, matrix: Tensor, values: Tensor, outside: float, size: int
     ) -> bool:
         """Whether H has no eigenvalue above `bound`, but for a probability of `_RISK`.
 
@@ -363,16 +363,16 @@ class _Polynomial:
             bound: above the largest Ritz value.
             matrix: H in the basis.
             values: its eigenvalues, descending.
-            beyond: length of what is beside the basis of the last product.
+            outside: length of what is beside the basis of the last product.
             size: of H.
         """
         beside = _off_diagonal(matrix, self._start)
-        if beyond == 0.0 or not all(beside):
+        if outside == 0.0 or not all(beside):
             return True  # a random start has a part in every eigenspace, and they are all seen
         roots = torch.cat([values, *self._roots])
         if not bound > float(roots.max()):
             return False
-        scale = self._scale + sum(map(math.log, [*beside, beyond]))
+        scale = self._scale + sum(map(math.log, [*beside, outside]))
         return float((bound - roots).log().sum()) - scale >= -_log_component(size)
 
 
