@@ -51,7 +51,7 @@ def read_plan():
         refuse(f"Give one --configfile, not {len(files)}: each is a whole configuration.")
     settings = load(files[0], OPTIONS)
     shipped()  # a wrong file of coefficients is refused here
-    # in the C locale a name beyond ASCII is bytes in disguise, which no page can hold
+    # in the C locale a name outside of ASCII is bytes in disguise, which no page can hold
     named = os.fsencode(os.path.relpath(files[0])).decode(errors="replace")
     return named, settings, make_plan(settings)
 
