@@ -45,6 +45,9 @@ overrides:
     claims: [edge_of_stability, surrogate_factor]
 """
 PATIENCE = 600
+LONG = pytest.mark.skipif(
+    not os.environ.get("SHARPFLOW_CLUSTER"), reason="takes minutes: set SHARPFLOW_CLUSTER=1"
+)
 PROFILE = ("--workflow-profile", "profiles/slurm", "--slurm-init-seconds-before-status-checks", "3")
 APART = ("--group-components", "data=100", "evaluate=4", "tables=8")
 """Trainings apart, so that something else can happen to each."""
@@ -177,6 +180,7 @@ def test_the_profile_as_shipped_gives_the_bytes_of_a_local_run(cluster, local, p
     assert len(jobs_of(cluster, project)) == len(jobs)
 
 
+@LONG
 def test_jobs_that_are_cancelled_killed_or_lost_are_made_again(cluster, local, project):
     """One cancelled, one over its memory, one over its time, one on a node that is taken down."""
     asked = "{} if attempt == 1 and wildcards.shard.split('/')[1] == '{}' else {} * attempt"
@@ -199,9 +203,10 @@ def test_jobs_that_are_cancelled_killed_or_lost_are_made_again(cluster, local, p
         update = ["scontrol", "update", f"nodename={cluster.jobs()[job]['nodes']}"]
         subprocess.run([*update, "state=down", "reason=test"], check=True)
         slurm.wait_for(lambda: cluster.jobs()[job]["state"] == "PENDING", "a requeue", PATIENCE)
-        subprocess.run([*update, "state=resume"], check=True)
+        # either may have happened by itself: the node registers again, and its job starts
+        subprocess.run([*update, "state=resume"], check=False)
         # Slurm waits two minutes with what it lost
-        subprocess.run(["scontrol", "update", f"jobid={job}", "StartTime=now"], check=True)
+        subprocess.run(["scontrol", "update", f"jobid={job}", "StartTime=now"], check=False)
 
     deeds = {"tanh": stop, "elu": cancel, "softplus": lose_node}
     met = {}
@@ -235,6 +240,7 @@ def test_jobs_that_are_cancelled_killed_or_lost_are_made_again(cluster, local, p
     assert asks["softplus"] == [("1:00:00", "2000M")]
 
 
+@LONG
 def test_a_killed_head_is_taken_up_and_an_interrupted_one_leaves_no_job(cluster, local, project):
     def left():
         return jobs_of(cluster, project, "PENDING", "RUNNING", "COMPLETING")
