@@ -21,7 +21,7 @@ from typing import Any
 
 from snakemake_interface_logger_plugins.common import LogEvent
 
-from sharpflow.errors import ClusterError
+from sharpflow.errors import ClusterError, exit_status
 
 PREFIX = "sharpflow_"
 """How the names of our jobs begin (`slurm-jobname-prefix` of the profile)."""
@@ -328,16 +328,11 @@ def _commands(
         yield stage, get_submit_command(submitted, shared, settings) + set_gres_string(submitted)
 
 
-def main() -> int:
+def main() -> None:
     """Say what is found here."""
-    try:
-        print(found().described())
-    except ClusterError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        return 1
+    print(found().described())
     print(_ask("sinfo", "-o", "%P %a %l %D %c %m %G").stdout, end="")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_status(main))

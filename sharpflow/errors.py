@@ -1,5 +1,8 @@
 """Errors that a user can act on: one paragraph, shown without a traceback."""
 
+import sys
+from collections.abc import Callable
+
 
 class SharpflowError(Exception):
     """A mistake in what sharpflow was given: configuration, parts, data or files."""
@@ -27,3 +30,17 @@ class ResourceError(SharpflowError):
 
 class ClusterError(SharpflowError):
     """The batch system is not there, or refuses what it would be asked for."""
+
+
+def exit_status(command: Callable[[], int | None], *also: type[Exception]) -> int:
+    """Run a command for its exit status: 1, with the message in one line, for a mistake.
+
+    Args:
+        command: prints what it has to say; it may return a status of its own.
+        also: exceptions that are told like a SharpflowError.
+    """
+    try:
+        return command() or 0
+    except (SharpflowError, *also) as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 1

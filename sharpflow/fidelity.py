@@ -15,7 +15,7 @@ import pandas as pd
 import yaml
 
 from sharpflow.config import load, make_plan
-from sharpflow.errors import SharpflowError
+from sharpflow.errors import exit_status
 from sharpflow.report.markdown import replace_below
 from sharpflow.results.description import describe
 from sharpflow.results.runs import runs_of
@@ -90,7 +90,8 @@ def main() -> int:
     parser.add_argument("--crossed", help="an experiment whose cases are draws of the data")
     parser.add_argument("output", type=Path, help="the file; what is above its marker stays")
     options = parser.parse_args()
-    try:
+
+    def write() -> None:
         settings = load(options.configfile, {})
         plan = make_plan(settings)
         published = yaml.safe_load(options.published.read_text(encoding="utf-8"))
@@ -106,10 +107,8 @@ def main() -> int:
             lines += ["", "## Data or start", ""]
             lines += shares(published, *read(options.crossed))
         replace_below(options.output, lines)
-    except (SharpflowError, OSError) as error:
-        print(f"Error: {error}", file=sys.stderr)
-        return 1
-    return 0
+
+    return exit_status(write, OSError)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from sharpflow.config import load
 from sharpflow.config.writable import STATE, check_writable_results, check_writable_state
-from sharpflow.errors import SharpflowError
+from sharpflow.errors import exit_status
 from sharpflow.storage.owner import Owner, read_owner, this_process, try_flock, write_owner
 
 LOCK = "sharpflow.lock"
@@ -90,24 +90,21 @@ def configurations(arguments: list[str]) -> list[str]:
     return found
 
 
-def check_configuration(file: str) -> None:
-    """Refuse a configuration that is wrong, or whose results could not be written.
+def check(arguments: list[str]) -> None:
+    """Refuse a configuration that is wrong, and results or records that could not be written.
 
     Raises:
-        ConfigError: one paragraph that names the file.
+        SharpflowError: one paragraph that names the file or the folder.
     """
-    check_writable_results(load(file).configuration.results, file)
+    for file in configurations(arguments):
+        check_writable_results(load(file).configuration.results, file)
+    check_writable_state()
 
 
 def main(arguments: list[str]) -> int:
     """Check the configuration, take the lock, clear what a killed run left, become Snakemake."""
-    try:
-        for file in configurations(arguments):
-            check_configuration(file)
-        check_writable_state()
-    except SharpflowError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        return 1
+    if status := exit_status(lambda: check(arguments)):
+        return status
     try:
         STATE.mkdir(exist_ok=True)
         handle = os.open(STATE / LOCK, os.O_RDWR | os.O_CREAT)

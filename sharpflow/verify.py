@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from sharpflow.errors import IntegrityError
+from sharpflow.errors import IntegrityError, exit_status
 from sharpflow.storage.files import VOUCHED, is_leftover, sha256_of
 from sharpflow.storage.seal import AlteredError, check, read_json
 
@@ -113,19 +113,20 @@ def main() -> int:
     parser.add_argument("path", nargs="?", default="results", type=Path)
     parser.add_argument("--repair", action="store_true", help="delete what differs")
     options = parser.parse_args()
-    path = options.path
-    try:
-        if path.is_file():
-            check(path)
-            print(f"{path} is what its job wrote")
-            return 0
-        lines = repair(path) if options.repair else differences(path)
-    except IntegrityError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        return 1
-    if options.repair:
-        print("\n".join([*lines, "Run the same configuration again: what is missing is made."]))
-        return 0
+    return exit_status(lambda: _told(options.path, options.repair))
+
+
+def _told(path: Path, repairing: bool) -> bool:
+    """Print what differs, and delete it where repairing; whether something still differs."""
+    if path.is_file():
+        check(path)
+        print(f"{path} is what its job wrote")
+        return False
+    if repairing:
+        lines = [*repair(path), "Run the same configuration again: what is missing is made."]
+        print("\n".join(lines))
+        return False
+    lines = differences(path)
     print("\n".join(lines) or f"{path}: every file is as the manifest says")
     return bool(lines)
 

@@ -5,7 +5,7 @@ import sys
 
 from sharpflow.config import load, make_plan
 from sharpflow.config.reference import readme, schema, shipped
-from sharpflow.errors import SharpflowError
+from sharpflow.errors import exit_status
 
 
 def _run(command: str, file: str | None) -> str:
@@ -33,12 +33,7 @@ def main() -> int:
         command = commands.add_parser(name, help=text)
         command.add_argument("file", nargs="?", metavar="FILE", help="a configuration")
     options = parser.parse_args()
-    try:
-        print(_run(options.command, options.file), end="")
-    except SharpflowError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return exit_status(lambda: print(_run(options.command, options.file), end=""))
 
 
 if __name__ == "__main__":

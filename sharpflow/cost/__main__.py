@@ -8,7 +8,7 @@ from sharpflow.config import load, make_plan
 from sharpflow.cost.model import Coefficients, read, shipped
 from sharpflow.cost.sweep import Sweep
 from sharpflow.cost.work import Job
-from sharpflow.errors import ConfigError, SharpflowError
+from sharpflow.errors import ConfigError, exit_status
 
 _ROW_BYTES = 5
 """Of a stored table's row, compressed; measured in docs/scaling.md."""
@@ -121,12 +121,7 @@ def main(arguments: list[str] | None = None) -> int:
     one.add_argument("table", help="recorded jobs, as `fit --record` writes them")
     one.set_defaults(run=_check)
     options = parser.parse_args(arguments)
-    try:
-        print(options.run(options))
-    except SharpflowError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return exit_status(lambda: print(options.run(options)))
 
 
 if __name__ == "__main__":

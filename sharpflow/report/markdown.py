@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from sharpflow.errors import exit_status
 from sharpflow.report.verdicts import VERDICTS, claim_entries, counts, single_rows
 from sharpflow.storage.files import write_bytes
 
@@ -76,12 +77,9 @@ def main() -> int:
     parser.add_argument("claims", type=Path, help="claims.csv of a finished run")
     parser.add_argument("output", type=Path, help="the file; what is above its marker stays")
     options = parser.parse_args()
-    try:
-        replace_below(options.output, lines(pd.read_csv(options.claims)))
-    except OSError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return exit_status(
+        lambda: replace_below(options.output, lines(pd.read_csv(options.claims))), OSError
+    )
 
 
 if __name__ == "__main__":
