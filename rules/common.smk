@@ -111,9 +111,7 @@ CONFIG_OPTION = "" if CONFIG_FILE == DEFAULT else f" --configfile {shlex.quote(C
 @cache
 def gpus_here():
     """GPUs that jobs on this machine may use; None where they are sent to others."""
-    if not workflow.local_exec:
-        return None
-    return 0 if TORCH.endswith("cpu") else gpus.count()
+    return gpus.count(TORCH) if workflow.local_exec else None
 
 
 def gpus_of_a_job(wildcards):
@@ -254,10 +252,8 @@ def steps():
             table = f"{ROOT}/tables/{name}/runs/{part}.parquet"
             for shard in shards:
                 made = f"{ROOT}/{shard.folder}"
-                trajectory, measurements = (
-                    f"{made}/trajectory.parquet",
-                    f"{made}/measurements.parquet",
-                )
+                trajectory = f"{made}/trajectory.parquet"
+                measurements = f"{made}/measurements.parquet"
                 yield trajectory, table
                 yield f"{made}/states.safetensors", measurements
                 yield measurements, table

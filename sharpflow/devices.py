@@ -21,6 +21,10 @@ from sharpflow.errors import ConfigError, ResourceError
 
 _GIB = 2**30
 _GUIDE = "docs/gpu.md says how one is asked for"
+_LESS = (
+    "lower seeds_per_job, samples or the width, let fewer jobs share the device (jobs_per_gpu), or "
+    "set device: cpu."
+)
 _held: list[IO[str]] = []  # open for as long as the process lives
 
 
@@ -207,8 +211,7 @@ def check_memory(device: torch.device, needed: int, what: str) -> None:
     if needed > free:
         raise ResourceError(
             f"{what} takes at least {needed / _GIB:.3g} GiB on {describe(device)}, of whose "
-            f"{total / _GIB:.3g} GiB {free / _GIB:.3g} are free: lower seeds_per_job, samples or "
-            "the width, let fewer jobs share the device (jobs_per_gpu), or set device: cpu."
+            f"{total / _GIB:.3g} GiB {free / _GIB:.3g} are free: {_LESS}"
         )
 
 
@@ -224,6 +227,5 @@ def memory_explained(device: torch.device, what: str) -> Iterator[None]:
     except torch.OutOfMemoryError as error:
         raise ResourceError(
             f"{what} found the memory of {describe(device)} full "
-            f"({str(error).splitlines()[0]}): lower seeds_per_job, samples or the width, let fewer "
-            "jobs share the device (jobs_per_gpu), or set device: cpu."
+            f"({str(error).splitlines()[0]}): {_LESS}"
         ) from error

@@ -5,8 +5,17 @@ import ctypes
 from sharpflow.errors import ConfigError
 
 
-def count() -> int:
-    """Number of NVIDIA GPUs that this process may use, as the driver says; 0 without a driver."""
+def _without_cuda(torch: str) -> bool:
+    return "+cpu" in torch
+
+
+def count(torch: str) -> int:
+    """Number of NVIDIA GPUs that this process may use with a version of PyTorch.
+
+    It is what the driver says; 0 without a driver, or where that PyTorch has no CUDA.
+    """
+    if _without_cuda(torch):
+        return 0
     try:
         driver = ctypes.CDLL("libcuda.so.1")
     except OSError:
@@ -41,7 +50,7 @@ def check(device: str, here: int, torch: str) -> None:
     """
     if not device.startswith("cuda"):
         return
-    if "+cpu" in torch:
+    if _without_cuda(torch):
         reason = f"PyTorch {torch} is installed without CUDA"
     elif here == 0:
         reason = "this machine has no GPU, or shows none"

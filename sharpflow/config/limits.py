@@ -51,7 +51,8 @@ def check_memory(setup: Any, runs: int, file_of: Callable[[list[str]], str]) -> 
         if sizes is None:
             continue
         jobs = [Job(stage, **sizes) for stage in ("train", "evaluate_sharpness")]
-        needed, job = max(((shipped().memory(job) * 2**20, job) for job in jobs), key=_needed)
+        job = max(jobs, key=shipped().memory)
+        needed = shipped().memory(job) * 2**20
         if needed > limit:
             raise ConfigError(
                 f"{file_of(['widths'])}: widths[{index}] = {width} gives networks of "
@@ -111,10 +112,6 @@ def check_results(results: str, where: str) -> None:
         f"{where}: results = {results!r} is {folder}, which {reason}; give a folder of its own, "
         "'results/mine' say."
     )
-
-
-def _needed(pair: tuple[float, Job]) -> float:
-    return pair[0]
 
 
 def check_jobs(experiment: Any, cases: Mapping[str, Any], where: str) -> None:
