@@ -28,14 +28,16 @@ class Tree:
     def results(self) -> Path:
         return self.root / "results" / "smoke"
 
-    def snakemake(self, *arguments: str, config: str = CONFIG) -> subprocess.CompletedProcess:
-        """Run Snakemake; standard error and output come together."""
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("SNAKEMAKE")}
-        environment.pop("PYTHONPATH", None)
+    def snakemake(
+        self, *arguments: str, config: str = CONFIG, **variables: str
+    ) -> subprocess.CompletedProcess:
+        """Run Snakemake with some environment variables; errors and output come together."""
+        foreign = ("SNAKEMAKE", "AWS", "PYTHONPATH")
+        environment = {k: v for k, v in os.environ.items() if not k.startswith(foreign)}
         return subprocess.run(
             [sys.executable, "-m", "snakemake", "--configfile", config, *arguments],
             cwd=self.root,
-            env=environment,
+            env=environment | variables,
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -1,8 +1,6 @@
 """One experiment of the smoke configuration, in a results folder of its own."""
 
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import yaml
@@ -28,16 +26,7 @@ def small_project(target: Path) -> Tree:
 
 def run(tree: Tree, *arguments: str, **variables: str) -> subprocess.CompletedProcess:
     """Run Snakemake on the small configuration, with some environment variables."""
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("SNAKEMAKE", "AWS"))}
-    environment.pop("PYTHONPATH", None)
-    return subprocess.run(
-        [sys.executable, "-m", "snakemake", "--configfile", "config/small.yaml", *arguments],
-        cwd=tree.root,
-        env=environment | variables,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
+    return tree.snakemake(*arguments, config="config/small.yaml", **variables)
 
 
 def same_as_smoke(name: str) -> bool:
