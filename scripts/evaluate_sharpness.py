@@ -32,7 +32,7 @@ def main(job: jobs.Job) -> None:
 
     checkpoint = job_checkpoint(job, "evaluate", job.outputs["measurements"])
     with checkpoint.held(), devices.memory_explained(device, "evaluation"):
-        devices.check_memory(device, least_bytes(problem, stored=False), "evaluation")
+        devices.check_memory(device, lambda: least_bytes(problem, stored=False), "evaluation")
         result = evaluate(
             problem,
             states.metadata["steps"],

@@ -16,7 +16,7 @@ def main(job: jobs.Job) -> None:
     print(f"device: {devices.describe(device)}")
     problem = Problem({**job.spec, "device": str(device)}, *datasets)
     with checkpoint.held(), devices.memory_explained(device, "training"):
-        devices.check_memory(device, least_bytes(problem), "training")
+        devices.check_memory(device, lambda: least_bytes(problem), "training")
         trajectory = train(problem, checkpoint)
         states = {
             f"{step:08d}/{name}": tensor

@@ -10,7 +10,7 @@ import os
 import socket
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -194,12 +194,12 @@ def warn_of_reduced_products(
 # --- memory
 
 
-def check_memory(device: torch.device, needed: int, what: str) -> None:
+def check_memory(device: torch.device, needed: Callable[[], int], what: str) -> None:
     """Refuse work that the device has no room for.
 
     Args:
         device: where it is to be done; the CPU's memory is not looked at.
-        needed: bytes that it takes at least.
+        needed: gives the bytes that it takes at least.
         what: names the work.
 
     Raises:
@@ -208,9 +208,9 @@ def check_memory(device: torch.device, needed: int, what: str) -> None:
     if device.type == "cpu":
         return
     free, total = _module(device).mem_get_info(device)
-    if needed > free:
+    if (least := needed()) > free:
         raise ResourceError(
-            f"{what} takes at least {needed / _GIB:.3g} GiB on {describe(device)}, of whose "
+            f"{what} takes at least {least / _GIB:.3g} GiB on {describe(device)}, of whose "
             f"{total / _GIB:.3g} GiB {free / _GIB:.3g} are free: {_LESS}"
         )
 

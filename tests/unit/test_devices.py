@@ -257,10 +257,10 @@ def test_a_job_that_has_no_room_is_refused_before_it_starts():
         problem, _ = of_network("mlp", name)
         needed = least_bytes(problem)
         with pytest.raises(ResourceError, match=r"training takes at least .*jobs_per_gpu"):
-            devices.check_memory(problem.device, needed, "training")
+            devices.check_memory(problem.device, lambda: needed, "training")
     with fake_device.available(free=needed) as name:
-        devices.check_memory(problem.device, needed, "training")
-    devices.check_memory(torch.device("cpu"), 2**62, "training")
+        devices.check_memory(problem.device, lambda: needed, "training")
+    devices.check_memory(torch.device("cpu"), lambda: 2**62, "training")
 
 
 def test_the_least_memory_is_never_above_what_the_states_take():
