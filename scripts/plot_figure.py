@@ -23,7 +23,9 @@ def main(job: jobs.Job) -> None:
     with explained(f"the figure {job.spec['module']}"):
         module = import_module(job.spec["module"])
         figure = checked(module.draw(tables), job.spec["module"])
+        drawn = {name: sorted(map(list, table.read)) for name, table in tables.items()}
         words = {"title": title(module, tables), "caption": module.caption(tables)}
+        words["drawn"] = drawn
     with sealed_path(job.outputs["png"]) as png, sealed_path(job.outputs["pdf"]) as pdf:
         save(figure, png, pdf)
     write_json(job.outputs["caption"], words)
