@@ -154,7 +154,9 @@ def figure_path(figure, suffix):
     return f"{ROOT}/figures/{figure.paper}/{figure.name}.{suffix}"
 
 
-FIGURE_FILES = [figure_path(figure, suffix) for figure in PLAN.figures for suffix in ("png", "pdf")]
+FIGURE_FILES = [
+    figure_path(figure, suffix) for figure in PLAN.figures for suffix in ("png", "pdf", "svg")
+]
 SHARPNESS_EXPERIMENTS = [
     name for name in EXPERIMENTS if "gauss_newton" in PLAN.settings[name]["measurements"]
 ]

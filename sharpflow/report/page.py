@@ -27,6 +27,7 @@ class FigureEntry:
         png: the picture.
         experiments: names of the experiments that it draws.
         command: command that rebuilds this figure alone.
+        published, alt, numbers: as `figures.base.words` gives them.
     """
 
     name: str
@@ -36,6 +37,9 @@ class FigureEntry:
     png: bytes
     experiments: list[str] = field(default_factory=list)
     command: str = ""
+    published: str = ""
+    alt: str = ""
+    numbers: Mapping[str, Sequence[Any]] | None = None
 
     @property
     def anchor(self) -> str:
