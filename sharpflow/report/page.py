@@ -62,6 +62,7 @@ def build(
     papers: Mapping[str, Mapping[str, Any]],
     provenance: Mapping[str, str],
     tables: Sequence[TableEntry | tuple[str, pd.DataFrame]] = (),
+    explorer: Any = None,
 ) -> str:
     """Page with all figures, claims and verdicts, as one HTML text that needs no other file.
 
@@ -73,6 +74,7 @@ def build(
             and if known `authors`, `venue`, `link` and `says`.
         provenance: package versions, device, configuration, commit: shown as they are.
         tables: further tables to show after the papers.
+        explorer: what the template `explorer.html` shows; None for a page without an explorer.
 
     Returns:
         The page's HTML.
@@ -102,13 +104,13 @@ def build(
     ]
     shown = [t if isinstance(t, TableEntry) else TableEntry(*t) for t in tables]
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("sharpflow", "report"),
+        loader=jinja2.PackageLoader("sharpflow.report", "templates"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("template.html").render(
+    return environment.get_template("page.html").render(
         papers=[_paper_section(paper, figures, entries) for paper in papers.values()],
         total=_totals(entries),
         family=family(single_rows(entries)),
@@ -117,6 +119,7 @@ def build(
         experiments=[_experiment_section(*item) for item in experiments.items()],
         provenance=sorted((str(key), str(value)) for key, value in provenance.items()),
         tables=[_plain_table(i, entry) for i, entry in enumerate(shown)],
+        explorer=explorer,
     )
 
 
