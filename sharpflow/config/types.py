@@ -174,6 +174,9 @@ class ConfigurationKeys(Strict):
     exist. Relative to the working directory."""
     overrides: dict[Name, dict[str, Any]] = Field(default={})
     """Changes to experiments, merged key by key over their files; `null` removes a key."""
+    seeds: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    """Number of seeds of every experiment, in the place of its own; a job then takes at most as
+    many of them as before."""
     device: Annotated[str, AfterValidator(a_device)] = "auto"
     """Where jobs compute: `auto`, `cpu`, `cuda`, or one GPU by its number, `cuda:1`; `auto` is CUDA
     where there is one, and `cuda` the GPU with the fewest jobs."""
