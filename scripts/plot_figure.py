@@ -23,7 +23,8 @@ def main(job: jobs.Job) -> None:
     with explained(f"the figure {job.spec['module']}"):
         module = import_module(job.spec["module"])
         figure = checked(module.draw(tables), job.spec["module"])
-        said = words(module, tables)
+        drawn = {name: sorted(map(list, table.read)) for name, table in tables.items()}
+        said = words(module, tables) | {"drawn": drawn}
     with (
         sealed_path(job.outputs["png"]) as png,
         sealed_path(job.outputs["pdf"]) as pdf,
