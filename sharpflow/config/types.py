@@ -198,6 +198,9 @@ class ConfigurationKeys(Strict):
     exist. Relative to the working directory."""
     overrides: dict[Name, dict[str, Any]] = Field(default={})
     """Changes to experiments, merged key by key over their files; `null` removes a key."""
+    seeds: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    """Number of seeds of every experiment, in the place of its own; a job then takes at most as
+    many of them as before."""
     full_scale: str | None = None
     """Configuration of the same experiments at their papers' own scale, relative to this file or to
     the working directory; the page says in what an experiment falls short of it."""
