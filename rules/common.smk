@@ -373,7 +373,7 @@ def mend():
     if workflow.executor_plugin is None or not workflow.is_main_process or stored():
         return
     only_named = workflow.dryrun or workflow.touch
-    names = [*everything(), os.path.relpath(MANIFEST, ROOT)]
+    names = [*everything(), *(os.path.relpath(path, ROOT) for path in (MANIFEST, RUN_PAGE))]
     damaged = [f"{ROOT}/{name}" for name in altered(ROOT, names)]
     done = "a run makes it again" if only_named else "deleted, to be made again"
     for path in damaged:
