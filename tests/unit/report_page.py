@@ -140,9 +140,7 @@ SETTINGS = {
     }
 }
 JUDGED = {
-    "dense": [
-        {"name": "edge_of_stability", "reads": ["gauss_newton_sharpness"], "cases": ["tanh"]}
-    ]
+    "dense": [{"name": "edge_of_stability", "reads": ["gauss_newton_sharpness"], "cases": ["tanh"]}]
 }
 PAPERS = {
     "li2022": {

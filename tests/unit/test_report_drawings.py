@@ -1,4 +1,4 @@
-"""Drawings on the page: measurements against bands, the workflow's rules, figures in its colours."""
+"""Drawings on the page: measurements against bands, the workflow's rules, figures in its paper."""
 
 import re
 from xml.etree import ElementTree
