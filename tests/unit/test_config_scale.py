@@ -46,7 +46,7 @@ def test_what_is_recorded_is_of_claims_that_are_judged(monkeypatch):
             for case, (verdict, result) in cases.items():
                 assert case.partition(" (")[0] in settings.cases[experiment]
                 assert verdict in ("supported", "not supported", "open")
-                assert result in (ROOT / "docs/reference/results.md").read_text()
+                assert result in (ROOT / "docs" / "results" / "cifar10.md").read_text()
 
 
 def test_the_default_falls_short_where_its_overrides_say(shipped, monkeypatch):
