@@ -27,7 +27,7 @@ PREDICTION: dict[str, Any] = {
     "zorder": 4,
 }
 
-BAND = "Line: median over seeds; band: from the lowest to the highest seed."
+BAND = "Line: median over seeds; band: lowest to highest seed."
 
 
 def networks(tables: results.Tables, *quantities: str) -> list[results.Network]:
@@ -220,12 +220,9 @@ def interval_text(values: Sequence[float] | pd.Series, confidence: float) -> str
 
 def scale_sentence(tables: results.Tables, width: bool = True) -> str:
     """Say at which scale the experiments were made: width (if asked), η, S, steps and seeds."""
-
-    def describe(_: results.Tables, chosen: list[results.Network]) -> list[str]:
-        words = [f"width {base.several([n.width for n in chosen])}"] if width else []
-        return [*words, f"η = {base.several([n.learning_rate for n in chosen])}"]
-
-    return base.scale(tables, describe)
+    chosen = results.networks(tables)
+    words = [f"width {base.several([n.width for n in chosen])}"] if width else []
+    return base.scale(tables, [*words, f"η = {base.several([n.learning_rate for n in chosen])}"])
 
 
 def diverged_sentence(tables: results.Tables) -> str:
