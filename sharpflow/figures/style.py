@@ -359,14 +359,23 @@ def plain_log_ticks(axes: Axes) -> None:
         axes.yaxis.set_minor_formatter(NullFormatter())
 
 
-def legend_in(axes: Axes, handles: Sequence[Artist | None], columns: int = 2) -> None:
-    """A panel's own legend, each label once, below its x axis."""
+def legend_in(
+    axes: Axes, handles: Sequence[Artist | None], columns: int = 2, drop: float = 0.19
+) -> None:
+    """A panel's own legend, each label once, below its x axis.
+
+    Args:
+        axes: the panel.
+        handles: what to explain; None is left out.
+        columns: of the legend.
+        drop: how far below the panel it begins, in heights of the panel.
+    """
     unique = {handle.get_label(): handle for handle in handles if handle is not None}
     if unique:
         axes.legend(
             handles=list(unique.values()),
             loc="upper left",
-            bbox_to_anchor=(0, -0.17),
+            bbox_to_anchor=(0, -drop),
             ncols=columns,
             columnspacing=1.4,
             borderaxespad=0,

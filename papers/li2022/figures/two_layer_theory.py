@@ -119,7 +119,8 @@ def _linear_until(axes: Axes, values: pd.Series, crossing: int | None) -> None:
     linear = float(early.abs().max()) if len(early) else 0.0
     if linear <= 0:
         return
-    linear = float(f"{linear:.1g}")
+    digit = 10.0 ** np.floor(np.log10(linear))
+    linear = float(f"{digit * np.ceil(linear / digit):.1g}")
     largest = max(float(values.abs().max()), linear)
     if largest <= 2 * linear:  # nothing is beyond it
         return
@@ -127,13 +128,13 @@ def _linear_until(axes: Axes, values: pd.Series, crossing: int | None) -> None:
     if largest > linear * 10.0**MOST_DECADES:
         largest = linear * 10.0**MOST_DECADES
         axes.set_ylim(-largest, largest)
-    powers = range(int(np.ceil(np.log10(1.9 * linear))), int(np.floor(np.log10(largest))) + 1)
+    powers = range(int(np.ceil(np.log10(6 * linear))), int(np.floor(np.log10(largest))) + 1)
     ticks = [linear, *(10.0**power for power in powers)]
     axes.yaxis.set_major_locator(FixedLocator([*(-tick for tick in ticks), 0.0, *ticks]))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}".replace("-", "−")))
     axes.axhspan(-linear, linear, color=style.GREY, alpha=0.12, linewidth=0, zorder=0)
-    style.note(axes, "log beyond the grey band")
+    style.note(axes, "log beyond the grey band", low=True)
 
 
 def _return_line(axes: Axes, step: int | None) -> Line2D | None:
