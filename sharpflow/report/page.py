@@ -28,6 +28,7 @@ class FigureEntry:
         experiments: names of the experiments that it draws.
         command: command that rebuilds this figure alone.
         published, alt, numbers: as `figures.base.words` gives them.
+        failed: why there is no figure but a picture that says so; the caption tells it too.
     """
 
     name: str
@@ -40,6 +41,7 @@ class FigureEntry:
     published: str = ""
     alt: str = ""
     numbers: Mapping[str, Sequence[Any]] | None = None
+    failed: str = ""
 
     @property
     def anchor(self) -> str:
