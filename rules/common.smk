@@ -273,11 +273,11 @@ def runtime(stage):
     return lambda wildcards, attempt: shipped().runtime(job_of(stage, wildcards), attempt, threads)
 
 
-def foretold(rule, wildcards, threads):
+def foretold(stage, wildcards, threads):
     """The seconds that a job takes, for the line that says how far a run is."""
-    if rule not in TIME:
-        return console.LIGHT if rule in ("collect_claims", "report", "manifest") else 0.0
-    job = job_of(rule, wildcards)
+    if stage not in TIME:
+        return console.LIGHT if stage in ("collect_claims", "report", "manifest") else 0.0
+    job = job_of(stage, wildcards)
     return None if job is None else shipped().wall(job, threads)
 
 
