@@ -16,6 +16,7 @@ from sharpflow import cluster, console
 from sharpflow.config import gpus, load, make_plan
 from sharpflow.config.digest import Code
 from sharpflow.config.gaps import gaps
+from sharpflow.config.home import default
 from sharpflow.config.places import check_bucket, check_image
 from sharpflow.config.writable import check_writable_results, check_writable_state
 from sharpflow.cost import around, shipped
@@ -30,7 +31,7 @@ logger.addFilter(console.shorten)
 # a third of the planning of a large sweep is a search for garbage among objects that all stay
 gc.set_threshold(20_000, 10, 10)
 
-DEFAULT = "config/config.yaml"
+DEFAULT = str(default())
 
 
 def refuse(message):

@@ -33,7 +33,8 @@ def main(job: jobs.Job) -> None:
         with explained(f"the figure {job.spec['module']}"):
             module = import_module(job.spec["module"])
             figure = checked(module.draw(tables), job.spec["module"])
-            write(job, figure, words(module, tables))
+            drawn = {name: sorted(map(list, table.read)) for name, table in tables.items()}
+            write(job, figure, words(module, tables) | {"drawn": drawn})
     except PartError as error:
         if "log" not in job.spec or isinstance(error.__cause__, MemoryError):
             raise
@@ -56,9 +57,11 @@ def write(job: jobs.Job, figure: Figure, said: Mapping[str, Any]) -> None:
 def write_stand_in(job: jobs.Job, message: str) -> None:
     """Write that the figure could not be drawn, so that the page is made all the same."""
     name = job.spec["module"]
-    title = getattr(sys.modules.get(name), "TITLE", name.rpartition(".")[2])
+    module = sys.modules.get(name)
+    title = getattr(module, "TITLE", name.rpartition(".")[2])
     reason = message.replace(f"{os.getcwd()}/", "")
-    write(job, stand_in.draw(title, reason), stand_in.words(title, reason, job.spec["log"]))
+    said = stand_in.words(title, getattr(module, "PUBLISHED", ""), reason, job.spec["log"])
+    write(job, stand_in.draw(title, reason), said)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from sharpflow.config.papers import papers_in
+from sharpflow.config.papers import shipped_papers
 from sharpflow.config.types import Paper, Training, Types
 from sharpflow.parts.registry import Registry
 
@@ -13,8 +13,8 @@ _FIRST = ("data", "model", "loss", "optimiser", "schedule", "widths", "learning_
 
 
 def shipped() -> Types:
-    """Types of the configuration with the library's parts and those of the papers beside it."""
-    return Types(Registry({key: paper.folder for key, paper in papers_in("papers").items()}))
+    """Types of the configuration with all parts that ship: the library's and those of papers."""
+    return Types(Registry({key: paper.folder for key, paper in shipped_papers().items()}))
 
 
 def schema(types: Types) -> str:
@@ -102,8 +102,8 @@ figures go to `<results>/figures/<paper>/`.
 Networks, sources of data, losses, initialisations, optimisers, schedules and measurements are
 *parts*: each is named by its `kind` (data by `source`, measurements by their key) and brings its
 own options, whether it is of the library, of a paper here, or of a folder of your own
-([how to add one](../docs/extending.md)). A part without options, or with all at their defaults, may
-stand as its name alone: `loss: mse`.
+([how to add one](../docs/how-to/extending.md)). A part without options, or with all at their
+defaults, may stand as its name alone: `loss: mse`.
 
 Check a file without running anything: `python -m sharpflow.config check config/config.yaml`.
 This page and `schema.json` are generated: `make config-reference`.

@@ -189,7 +189,7 @@ def scale(
             networks.
 
     Returns:
-        `Scale: …`; empty without networks.
+        One sentence; empty without networks.
     """
     clauses = []
     for experiment, table in tables.items():

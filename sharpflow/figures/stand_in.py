@@ -19,11 +19,11 @@ def draw(title: str, reason: str) -> Figure:
     return figure
 
 
-def words(title: str, reason: str, log: str) -> dict[str, Any]:
+def words(title: str, published: str, reason: str, log: str) -> dict[str, Any]:
     """As `figures.base.words`, with `failed`: why there is nothing to see.
 
     Args:
-        title: of the figure.
+        title, published: of the figure.
         reason: a sentence.
         log: path of the log, from the results folder on.
     """
@@ -31,7 +31,7 @@ def words(title: str, reason: str, log: str) -> dict[str, Any]:
         "title": title,
         "caption": f"This figure could not be drawn: {reason} The next run tries it again; its log "
         f"is {log} in the results folder.",
-        "published": "",
+        "published": published,
         "alt": "No figure: it could not be drawn, and the caption says why.",
         "numbers": None,
         "failed": reason,
