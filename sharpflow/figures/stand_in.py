@@ -23,7 +23,8 @@ def words(title: str, published: str, reason: str, log: str) -> dict[str, Any]:
     """As `figures.base.words`, with `failed`: why there is nothing to see.
 
     Args:
-        title, published: of the figure.
+        title: of the figure.
+        published: number of the paper's figure that it would be; empty where it is none.
         reason: a sentence.
         log: path of the log, from the results folder on.
     """
