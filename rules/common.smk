@@ -11,23 +11,24 @@ sys.path.insert(0, workflow.basedir)
 
 from snakemake.logging import logger
 
-from sharpflow import cluster
+from sharpflow import cluster, console
 from sharpflow.config import gpus, load, make_plan
 from sharpflow.config.digest import Code
 from sharpflow.config.gaps import gaps
+from sharpflow.config.home import default
 from sharpflow.config.places import check_bucket, check_image
 from sharpflow.config.writable import check_writable_results, check_writable_state
-from sharpflow.console import shorten
 from sharpflow.cost import around, shipped
 from sharpflow.cost.sweep import Sweep
+from sharpflow.cost.work import TIME
 from sharpflow.errors import SharpflowError
 from sharpflow.storage.ledger import altered
 
-logger.addFilter(shorten)
+logger.addFilter(console.shorten)
 # a third of the planning of a large sweep is a search for garbage among objects that all stay
 gc.set_threshold(20_000, 10, 10)
 
-DEFAULT = "config/config.yaml"
+DEFAULT = str(default())
 
 
 def refuse(message):
@@ -72,10 +73,6 @@ def on_slurm(step):
     """Do a step of `sharpflow.cluster` where jobs go to Slurm."""
     if workflow.executor_plugin.name == "slurm":
         refused(step)
-
-
-onerror:
-    on_slurm(cluster.end)
 
 
 def check_places():
@@ -129,6 +126,28 @@ onstart:
             workflow.register_resource("gpu", slots)
             # without this the jobs of one round of scheduling are limited, and not those of all
             workflow.scheduler.global_resources["gpu"] = slots
+    console.watch(workflow, logger, foretold)
+
+
+onsuccess:
+    tell_the_end()
+
+
+onerror:
+    on_slurm(cluster.end)
+    tell_the_end()
+
+
+def tell_the_end():
+    """Print what a run did, and where to look."""
+    if workflow.dryrun:
+        return
+    prefix = f"{workflow.storage_settings.default_storage_prefix}/" if stored() else ""
+    console.tell(logger, console.outcome(workflow, f"{prefix}{ROOT}"))
+
+
+if workflow.is_main_process:
+    logger.addHandler(console.AtRest(tell_the_end))
 
 
 def figure_path(figure, suffix):
@@ -136,7 +155,9 @@ def figure_path(figure, suffix):
     return f"{ROOT}/figures/{figure.paper}/{figure.name}.{suffix}"
 
 
-FIGURE_FILES = [figure_path(figure, suffix) for figure in PLAN.figures for suffix in ("png", "pdf")]
+FIGURE_FILES = [
+    figure_path(figure, suffix) for figure in PLAN.figures for suffix in ("png", "pdf", "svg")
+]
 SHARPNESS_EXPERIMENTS = [
     name for name in EXPERIMENTS if "gauss_newton" in PLAN.settings[name]["measurements"]
 ]
@@ -222,6 +243,14 @@ def runtime(stage):
     """The minutes that a job of a stage asks for, likewise."""
     threads = CONFIGURATION.threads_per_job
     return lambda wildcards, attempt: shipped().runtime(job_of(stage, wildcards), attempt, threads)
+
+
+def foretold(rule, wildcards, threads):
+    """The seconds that a job takes, for the line that says how far a run is."""
+    if rule not in TIME:
+        return console.LIGHT if rule in ("collect_claims", "report", "manifest") else 0.0
+    job = job_of(rule, wildcards)
+    return None if job is None else shipped().wall(job, threads)
 
 
 def evaluation_code(wildcards):

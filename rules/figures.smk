@@ -5,6 +5,7 @@ rule plot_figure:
     output:
         png=f"{ROOT}/figures/{{paper}}/{{figure}}.png",
         pdf=f"{ROOT}/figures/{{paper}}/{{figure}}.pdf",
+        svg=f"{ROOT}/figures/{{paper}}/{{figure}}.svg",
         caption=f"{ROOT}/figures/{{paper}}/{{figure}}.json",
     log:
         f"{ROOT}/logs/figures/{{paper}}/{{figure}}.log",

@@ -3,7 +3,7 @@
 from importlib import import_module
 
 from sharpflow import jobs
-from sharpflow.figures.base import checked, title
+from sharpflow.figures.base import checked, words
 from sharpflow.figures.style import save
 from sharpflow.parts.loading import explained
 from sharpflow.results.tables import ExperimentTable
@@ -23,10 +23,15 @@ def main(job: jobs.Job) -> None:
     with explained(f"the figure {job.spec['module']}"):
         module = import_module(job.spec["module"])
         figure = checked(module.draw(tables), job.spec["module"])
-        words = {"title": title(module, tables), "caption": module.caption(tables)}
-    with sealed_path(job.outputs["png"]) as png, sealed_path(job.outputs["pdf"]) as pdf:
-        save(figure, png, pdf)
-    write_json(job.outputs["caption"], words)
+        drawn = {name: sorted(map(list, table.read)) for name, table in tables.items()}
+        said = words(module, tables) | {"drawn": drawn}
+    with (
+        sealed_path(job.outputs["png"]) as png,
+        sealed_path(job.outputs["pdf"]) as pdf,
+        sealed_path(job.outputs["svg"]) as svg,
+    ):
+        save(figure, png, pdf, svg)
+    write_json(job.outputs["caption"], said)
 
 
 if __name__ == "__main__":
@@ -34,7 +39,7 @@ if __name__ == "__main__":
         main,
         globals(),
         ["tables", "summaries"],
-        ["png", "pdf", "caption"],
+        ["png", "pdf", "svg", "caption"],
         "module, experiments (settings by name), parts (how many of the tables are each "
         "experiment's, in their order), confidence, "
         "paper_folders (by key, of the module)",

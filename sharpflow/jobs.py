@@ -167,5 +167,6 @@ def run_job(
             sys.stderr.flush()
             os._exit(0)
         return
-    print(f"Error: {message}", file=sys.stderr)
+    above = "\n" if sys.stderr.isatty() else ""  # the line of the run may end where this begins
+    print(f"{above}Error: {message}", file=sys.stderr)
     sys.exit(1)

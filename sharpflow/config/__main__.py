@@ -4,6 +4,7 @@ import argparse
 import sys
 
 from sharpflow.config import load, make_plan
+from sharpflow.config.home import default
 from sharpflow.config.reference import readme, schema, shipped
 from sharpflow.errors import exit_status
 
@@ -11,7 +12,7 @@ from sharpflow.errors import exit_status
 def _run(command: str, file: str | None) -> str:
     """What a command prints."""
     if command == "check":
-        file = file or "config/config.yaml"
+        file = file or str(default())
         plan = make_plan(load(file))
         return (
             f"{file}: {len(plan.settings)} experiments, {len(plan.datasets)} datasets, "

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from sharpflow.config.papers import papers_in
+from sharpflow.config.papers import shipped_papers
 from sharpflow.config.types import Paper, Training, Types
 from sharpflow.parts.registry import Registry
 
@@ -13,8 +13,8 @@ _FIRST = ("data", "model", "loss", "optimiser", "schedule", "widths", "learning_
 
 
 def shipped() -> Types:
-    """Types of the configuration with the library's parts and those of the papers beside it."""
-    return Types(Registry({key: paper.folder for key, paper in papers_in("papers").items()}))
+    """Types of the configuration with all parts that ship: the library's and those of papers."""
+    return Types(Registry({key: paper.folder for key, paper in shipped_papers().items()}))
 
 
 def schema(types: Types) -> str:

@@ -1,9 +1,11 @@
 """What every figure shares: its words, its numbers as text, and its caption's sentences.
 
 A figure is a module with a `TITLE`, a function `draw(tables)` that returns a matplotlib figure, and
-a function `caption(tables)` that returns plain text; one that is drawn of several experiments, each
-by itself, may have a function `title(tables)` too. `tables` maps the name of an experiment to its
-`results.tables.ExperimentTable`; everything a figure or its caption says about scale comes from it.
+a function `caption(tables)` that returns plain text. It may say more (see `words`): `PUBLISHED`,
+`ALT`, and `numbers(tables)`, what is too long for a caption; for the texts, a function of the same
+name in small letters (`title(tables)`) stands in for the constant where they depend on the tables.
+`tables` maps the name of an experiment to its `results.tables.ExperimentTable`; everything a figure
+or its caption says about scale comes from it.
 
 Three literal constants say what a figure draws, and are read without running it: `READS`, the
 quantities without which it cannot be drawn; `DRAWS`, those that it draws too where they were
@@ -12,7 +14,7 @@ measured; `CASES`, patterns of the only cases that it can draw, if they are not 
 
 from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -35,10 +37,49 @@ def checked(figure: object, module: str) -> Figure:
     return figure
 
 
-def title(figure: ModuleType, tables: results.Tables) -> str:
-    """Title of a figure on the page: what its `title` makes of the tables, or its `TITLE`."""
-    own = getattr(figure, "title", None)
-    return own(tables) if own else figure.TITLE
+def words(figure: ModuleType, tables: results.Tables) -> dict[str, Any]:
+    """What stands around a figure on the page, in plain text.
+
+    Returns:
+        `title`; `caption`; `published`, the number of the paper's figure that it is (`Figure 3,
+        left`), empty where it is none; `alt`, what is seen, for who cannot see it (the title, if
+        the module says no more); `numbers`, a small table as `columns` and `rows` of texts, or
+        None.
+
+    Raises:
+        PartError: the numbers are not such a table.
+    """
+    numbers = _said(figure, "numbers", tables, None)
+    if numbers is not None:
+        numbers = _checked_numbers(numbers, figure.__name__)
+    title = _said(figure, "title", tables)
+    return {
+        "title": title,
+        "caption": figure.caption(tables),
+        "published": _said(figure, "published", tables, ""),
+        "alt": _said(figure, "alt", tables, title),
+        "numbers": numbers,
+    }
+
+
+def _said(figure: ModuleType, name: str, tables: results.Tables, instead: Any = None) -> Any:
+    """What a module's function of this name makes of the tables, or its constant, or `instead`."""
+    own = getattr(figure, name, None)
+    return own(tables) if own else getattr(figure, name.upper(), instead)
+
+
+def _checked_numbers(numbers: Any, module: str) -> dict[str, list]:
+    try:
+        columns = [str(text) for text in numbers["columns"]]
+        rows = [[str(text) for text in row] for row in numbers["rows"]]
+    except (KeyError, TypeError):
+        columns, rows = [], [[""]]
+    if any(len(row) != len(columns) for row in rows):
+        raise PartError(
+            f"{module}: numbers must return {{'columns': [...], 'rows': [[...]]}}, each row as "
+            "long as the columns, or None."
+        )
+    return {"columns": columns, "rows": rows}
 
 
 def confidence(tables: results.Tables) -> float:

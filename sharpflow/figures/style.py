@@ -6,9 +6,12 @@ survive print and greyscale. Nothing here touches matplotlib's global state.
 """
 
 import functools
+import hashlib
 import io
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import matplotlib
@@ -16,6 +19,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
@@ -43,6 +47,12 @@ CUT = 4
 """An axis of sharpness ends at this many times the threshold at most."""
 
 DOTS_PER_INCH = 150
+
+KINDS = (".png", ".pdf", ".svg")
+"""What `save` writes, in the order of its arguments."""
+
+DENSE = 2_000
+"""Up to this many records, a curve stays a path in an SVG."""
 
 STYLE: Mapping[RcKeyType, Any] = {
     "font.family": "DejaVu Sans",
@@ -72,7 +82,7 @@ STYLE: Mapping[RcKeyType, Any] = {
     "savefig.dpi": DOTS_PER_INCH,
     "pdf.fonttype": 42,
     "pdf.compression": 6,
-    "svg.fonttype": "path",
+    "svg.fonttype": "none",
     "svg.hashsalt": "sharpflow",
 }
 
@@ -282,12 +292,17 @@ def legend_below(figure: Figure, handles: Sequence[Artist | None]) -> None:
 
 
 @house
-def save(figure: Figure, png_path: str | os.PathLike, pdf_path: str | os.PathLike) -> None:
-    """Write a figure as PNG (150 dots an inch) and as PDF (vectors, embedded TrueType fonts).
+def save(
+    figure: Figure,
+    png_path: str | os.PathLike,
+    pdf_path: str | os.PathLike,
+    svg_path: str | os.PathLike,
+) -> None:
+    """Write a figure as PNG, as PDF (vectors, embedded TrueType fonts) and as SVG (`scalable`).
 
-    Neither file carries a date or a version, so that the same figure gives the same bytes. The PNG
-    has 256 colours, chosen for the figure, which makes it a third of the size. The figure's layout
-    is settled once, for both, and stays as it is.
+    No file carries a date or a version, so that the same figure gives the same bytes. The PNG has
+    256 colours, chosen for the figure, which makes it a third of the size. The figure's layout is
+    settled once, for all, and stays as it is.
     """
     if (engine := figure.get_layout_engine()) is not None:
         engine.execute(figure)
@@ -298,6 +313,38 @@ def save(figure: Figure, png_path: str | os.PathLike, pdf_path: str | os.PathLik
     _reduce(picture).save(png_path, format="PNG", optimize=True)
     undated = {"CreationDate": None, "ModDate": None, "Creator": None, "Producer": None}
     figure.savefig(pdf_path, format="pdf", metadata=undated)
+    Path(svg_path).write_text(scalable(figure), encoding="utf-8")
+
+
+@house
+def scalable(figure: Figure) -> str:
+    """The figure as SVG that may stand inside a page of any colour scheme, or alone.
+
+    Text stays text. Whatever is black takes the colour of the text around it (`currentColor`, black
+    where the file stands alone), and the ground is transparent. Identifiers are the figure's own,
+    so that many may stand in one page. Curves of more than `DENSE` records become pictures inside
+    it, unless they are black.
+    """
+    dense = [line for line in figure.findobj(Line2D) if _is_dense(line)]
+    for line in dense:
+        line.set_rasterized(True)
+    drawn = io.StringIO()
+    undated = {"Date": None, "Creator": None, "Format": None, "Type": None}
+    figure.savefig(drawn, format="svg", metadata=undated, transparent=True)
+    for line in dense:
+        line.set_rasterized(False)
+    text = drawn.getvalue()
+    text = text[text.index("<svg") :]
+    own = hashlib.sha256(text.encode()).hexdigest()[:8]
+    used = set(re.findall(r"#([\w-]+)[\")]", text))
+    text = re.sub(r' id="([\w.-]+)"', lambda m: f' id="{own}-{m[1]}"' * (m[1] in used), text)
+    text = re.sub(r'(url\(|href=")#', rf"\g<1>#{own}-", text)
+    text = text.replace("#000000", "currentColor").replace("<svg ", '<svg fill="currentColor" ', 1)
+    return text.replace("'DejaVu Sans'", "'DejaVu Sans', Verdana, sans-serif")
+
+
+def _is_dense(line: Line2D) -> bool:
+    return np.size(line.get_xdata()) > DENSE and to_hex(line.get_color()) != BLACK
 
 
 def _reduce(picture: Image.Image) -> Image.Image:

@@ -1,6 +1,7 @@
 """The report: one self-contained HTML page with every figure, claim and verdict."""
 
-from sharpflow.report.page import FigureEntry, TableEntry, build
+from sharpflow.report.entries import FigureEntry, TableEntry
+from sharpflow.report.page import build
 from sharpflow.report.tables import SHARPNESS_NOTE, SHARPNESS_QUANTITIES, sharpness_table
 from sharpflow.report.text import settings_digest
 
