@@ -297,9 +297,7 @@ def caption(tables: results.Tables) -> str:
         f"flattens at {base.several(fallen)}" if fallen else "flattens nowhere",
     ]
     return base.join(
-        "Norm ratio and Tr H by the input variances φ and 2 − φ."
-        if swept(tables)
-        else "",
+        "Norm ratio and Tr H by the input variances φ and 2 − φ." if swept(tables) else "",
         f"From a balanced start, noise std ∝ (input std)ᵏ: SGD {' and '.join(ends)}. Crosses, the "
         "flow's last step, tell slow directions from terms of finite η."
         if sharpening(tables)
