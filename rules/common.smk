@@ -4,6 +4,7 @@ import gc
 import os
 import shlex
 import sys
+from contextlib import suppress
 from functools import cache
 from importlib.metadata import version
 
@@ -24,8 +25,10 @@ from sharpflow.config.writable import check_writable_results, check_writable_sta
 from sharpflow.cost import around, shipped
 from sharpflow.cost.sweep import Sweep
 from sharpflow.cost.work import TIME
-from sharpflow.errors import SharpflowError
+from sharpflow.errors import IntegrityError, SharpflowError
+from sharpflow.progress import Failure
 from sharpflow.storage.ledger import altered
+from sharpflow.storage.seal import read_json
 
 logger.addFilter(console.shorten)
 # a third of the planning of a large sweep is a search for garbage among objects that all stay
@@ -134,6 +137,8 @@ onstart:
 
 onsuccess:
     tell_the_end()
+    if failed_figures():
+        sys.exit(1)
 
 
 onerror:
@@ -146,7 +151,15 @@ def tell_the_end():
     if workflow.dryrun:
         return
     prefix = f"{workflow.storage_settings.default_storage_prefix}/" if stored() else ""
-    console.tell(logger, console.outcome(workflow, f"{prefix}{ROOT}"))
+    failed = [
+        Failure(
+            f"figure {figure.paper}/{figure.name}",
+            f"{ROOT}/logs/figures/{figure.paper}/{figure.name}.log",
+            reason,
+        )
+        for figure, reason in failed_figures().items()
+    ]
+    console.tell(logger, console.outcome(workflow, f"{prefix}{ROOT}", failed))
 
 
 if workflow.is_main_process:
@@ -158,9 +171,8 @@ def figure_path(figure, suffix):
     return f"{ROOT}/figures/{figure.paper}/{figure.name}.{suffix}"
 
 
-FIGURE_FILES = [
-    figure_path(figure, suffix) for figure in PLAN.figures for suffix in ("png", "pdf", "svg")
-]
+DRAWN = ("png", "pdf", "svg")
+FIGURE_FILES = [figure_path(figure, suffix) for figure in PLAN.figures for suffix in DRAWN]
 SHARPNESS_EXPERIMENTS = [
     name for name in EXPERIMENTS if "gauss_newton" in PLAN.settings[name]["measurements"]
 ]
@@ -219,6 +231,23 @@ def figure_of(wildcards):
     return FIGURES[wildcards.paper, wildcards.figure]
 
 
+def kept_page(wildcards):
+    """That a figure which cannot be drawn says so on the page, in place of ending the run.
+
+    Not in an object store, where a run could not see at its end that it was one.
+    """
+    return {} if stored() else {"log": f"logs/figures/{wildcards.paper}/{wildcards.figure}.log"}
+
+
+def failed_figures():
+    """Why which figure could not be drawn, of those that are there."""
+    found = {}
+    for figure in [] if stored() else PLAN.figures:
+        with suppress(IntegrityError):
+            found[figure] = read_json(figure_path(figure, "json")).get("failed")
+    return {figure: reason for figure, reason in found.items() if reason}
+
+
 def job_of(stage, wildcards):
     """What decides the cost of a job; None where nobody can tell beforehand."""
     if stage == "generate_data":
@@ -248,11 +277,11 @@ def runtime(stage):
     return lambda wildcards, attempt: shipped().runtime(job_of(stage, wildcards), attempt, threads)
 
 
-def foretold(rule, wildcards, threads):
+def foretold(stage, wildcards, threads):
     """The seconds that a job takes, for the line that says how far a run is."""
-    if rule not in TIME:
-        return console.LIGHT if rule in ("collect_claims", "report", "manifest") else 0.0
-    job = job_of(rule, wildcards)
+    if stage not in TIME:
+        return console.LIGHT if stage in ("collect_claims", "report", "manifest") else 0.0
+    job = job_of(stage, wildcards)
     return None if job is None else shipped().wall(job, threads)
 
 
@@ -366,7 +395,7 @@ def fetched(names, instead):
 
 @cache
 def mend():
-    """At the start of a run, delete what is not what its job wrote, so that it is made again.
+    """At the start of a run, delete what its job did not write, or failed at: it is made again.
 
     Called where jobs are looked for, for only then does Snakemake know which kind of run this is.
     """
@@ -374,12 +403,17 @@ def mend():
         return
     only_named = workflow.dryrun or workflow.touch
     names = [*everything(), *(os.path.relpath(path, ROOT) for path in (MANIFEST, RUN_PAGE))]
-    damaged = [f"{ROOT}/{name}" for name in altered(ROOT, names)]
+    wrong = [f"{ROOT}/{name}" for name in altered(ROOT, names)]
+    said = [f"{path} was altered since its job wrote it" for path in wrong]
+    for figure in failed_figures():
+        files = [figure_path(figure, suffix) for suffix in (*DRAWN, "json")]
+        wrong += [path for path in files if os.path.exists(path) and path not in wrong]
+        said.append(f"{files[0]} is of a figure that could not be drawn")
     done = "a run makes it again" if only_named else "deleted, to be made again"
-    for path in damaged:
-        print(f"{path} was altered since its job wrote it: {done}", file=sys.stderr)
-    if damaged and not only_named:
-        for path in damaged:
+    for reason in said:
+        print(f"{reason}: {done}", file=sys.stderr)
+    if wrong and not only_named:
+        for path in wrong:
             os.remove(path)
         workflow.iocache.clear()  # it may have seen them
 

@@ -31,6 +31,7 @@ rule plot_figure:
             "parts": parts(figure_of(w).experiments),
             "confidence": CONFIGURATION.confidence,
             "paper_folders": PLAN.folders_of([figure_of(w).module]),
+            **kept_page(w),
         },
         code=lambda w: code("plot_figure.py", [figure_of(w).module]),
     script:
