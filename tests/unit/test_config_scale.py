@@ -124,3 +124,12 @@ def test_settings_that_are_not_the_default(shipped):
     assert found["cases"]["elu"]["model"] == {"kind": "cnn", "activation": "elu"}
     assert found["cases"]["relu"]["training"] == {"steps": 150, "states_megabytes": 40.0}
     assert not {"loss", "optimiser", "schedule"} & set(found["cases"]["relu"])
+
+
+def test_a_figure_of_other_cases_is_not_that_of_a_claim(shipped):
+    """`convergence_speed` draws no gradient descent, which `gd_charge_conserved` is about."""
+    found = {
+        verdict.name: verdict.figure for verdict in make_plan(shipped).claims["convergence_speed"]
+    }
+    assert found["gd_charge_conserved"] == ""
+    assert found["rate_width"] == "convergence_speed"
