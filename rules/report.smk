@@ -58,7 +58,7 @@ rule report:
         pngs=[figure_path(figure, "png") for figure in PLAN.figures],
         captions=[figure_path(figure, "json") for figure in PLAN.figures],
         claims=f"{ROOT}/claims.parquet",
-        tables=tables(SHARPNESS_EXPERIMENTS),
+        tables=tables(EXPERIMENTS),
         sources=lambda w: fetched(states(), tables(EXPERIMENTS, "summary")),
     output:
         page=f"{ROOT}/report/index.html",
@@ -81,7 +81,8 @@ rule report:
             ],
             "experiments": PLAN.settings,
             "papers": PLAN.papers,
-            "measured": parts(SHARPNESS_EXPERIMENTS),
+            "parts": parts(EXPERIMENTS),
+            "measured": SHARPNESS_EXPERIMENTS,
             "configuration": CONFIG_FILE,
             "states": states(),
         },

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jinja2
 import pandas as pd
 
+from sharpflow.report.explorer import BUDGET, ExplorerData, section
 from sharpflow.report.text import anchor, flatten, number, settings_digest
 from sharpflow.report.verdicts import claim_entries, confidences, counts, family, single_rows
 
@@ -58,6 +59,8 @@ def build(
     papers: Mapping[str, Mapping[str, Any]],
     provenance: Mapping[str, str],
     tables: Sequence[TableEntry | tuple[str, pd.DataFrame]] = (),
+    explorer: ExplorerData | None = None,
+    explorer_budget: int = BUDGET,
 ) -> str:
     """Page with all figures, claims and verdicts, as one HTML text that needs no other file.
 
@@ -69,6 +72,8 @@ def build(
             and if known `authors`, `venue`, `link` and `says`.
         provenance: package versions, device, configuration, commit: shown as they are.
         tables: further tables to show after the papers.
+        explorer: curves of runs, for the reader to choose from; None leaves the part out.
+        explorer_budget: bytes of the page that these curves may take.
 
     Returns:
         The page's HTML.
@@ -113,6 +118,7 @@ def build(
         experiments=[_experiment_section(*item) for item in experiments.items()],
         provenance=sorted((str(key), str(value)) for key, value in provenance.items()),
         tables=[_plain_table(i, entry) for i, entry in enumerate(shown)],
+        explorer=section(explorer, explorer_budget) if explorer and explorer.curves else None,
     )
 
 
