@@ -577,16 +577,16 @@ function chart(panel, place, shaded, range, last) {
       label: each.network.name, stroke: colour, width: each.curve.bands ? 0.75 : 1.25, dash: dashed, alpha: alphaOf(each),
       fill: each.curve.bands && !points ? `${colour}50` : undefined, spanGaps: false,
       paths: points ? () => null : each.curve.bands ? bandPaths(each.curve) : uPlot.paths.linear(),
-      points: { show: points, size: 4, fill: colour, stroke: colour },
+      points: { show: points, size: 4, fill: each.network.side === "b" ? colourOf("--paper") : colour, stroke: colour },
     };
   });
   const data = [steps, ...panel.lines.map(({ curve }) => aligned(curve, steps))];
   const axis = { stroke: ink, grid: { stroke: line, width: 1 }, ticks: { stroke: line, width: 1 }, font: "12px system-ui, sans-serif" };
   const written = (_, values) => values.map((value) => (value === null ? "" : compact(value)));
   const made = new uPlot({
-    width: Math.max(place.clientWidth, 200), height: place.clientWidth < 500 ? 220 : 280, legend: { show: false }, padding: [10, 14, 0, 0],
-    scales: { x: { time: false, auto: false, min: range[0], max: range[1] }, y: { distr: state.log ? 3 : 1 } },
-    axes: [{ ...axis, label: last ? "step" : undefined, labelSize: 18, size: 30, values: written }, { ...axis, size: 64, values: written }],
+    width: Math.max(place.clientWidth, 200), height: place.clientWidth < 500 ? 220 : 280, legend: { show: false }, padding: [10, 24, 0, 0],
+    scales: { x: { time: false, auto: false, min: range[0], max: range[1] }, y: state.log ? { distr: 3, range: wide } : {} },
+    axes: [{ ...axis, label: last ? "step" : undefined, labelSize: 18, size: 30, values: written }, { ...axis, size: 64, values: written, splits: (_, i, low, high) => ticksOf(low, high, state.log), filter: (_, ticks) => ticks }],
     cursor: {
       sync: { key: "explorer", setSeries: false }, focus: { prox: 30 }, drag: { x: true, y: false },
       dataIdx: (u, i, at) => (i === 0 ? at : nearestDefined(data[i], at)), points: { size: 7 },
@@ -607,6 +607,13 @@ function chart(panel, place, shaded, range, last) {
   });
   watch.observe(place);
   return { chart: made, watch, panel };
+}
+
+/** The range of a logarithmic axis: a little more than what it shows. */
+function wide(_, least, greatest) {
+  if (least === null || !(least > 0)) return [0.1, 10];
+  const more = Math.max((greatest / least) ** 0.05, 1.0001);
+  return [least / more, greatest * more];
 }
 
 function nearestDefined(values, at) {
@@ -789,10 +796,13 @@ const escaped = (text) => String(text).replaceAll("&", "&amp;").replaceAll("<", 
 function ticksOf(low, high, logarithmic) {
   const ticks = [];
   if (logarithmic) {
-    const first = Math.ceil(Math.log10(low) - 1e-9), last = Math.floor(Math.log10(high) + 1e-9);
+    const first = Math.floor(Math.log10(low)), last = Math.floor(Math.log10(high) + 1e-9);
     const every = Math.max(1, Math.ceil((last - first) / 6));
-    for (let power = first; power <= last; power += every) ticks.push(Number(`1e${power}`));
-    if (ticks.length > 1) return ticks;
+    for (let power = first; power <= last; power += every) {
+      for (const times of last - first > 2 ? [1] : [1, 2, 5]) ticks.push(Number(`${times}e${power}`));
+    }
+    const inside = ticks.filter((tick) => tick >= low * (1 - 1e-9) && tick <= high * (1 + 1e-9));
+    if (inside.length > 2) return inside;
     ticks.length = 0;
   }
   const rough = (high - low) / 5, size = 10 ** Math.floor(Math.log10(rough));

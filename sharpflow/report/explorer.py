@@ -26,8 +26,8 @@ BUDGET = 600_000
 """Bytes of the page that the curves may take."""
 MATRIX = 8
 """A quantity of more entries than this is a matrix, and no curve."""
-SHARPER = 4
-"""A sharpness is kept in this many times as many bins as other curves."""
+WEIGHTS = {"sharpness": 4, "loss": 2}
+"""How many times as many bins as others a curve is kept in, by the end of its quantity's name."""
 KEPT = 256_000_000
 """Bytes of curves in memory; beyond them runs are left out while tables are read."""
 THRESHOLD = "stability_threshold"
@@ -209,10 +209,11 @@ class ExplorerData:
             subject = "of a run that is not its setting's first "
             if detail.first is not None:
                 longest, subject = 2 * detail.first + 2, ""
+            more = ", ".join(f"{w * detail.others} for {end}" for end, w in WEIGHTS.items())
             notes.append(
                 f"A curve {subject}with more than {longest} records is drawn as a band between the "
                 f"least and greatest value of each of {detail.others} bins of records "
-                f"({SHARPER * detail.others} for a sharpness), unless it is smooth enough to be "
+                f"({more}), unless it is smooth enough to be "
                 "kept whole."
             )
         missing = {
@@ -323,7 +324,7 @@ def _blocks(frame: pd.DataFrame, curves: Curves, cases: Mapping[str, Any]) -> li
         words, low, high, logarithmic = quantise(np.stack([curve.values for curve in group]))
         runs = np.array([curve.run for curve in group])
         steps = group[0].steps
-        weight = SHARPER if quantity.endswith("sharpness") else 1
+        weight = next((w for end, w in WEIGHTS.items() if quantity.endswith(end)), 1)
         ranges = words, low, high, logarithmic
         added.append(Block(quantity, index, steps, runs, *ranges, weight, joined))
     curves.blocks += added
