@@ -115,7 +115,7 @@ function decode({ header, streams, grids }, block, row) {
 
 // --- what is chosen, and its address
 
-let packed, curvesOf, state, panels = [], cursorStep = null, showing = [];
+let packed, curvesOf, state, noted = "", panels = [], cursorStep = null, showing = [];
 const experiment = (name) => packed.header.experiments.find((each) => each.name === name);
 const LISTS = [["case", "Cases"], ["width", "Widths"], ["rate", "Learning rates"], ["seed", "Seeds"]];
 
@@ -393,6 +393,7 @@ function viewed(run, key) {
   return {
     ...curve,
     values: curve.values.map((value, i) => over(value, curve.steps[i])),
+    within: (value, step) => curve.within(value * thresholdAt(run, step)) / Math.abs(thresholdAt(run, step)),
     bands: curve.bands?.map((band) => band.map(({ least, greatest }) => ({ least: scaled(least), greatest: scaled(greatest) }))),
   };
 }
@@ -410,18 +411,19 @@ function gather() {
           if (inUnits && run.curves.has(key)) bare++;
           continue;
         }
-        if (state.log) lost += curve.values.filter((v) => v !== null && v <= 0).length;
+        if (state.log) lost += curve.values.filter((v, i) => v !== null && drawable(curve, i) === null).length;
         lines.push({ network, run, curve });
       }
     }
     if (bare) notes.push(`${label(key)} of ${bare} run${bare > 1 ? "s" : ""} does not compare with the threshold and is not drawn in its units.`);
-    if (lost) notes.push(`${label(key)}: ${lost} value${lost > 1 ? "s" : ""} that are not positive have no place on a logarithmic axis.`);
+    if (lost) notes.push(`${label(key)}: ${lost} value${lost > 1 ? "s have" : " has"} no place on a logarithmic axis: not positive, or too small to be told from 0.`);
     const symbols = [...new Set(chosen.map((n) => n.runs[0].setup.symbol))];
     return { key, lines, inUnits, curvature: isCurvature(key.split(".")[0]), title: label(key) + (inUnits ? `, in units of ${symbols.join(" or ")}` : "") };
   });
   if (!chosen.length) notes.push("No run has everything that is chosen: choose at least one case, width, learning rate and seed.");
   else if (!showing.length) notes.push("Choose at least one quantity.");
-  say(notes.join(" "));
+  noted = notes.join(" ");
+  say(noted);
   return chosen;
 }
 
@@ -434,16 +436,22 @@ function unionOf(lines) {
   return Float64Array.from([...new Set([...grids].flatMap((steps) => [...steps]))].sort((p, q) => p - q));
 }
 
-const drawable = (value) => (value === null || (state.log && value <= 0) ? null : value);
+/** A curve's i-th value; null in a gap, and on a logarithmic axis where it cannot be told from 0. */
+function drawable(curve, i) {
+  const value = curve.values[i];
+  return value === null || (state.log && value <= curve.within(value, curve.steps[i])) ? null : value;
+}
+
+const drawableEnd = (curve) => (bin) => !state.log || bin.least.value > curve.within(bin.least.value, bin.least.step);
 
 /** Values of a line on the steps of a panel; undefined where it has no record. */
 function aligned(curve, steps) {
-  if (curve.steps === steps) return curve.values.map(drawable);
+  if (curve.steps === steps) return curve.values.map((_, i) => drawable(curve, i));
   const values = new Array(steps.length);
   let at = 0;
   for (let i = 0; i < curve.steps.length; i++) {
     while (steps[at] < curve.steps[i]) at++;
-    values[at] = drawable(curve.values[i]);
+    values[at] = drawable(curve, i);
   }
   return values;
 }
@@ -454,7 +462,7 @@ function bandPaths(curve) {
     const stroke = new Path2D(), fill = new Path2D();
     const x = (p) => u.valToPos(p.step, "x", true), y = (p) => u.valToPos(p.value, "y", true);
     for (const whole of curve.bands) {
-      const band = state.log ? whole.filter(({ least }) => least.value > 0) : whole;
+      const band = whole.filter(drawableEnd(curve));
       if (!band.length) continue;
       for (const end of ["least", "greatest"]) band.forEach((bin, i) => stroke[i ? "lineTo" : "moveTo"](x(bin[end]), y(bin[end])));
       band.forEach(({ greatest }, i) => fill[i ? "lineTo" : "moveTo"](x(greatest), y(greatest)));
@@ -634,8 +642,9 @@ function named(line, index, steps, values) {
 
 let zooming = false;
 function zoomed(u) {
-  if (zooming || !panels.some(({ chart }) => chart === u)) return;
-  zoom([u.scales.x.min, u.scales.x.max]);
+  const { min, max } = u.scales.x, shown = state.range || extent();
+  if (zooming || !panels.some(({ chart }) => chart === u) || (min === shown[0] && max === shown[1])) return;
+  zoom([min, max]);
 }
 
 function zoom(range) {
@@ -646,7 +655,7 @@ function zoom(range) {
     return applyRange(state.range || whole);
   }
   state.range = kept && (kept[0] > whole[0] || kept[1] < whole[1]) ? kept : null;
-  say("");
+  say(noted);
   applyRange(state.range || whole);
   remember();
 }
@@ -780,15 +789,9 @@ function csv() {
   ];
   for (const { panel, run, curve, step, value } of shownRecords()) {
     const unit = panel.inUnits ? run.setup.symbol : "as recorded";
-    lines.push([run.experiment.name, run.case, run.width, run.rate, run.seed, panel.key, unit, step, value ?? "", value === null ? "" : bound(panel, run, curve, step, value), curve.bands ? "extremes" : "all"].join(","));
+    lines.push([run.experiment.name, run.case, run.width, run.rate, run.seed, panel.key, unit, step, value ?? "", value === null ? "" : Number(curve.within(value, step).toPrecision(3)), curve.bands ? "extremes" : "all"].join(","));
   }
   return lines.join("\n") + "\n";
-}
-
-/** How far a shown value may be from the recorded one. */
-function bound(panel, run, curve, step, value) {
-  const unit = panel.inUnits ? thresholdAt(run, step) : 1;
-  return Number((curve.within(value * unit) / Math.abs(unit)).toPrecision(3));
 }
 
 const escaped = (text) => String(text).replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll('"', "&quot;");
@@ -833,10 +836,10 @@ function svg() {
     for (const line of panel.lines) {
       const look = `stroke="${colour(line.network.colour)}" stroke-opacity="${alphaOf(line).toFixed(2)}" stroke-dasharray="${(line.network.side === "b" ? [5, 3] : line.network.dash).join(" ") || "none"}"`;
       if (!line.curve.joined) {
-        line.curve.steps.forEach((step, i) => drawable(line.curve.values[i]) !== null && step >= from && step <= to && parts.push(`<circle cx="${x(step).toFixed(1)}" cy="${y(line.curve.values[i]).toFixed(1)}" r="1.8" fill="${colour(line.network.colour)}"/>`));
+        line.curve.steps.forEach((step, i) => drawable(line.curve, i) !== null && step >= from && step <= to && parts.push(`<circle cx="${x(step).toFixed(1)}" cy="${y(line.curve.values[i]).toFixed(1)}" r="1.8" fill="${colour(line.network.colour)}"/>`));
       } else if (line.curve.bands) {
         for (const whole of line.curve.bands) {
-          const band = state.log ? whole.filter(({ least }) => least.value > 0) : whole;
+          const band = whole.filter(drawableEnd(line.curve));
           if (!band.length) continue;
           const ends = [band.map(({ greatest }) => greatest), band.map(({ least }) => least).reverse()];
           parts.push(`<path d="M${ends.flat().map((end) => point(x(end.step), y(end.value))).join("L")}Z" fill="${colour(line.network.colour)}" fill-opacity="0.3" ${look}/>`);
@@ -844,9 +847,9 @@ function svg() {
       } else {
         let path = "", pen = false;
         line.curve.values.forEach((value, i) => {
-          pen &&= drawable(value) !== null;
-          if (drawable(value) !== null) path += (pen ? "L" : "M") + point(x(line.curve.steps[i]), y(value));
-          pen = drawable(value) !== null;
+          const seen = drawable(line.curve, i) !== null;
+          if (seen) path += (pen ? "L" : "M") + point(x(line.curve.steps[i]), y(value));
+          pen = seen;
         });
         parts.push(`<path d="${path}" ${look}/>`);
       }

@@ -38,7 +38,7 @@ _BINS = (400, 200, 150, 100, 75, 60, 50, 42, 36, 32, 28, 24, 22, 20, 19, 18, 17,
 DETAILS = (
     Detail(),
     *(Detail(None, bins) for bins in _BINS),
-    Detail(12, 12),
+    *(Detail(bins, 12) for bins in (100, 50, 25, 12)),
     *(Detail(12, 12, 2**power) for power in range(1, 13)),
     *(Detail(12, 12, 2**12, 2**power) for power in range(1, 21)),
 )
