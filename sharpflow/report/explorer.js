@@ -496,17 +496,19 @@ function shade(u, run) {
   ctx.beginPath();
   ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height);
   ctx.clip();
-  for (const [phase, from, to] of run.phases) {
-    const left = u.valToPos(from, "x", true), right = u.valToPos(to, "x", true);
-    ctx.globalAlpha = 0.22;
+  const places = run.phases.map(([phase, from, to]) => [phase, u.valToPos(from, "x", true), u.valToPos(to, "x", true)]);
+  ctx.globalAlpha = 0.22;
+  for (const [phase, left, right] of places) {
     ctx.fillStyle = colourOf(`--phase-${phase}`);
     ctx.fillRect(left, bbox.top, right - left, bbox.height);
-    if (right - left > 24 * devicePixelRatio) {
-      ctx.globalAlpha = 1;
-      ctx.fillStyle = colourOf("--soft");
-      ctx.font = `${12 * devicePixelRatio}px system-ui, sans-serif`;
-      ctx.fillText(ROMAN[phase], Math.max(left, bbox.left) + 4 * devicePixelRatio, bbox.top + 14 * devicePixelRatio);
-    }
+  }
+  ctx.globalAlpha = 1;
+  ctx.fillStyle = colourOf("--soft");
+  ctx.font = `${12 * devicePixelRatio}px system-ui, sans-serif`;
+  ctx.textAlign = "left";
+  for (const [phase, left, right] of places) {
+    const start = Math.max(left, bbox.left) + 3 * devicePixelRatio;
+    if (start + ctx.measureText(ROMAN[phase]).width < right) ctx.fillText(ROMAN[phase], start, bbox.top + 14 * devicePixelRatio);
   }
   ctx.restore();
 }
@@ -565,8 +567,8 @@ function draw() {
     else caption.textContent += ": no chosen run has it.";
   });
   showPhases(shaded);
-  showCursor(chosen);
   showRange(range);
+  showCursor(chosen);
 }
 
 function summary(panel) {
@@ -836,7 +838,7 @@ function svg() {
     for (const line of panel.lines) {
       const look = `stroke="${colour(line.network.colour)}" stroke-opacity="${alphaOf(line).toFixed(2)}" stroke-dasharray="${(line.network.side === "b" ? [5, 3] : line.network.dash).join(" ") || "none"}"`;
       if (!line.curve.joined) {
-        line.curve.steps.forEach((step, i) => drawable(line.curve, i) !== null && step >= from && step <= to && parts.push(`<circle cx="${x(step).toFixed(1)}" cy="${y(line.curve.values[i]).toFixed(1)}" r="1.8" fill="${colour(line.network.colour)}"/>`));
+        line.curve.steps.forEach((step, i) => drawable(line.curve, i) !== null && step >= from && step <= to && parts.push(`<circle cx="${x(step).toFixed(1)}" cy="${y(line.curve.values[i]).toFixed(1)}" r="1.8" fill="${colour(line.network.side === "b" ? "--paper" : line.network.colour)}" stroke="${colour(line.network.colour)}"/>`));
       } else if (line.curve.bands) {
         for (const whole of line.curve.bands) {
           const band = whole.filter(drawableEnd(line.curve));
@@ -865,7 +867,9 @@ function svg() {
   chosen.forEach((network, i) => {
     parts.push(`<path d="M${left},${y0 + 10 + 18 * i}h28" stroke="${colour(network.colour)}" stroke-width="3" stroke-dasharray="${(network.side === "b" ? [5, 3] : network.dash).join(" ") || "none"}"/>`, text(left + 36, y0 + 14 + 18 * i, `${network.name} (${network.runs.length})`));
   });
-  const height = y0 + 24 + 18 * chosen.length;
+  const said = $("explorer-phases").textContent.match(/.{1,120}(?:\s|$)/g) || [];
+  said.forEach((line, i) => parts.push(text(left, y0 + 20 + 18 * (chosen.length + i), line)));
+  const height = y0 + 24 + 18 * (chosen.length + said.length);
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}" font-family="sans-serif" font-size="12"><title>${escaped(showing.map((panel) => panel.title).join("; "))}</title><rect width="100%" height="100%" fill="${colour("--paper")}"/>${parts.join("\n")}</svg>\n`;
 }
 

@@ -203,31 +203,18 @@ class ExplorerData:
 
     def _notes(self, detail: Detail) -> list[str]:
         """What the reader has to know of what was left out."""
-        notes = []
-        if detail.others is not None:
-            longest = 2 * detail.others + 2
-            subject = "of a run that is not its setting's first "
-            if detail.first is not None:
-                longest, subject = 2 * detail.first + 2, ""
-            more = ", ".join(f"{w * detail.others} for {end}" for end, w in WEIGHTS.items())
-            notes.append(
-                f"A curve {subject}with more than {longest} records is drawn as a band between the "
-                f"least and greatest value of each of {detail.others} bins of records "
-                f"({more}), unless it is smooth enough to be "
-                "kept whole."
+        notes = [] if detail.others is None else [_said_of_bands(detail.first, detail.others)]
+        total = sum(len(curves.runs.keys) for curves in self.curves.values())
+        shown = sum(int(curves.runs.kept(detail).sum()) for curves in self.curves.values())
+        if shown < total:
+            which = (
+                f"the first seed of every {_ordinal(detail.networks)} setting"
+                if detail.networks > 1
+                else f"every {_ordinal(detail.seeds)} seed of a setting, from its first on"
             )
-        missing = {
-            name: int((~curves.runs.kept(detail)).sum()) for name, curves in self.curves.items()
-        }
-        if any(missing.values()):
-            total = sum(len(curves.runs.keys) for curves in self.curves.values())
-            shown = total - sum(missing.values())
-            which = [f"every {_ordinal(detail.seeds)} seed of a setting, from its first on"]
-            if detail.networks > 1:
-                which = [f"the first seed of every {_ordinal(detail.networks)} setting"]
             notes.append(
                 f"Runs are left out to keep the page small: shown are {shown:,} of {total:,}, "
-                f"{which[0]}. All of them are in the tables."
+                f"{which}. All of them are in the tables."
             )
         matrices = sorted(set().union(*(curves.matrices for curves in self.curves.values())))
         if matrices:
@@ -236,6 +223,22 @@ class ExplorerData:
                 f"{', '.join(matrices)}."
             )
         return notes
+
+
+def _said_of_bands(first: int | None, others: int) -> str:
+    def bins(number: int) -> str:
+        more = ", ".join(f"{weight * number} for {end}" for end, weight in WEIGHTS.items())
+        return f"{number} bins of records ({more})"
+
+    subject, many = "A curve", bins(others)
+    if first is None:
+        subject = "The first run of each setting has its curves whole. A curve of another"
+    elif first != others:
+        many = f"{bins(first)} in the first run of each setting, {bins(others)} in another"
+    return (
+        f"{subject} is drawn as a band, between the least and the greatest value of each of {many},"
+        " unless it is short or smooth enough to be kept whole."
+    )
 
 
 def _ordinal(number: int) -> str:
