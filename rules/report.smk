@@ -85,6 +85,7 @@ rule report:
             "measured": SHARPNESS_EXPERIMENTS,
             "configuration": CONFIG_FILE,
             "states": states(),
+            "explorer_kilobytes": CONFIGURATION.explorer_kilobytes,
         },
         code=code("report.py"),
     script:

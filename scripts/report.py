@@ -49,6 +49,7 @@ def main(job: jobs.Job) -> None:
         provenance,
         tables,
         explorer,
+        1000 * job.spec["explorer_kilobytes"],
     )
     with sealed_path(job.outputs["page"]) as path:
         path.write_text(page, encoding="utf-8")
@@ -86,5 +87,6 @@ if __name__ == "__main__":
         ["page"],
         "figures (paper, name, experiments, command), experiments, papers, configuration, "
         "parts (how many of the tables are each experiment's, in their order), measured (those "
-        "whose sharpness was measured), states (paths from the results folder on)",
+        "whose sharpness was measured), states (paths from the results folder on), "
+        "explorer_kilobytes",
     )

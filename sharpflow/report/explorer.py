@@ -124,33 +124,42 @@ class ExplorerData:
     settings: Mapping[str, Mapping[str, Any]]
     detail: Detail = field(default_factory=Detail)
 
+    @property
+    def drawn(self) -> dict[str, Curves]:
+        """The experiments that have a curve."""
+        return {name: curves for name, curves in self.curves.items() if curves.blocks}
+
     def payload(self, budget: int = BUDGET) -> Payload:
         """The curves in at most `budget` bytes of text, in as much detail as fits.
 
-        Raises:
-            ValueError: nothing fits, not even one run of each experiment.
+        Where not even the least detail fits it is taken all the same, and a note says so.
         """
         allowed = [d for d in DETAILS if d.seeds >= self.detail.seeds]
         allowed = [d for d in allowed if d.networks >= self.detail.networks]
-        low, high, best = 0, len(allowed) - 1, None
-        while low <= high:
+
+        def text(detail: Detail) -> str:
+            return base64.b64encode(self._packed(detail)).decode("ascii")
+
+        low, high, best = 0, len(allowed) - 1, ""
+        while low < high:
             middle = (low + high) // 2
-            text = base64.b64encode(self._packed(allowed[middle])).decode("ascii")
-            if len(text) <= budget:
-                best = Payload(text, allowed[middle], self._notes(allowed[middle]))
-                high = middle - 1
+            found = text(allowed[middle])
+            if len(found) <= budget:
+                high, best = middle, found
             else:
                 low = middle + 1
-        if best is None:
-            raise ValueError(
-                f"budget is {budget} bytes, which the least detail of {len(self.curves)} "
-                "experiments does not fit into"
+        best = best or text(allowed[low])
+        notes = self._notes(allowed[low])
+        if len(best) > budget:
+            notes.append(
+                f"The curves take {_kilobytes(len(best))} of the page and not the "
+                f"{_kilobytes(budget)} that were asked for: there is no less detail."
             )
-        return best
+        return Payload(best, allowed[low], notes)
 
     def _packed(self, detail: Detail) -> bytes:
         listed, blocks, leading, offset = [], [], [], 0
-        for name, curves in self.curves.items():
+        for name, curves in self.drawn.items():
             kept = curves.runs.kept(detail)
             number = offset + np.cumsum(kept) - 1
             listed.append(self._experiment(name, curves, kept))
@@ -204,8 +213,8 @@ class ExplorerData:
     def _notes(self, detail: Detail) -> list[str]:
         """What the reader has to know of what was left out."""
         notes = [] if detail.others is None else [_said_of_bands(detail.first, detail.others)]
-        total = sum(len(curves.runs.keys) for curves in self.curves.values())
-        shown = sum(int(curves.runs.kept(detail).sum()) for curves in self.curves.values())
+        total = sum(len(curves.runs.keys) for curves in self.drawn.values())
+        shown = sum(int(curves.runs.kept(detail).sum()) for curves in self.drawn.values())
         if shown < total:
             which = (
                 f"the first seed of every {_ordinal(detail.networks)} setting"
@@ -239,6 +248,10 @@ def _said_of_bands(first: int | None, others: int) -> str:
         f"{subject} is drawn as a band, between the least and the greatest value of each of {many},"
         " unless it is short or smooth enough to be kept whole."
     )
+
+
+def _kilobytes(size: int) -> str:
+    return f"{size / 1000:,.3g} kB"
 
 
 def _ordinal(number: int) -> str:
@@ -429,17 +442,14 @@ def section(data: ExplorerData, budget: int = BUDGET) -> dict[str, Any]:
     def text(*path: str) -> str:
         return here.joinpath(*path).read_text(encoding="utf-8")
 
-    kept = {
-        name: int(curves.runs.kept(payload.detail).sum()) for name, curves in data.curves.items()
-    }
+    kept = (int(curves.runs.kept(payload.detail).sum()) for curves in data.drawn.values())
     return {
         "payload": payload.text,
         "notes": payload.notes,
-        "runs": sum(kept.values()),
+        "runs": sum(kept),
         "experiments": [
             {"name": name, "title": str(data.settings.get(name, {}).get("title", ""))}
-            for name in data.curves
-            if kept[name]
+            for name in data.drawn
         ],
         "script": text("explorer.js"),
         "style": text("explorer.css"),

@@ -104,8 +104,9 @@ def _ends(stored: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, np.ndarray
     least = np.where(known, np.fmin.reduce(stored, axis=1), 0.0)
     greatest = np.where(known, np.fmax.reduce(stored, axis=1), 0.0)
     low, high = least.astype(np.float32), greatest.astype(np.float32)
-    low = np.where(low > least, np.nextafter(low, np.float32(-np.inf)), low)
-    high = np.where(high < greatest, np.nextafter(high, np.float32(np.inf)), high)
+    with np.errstate(over="ignore"):  # what leaves the range is brought back below
+        low = np.where(low > least, np.nextafter(low, np.float32(-np.inf)), low)
+        high = np.where(high < greatest, np.nextafter(high, np.float32(np.inf)), high)
     return np.clip(low, -_LARGEST, _LARGEST), np.clip(high, -_LARGEST, _LARGEST)
 
 

@@ -118,7 +118,7 @@ def build(
         experiments=[_experiment_section(*item) for item in experiments.items()],
         provenance=sorted((str(key), str(value)) for key, value in provenance.items()),
         tables=[_plain_table(i, entry) for i, entry in enumerate(shown)],
-        explorer=section(explorer, explorer_budget) if explorer and explorer.curves else None,
+        explorer=section(explorer, explorer_budget) if explorer and explorer.drawn else None,
     )
 
 

@@ -299,8 +299,15 @@ def test_many_settings_of_one_seed_are_thinned_too():
     payload = data.payload(4_000)
     assert payload.detail.networks > 1
     assert "the first seed of every" in payload.notes[-1]
-    with pytest.raises(ValueError, match="budget is 100 bytes"):
-        data.payload(100)
+
+
+def test_a_budget_that_nothing_fits_into_is_exceeded_and_that_is_said():
+    payload = collected(noisy(2)).payload(100)
+    assert len(payload.text) > 100
+    assert (
+        f"take {len(payload.text) / 1000:.3g} kB of the page and not the 0.1 kB"
+        in payload.notes[-1]
+    )
 
 
 # --- on the page
@@ -317,6 +324,16 @@ def test_the_page_holds_all_of_it_and_loads_nothing():
     assert read(text[1])[0]["experiments"][0]["name"] == "dense"
     assert "This part needs JavaScript. All numbers are in the tables" in page
     assert not re.search(r"<(?:script|link|img)[^>]+(?:src|href)=\"(?!data:)", page)
+
+
+def test_an_experiment_without_a_curve_is_not_offered():
+    single = table()[lambda frame: frame["step"] == 0]
+    data = collect([("single", single), ("dense", table())], {})
+    header, curves = read(data.payload().text)
+    assert [each["name"] for each in header["experiments"]] == ["dense"]
+    assert {curve.run for curve in curves} == {0, 1, 2}
+    alone = collect([("single", single)], {})
+    assert 'id="explorer"' not in build([], pd.DataFrame(), {}, {}, {}, explorer=alone)
 
 
 def test_the_bundled_library_is_the_version_that_is_named():
