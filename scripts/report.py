@@ -29,9 +29,10 @@ PACKAGES = ("torch", "numpy", "pandas", "scipy", "matplotlib", "snakemake")
 
 def main(job: jobs.Job) -> None:
     figures = []
-    pictures = zip(job.spec["figures"], job.inputs["pngs"], job.inputs["captions"], strict=True)
-    for entry, png, caption in pictures:
-        figures.append(FigureEntry(**entry, **read_json(caption), png=read_bytes(png)))
+    files = (job.inputs[name] for name in ("pngs", "svgs", "captions"))
+    for entry, png, svg, caption in zip(job.spec["figures"], *files, strict=True):
+        pictures = {"png": read_bytes(png), "svg": read_bytes(svg)}
+        figures.append(FigureEntry(**entry, **read_json(caption), **pictures))
     provenance = {
         "configuration": job.spec["configuration"],
         "device": ", ".join(
@@ -40,7 +41,7 @@ def main(job: jobs.Job) -> None:
         "python": platform.python_version(),
         **{package: metadata.version(package) for package in PACKAGES},
     }
-    tables, explorer = read_runs(job)
+    tables, curves = read_runs(job)
     page = build(
         figures,
         read_table(job.inputs["claims"]),
@@ -48,8 +49,10 @@ def main(job: jobs.Job) -> None:
         job.spec["papers"],
         provenance,
         tables,
-        explorer,
-        1000 * job.spec["explorer_kilobytes"],
+        **{
+            name: job.spec[name] for name in ("judged", "differences", "scale", "rules", "run_page")
+        },
+        explorer=curves.section(1000 * job.spec["explorer_kilobytes"]),
     )
     with sealed_path(job.outputs["page"]) as path:
         path.write_text(page, encoding="utf-8")
@@ -83,9 +86,10 @@ if __name__ == "__main__":
     jobs.run_job(
         main,
         globals(),
-        ["pngs", "captions", "claims", "tables", "sources"],
+        ["pngs", "svgs", "captions", "claims", "tables", "sources"],
         ["page"],
-        "figures (paper, name, experiments, command), experiments, papers, configuration, "
+        "figures (paper, name, experiments, command, links), experiments, papers, configuration, "
+        "judged, differences, scale, rules and run_page (as sharpflow.report.build takes them), "
         "parts (how many of the tables are each experiment's, in their order), measured (those "
         "whose sharpness was measured), states (paths from the results folder on), "
         "explorer_kilobytes",

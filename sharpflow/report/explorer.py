@@ -8,7 +8,6 @@ script (`explorer.js`) unpacks and draws them.
 import base64
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.resources import files
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -156,6 +155,22 @@ class ExplorerData:
                 f"{_kilobytes(budget)} that were asked for: there is no less detail."
             )
         return Payload(best, allowed[low], notes)
+
+    def section(self, budget: int = BUDGET) -> dict[str, Any] | None:
+        """What `explorer.html` shows, with the curves in `budget` bytes; None without a curve."""
+        if not self.drawn:
+            return None
+        payload = self.payload(budget)
+        kept = (int(curves.runs.kept(payload.detail).sum()) for curves in self.drawn.values())
+        return {
+            "payload": payload.text,
+            "notes": payload.notes,
+            "runs": sum(kept),
+            "experiments": [
+                {"name": name, "title": str(self.settings.get(name, {}).get("title", ""))}
+                for name in self.drawn
+            ],
+        }
 
     def _packed(self, detail: Detail) -> bytes:
         listed, blocks, leading, offset = [], [], [], 0
@@ -432,27 +447,3 @@ def _stretches(labels: np.ndarray, steps: np.ndarray) -> list[tuple[int, int, in
     return [
         (int(labels[a]), int(steps[a]), int(steps[b])) for a, b in zip(starts, ends, strict=True)
     ]
-
-
-def section(data: ExplorerData, budget: int = BUDGET) -> dict[str, Any]:
-    """What `explorer.html` shows: the packed curves, what is said of them, script and style."""
-    payload = data.payload(budget)
-    here = files("sharpflow.report")
-
-    def text(*path: str) -> str:
-        return here.joinpath(*path).read_text(encoding="utf-8")
-
-    kept = (int(curves.runs.kept(payload.detail).sum()) for curves in data.drawn.values())
-    return {
-        "payload": payload.text,
-        "notes": payload.notes,
-        "runs": sum(kept),
-        "experiments": [
-            {"name": name, "title": str(data.settings.get(name, {}).get("title", ""))}
-            for name in data.drawn
-        ],
-        "script": text("explorer.js"),
-        "style": text("explorer.css"),
-        "library": text("vendor", "uPlot.iife.min.js"),
-        "library_style": text("vendor", "uPlot.min.css"),
-    }

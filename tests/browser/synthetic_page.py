@@ -74,5 +74,5 @@ def make_page(budget: int) -> str:
     collected = collect(TABLES.items(), SETTINGS)
     provenance = {"python": "3"}
     return build(
-        figures, verdicts, SETTINGS, PAPERS, provenance, explorer=collected, explorer_budget=budget
+        figures, verdicts, SETTINGS, PAPERS, provenance, explorer=collected.section(budget)
     )

@@ -20,7 +20,7 @@ from sharpflow.report import build, collect, explorer, packing
 from sharpflow.report.packing import GAP, LEVELS, Detail
 from sharpflow.results.phases import phases
 
-VENDOR = Path(packing.__file__).parent / "vendor"
+VENDOR = Path(packing.__file__).parent / "templates" / "vendor"
 SHARPNESS = "gauss_newton_sharpness"
 LOUD = np.random.default_rng(0).normal(size=(3, 601)) * 10 + 500
 SMOOTH = np.exp(-np.arange(601) / 40)[None] * np.array([[1.0], [3.0], [1e-30]])
@@ -315,7 +315,9 @@ def test_a_budget_that_nothing_fits_into_is_exceeded_and_that_is_said():
 
 def test_the_page_holds_all_of_it_and_loads_nothing():
     papers = {"li2022": {"key": "li2022", "title": "T"}}
-    page = build([entry()], pd.DataFrame(), {"dense": {}}, papers, {}, [], collected(table()))
+    page = build(
+        [entry()], pd.DataFrame(), {"dense": {}}, papers, {}, explorer=collected(table()).section()
+    )
     without = build([], pd.DataFrame(), {}, {}, {})
     assert 'id="explorer"' in page
     assert 'id="explorer"' not in without
@@ -333,7 +335,7 @@ def test_an_experiment_without_a_curve_is_not_offered():
     assert [each["name"] for each in header["experiments"]] == ["dense"]
     assert {curve.run for curve in curves} == {0, 1, 2}
     alone = collect([("single", single)], {})
-    assert 'id="explorer"' not in build([], pd.DataFrame(), {}, {}, {}, explorer=alone)
+    assert 'id="explorer"' not in build([], pd.DataFrame(), {}, {}, {}, explorer=alone.section())
 
 
 def test_the_bundled_library_is_the_version_that_is_named():
