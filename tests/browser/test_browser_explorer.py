@@ -6,6 +6,7 @@ import re
 from xml.etree import ElementTree
 
 import numpy as np
+import pandas as pd
 import pytest
 from synthetic_page import RATE, TABLES
 
@@ -273,6 +274,9 @@ def test_the_csv_has_what_was_recorded_within_what_it_says(visit, kept, name):
     found, true = records(page), recorded("dense")
     assert ("extremes" in {row["kept"] for row in found}) == (kept == "extremes")
     gaps = 0
+    assert len(pd.read_csv(io.StringIO(downloaded(page, "Download CSV")), comment="#")) == len(
+        found
+    )
     for row in found:
         quantity, _, index = row["quantity"].partition(".")
         key = row["case"], int(row["width"]), float(row["learning_rate"]), int(row["seed"])
