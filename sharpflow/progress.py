@@ -8,6 +8,8 @@ from typing import Literal, NamedTuple
 from sharpflow.storage.heartbeat import Beat
 
 _FIRST = ("supported", "not supported")
+_KEPT = 0.95
+"""Weight of a finished job against the next one of its stage: a machine's load changes."""
 _OVERDUE = 0.1
 """Share of its time so far that a job is given which has taken longer than foretold."""
 
@@ -69,10 +71,11 @@ class Run:
             for needed in job.needs & self.planned.keys():
                 self._followers[needed].append(number)
         self._backwards = _last_first(self._followers, self.planned)
-        # by stage: seconds that finished jobs took, and those that had been foretold of them
+        # by stage, the last jobs' above all: seconds that the finished ones took, those that had
+        # been foretold of them, and their number
         self._took: dict[str, float] = defaultdict(float)
         self._foretold: dict[str, float] = defaultdict(float)
-        self._finished: dict[str, int] = defaultdict(int)
+        self._finished: dict[str, float] = defaultdict(float)
         known = defaultdict(list)
         for job in self.planned.values():
             if job.seconds:
@@ -95,9 +98,12 @@ class Run:
             return
         self._paces.clear()
         self.taken[event.job] = event.at - begun
-        self._finished[job.stage] += 1
-        self._took[job.stage] += event.at - begun
-        self._foretold[job.stage] += job.seconds or 0.0
+        for sums, value in (
+            (self._finished, 1.0),
+            (self._took, event.at - begun),
+            (self._foretold, job.seconds or 0.0),
+        ):
+            sums[job.stage] = _KEPT * sums[job.stage] + value
 
     def expected(self, number: int) -> float | None:
         """Seconds that a job takes: as foretold, corrected by the finished ones of its stage."""
