@@ -10,6 +10,7 @@ from importlib.metadata import version
 
 sys.path.insert(0, workflow.basedir)
 
+from snakemake.iocontainers import Wildcards
 from snakemake.logging import logger
 
 from sharpflow import cluster, console
@@ -18,6 +19,8 @@ from sharpflow.config.digest import Code
 from sharpflow.config.gaps import gaps
 from sharpflow.config.home import default
 from sharpflow.config.places import check_bucket, check_image
+from sharpflow.config.plan import differences
+from sharpflow.config.scale import shortfalls
 from sharpflow.config.writable import check_writable_results, check_writable_state
 from sharpflow.cost import around, shipped
 from sharpflow.cost.sweep import Sweep
@@ -292,13 +295,14 @@ def evaluation_code(wildcards):
 
 
 MANIFEST = f"{ROOT}/manifest.json"
+PAGE, RUN_PAGE = f"{ROOT}/report/index.html", f"{ROOT}/report/run.html"
 RESULTS = [
     *tables(EXPERIMENTS),
     *tables(EXPERIMENTS, "summary"),
     *(figure_path(figure, "json") for figure in PLAN.figures),
     *FIGURE_FILES,
     *(f"{ROOT}/claims{suffix}" for suffix in (".parquet", ".csv", ".csv.sha256")),
-    f"{ROOT}/report/index.html",
+    PAGE,
 ]
 """What the manifest is made from directly."""
 
@@ -331,6 +335,48 @@ def everything():
 def states():
     """The states of every shard, below the results root."""
     return [f"{shard.folder}/states.safetensors" for shard in PLAN.shards.values()]
+
+
+def links(figure):
+    """Addresses of what belongs to a figure, relative to the page."""
+    found = {suffix.upper(): figure_path(figure, suffix) for suffix in ("svg", "pdf", "png")}
+    found |= {f"table {name}": f"{ROOT}/tables/{name}/runs" for name in figure.experiments}
+    found["module"] = str(CODE.file(figure.module))
+    return {what: os.path.relpath(path, os.path.dirname(PAGE)) for what, path in found.items()}
+
+
+def rule_graph():
+    """Pairs of rules, the second of which reads what the first writes, found from the last one on.
+
+    Of the files that a rule reads, one of each folder and kind is looked at.
+    """
+    rules_by_name = {rule.name: rule for rule in workflow.rules}
+    waiting, known, edges = [("manifest", Wildcards())], {"manifest"}, {}
+    while waiting:
+        name, wildcards = waiting.pop(0)
+        files = rules_by_name[name].expand_input(wildcards)[0]
+        kinds = {(f.removeprefix(ROOT).split("/")[1], os.path.basename(f)): f for f in files}
+        for file in kinds.values():
+            maker = next((rule for rule in workflow.rules if rule.is_producer(file)), None)
+            if maker is None:
+                continue
+            edges[maker.name, name] = None
+            if maker.name not in known:
+                known.add(maker.name)
+                waiting.append((maker.name, Wildcards(fromdict=maker.get_wildcards(file))))
+    return [list(pair) for pair in edges][::-1]
+
+
+def benchmarks():
+    """The record that each job leaves of its time and memory, below the results root, by rule."""
+    found = {"report": ["report.tsv"], "collect_claims": ["collect_claims.tsv"]}
+    found["generate_data"] = [f"data/{name}.tsv" for name in PLAN.datasets]
+    for rule in ("train", "evaluate_sharpness"):
+        found[rule] = [f"{shard.folder}/{rule}.tsv" for shard in PLAN.shards.values()]
+    found["aggregate"] = [f"aggregate/{e}/{p}.tsv" for e in EXPERIMENTS for p in PLAN.parts_of(e)]
+    found["judge_claims"] = [f"claims/{name}.tsv" for name in JUDGED]
+    found["plot_figure"] = [f"figures/{f.paper}/{f.name}.tsv" for f in PLAN.figures]
+    return {rule: [f"benchmarks/{name}" for name in names] for rule, names in found.items()}
 
 
 def stored():

@@ -117,11 +117,19 @@ def main() -> int:
     parser.add_argument("path", nargs="?", default="results", type=Path)
     parser.add_argument("--repair", action="store_true", help="delete what differs")
     options = parser.parse_args()
-    return exit_status(lambda: _told(options.path, options.repair))
+    return exit_status(lambda: told(options.path, options.repair))
 
 
-def _told(path: Path, repairing: bool) -> bool:
-    """Print what differs, and delete it where repairing; whether something still differs."""
+def told(path: Path, repairing: bool) -> bool:
+    """Print what differs, and delete it where repairing; whether something still differs.
+
+    Args:
+        path: a results folder, or one file.
+        repairing: whether to delete what differs.
+
+    Raises:
+        IntegrityError: there is no manifest, or the file is not what its job wrote.
+    """
     if path.is_file():
         check(path)
         print(f"{path} is what its job wrote")
