@@ -188,7 +188,7 @@ class Run:
         if seconds or complete:
             parts.append(f"{'about' if complete else 'at least'} {span(seconds)} left")
         if self.started:
-            parts.append(f"slowest: {self._slowest(now, beats)}")
+            parts.append(f"slowest {self._slowest(now, beats)}")
         return "; ".join(parts)
 
     def _slowest(self, now: float, beats: Mapping[int, Beat]) -> str:
@@ -199,9 +199,9 @@ class Run:
         number = max(self.started, key=rest)
         name = self.planned[number].name
         if (beat := beats.get(number)) is None:
-            return f"{name}, for {now - self.started[number]:,.0f} s"
+            return f"for {now - self.started[number]:,.0f} s: {name}"
         rate = f"{beat.rate:,.0f}" if beat.rate >= 10 else f"{beat.rate:.2g}"
-        return f"{name}, step {beat.step:,} of {beat.of:,}, {rate} steps/s"
+        return f"at step {beat.step:,} of {beat.of:,}, {rate} steps/s: {name}"
 
 
 def _last_first(followers: Mapping[int, Sequence[int]], numbers: Iterable[int]) -> list[int]:

@@ -30,7 +30,7 @@ def test_the_line_counts_and_names_the_slowest():
     run.take(Event(10.0, "started", 2))
     run.take(Event(10.0, "started", 3))
     assert run.line(20.0) == (
-        "1 of 4 jobs done, 2 running, 1 to go; about 50 s left; slowest: train 3, for 10 s"
+        "1 of 4 jobs done, 2 running, 1 to go; about 50 s left; slowest for 10 s: train 3"
     )
 
 
@@ -39,7 +39,7 @@ def test_a_job_s_own_progress_is_shown_and_believed():
     run.take(Event(0.0, "started", 1))
     run.take(Event(0.0, "started", 2))
     line = run.line(5.0, {1: Beat(1000, 4000, 12.5)})
-    assert line.endswith("about 4 min left; slowest: train 1, step 1,000 of 4,000, 12 steps/s")
+    assert line.endswith("about 4 min left; slowest at step 1,000 of 4,000, 12 steps/s: train 1")
     assert run.left(5.0, {1: Beat(1000, 4000, 12.5)}).seconds == 3000 / 12.5
     assert "0.25 steps/s" in run.line(5.0, {1: Beat(1, 400, 0.25)})
     assert run.left(5.0, {1: Beat(0, 400, 0.0)}) == run.left(5.0), "no rate says nothing"
