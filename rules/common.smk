@@ -280,7 +280,7 @@ def runtime(stage):
 def foretold(stage, wildcards, threads):
     """The seconds that a job takes, for the line that says how far a run is."""
     if stage not in TIME:
-        return console.LIGHT if stage in ("collect_claims", "report", "manifest") else 0.0
+        return console.LIGHT
     job = job_of(stage, wildcards)
     return None if job is None else shipped().wall(job, threads)
 
