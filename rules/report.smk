@@ -106,6 +106,7 @@ rule manifest:
             "vouched": everything(),
             "states": states(),
             "configuration": CONFIGURATION.model_dump(mode="json"),
+            "experiments": PLAN.settings,
         },
         code=code("manifest.py"),
     script:

@@ -51,6 +51,7 @@ def main(job: jobs.Job) -> None:
         {
             "commit": commit(),
             "configuration": job.spec["configuration"],
+            "experiments": job.spec["experiments"],
             "devices": trained_on(root, job.spec["states"]),
             "packages": {package: metadata.version(package) for package in PACKAGES},
             "python": platform.python_version(),
@@ -65,5 +66,5 @@ if __name__ == "__main__":
         globals(),
         ["files"],
         ["manifest"],
-        "vouched and states (paths beside the manifest), configuration",
+        "vouched and states (paths beside the manifest), configuration, experiments (settings)",
     )
