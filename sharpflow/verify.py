@@ -34,7 +34,9 @@ def _present(root: Path) -> Iterator[Path]:
 def _found(root: Path) -> dict[str, str]:
     """What is wrong with which file, by name."""
     try:
-        expected = dict(read_json(root / "manifest.json")["sha256"].items())
+        manifest = read_json(root / "manifest.json")
+        expected = dict(manifest["sha256"].items())
+        failed = dict(manifest.get("failed", {}).items())
     except (IntegrityError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise IntegrityError(
             f"{root}/manifest.json cannot be read ({error}): is {root} a finished results folder?"
@@ -46,6 +48,8 @@ def _found(root: Path) -> dict[str, str]:
         name = str(path.relative_to(root))
         if name not in expected and not is_leftover(path):
             found[name] = _UNKNOWN
+    for name, reason in failed.items():
+        found[name] = found.get(name) or f"its figure could not be drawn ({reason})"
     return {name: reason for name, reason in sorted(found.items()) if reason}
 
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from sharpflow.config.feasible import check_claim, check_figure, check_parts
 from sharpflow.config.limits import check_jobs, check_memory, check_results
 from sharpflow.config.papers import (
+    PAPER_FILE,
     Found,
     PaperFolder,
     beside,
@@ -154,6 +155,7 @@ def settings_of(
         _set_paths(document, given)
         _add(settings, found[name], document, _namer(path, found[name], override))
     _check_figures(settings, found)
+    _check_statements(settings)
     return settings
 
 
@@ -307,6 +309,18 @@ def _user_path(
 
 def _named_folder(folder: Path) -> str:
     return "the working directory" if folder == Path() else str(folder)
+
+
+def _check_statements(settings: Settings) -> None:
+    """Refuse what a paper says of claims that do not exist."""
+    for key, home in settings.papers.items():
+        for claims in (*(s.claims for s in home.paper.says if not isinstance(s, str)),
+                       home.paper.published):  # fmt: skip
+            for name in claims:
+                try:
+                    settings.types.registry.claim(name, key)
+                except ConfigError as error:
+                    raise ConfigError(f"{home.folder / PAPER_FILE}: {error}") from None
 
 
 def _check_figures(settings: Settings, found: Mapping[str, Found]) -> None:

@@ -10,12 +10,12 @@ from pydantic import BaseModel, ValidationError
 
 from sharpflow.config.explain import explain
 from sharpflow.config.home import HOME
-from sharpflow.config.types import Paper
+from sharpflow.config.types import Paper, Recorded
 from sharpflow.config.yaml_files import read_yaml
 from sharpflow.errors import ConfigError
 from sharpflow.parts.names import files_in, name_of
 
-PAPER_FILE = "paper.yaml"
+PAPER_FILE, RECORDED_FILE = "paper.yaml", "recorded.yaml"
 TARGETS = frozenset(
     {"all", "figures", "claims", "report", "manifest", "generate_data", "train", "aggregate"}
     | {"evaluate_sharpness", "judge_claims", "collect_claims", "plot_figure"}
@@ -39,6 +39,18 @@ class PaperFolder:
     def key(self) -> str:
         """The paper's key."""
         return self.paper.key
+
+    def recorded(self) -> dict[str, Any] | None:
+        """What is kept of a finished run at the paper's own scale; None where nothing is.
+
+        Raises:
+            ConfigError: the file has another form.
+        """
+        file = self.folder / RECORDED_FILE
+        if not file.is_file():
+            return None
+        found = validated(Recorded, read_yaml(file), lambda keys: str(file))
+        return found.model_dump(mode="json")
 
 
 @dataclass(frozen=True)

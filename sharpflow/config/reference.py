@@ -117,8 +117,8 @@ figures go to `<results>/figures/<paper>/`.
 Networks, sources of data, losses, initialisations, optimisers, schedules and measurements are
 *parts*: each is named by its `kind` (data by `source`, measurements by their key) and brings its
 own options, whether it is of the library, of a paper here, or of a folder of your own
-([how to add one](../docs/extending.md)). A part without options, or with all at their defaults, may
-stand as its name alone: `loss: mse`.
+([how to add one](../docs/how-to/extending.md)). A part without options, or with all at their
+defaults, may stand as its name alone: `loss: mse`.
 
 Check a file without running anything: `python -m sharpflow.config check config/config.yaml`.
 This page and `schema.json` are generated: `make config-reference`.

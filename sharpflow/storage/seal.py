@@ -2,8 +2,9 @@
 
 Somewhere in the file stands `sharpflow-sha256:` and 64 hexadecimal digits, the SHA-256 of the file
 with zeros in the digits' place. Parquet, safetensors and JSON files carry it in their metadata, a
-PNG in a text chunk, a PDF and a page in a comment at the end: the usual readers read them all. A
-CSV table has no place for it: `FILE.sha256` beside it says the same in the form of `sha256sum`.
+PNG in a text chunk, a PDF, an SVG and a page in a comment at the end: the usual readers read them
+all. A CSV table has no place for it: `FILE.sha256` beside it says the same in the form of
+`sha256sum`.
 """
 
 import hashlib
@@ -29,7 +30,7 @@ BESIDE = ".sha256"
 _MARK = re.compile(rb"sharpflow-sha256:([0-9a-f]{64})")
 _WINDOW = 1 << 16  # the mark stands in the first or the last of so many bytes
 _PIECE = 1 << 20
-_COMMENTS = {".pdf": f"%{BLANK}\n", ".html": f"<!-- {BLANK} -->\n"}
+_COMMENTS = {".pdf": f"%{BLANK}\n"} | dict.fromkeys((".html", ".svg"), f"<!-- {BLANK} -->\n")
 _PNG = b"\x89PNG\r\n\x1a\n"
 _CHUNK = f"tEXtComment\0{BLANK[:-64]}".encode()
 _END = 12  # bytes of a PNG's last chunk
@@ -97,8 +98,8 @@ def _with_comment(path: Path, suffix: str) -> None:
 def sealed_path(path: str | Path) -> Iterator[Path]:
     """As `files.atomic_path`, and the file is sealed when the block succeeds.
 
-    What the block writes contains `BLANK` once, unless the name ends in `.png`, `.pdf`, `.html`, to
-    which it is added, or `.csv`, which gets a file beside it.
+    What the block writes contains `BLANK` once, unless the name ends in `.png`, `.pdf`, `.svg` or
+    `.html`, to which it is added, or `.csv`, which gets a file beside it.
 
     Raises:
         SharpflowError: the file system refused (disk full, read-only); names `path`.

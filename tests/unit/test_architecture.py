@@ -52,6 +52,14 @@ def test_every_package_has_its_floor():
     assert found == {*FLOORS, *APART}
 
 
+def test_the_page_on_architecture_lists_the_floors():
+    page = (ROOT / "docs" / "background" / "architecture.md").read_text(encoding="utf-8")
+    for heading, listed in (("floor", reversed(FLOORS)), ("apart", APART)):
+        _, _, table = page.partition(f"| {heading} | holds |\n|---|---|\n")
+        rows = table.partition("\n\n")[0].splitlines()
+        assert [re.match(r"\| `(\w+)` \| ", row)[1] for row in rows] == list(listed)
+
+
 @pytest.mark.parametrize("package", FLOORS)
 def test_a_floor_imports_only_from_below(package):
     allowed = {*FLOORS[: FLOORS.index(package) + 1], "errors", "devices"}

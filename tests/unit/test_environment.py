@@ -141,7 +141,7 @@ def test_the_wheel_asks_for_three_packages_and_is_typed(wheel):
     asked = [line.removeprefix("Requires-Dist: ") for line in lines if "Requires-Dist" in line]
     plain = {re.split(r"[<>=!~; ]", each)[0] for each in asked if "extra ==" not in each}
     assert plain == {"numpy", "scipy", "torch"}
-    assert {"sharpflow/py.typed", "sharpflow/report/template.html"} <= set(names)
+    assert {"sharpflow/py.typed", "sharpflow/report/templates/page.html"} <= set(names)
     assert not [name for name in names if name.startswith(("papers/", "tests/"))]
 
 

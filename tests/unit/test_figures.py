@@ -3,10 +3,13 @@
 import ast
 import itertools
 import os
+import re
 import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
+from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
@@ -282,8 +285,8 @@ def test_same_bytes_twice(name, tmp_path):
     for folder in ("one", "two"):
         (tmp_path / folder).mkdir()
         figure = MODULES[name].draw(tables)
-        style.save(figure, tmp_path / folder / "a.png", tmp_path / folder / "a.pdf")
-    for file in ("a.png", "a.pdf"):
+        style.save(figure, *(tmp_path / folder / f"a{kind}" for kind in style.KINDS))
+    for file in (f"a{kind}" for kind in style.KINDS):
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
     assert (tmp_path / "one" / "a.png").stat().st_size < 300_000
     assert b"CreationDate" not in (tmp_path / "one" / "a.pdf").read_bytes()
@@ -296,7 +299,7 @@ def test_same_bytes_from_a_process_with_another_hash_seed(tmp_path):
         "@style.house\ndef make():\n"
         "    f, s = style.panel_grid(1, (2, 1)); s[0][0].plot([1, 2], label='Λ ‖A‖² 2/η')\n"
         "    s[0][0].set_title('Dᵀv₁'); style.legend_below(f, s[0][0].lines); return f\n"
-        "style.save(make(), target + '.png', target + '.pdf')"
+        "style.save(make(), target + '.png', target + '.pdf', target + '.svg')"
     )
     other = "2" if os.environ.get("PYTHONHASHSEED") == "1" else "1"
     exec(code, {"target": str(tmp_path / "here")})
@@ -306,7 +309,7 @@ def test_same_bytes_from_a_process_with_another_hash_seed(tmp_path):
         cwd=ROOT,
         env={**os.environ, "PYTHONHASHSEED": other},
     )
-    for kind in (".png", ".pdf"):
+    for kind in style.KINDS:
         there, here = tmp_path / f"there{kind}", tmp_path / f"here{kind}"
         assert there.read_bytes() == here.read_bytes()
 
@@ -347,7 +350,7 @@ def test_reduced_colours_keep_flat_areas_and_change_edges_little(tmp_path):
     axes.axvspan(1, 2, color="#E5F1F9")
     for place, colour in enumerate(style.PALETTE):
         axes.plot([0, 2], [place, place + 0.7], color=colour)
-    style.save(figure, tmp_path / "a.png", tmp_path / "a.pdf")
+    style.save(figure, *(tmp_path / f"a{kind}" for kind in style.KINDS))
     figure.savefig(tmp_path / "b.png", dpi=style.DOTS_PER_INCH)
     reduced, exact = (
         np.asarray(Image.open(tmp_path / name).convert("RGB"), dtype=int)
@@ -682,3 +685,95 @@ def test_samples_must_be_known():
 )
 def test_numbers_as_text(value, text):
     assert base.number(value) == text
+
+
+def _svg(figure: Figure) -> ElementTree.Element:
+    return ElementTree.fromstring(style.scalable(figure))
+
+
+def _attributes(tree: ElementTree.Element) -> str:
+    return " ".join(value for node in tree.iter() for value in node.attrib.values())
+
+
+def test_an_svg_has_text_as_text_no_date_and_the_pages_colour_for_black():
+    figure, ((axes,),) = style.panel_grid(1, (3,))
+    axes.plot([0, 1], [0, 1], color=style.BLUE, label="Λ, ‖A‖²")
+    axes.axhline(0.5, color=style.BLACK)
+    axes.set_title("tanh, 2/η = 400")
+    axes.legend()
+    tree = _svg(figure)
+    words = "".join(tree.itertext())
+    assert "tanh, 2/η = 400" in words
+    assert "Λ, ‖A‖²" in words
+    assert not re.search(r"\d{4}-\d\d-\d\d|[Mm]atplotlib", "".join(words))
+    drawn = _attributes(tree)
+    assert style.BLUE.lower() in drawn
+    assert "currentColor" in drawn
+    assert "#000000" not in drawn
+    assert tree.get("fill") == "currentColor"  # of texts, which say no colour of their own
+    white = [node for node in tree.iter() if "fill: #ffffff" in node.get("style", "")]
+    assert not [node for node in white if "opacity: 0" not in node.get("style", "")]
+
+
+def test_svgs_in_one_page_share_no_identifier_and_miss_none():
+    names = []
+    for top in (1, 2):
+        figure, ((axes,),) = style.panel_grid(1, (3,))
+        axes.plot([0, 1], [0, top], marker="o")
+        tree = _svg(figure)
+        names.append({node.get("id") for node in tree.iter()} - {None})
+        used = re.findall(r"#([\w.-]+)", " ".join(v for v in _attributes(tree).split() if "-" in v))
+        assert used
+        assert set(used) == names[-1]
+    assert not names[0] & names[1]
+
+
+def test_a_long_curve_is_a_picture_in_the_svg_and_stays_a_path_elsewhere():
+    figure, ((axes,),) = style.panel_grid(1, (3,))
+    values = np.random.default_rng(0).normal(size=20 * style.DENSE)
+    (line,) = axes.plot(values)
+    text = style.scalable(figure)
+    assert "data:image/png;base64" in text
+    assert len(text) < 100_000
+    assert not line.get_rasterized()
+    line.set_data(np.arange(style.DENSE), values[: style.DENSE])
+    assert "data:image" not in style.scalable(figure)
+
+
+def _module(**attributes) -> ModuleType:
+    module = ModuleType("a_figure")
+    vars(module).update({"TITLE": "A title", "caption": lambda _: "What it shows."} | attributes)
+    return module
+
+
+def test_words_of_a_figure_that_says_no_more_than_it_must():
+    assert base.words(_module(), {}) == {
+        "title": "A title",
+        "caption": "What it shows.",
+        "published": "",
+        "alt": "A title",
+        "numbers": None,
+    }
+
+
+def test_words_come_from_the_tables_where_a_module_has_functions():
+    said = base.words(
+        _module(
+            PUBLISHED="Figure 3, left",
+            ALT="never read",
+            alt=lambda tables: f"{len(tables)} curves rise.",
+            numbers=lambda tables: {"columns": ["case", "η"], "rows": [["tanh", 0.5]]},
+        ),
+        {"dense": None},
+    )
+    assert said["published"] == "Figure 3, left"
+    assert said["alt"] == "1 curves rise."
+    assert said["numbers"] == {"columns": ["case", "η"], "rows": [["tanh", "0.5"]]}
+
+
+@pytest.mark.parametrize(
+    "numbers", [{"rows": []}, {"columns": ["a"], "rows": [["1", "2"]]}, ["a"], {"columns": 1}]
+)
+def test_numbers_of_another_form_are_refused(numbers):
+    with pytest.raises(PartError, match="a_figure: numbers must return"):
+        base.words(_module(numbers=lambda _: numbers), {})

@@ -339,8 +339,8 @@ class TestBeyond:
 
     def test_the_title_names_the_experiment(self, net):
         expected = "Two layers: the sharpness over its threshold, and ‖A‖²"
-        assert base.title(beyond, net) == expected
-        assert base.title(alignment, net) == alignment.TITLE
+        assert base.words(beyond, net)["title"] == expected
+        assert base.words(alignment, net)["title"] == alignment.TITLE
 
     def test_the_average_of_the_strong_line_is_drawn(self, net):
         curve = two_layer_linear.run(1)["gauss_newton_sharpness"] * RATE / 2

@@ -222,8 +222,8 @@ def test_same_bytes_twice(every, tmp_path):
     for folder in ("one", "two"):
         (tmp_path / folder).mkdir()
         figure = MODULES[name].draw(every[name])
-        style.save(figure, tmp_path / folder / "a.png", tmp_path / folder / "a.pdf")
-    for file in ("a.png", "a.pdf"):
+        style.save(figure, *(tmp_path / folder / f"a{kind}" for kind in style.KINDS))
+    for file in (f"a{kind}" for kind in style.KINDS):
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
     assert (tmp_path / "one" / "a.png").stat().st_size < 300_000
 

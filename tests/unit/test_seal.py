@@ -5,6 +5,7 @@ import io
 import json
 import subprocess
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
@@ -31,8 +32,12 @@ PAGE = "<!doctype html>\n<html><head><title>A page</title></head><body></body></
 def write_figure(folder: Path) -> None:
     figure = Figure(figsize=(1, 1))
     figure.subplots().plot([0, 1], [1, 0])
-    with sealed_path(folder / "a.png") as png, sealed_path(folder / "a.pdf") as pdf:
-        save(figure, png, pdf)
+    with (
+        sealed_path(folder / "a.png") as png,
+        sealed_path(folder / "a.pdf") as pdf,
+        sealed_path(folder / "a.svg") as svg,
+    ):
+        save(figure, png, pdf, svg)
 
 
 def write_csv(path: Path) -> None:
@@ -51,6 +56,7 @@ WRITERS = {
     "a.json": lambda path: write_json(path, WORDS),
     "a.png": lambda path: write_figure(path.parent),
     "a.pdf": lambda path: write_figure(path.parent),
+    "a.svg": lambda path: write_figure(path.parent),
     "a.html": write_page,
     "a.csv": write_csv,
     "a.csv.sha256": lambda path: write_csv(path.with_suffix("")),
@@ -87,6 +93,7 @@ def test_the_usual_readers_read_sealed_files(folder, written):
         picture.load()
         assert picture.info["Comment"] == f"{BLANK[:-64]}{check(folder / 'a.png')}"
     assert written["a.html"].startswith(PAGE.encode())
+    assert ElementTree.fromstring(written["a.svg"]).tag == "{http://www.w3.org/2000/svg}svg"
     pdf = written["a.pdf"]  # readers look for these in the last kibibyte
     assert pdf.rindex(b"%%EOF") > len(pdf) - 1024
     table = int(pdf.rpartition(b"startxref\n")[2].partition(b"\n")[0])

@@ -70,6 +70,7 @@ KINDS = {
     "its checksum": "claims.csv.sha256",
     "picture": "figures/*/*.png",
     "PDF": "figures/*/*.pdf",
+    "SVG": "figures/*/*.svg",
     "caption": "figures/*/*.json",
     "page": "report/index.html",
     "manifest": "manifest.json",
