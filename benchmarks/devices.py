@@ -47,9 +47,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     names = options.devices or ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
-    print(
-        "| device | training, s | evaluation, s | Λ against the first | speed |"
-    )
+    print("| device | training, s | evaluation, s | Λ against the first | speed |")
     print("|---|---|---|---|---|")
     found, first = {}, None
     for name in names:

@@ -5,6 +5,12 @@ reference of the configuration lead where they lead in the files.
 """
 
 import re
+import sys
+from pathlib import Path
+
+from sphinx.util.docutils import SphinxDirective
+
+sys.path.insert(0, str(Path(__file__).parent))  # for the module of the directive below
 
 project = "sharpflow"
 author = "The sharpflow authors"
@@ -40,6 +46,22 @@ def _plain(app, what, name, obj, options, lines):
         lines[at] = bullet + "".join(parts)
 
 
+class _Paper(SphinxDirective):
+    """The sections that a paper's folder gives: `{paper} li2022`."""
+
+    required_arguments = 1
+
+    def run(self):
+        """The nodes of the page."""
+        import paper_page  # imports PyTorch, which pages without a paper need not
+
+        key = self.arguments[0]
+        for file in paper_page.sources(key):
+            self.env.note_dependency(str(file))
+        return self.parse_text_to_nodes(paper_page.markdown(key), allow_section_headings=True)
+
+
 def setup(app):
     """Connect to Sphinx; before napoleon, which is connected at 500 and writes marks of its own."""
+    app.add_directive("paper", _Paper)
     app.connect("autodoc-process-docstring", _plain, priority=400)

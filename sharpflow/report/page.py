@@ -73,22 +73,26 @@ def build(
     short = dict(fallen_short(scale))
     plain = differences or {name: {"cases": {"": own}} for name, own in experiments.items()}
     shown = [t if isinstance(t, TableEntry) else TableEntry(*t) for t in tables]
-    return environment().get_template("page.html").render(
-        papers=[_paper_section(paper, figures, entries, scale) for paper in papers.values()],
-        total={"claims": counts(entries), "cases": counts(single_rows(entries))},
-        family=family(single_rows(entries)),
-        confidence=confidences(entries),
-        most_seeds=MOST_SEEDS,
-        figures=[figure_section(figure, entries) for figure in figures],
-        experiments=[
-            experiment_section(name, settings, plain.get(name, {}), short.get(name, ""))
-            for name, settings in experiments.items()
-        ],
-        provenance=sorted((str(key), str(value)) for key, value in provenance.items()),
-        tables=[plain_table(i, entry) for i, entry in enumerate(shown)],
-        graph=drawings.graph(rules, "The rules of the workflow, from data to page"),
-        run_page=run_page,
-        explorer=explorer,
+    return (
+        environment()
+        .get_template("page.html")
+        .render(
+            papers=[_paper_section(paper, figures, entries, scale) for paper in papers.values()],
+            total={"claims": counts(entries), "cases": counts(single_rows(entries))},
+            family=family(single_rows(entries)),
+            confidence=confidences(entries),
+            most_seeds=MOST_SEEDS,
+            figures=[figure_section(figure, entries) for figure in figures],
+            experiments=[
+                experiment_section(name, settings, plain.get(name, {}), short.get(name, ""))
+                for name, settings in experiments.items()
+            ],
+            provenance=sorted((str(key), str(value)) for key, value in provenance.items()),
+            tables=[plain_table(i, entry) for i, entry in enumerate(shown)],
+            graph=drawings.graph(rules, "The rules of the workflow, from data to page"),
+            run_page=run_page,
+            explorer=explorer,
+        )
     )
 
 
