@@ -8,9 +8,7 @@ import re
 import sys
 from pathlib import Path
 
-from sphinx.util.docutils import SphinxDirective
-
-sys.path.insert(0, str(Path(__file__).parent))  # for the module of the directive below
+sys.path.insert(0, str(Path(__file__).parent))  # for the module of a paper's page
 
 project = "sharpflow"
 author = "The sharpflow authors"
@@ -46,22 +44,18 @@ def _plain(app, what, name, obj, options, lines):
         lines[at] = bullet + "".join(parts)
 
 
-class _Paper(SphinxDirective):
-    """The sections that a paper's folder gives: `{paper} li2022`."""
-
-    required_arguments = 1
-
-    def run(self):
-        """The nodes of the page."""
+def _paper(app, docname, source):
+    """Put what a paper's folder gives in the place of the block `{paper} <key>`."""
+    block = re.compile(r"^```\{paper\} (\w+)\n```$", re.M)
+    if found := block.search(source[0]):
         import paper_page  # imports PyTorch, which pages without a paper need not
 
-        key = self.arguments[0]
-        for file in paper_page.sources(key):
-            self.env.note_dependency(str(file))
-        return self.parse_text_to_nodes(paper_page.markdown(key), allow_section_headings=True)
+        for file in paper_page.sources(found[1]):
+            app.env.note_dependency(str(file), docname=docname)
+        source[0] = block.sub(lambda match: paper_page.markdown(match[1]), source[0])
 
 
 def setup(app):
     """Connect to Sphinx; before napoleon, which is connected at 500 and writes marks of its own."""
-    app.add_directive("paper", _Paper)
+    app.connect("source-read", _paper)
     app.connect("autodoc-process-docstring", _plain, priority=400)

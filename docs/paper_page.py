@@ -24,6 +24,7 @@ def sources(key: str) -> list[Path]:
         *sorted((PAPERS / key).rglob("*.yaml")),
         *sorted((PAPERS / key).rglob("*.py")),
         *VERDICTS,
+        Path(__file__),
     ]
 
 
@@ -105,21 +106,23 @@ def markdown(key: str) -> str:
 
     lines.append("## Claims")
     lines.append(
-        "Each is a number and a band that it must lie in. The last column counts the verdicts on "
-        f"cases, as [recorded](../results/{'beyond' if key == 'beyond' else 'verdicts'}.md)."
+        "Each is a number and a band that it must lie in. Recorded are the verdicts on its cases "
+        f"in [a finished run](../results/{'beyond' if key == 'beyond' else 'verdicts'}.md)."
     )
     stated = paper.get("published", {})
     names = dict.fromkeys(name for e in experiments.values() for name in e.get("claims", []))
-    rows = []
+    entries = []
     for name in names:
         declared = registry.claim(name, key)
         claim = load_claim(declared.part.module, declared.name)
         counts = verdicts.get(declared.name, Counter())
-        told = ", ".join(f"{n} {verdict}" for verdict, n in sorted(counts.items())) or "–"
-        says = stated.get(declared.name, "–")
-        rows.append((f"`{name}`", claim.statement, says, _band(claim), claim.origin, told))
-    head = ("claim", "statement", "the paper gives", "band", "origin of the band", "recorded")
-    lines.append(table(head, rows))
+        told = ", ".join(f"{n} {verdict}" for verdict, n in sorted(counts.items())) or "nothing"
+        given = f" The paper gives: {stated[declared.name]}." if declared.name in stated else ""
+        entries.append(
+            f"* `{name}`: {claim.statement}{given}\n"
+            f"  * Band: {_band(claim)}; {claim.origin}.\n  * Recorded: {told}."
+        )
+    lines.append("\n".join(entries))
     scale = folder / "recorded.yaml"
     if scale.is_file():
         lines += _at_scale(yaml.safe_load(scale.read_text(encoding="utf-8")))

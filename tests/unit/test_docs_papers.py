@@ -29,7 +29,7 @@ def test_a_page_names_every_figure_claim_and_experiment(key):
     for file in (PAPERS[key] / "experiments").glob("*.yaml"):
         assert f"[`{file.stem}`]" in text
         for claim in yaml.safe_load(file.read_text()).get("claims", []):
-            assert f"| `{claim}` |" in text
+            assert f"* `{claim}`: " in text
 
 
 def test_counts_are_those_of_the_page_with_every_verdict():
