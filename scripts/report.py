@@ -26,9 +26,10 @@ PACKAGES = ("torch", "numpy", "pandas", "scipy", "matplotlib", "snakemake")
 
 def main(job: jobs.Job) -> None:
     figures = []
-    pictures = zip(job.spec["figures"], job.inputs["pngs"], job.inputs["captions"], strict=True)
-    for entry, png, caption in pictures:
-        figures.append(FigureEntry(**entry, **read_json(caption), png=read_bytes(png)))
+    files = (job.inputs[name] for name in ("pngs", "svgs", "captions"))
+    for entry, png, svg, caption in zip(job.spec["figures"], *files, strict=True):
+        pictures = {"png": read_bytes(png), "svg": read_bytes(svg)}
+        figures.append(FigureEntry(**entry, **read_json(caption), **pictures))
     provenance = {
         "configuration": job.spec["configuration"],
         "device": ", ".join(
@@ -44,6 +45,9 @@ def main(job: jobs.Job) -> None:
         job.spec["papers"],
         provenance,
         number_tables(job),
+        **{
+            name: job.spec[name] for name in ("judged", "differences", "scale", "rules", "run_page")
+        },
     )
     with sealed_path(job.outputs["page"]) as path:
         path.write_text(page, encoding="utf-8")
@@ -64,9 +68,10 @@ if __name__ == "__main__":
     jobs.run_job(
         main,
         globals(),
-        ["pngs", "captions", "claims", "tables", "sources"],
+        ["pngs", "svgs", "captions", "claims", "tables", "sources"],
         ["page"],
-        "figures (paper, name, experiments, command), experiments, papers, configuration, "
+        "figures (paper, name, experiments, command, links), experiments, papers, configuration, "
+        "judged, differences, scale, rules and run_page (as sharpflow.report.build takes them), "
         "measured (how many of the tables are each experiment's, in their order), states (paths "
         "from the results folder on)",
     )

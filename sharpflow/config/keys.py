@@ -22,7 +22,16 @@ def places(model: type[BaseModel] | BaseModel, key: str) -> list[str]:
             the options that it has.
         key: one name, or the last names of a dotted key: `activation`, `model.activation`.
     """
-    found = dict.fromkeys(_ending(model, f".{key}", ""))
+    return _sorted(_ending(model, f".{key}", ""))
+
+
+def all_places(model: type[BaseModel] | BaseModel) -> list[str]:
+    """Every dotted key of a class or document, likewise."""
+    return _sorted(_ending(model, "", ""))
+
+
+def _sorted(names: Iterator[str]) -> list[str]:
+    found = dict.fromkeys(names)
     return sorted(found, key=lambda name: name.count("."))
 
 

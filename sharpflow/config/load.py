@@ -116,7 +116,23 @@ def load(path: str | Path, changes: Mapping[str, Any] | None = None) -> Settings
         ConfigError: anything is wrong; the message is one paragraph that names the file and key.
         PartError: the file of a part is not one.
     """
-    top = merge(read_yaml(path), changes or {})
+    return settings_of(merge(read_yaml(path), changes or {}), path, changes or {})
+
+
+def settings_of(
+    top: Mapping[str, Any], path: str | Path, changes: Mapping[str, Any] | None = None
+) -> Settings:
+    """Validate a configuration's document and the experiments that it runs.
+
+    Args:
+        top: what the file holds, or will hold.
+        path: the file, beside which papers are looked for and which messages name.
+        changes: keys that did not come from the file.
+
+    Raises:
+        ConfigError: as for `load`.
+        PartError: likewise.
+    """
 
     def file_of(keys: list[str]) -> str:
         return "--config" if changes and keys and keys[0] in changes else str(path)

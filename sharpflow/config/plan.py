@@ -8,6 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from sharpflow.config.feasible import BY_THE_WAY, matching, measured
 from sharpflow.config.load import Settings
 from sharpflow.config.numbers import canonical
@@ -348,15 +350,24 @@ def _told(settings: Settings, key: str) -> dict[str, Any]:
 def differences(settings: Settings) -> dict[str, dict[str, Any]]:
     """The settings of each experiment that are not the defaults; under `cases` those of each."""
     found = {}
-    setup_keys = {*settings.types.setup.model_fields, "cases"}
+    elsewhere = {*settings.types.setup.model_fields, "cases", "paper", "title", "figures", "claims"}
     for name, experiment in settings.experiments.items():
-        plain = experiment.model_dump(mode="json", exclude_defaults=True)
-        cases = {
-            case: setup.model_dump(mode="json", exclude_defaults=True)
-            for case, setup in settings.cases[name].items()
-        }
-        found[name] = {k: v for k, v in plain.items() if k not in setup_keys} | {"cases": cases}
+        cases = {case: _chosen(setup) for case, setup in settings.cases[name].items()}
+        plain = {k: v for k, v in _chosen(experiment).items() if k not in elsewhere}
+        found[name] = plain | {"cases": cases}
     return found
+
+
+def _chosen(options: BaseModel) -> dict[str, Any]:
+    """What differs from the defaults; a part with all at its defaults is that where it is one."""
+    plain = options.model_dump(mode="json", exclude_defaults=True)
+    for name, field in type(options).model_fields.items():
+        value = getattr(options, name)
+        if isinstance(value, BaseModel) and name in plain:
+            plain[name] = _chosen(value)
+            if plain[name] == {"kind": field.default}:
+                del plain[name]
+    return plain
 
 
 def make_plan(settings: Settings) -> Plan:

@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import Any, cast
 
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 
 from sharpflow.errors import PartError
@@ -95,10 +96,16 @@ def percent(share: float) -> str:
 def name(network: results.Network, others: Sequence[results.Network]) -> str:
     """A network's case, with its experiment and its width where others differ in them."""
     own = [n for n in others if n.experiment == network.experiment]
+    text = case(network, others)
+    return f"{text}, width {network.width}" if len({n.width for n in own}) > 1 else text
+
+
+def case(network: results.Network, others: Sequence[results.Network]) -> str:
+    """A network's case, with its experiment where there are several."""
     text = network.case.replace("_", " ")
     if len({n.experiment for n in others}) > 1:
         text = f"{network.experiment.replace('_', ' ')}: {text}"
-    return f"{text}, width {network.width}" if len({n.width for n in own}) > 1 else text
+    return text
 
 
 def label(network: results.Network, others: Sequence[results.Network]) -> str:
@@ -147,66 +154,120 @@ def stride(tables: results.Tables, network: results.Network, quantity: str) -> i
 
 
 def stride_sentence(tables: results.Tables, quantities: Mapping[str, str]) -> str:
-    """Say how often each quantity was recorded; `quantities` maps its name to its symbol."""
+    """Say what was not recorded at every step; `quantities` maps a name to its symbol."""
     phrases = []
     for quantity, symbol in quantities.items():
         found = (stride(tables, n, quantity) for n in results.networks(tables, quantity))
         strides = {steps for steps in found if steps is not None}
-        if strides == {1}:
-            phrases.append(f"{symbol} at every step")
-        elif strides:
-            phrases.append(f"{symbol} every {several(list(strides))} steps")
+        if strides - {1}:
+            phrases.append(f"{symbol} every {several(sorted(strides))} steps")
     return f"Recorded: {'; '.join(phrases)}." if phrases else ""
 
 
 def scale_sentence(tables: results.Tables) -> str:
     """Say at which scale the experiments were made: n, data, width, threshold, steps and seeds."""
-
-    def describe(table: results.Tables, chosen: list[results.Network]) -> list[str]:
-        data = f"n = {several([results.samples(table, n) for n in chosen])} samples"
-        if sources := results.settings_of(table, "data.source"):
+    chosen = results.networks(tables)
+    words = []
+    if counts := [n for network in chosen if (n := _samples(tables, network))]:
+        data = f"n = {several(counts)} samples"
+        if sources := results.settings_of(tables, "data.source"):
             data += f" of {several(sources)}"
-        if scalings := results.settings_of(table, "data.scaling"):
+        if scalings := results.settings_of(tables, "data.scaling"):
             data += f" (pixels {several(scalings)})"
-        words = [data, f"width {several([n.width for n in chosen])}"]
-        known = [n for n in chosen if np.isfinite(n.threshold)]
-        for symbol in dict.fromkeys(n.threshold_symbol for n in known):
-            own = [n.threshold for n in known if n.threshold_symbol == symbol]
-            words.append(f"{symbol} = {several(own)}")
-        return words
+        words.append(data)
+    words.append(f"width {several([n.width for n in chosen])}")
+    known = [n for n in chosen if np.isfinite(n.threshold)]
+    for symbol in dict.fromkeys(n.threshold_symbol for n in known):
+        own = [n.threshold for n in known if n.threshold_symbol == symbol]
+        words.append(f"{symbol} = {several(own)}")
+    return scale(tables, words)
 
-    return scale(tables, describe)
+
+def _samples(tables: results.Tables, network: results.Network) -> int | None:
+    try:
+        return results.samples(tables, network)
+    except ValueError:
+        return None
 
 
-def scale(
-    tables: results.Tables, describe: Callable[[results.Tables, list[results.Network]], list[str]]
-) -> str:
-    """The sentence on the scale of each experiment.
+def scale(tables: results.Tables, words: Sequence[str]) -> str:
+    """The sentence on the scale of all that was drawn, from the smallest to the largest.
 
     Args:
         tables: of the experiments.
-        describe: what to say, before batches, steps and seeds, of one experiment's table and
-            networks.
+        words: what to say before batches, steps and seeds.
 
     Returns:
         One sentence; empty without networks.
     """
-    clauses = []
-    for experiment, table in tables.items():
-        chosen = results.networks({experiment: table})
-        if not chosen:
-            continue
-        words = describe({experiment: table}, chosen)
-        if batches := [n.batch for n in chosen if n.batch]:
-            words.append(f"S = {several(batches)}")
-        losses = table.runs[table.runs["quantity"] == "loss"]
-        records = losses if len(losses) else table.runs
-        if last := int(records["step"].max()):
-            words.append(f"steps 0 to {last:,}")
-        count = records["seed"].nunique()
-        words.append(f"{count} seed{'s' if count != 1 else ''}")
-        clauses.append(f"{table.settings.get('title', experiment)}: {', '.join(words)}")
-    return f"Scale: {'; '.join(clauses)}." if clauses else ""
+    chosen = results.networks(tables)
+    if not chosen:
+        return ""
+    said = list(words)
+    if batches := [n.batch for n in chosen if n.batch]:
+        said.append(f"S = {several(batches)}")
+    lasts = sorted({_last_step(table) for table in tables.values() if len(table.runs)})
+    said.append(f"steps 0 to {' or '.join(f'{last:,}' for last in lasts)}")
+    counts = sorted({table.runs["seed"].nunique() for table in tables.values()})
+    said.append(f"{' or '.join(map(str, counts))} seed{'s' if counts != [1] else ''}")
+    return f"Scale: {', '.join(said)}."
+
+
+def _last_step(table: results.ExperimentTable) -> int:
+    losses = table.runs[table.runs["quantity"] == "loss"]
+    return int((losses if len(losses) else table.runs)["step"].max())
+
+
+def numbers_table(
+    tables: results.Tables,
+    chosen: Sequence[results.Network],
+    columns: Mapping[str, Callable[[results.Network], str]],
+) -> dict[str, list] | None:
+    """What a figure says of each network, as the table below its caption.
+
+    Args:
+        tables: of the experiments.
+        chosen: the networks, a row each.
+        columns: what to say of one, by the heading; one that is empty everywhere is left out.
+
+    Returns:
+        `columns` and `rows`: the network, n, width, η, S, steps and seeds as far as they are known,
+        then `columns`; None without networks.
+    """
+    known: dict[str, Callable[[results.Network], str]] = {
+        "network": lambda n: case(n, chosen),
+        "n": lambda n: number(_samples(tables, n) or np.nan),
+        "width": lambda n: str(n.width),
+        "η": lambda n: number(n.learning_rate),
+        "S": lambda n: str(n.batch or "all") if any(m.batch for m in chosen) else "",
+        "steps": lambda n: f"{_last_record(tables, n):,}",
+        "seeds": lambda n: str(len(_seeds(tables, n))),
+        "diverged": lambda n: str(len(results.diverged(tables, n)) or ""),
+    }
+    cells = {
+        heading: ["" if text in ("nan", "") else text for text in map(say, chosen)]
+        for heading, say in (known | dict(columns)).items()
+    }
+    shown = {heading: own for heading, own in cells.items() if any(own)}
+    rows = [[text or "–" for text in row] for row in zip(*shown.values(), strict=True)]
+    return {"columns": list(shown), "rows": rows} if chosen else None
+
+
+def _own_rows(tables: results.Tables, network: results.Network) -> pd.DataFrame:
+    runs = tables[network.experiment].runs
+    return runs[
+        (runs["case"] == network.case)
+        & (runs["width"] == network.width)
+        & (runs["learning_rate"] == network.learning_rate)
+    ]
+
+
+def _last_record(tables: results.Tables, network: results.Network) -> int:
+    return int(_own_rows(tables, network)["step"].max())
+
+
+def _seeds(tables: results.Tables, network: results.Network) -> list[int]:
+    return sorted(_own_rows(tables, network)["seed"].unique())
 
 
 def seeds_sentence(tables: results.Tables, quantity: str) -> str:
@@ -215,20 +276,16 @@ def seeds_sentence(tables: results.Tables, quantity: str) -> str:
     strong = {results.strong_seed(tables, n, quantity) for n in chosen}
     counts = [len(results.curves(tables, n, quantity).columns) for n in chosen]
     failed = sum(len(results.diverged(tables, n)) for n in chosen)
-    which = f"seed {min(strong)}" if len(strong) == 1 else "the lowest seed that stayed finite"
-    text = f"Strong line: {which}"
-    text += "; faint lines: the other seeds (not averaged)." if max(counts, default=1) > 1 else "."
+    which = f"seed {min(strong)}" if len(strong) == 1 else "the lowest finite seed"
+    text = f"Strong: {which}; faint: the others." if max(counts, default=1) > 1 else ""
     if failed:
         text += f" {failed} of {sum(counts)} runs diverged and are drawn until they did."
-    return text
+    return text.strip()
 
 
 def points_sentence(tables: results.Tables) -> str:
     """Say what small and large markers are."""
-    return (
-        "Small points: seeds; large markers: their mean with its "
-        f"{percent(confidence(tables))} t-interval."
-    )
+    return f"Small points: seeds; large: their mean, {percent(confidence(tables))} t-interval."
 
 
 def join(*sentences: str) -> str:

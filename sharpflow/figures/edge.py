@@ -1,5 +1,8 @@
 """What figures of the edge of stability share: the threshold, and the moments of passing it."""
 
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -8,6 +11,7 @@ from matplotlib.lines import Line2D
 from sharpflow.figures import base, style
 from sharpflow.results import tables as results
 from sharpflow.results.crossings import first_crossing, up_crossing_indices
+from sharpflow.results.curves import resolves_alternation
 from sharpflow.results.edge import SHARPNESS
 
 
@@ -24,17 +28,127 @@ def threshold(tables: results.Tables, network: results.Network, seed: int) -> fl
     return recorded.dropna()
 
 
-def cut_sentence(tables: results.Tables, quantity: str) -> str:
-    """Say that an axis of sharpness is cut at four times the threshold, where it is."""
-    chosen = results.networks(tables, quantity)
-    cut = base.symbols([n for n in chosen if _is_cut(tables, n, quantity)])
-    return f"The axis of the sharpness is cut at {style.CUT} times {cut}." if cut else ""
+@dataclass(frozen=True)
+class Unit:
+    """What the sharpness axes of a figure count in: thresholds, where all networks have one.
+
+    Attributes:
+        relative: whether a curvature is drawn over its stability threshold, or as it is.
+        symbol: of the thresholds, `2/η`.
+    """
+
+    relative: bool
+    symbol: str
+
+    def label(self, quantity: str = "Λ") -> str:
+        """Name of the axis of a curvature."""
+        if not self.relative:
+            return quantity
+        return f"{quantity}η/2" if self.symbol == "2/η" else f"{quantity} / threshold"
+
+    def curves(
+        self,
+        tables: results.Tables,
+        network: results.Network,
+        quantity: str = SHARPNESS,
+        index: int = 0,
+    ) -> pd.DataFrame:
+        """A curvature in this unit: steps as the index, a column a seed."""
+        read = results.relative if self.relative else results.curves
+        return read(tables, network, quantity, index).replace([np.inf, -np.inf], np.nan)
+
+    def threshold(
+        self, tables: results.Tables, network: results.Network, seed: int
+    ) -> float | pd.Series:
+        """The stability threshold in this unit; NaN where Λ has none to compare with."""
+        return 1.0 if self.relative else threshold(tables, network, seed)
+
+    def draw_threshold(
+        self, axes: Axes, tables: results.Tables, network: results.Network, seed: int
+    ) -> Line2D | None:
+        """Draw it; its handle for the legend."""
+        words = f"threshold {network.threshold_symbol}"
+        return style.draw_threshold(axes, self.threshold(tables, network, seed), words)
+
+    def limit(
+        self,
+        panels: Sequence[Axes],
+        curves: Sequence[pd.DataFrame],
+        thresholds: Sequence[float | pd.Series],
+    ) -> None:
+        """Limits of sharpness axes from zero on, the same for all in units of thresholds.
+
+        An axis that ends below its data says so.
+        """
+        tops = [style.sharpness_top(*pair) for pair in zip(curves, thresholds, strict=True)]
+        for axes, own, top in zip(panels, curves, tops, strict=True):
+            end = max(tops) if self.relative else top
+            axes.set_ylim(0, end)
+            if own.max().max() > end:
+                style.note(axes, f"cut at {style.CUT} × {self.symbol}")
 
 
-def _is_cut(tables: results.Tables, network: results.Network, quantity: str) -> bool:
-    curves = results.curves(tables, network, quantity)
-    bound = threshold(tables, network, results.strong_seed(tables, network, quantity))
-    return bool(curves.max().max() > style.CUT * np.max(bound))
+def unit(chosen: Sequence[results.Network]) -> Unit:
+    """The unit in which the sharpness of networks is drawn side by side."""
+    known = all(np.isfinite(n.threshold) and results.comparable(SHARPNESS, n.setup) for n in chosen)
+    return Unit(known, base.symbols(chosen))
+
+
+def draw_sharpness(
+    axes: Axes,
+    curves: pd.DataFrame,
+    strong: int,
+    colour: str,
+    linestyle: str | tuple = "-",
+    label: str | None = None,
+    width: float = 0.9,
+) -> Line2D:
+    """As `style.draw_seeds`, of a curve that alternates with period two at the edge of stability.
+
+    Records that are an odd number of steps apart, but not one, show the two branches in turn, as a
+    zigzag of another period than that of training: then lines are means of two neighbouring
+    records, and the strong one's records are dots.
+    """
+    if not means_are_drawn(curves):
+        return style.draw_seeds(axes, curves, strong, colour, linestyle, label, width)
+    records = curves[strong].dropna()
+    axes.plot(records.index, records, ".", color=colour, markersize=2, alpha=0.6, zorder=2)
+    steps = np.asarray(curves.index, dtype=float)
+    means = pd.DataFrame(
+        (curves.to_numpy()[1:] + curves.to_numpy()[:-1]) / 2, columns=curves.columns
+    )
+    means.index = pd.Index((steps[1:] + steps[:-1]) / 2)
+    return style.draw_seeds(axes, means, strong, colour, linestyle, label, width)
+
+
+def means_are_drawn(curves: pd.DataFrame) -> bool:
+    """Whether `draw_sharpness` draws means of two neighbouring records of these curves."""
+    steps = curves.index.to_numpy()
+    return len(steps) > 2 and resolves_alternation(steps) and float(np.median(np.diff(steps))) > 1
+
+
+def means_sentence(frames: Iterable[pd.DataFrame]) -> str:
+    """Say that some lines are means of two records, where they are."""
+    found = any(means_are_drawn(frame) for frame in frames)
+    return "At strides above one, lines are means of two records (dots)." * found
+
+
+def draw_branches(
+    axes: Axes,
+    curves: pd.DataFrame,
+    strong: int,
+    colour: str,
+    label: str | None = None,
+) -> Line2D:
+    """As `style.draw_seeds`, with a line through the even and one through the odd steps.
+
+    What changes its sign at every step would fill the panel with ink; its two branches do not.
+    """
+    even = curves.index.to_numpy() % 2 == 0
+    if not (even.any() and (~even).any()):
+        return style.draw_seeds(axes, curves, strong, colour, label=label, width=0.9)
+    style.draw_seeds(axes, curves[~even], strong, colour, width=0.9)
+    return style.draw_seeds(axes, curves[even], strong, colour, label=label, width=0.9)
 
 
 def ratio_curve(tables: results.Tables, network: results.Network, seed: int) -> pd.Series:

@@ -16,7 +16,7 @@ from sharpflow.results.runs import Run
 from sharpflow.statistics.intervals import t_interval
 
 FEW = 15
-"""Up to this many records, a curve shows where they are."""
+"""Up to this many records, a curve is drawn as points."""
 
 SGD = {"colour": style.BLUE, "linestyle": "-"}
 GD = {"colour": style.VERMILION, "linestyle": (0, (4, 1.5))}
@@ -27,7 +27,7 @@ PREDICTION: dict[str, Any] = {
     "zorder": 4,
 }
 
-BAND = "Line: median over seeds; band: from the lowest to the highest seed."
+BAND = "Line: mean over seeds; band: lowest to highest seed."
 
 
 def networks(tables: results.Tables, *quantities: str) -> list[results.Network]:
@@ -137,16 +137,25 @@ def draw_band(
     linestyle: str | tuple = "-",
     label: str | None = None,
 ) -> Line2D:
-    """Draw the median over seeds and a band from the lowest to the highest seed."""
+    """Draw the mean over seeds and a band from the lowest to the highest seed.
+
+    The mean, as where ends are drawn as points with intervals. Up to `FEW` records stand apart, as
+    markers with bars: nobody measured what a line between them would say.
+    """
     frame = frame.dropna(how="all")
     low, high = frame.min(axis=1), frame.max(axis=1)
-    axes.fill_between(frame.index, low, high, color=colour, alpha=0.2, linewidth=0, zorder=1.5)
+    apart = len(frame) <= FEW
+    if apart:
+        axes.vlines(frame.index, low, high, color=colour, alpha=0.35, linewidth=1.4, zorder=1.5)
+    else:
+        axes.fill_between(frame.index, low, high, color=colour, alpha=0.2, linewidth=0, zorder=1.5)
     (line,) = axes.plot(
         frame.index,
-        frame.median(axis=1),
+        frame.mean(axis=1),
         color=colour,
-        linestyle=linestyle,
-        marker="." if len(frame) <= FEW else None,
+        linestyle="none" if apart else linestyle,
+        marker="o" if apart else None,
+        markersize=3.5,
         label=label,
         zorder=3,
     )
@@ -220,12 +229,9 @@ def interval_text(values: Sequence[float] | pd.Series, confidence: float) -> str
 
 def scale_sentence(tables: results.Tables, width: bool = True) -> str:
     """Say at which scale the experiments were made: width (if asked), η, S, steps and seeds."""
-
-    def describe(_: results.Tables, chosen: list[results.Network]) -> list[str]:
-        words = [f"width {base.several([n.width for n in chosen])}"] if width else []
-        return [*words, f"η = {base.several([n.learning_rate for n in chosen])}"]
-
-    return base.scale(tables, describe)
+    chosen = results.networks(tables)
+    words = [f"width {base.several([n.width for n in chosen])}"] if width else []
+    return base.scale(tables, [*words, f"η = {base.several([n.learning_rate for n in chosen])}"])
 
 
 def diverged_sentence(tables: results.Tables) -> str:

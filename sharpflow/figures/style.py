@@ -12,6 +12,7 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from string import ascii_lowercase
 from typing import Any, ParamSpec, TypeVar
 
 import matplotlib
@@ -46,10 +47,13 @@ DASHES = ("-", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (7, 2)), (0, (2,
 CUT = 4
 """An axis of sharpness ends at this many times the threshold at most."""
 
-DOTS_PER_INCH = 150
+DOTS_PER_INCH = 300
 
 KINDS = (".png", ".pdf", ".svg")
 """What `save` writes, in the order of its arguments."""
+
+LETTER = "panel letter"
+"""Group of the letters of panels, by which they are found."""
 
 DENSE = 2_000
 """Up to this many records, a curve stays a path in an SVG."""
@@ -149,7 +153,46 @@ def panel_grid(
             axes.tick_params(labelbottom=level == deep - 1)
             stack.append(axes)
         stacks.append(tuple(stack))
+    letter([stack[0] for stack in stacks] if panels > 1 else stacks[0])
     return figure, stacks
+
+
+def letter(panels: Sequence[Axes]) -> None:
+    """Mark panels a, b, c, … in bold at their upper left corners; one panel alone has no letter."""
+    for place, axes in enumerate(panels if len(panels) > 1 else ()):
+        axes.annotate(
+            ascii_lowercase[place % 26] * (1 + place // 26),
+            (0, 1),
+            xytext=(-10, 7),
+            xycoords="axes fraction",
+            textcoords="offset points",
+            ha="right",
+            fontweight="bold",
+            fontsize=10.5,
+            gid=LETTER,
+        )
+
+
+def note(axes: Axes, text: str, low: bool = False) -> None:
+    """A remark in small grey letters inside a panel, at its right, above or below."""
+    axes.text(
+        0.99,
+        0.02 if low else 0.98,
+        text,
+        transform=axes.transAxes,
+        ha="right",
+        va="bottom" if low else "top",
+        fontsize=7.5,
+        color=GREY,
+        zorder=6,
+    )
+
+
+def common_limits(panels: Sequence[Axes]) -> None:
+    """Give y axes that are compared the limits that hold all of theirs."""
+    limits = [axes.get_ylim() for axes in panels]
+    for axes in panels:
+        axes.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
 
 
 def left_column(stacks: Sequence[tuple[Axes, ...]]) -> list[tuple[Axes, ...]]:
@@ -205,6 +248,45 @@ def draw_seeds(
         linewidth=width,
         label=label,
         zorder=3,
+    )
+    return line
+
+
+def draw_apart(
+    axes: Axes,
+    curves: pd.DataFrame,
+    strong: int,
+    colour: str,
+    marker: str = "o",
+    label: str | None = None,
+) -> Line2D:
+    """As `draw_seeds`, of what was recorded now and then: a marker a record, and nothing between.
+
+    A line through such records would say what nobody measured.
+    """
+    for seed in curves.columns:
+        if seed != strong:
+            faint = curves[seed].dropna()
+            axes.plot(
+                faint.index,
+                faint,
+                marker,
+                color=colour,
+                markersize=2.2,
+                markeredgewidth=0,
+                alpha=0.35,
+                zorder=1.6,
+            )
+    drawn = curves[strong].dropna()
+    (line,) = axes.plot(
+        drawn.index,
+        drawn,
+        marker,
+        color=colour,
+        markersize=3.6,
+        markeredgewidth=0,
+        label=label,
+        zorder=3.5,
     )
     return line
 
@@ -277,12 +359,36 @@ def plain_log_ticks(axes: Axes) -> None:
         axes.yaxis.set_minor_formatter(NullFormatter())
 
 
+def legend_in(
+    axes: Axes, handles: Sequence[Artist | None], columns: int = 2, drop: float = 0.19
+) -> None:
+    """A panel's own legend, each label once, below its x axis.
+
+    Args:
+        axes: the panel.
+        handles: what to explain; None is left out.
+        columns: of the legend.
+        drop: how far below the panel it begins, in heights of the panel.
+    """
+    unique = {handle.get_label(): handle for handle in handles if handle is not None}
+    if unique:
+        axes.legend(
+            handles=list(unique.values()),
+            loc="upper left",
+            bbox_to_anchor=(0, -drop),
+            ncols=columns,
+            columnspacing=1.4,
+            borderaxespad=0,
+            fontsize=8,
+        )
+
+
 def legend_below(figure: Figure, handles: Sequence[Artist | None]) -> None:
-    """One legend for the whole figure, below the data, each label once, as wide as the figure."""
+    """One legend for panels that share it, below the data, each label once."""
     unique = {handle.get_label(): handle for handle in handles if handle is not None}
     if unique:
         longest = max(len(str(text)) for text in unique)
-        fitting = int(figure.get_figwidth() / (0.55 + 0.073 * longest))
+        fitting = int(figure.get_figwidth() / (0.55 + 0.065 * longest))
         figure.legend(
             handles=list(unique.values()),
             loc="outside lower center",
@@ -322,8 +428,8 @@ def scalable(figure: Figure) -> str:
 
     Text stays text. Whatever is black takes the colour of the text around it (`currentColor`, black
     where the file stands alone), and the ground is transparent. Identifiers are the figure's own,
-    so that many may stand in one page. Curves of more than `DENSE` records become pictures inside
-    it, unless they are black.
+    so that many may stand in one page; paths are exact to a hundredth of a point. Curves of more
+    than `DENSE` records become pictures inside it, unless they are black.
     """
     dense = [line for line in figure.findobj(Line2D) if _is_dense(line)]
     for line in dense:
@@ -339,6 +445,7 @@ def scalable(figure: Figure) -> str:
     used = set(re.findall(r"#([\w-]+)[\")]", text))
     text = re.sub(r' id="([\w.-]+)"', lambda m: f' id="{own}-{m[1]}"' * (m[1] in used), text)
     text = re.sub(r'(url\(|href=")#', rf"\g<1>#{own}-", text)
+    text = re.sub(r' d="[^"]*"', lambda m: re.sub(r"(\.\d\d)\d+", r"\1", m[0]), text)
     text = text.replace("#000000", "currentColor").replace("<svg ", '<svg fill="currentColor" ', 1)
     return text.replace("'DejaVu Sans'", "'DejaVu Sans', Verdana, sans-serif")
 

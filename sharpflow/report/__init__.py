@@ -2,6 +2,7 @@
 
 from sharpflow.report.entries import FigureEntry, TableEntry
 from sharpflow.report.page import build
+from sharpflow.report.run import Stage, build_run, machine, stage
 from sharpflow.report.tables import SHARPNESS_NOTE, SHARPNESS_QUANTITIES, sharpness_table
 from sharpflow.report.text import settings_digest
 
@@ -9,8 +10,12 @@ __all__ = [
     "SHARPNESS_NOTE",
     "SHARPNESS_QUANTITIES",
     "FigureEntry",
+    "Stage",
     "TableEntry",
     "build",
+    "build_run",
+    "machine",
     "settings_digest",
     "sharpness_table",
+    "stage",
 ]

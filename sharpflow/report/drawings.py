@@ -11,8 +11,9 @@ from sharpflow.report.text import number
 
 WIDTH, HEIGHT = 160, 22
 _MARGIN = 0.12
-_THEME = {"#000000": "currentColor", "#ffffff": "var(--paper)"}
-"""Ink and paper of a figure, in the page's."""
+_SCALE = 1.4
+"""Size of a figure on the page, in pixels a point."""
+_LONG = re.compile(r"-?\d+\.\d{3,}")
 _LINK = re.compile(r"url\(#([^)]+)\)")
 
 
@@ -75,7 +76,7 @@ def graph(edges: Sequence[tuple[str, str]], label: str) -> Markup:
         label: what it is, for who cannot see it.
     """
     columns, rows = layers(edges), 0
-    wide, high, gap = 138, 30, 46
+    wide, high, gap = 124, 30, 34
     places = {}
     for column, nodes in enumerate(columns):
         rows = max(rows, len(nodes))
@@ -93,13 +94,18 @@ def graph(edges: Sequence[tuple[str, str]], label: str) -> Markup:
         (x, y), (u, v) = places[source], places[target]
         x, y, v = x + wide, y + high / 2, v + high / 2
         bend = gap * 0.6
+        if u - x > gap:  # over the layers between, below their boxes
+            low = tallest + 6 + (u - x) / 30
+            line = f"M{x:g} {y:g}C{x + gap:g} {low:g} {x + gap:g} {low:g} {(x + u) / 2:g} {low:g}"
+            parts.append(f'<path d="{line}S{u - gap:g} {low:g} {u:g} {v:g}"/>')
+            continue
         parts.append(f'<path d="M{x:g} {y:g}C{x + bend:g} {y:g} {u - bend:g} {v:g} {u:g} {v:g}"/>')
     for node, (x, y) in places.items():
         parts.append(
             f'<rect x="{x:g}" y="{y:g}" width="{wide}" height="{high}" rx="5"/>'
             f'<text x="{x + wide / 2:g}" y="{y + high / 2 + 4:g}">{escape(node)}</text>'
         )
-    width, height = len(columns) * (wide + gap) - gap, tallest
+    width, height = len(columns) * (wide + gap) - gap, tallest + 48
     told = escape(label)
     return Markup(
         f'<svg class="graph" viewBox="-2 -2 {width + 4} {height + 4:g}" width="{width + 4}" '
@@ -108,7 +114,9 @@ def graph(edges: Sequence[tuple[str, str]], label: str) -> Markup:
 
 
 def inline(svg: bytes, prefix: str, alt: str) -> Markup:
-    """A figure's SVG as an element of the page: its ids its own, ink and paper those of the page.
+    """A figure's SVG as an element of the page: its ids its own, its paper that of the page.
+
+    Coordinates are rounded to a hundredth of a point.
 
     Args:
         svg: the file.
@@ -138,16 +146,18 @@ def inline(svg: bytes, prefix: str, alt: str) -> Markup:
                 value = f"{prefix}-{value}"
             elif key == "href" and value.startswith("#"):
                 value = f"#{prefix}-{value[1:]}"
+            if key in ("d", "x", "y", "points"):
+                value = _LONG.sub(lambda found: f"{float(found[0]):.2f}", value)
             element.set(key, _LINK.sub(rf"url(#{prefix}-\1)", value))
         if element.tag == "style":
             element.text = re.sub(r"([^{}]+)\{", rf"#{prefix} \1{{", element.text or "")
     box = root.get("viewBox", "").split()
     if len(box) == 4:
-        root.set("width", box[2])
-        root.set("height", box[3])
+        root.set("width", f"{_SCALE * float(box[2]):.0f}")
+        root.set("height", f"{_SCALE * float(box[3]):.0f}")
     root.attrib |= {"id": prefix, "class": "plot", "role": "img", "aria-label": alt}
     text = ElementTree.tostring(root, encoding="unicode")
-    return Markup(re.sub("|".join(_THEME), lambda found: _THEME[found[0]], text))
+    return Markup(text.replace("#ffffff", "var(--plot)"))
 
 
 def _plain(name: str) -> str:

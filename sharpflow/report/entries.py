@@ -26,6 +26,7 @@ class FigureEntry:
         drawn: what it read while it was drawn: by experiment, a list of case, width, learning rate
             and quantity.
         links: addresses of its files, tables and code, relative to the page, by what they are.
+        failed: why there is no figure but a picture that says so; the caption tells it too.
     """
 
     name: str
@@ -41,6 +42,7 @@ class FigureEntry:
     svg: bytes = b""
     drawn: Mapping[str, Sequence[Sequence[Any]]] = field(default_factory=dict)
     links: Mapping[str, str] = field(default_factory=dict)
+    failed: str = ""
 
     @property
     def anchor(self) -> str:

@@ -12,8 +12,8 @@ from sharpflow.report.entries import FigureEntry, TableEntry
 from sharpflow.report.text import anchor, flatten, number, settings_digest
 from sharpflow.report.verdicts import single_rows
 
-LARGEST_SVG = 600_000
-"""Bytes of an SVG over which a figure is shown as its PNG: a page of twenty stays a page."""
+LARGEST_SVG = 1_500_000
+"""Bytes of an SVG over which a figure is shown as its PNG, which grows no further."""
 
 Entry = Mapping[str, Any]
 

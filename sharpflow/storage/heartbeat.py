@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 INTERVAL = 1.0
 """Seconds between writes, at least."""
+_WIDTH = 63
 
 
 class Beat(NamedTuple):
@@ -69,15 +70,25 @@ class Heartbeat:
         self._due = now + self._interval
         begun, first = self._first
         rate = (step - first) / (now - begun) if now > begun else 0.0
+        line = f"{step} {of} {rate:.6g}"
         with suppress(OSError):
-            Path(self._path).write_text(f"{step} {of} {rate:.6g}\n", encoding="utf-8")
+            self._write(self._path, f"{line:<{_WIDTH}}\n".encode())
+
+    @staticmethod
+    def _write(path: str | Path, line: bytes) -> None:
+        # in place and never cut short: some file systems flush a file that was cut to the disk
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT, 0o644)
+        try:
+            os.write(handle, line)
+        finally:
+            os.close(handle)
 
 
 @contextmanager
-def heartbeat(path: str | Path | None) -> Iterator[Heartbeat]:
+def heartbeat(path: str | Path | None, interval: float = INTERVAL) -> Iterator[Heartbeat]:
     """A heartbeat whose file is gone when the block ends."""
     try:
-        yield Heartbeat(path)
+        yield Heartbeat(path, interval)
     finally:
         if path is not None:
             with suppress(OSError):

@@ -31,7 +31,7 @@ FLOORS = (
     "report",
 )
 """Packages, bottom floor first: a module imports from its own floor and those below it."""
-APART = ("config", "cost")
+APART = ("config", "cost", "cli")
 """Read by the Snakefile and the command line alone."""
 
 

@@ -9,7 +9,6 @@ from snakemake_interface_logger_plugins.common import LogEvent
 
 from sharpflow import console
 from sharpflow.progress import Outcome, Planned, Run
-from sharpflow.storage.heartbeat import Heartbeat, beat_path, heartbeat, read_beat
 
 
 class Terminal(io.StringIO):
@@ -149,37 +148,3 @@ def test_claims_are_counted_by_their_summaries(tmp_path):
     )
     assert console.verdict_counts(table) == {"supported": 2, "undefined": 1}
     assert console.verdict_counts(tmp_path / "none.csv") == {}
-
-
-class TestHeartbeat:
-    def test_it_writes_once_in_an_interval(self, tmp_path):
-        clock = Clock()
-        beat = Heartbeat(tmp_path / "job.progress", 1.0, clock)
-        beat.at(100, 500)
-        clock.now = 0.9
-        beat.at(140, 500)
-        assert read_beat(tmp_path / "job.progress") is None
-        clock.now = 2.0
-        beat.at(200, 500)
-        assert read_beat(tmp_path / "job.progress") == (200, 500, 50.0)
-        clock.now = 2.5
-        beat.at(300, 500)
-        assert read_beat(tmp_path / "job.progress") == (200, 500, 50.0)
-
-    def test_nothing_is_left_and_no_disk_stops_it(self, tmp_path):
-        path = beat_path(tmp_path / "train.log")
-        with heartbeat(path) as beat:
-            beat._due = 0.0
-            beat.at(1, 2)
-            assert read_beat(path) == (1, 2, 0.0)
-        assert not path.exists()
-        with heartbeat(tmp_path / "absent" / "train.progress") as beat:
-            beat._due = 0.0
-            beat.at(1, 2)
-        with heartbeat(None) as beat:
-            beat.at(1, 2)
-
-    def test_half_a_line_is_no_word(self, tmp_path):
-        for text in ("", "12 ", "12 500", "a b c", "1 2 3 4"):
-            (tmp_path / "job.progress").write_text(text)
-            assert read_beat(tmp_path / "job.progress") is None

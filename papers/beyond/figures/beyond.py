@@ -55,7 +55,9 @@ def draw(tables: results.Tables) -> Figure:
         above.set_title(base.label(network, chosen))
         last = results.curves(tables, network, SHARPNESS).index.max()
         below.set(xlabel="step", xlim=(0, float(last)))
-    style.label_rows(stacks, "over threshold", "‖A‖²")
+    style.common_limits([above for above, _ in stacks])
+    unit = edge.unit(chosen)
+    style.label_rows(stacks, unit.label() if unit.relative else "over threshold", "‖A‖²")
     style.legend_below(figure, handles)
     return figure
 
@@ -72,14 +74,17 @@ def _draw_levels(
     ]
     if not batch.empty:
         name = "batch sharpness / threshold"
-        handles.append(style.draw_seeds(axes, batch, strong, style.ORANGE, (0, (3, 1)), name))
+        handles.append(style.draw_apart(axes, batch, strong, style.ORANGE, "o", name))
     name = "sharpness Λ / threshold"
-    handles.append(style.draw_seeds(axes, ratio, strong, style.BLUE, label=name, width=0.9))
-    if batch.empty:
+    handles.append(edge.draw_sharpness(axes, ratio, strong, style.BLUE, label=name))
+    if batch.empty and not edge.means_are_drawn(ratio):
         handles.append(_draw_average(axes, ratio[strong].dropna()))
     handles.append(style.draw_threshold(axes, 1.0, "threshold"))
-    top = style.sharpness_top(pd.concat([ratio, batch], axis=1), 1.0)
-    axes.set_ylim(0, max(top, LEAST_TOP))
+    both = pd.concat([ratio, batch], axis=1)
+    top = max(style.sharpness_top(both, 1.0), LEAST_TOP)
+    axes.set_ylim(0, top)
+    if both.max().max() > top:
+        style.note(axes, f"cut at {style.CUT} × the threshold")
     return handles
 
 
@@ -131,52 +136,62 @@ def _agreement(run: Run) -> float:
     return sign_agreement(norm, sharpness, averaged=resolves_alternation(steps))
 
 
-def caption(tables: results.Tables) -> str:
-    """What is drawn; for each network, where Λ gets to, and how often ‖A‖² moves with it."""
+def alt(tables: results.Tables) -> str:
+    """What is seen, and how many runs reach the threshold."""
     chosen = results.networks(tables, *READS)
     judged = verdicts(tables)
-    notes = [
-        f"{base.label(network, chosen)}: {_verdict(judged[judged['network'] == network])}"
-        for network in chosen
-    ]
-    even = any(not resolves_alternation(results.curves(tables, n, SHARPNESS).index) for n in chosen)
-    batched = bool(results.networks(tables, SHARPNESS, BATCH))
-    return base.join(
-        f"Above: Gauss-Newton sharpness Λ over the stability threshold, {base.symbols(chosen)} "
-        f"(dashed; grey: {BAND_LOW:g} to {BAND_HIGH:g} of it).",
-        ""
-        if batched
-        else "Red, dashed: mean of each record of the strong line and the one before it.",
-        "Dashed orange: the batch sharpness E[gᵀ H_B g]/E‖g‖² over the same threshold, g and H_B "
-        "the gradient and the Hessian of the loss of one batch (with all samples there is one, and "
-        "before Λ reaches the threshold its gradient hardly points along v₁)."
-        if batched
-        else "",
-        "Below: squared norm ‖A‖² of the output layer. Dotted vertical line: Λ of the strong line "
-        "first reaches the threshold. Of each network: the mean over seeds and over the last third "
-        "of the records, and the share of records at which ‖A‖² and Λ move in the same direction "
-        "(on means of two neighbouring records, where these are an odd number of steps apart; "
-        "median over seeds).",
-        f"{'; '.join(notes)}.",
-        "Where Λ was recorded at an even stride, one branch only of its alternation with period "
-        "two is seen, and where it ends cannot be told."
-        if even
-        else "",
-        base.seeds_sentence(tables, SHARPNESS),
-        edge.cut_sentence(tables, SHARPNESS),
-        base.stride_sentence(tables, {SHARPNESS: "Λ", BATCH: "batch sharpness", NORM: "‖A‖²"}),
-        base.scale_sentence(tables),
+    return (
+        f"{len(chosen)} panels, one a network: above, the sharpness over its threshold with a grey "
+        f"band about one; below, the norm of the output layer. {int(judged['reached'].sum())} of "
+        f"{len(judged)} runs come to the threshold."
     )
 
 
-def _verdict(own: pd.DataFrame) -> str:
-    count = f"in {int(own['reached'].sum())} of {len(own)} seeds"
-    side = "comes down to" if own["above"].all() else "reaches"
-    words = [f"Λ {side} its threshold {count}"]
-    for column, what in (("end", "Λ"), ("batch_end", "batch sharpness")):
-        if np.isfinite(end := ensemble.mean(own[column])):
-            words.append(f"{what} ends at {end:.2f} of it")
-    agreement = own["agreement"].median()
-    if np.isfinite(agreement):
-        words.append(f"‖A‖² moves with Λ at {100 * agreement:.0f} % of records")
-    return ", ".join(words)
+def numbers(tables: results.Tables) -> dict[str, list] | None:
+    """For each network, where Λ gets to, and how often ‖A‖² moves with it."""
+    judged = verdicts(tables)
+
+    def own(network: results.Network) -> pd.DataFrame:
+        return judged[judged["network"] == network]
+
+    def end(network: results.Network, column: str) -> str:
+        value = ensemble.mean(own(network)[column])
+        return f"{value:.2f}" if np.isfinite(value) else ""
+
+    def agreement(network: results.Network) -> str:
+        share = own(network)["agreement"].median()
+        return f"{100 * share:.0f} %" if np.isfinite(share) else ""
+
+    def reached(network: results.Network) -> str:
+        side = "comes down" if own(network)["above"].all() else "comes up"
+        return f"{side} in {int(own(network)['reached'].sum())} of {len(own(network))}"
+
+    return base.numbers_table(
+        tables,
+        results.networks(tables, *READS),
+        {
+            "threshold": lambda n: base.number(n.threshold),
+            "Λ to its threshold": reached,
+            "Λ / threshold at the end": lambda n: end(n, "end"),
+            "batch sharpness / threshold": lambda n: end(n, "batch_end"),
+            "records at which ‖A‖² moves with Λ": agreement,
+        },
+    )
+
+
+def caption(tables: results.Tables) -> str:
+    """What is drawn, and the scale."""
+    chosen = results.networks(tables, *READS)
+    even = any(not resolves_alternation(results.curves(tables, n, SHARPNESS).index) for n in chosen)
+    batched = bool(results.networks(tables, SHARPNESS, BATCH))
+    return base.join(
+        f"Above: Gauss-Newton sharpness Λ over the threshold {base.symbols(chosen)} (dashed)"
+        + (" and batch sharpness E[gᵀ H_B g]/E‖g‖² (points)." if batched else ".")
+        + " Below: ‖A‖² of the output layer. Dotted: Λ of the strong line first reaches the "
+        "threshold.",
+        "At an even stride one branch of Λ is seen only." if even else "",
+        edge.means_sentence(results.curves(tables, n, SHARPNESS) for n in chosen),
+        base.seeds_sentence(tables, SHARPNESS),
+        base.stride_sentence(tables, {BATCH: "batch sharpness"}),
+        base.scale_sentence(tables),
+    )

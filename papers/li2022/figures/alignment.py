@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -18,112 +20,135 @@ DRAWS = ("output_layer_sharpness", "residual_along_v1", "residual_dot_outputs")
 
 ALIGNMENT = "eigenvector_alignment"
 OUTPUT, ALONG, DOT = DRAWS
+SECOND = "second eigenvalue Λ₂"
 
 
 @style.house
 def draw(tables: results.Tables) -> Figure:
-    """A stack a network: Λ₁ and Λ₂, λ_max(M_A), the turn of v₁, Dᵀv₁ and DᵀF on one step axis."""
+    """A stack a network: Λ₁ and Λ₂, M_A's part, the turn of v₁, Dᵀv₁ and DᵀF on one step axis."""
     chosen = results.networks(tables, *READS)
+    unit = edge.unit(chosen)
     figure, stacks = style.panel_grid(len(chosen), heights=(2.6, 1.8, 1.8, 1.6, 1.6))
-    handles = []
+    handles: list[Artist | None] = []
+    drawn = []
     for network, stack in zip(chosen, stacks, strict=True):
         top, parts, turns, along, dot = stack
         strong = results.strong_seed(tables, network, SHARPNESS)
-        first = results.curves(tables, network, SHARPNESS)
+        first = unit.curves(tables, network)
         handles += edge.draw_crossings(stack, tables, network, strong)
-        handles += _draw_eigenvalues(top, tables, network, strong)
-        handles += _draw_parts(parts, tables, network, strong)
+        handles += [
+            edge.draw_branches(top, first, strong, style.BLUE, "Λ, even and odd steps"),
+            unit.draw_threshold(top, tables, network, strong),
+        ]
+        drawn.append((first, unit.threshold(tables, network, strong)))
+        second = unit.curves(tables, network, SHARPNESS, 1)
+        if not second.empty:
+            dashes = (0, (3, 1))
+            handles.append(style.draw_seeds(top, second, strong, style.ORANGE, dashes, SECOND))
+        handles.append(_draw_part(parts, tables, network, strong))
         top.set_title(base.label(network, chosen))
         turn = style.positive(1 - results.curves(tables, network, ALIGNMENT).abs())
         if turn.notna().any(axis=None):
-            style.draw_seeds(turns, turn, strong, style.PURPLE, width=0.8)
+            words = "turn of v₁ in a step"
+            handles.append(style.draw_seeds(turns, turn, strong, style.PURPLE, "-", words, 0.8))
             style.log_limits(turns, turn, decades=8)
-        for axes, quantity, colour in ((along, ALONG, style.VERMILION), (dot, DOT, style.BLACK)):
+        for axes, quantity, colour, label in (
+            (along, ALONG, style.VERMILION, "Dᵀv₁, even and odd steps"),
+            (dot, DOT, style.GREY, "DᵀF, even and odd steps"),
+        ):
             values = results.curves(tables, network, quantity)
             edge.draw_zero(axes)
             if not values.empty:
-                style.draw_seeds(axes, values, strong, colour, width=0.8)
+                handles.append(edge.draw_branches(axes, values, strong, colour, label))
                 edge.symmetric_limits(axes, values)
         dot.set(xlabel="step", xlim=(0, float(first.index.max())))
-    style.label_rows(stacks, "Λ and Λ₂", "Λ, part of M_A", "turn of v₁", "Dᵀv₁", "DᵀF")
+    unit.limit([stack[0] for stack in stacks], *zip(*drawn, strict=True))
+    for level in (1, 2):
+        style.common_limits([stack[level] for stack in stacks])
+    labels = (unit.label(), "part in Λ", "1 − |⟨v₁, v₁⁺⟩|", "Dᵀv₁", "DᵀF")
+    style.label_rows(stacks, *labels)
     style.legend_below(figure, handles)
     return figure
 
 
-def _draw_eigenvalues(
-    axes: Axes, tables: results.Tables, network: results.Network, strong: int
-) -> list[Line2D | None]:
-    first, second = (results.curves(tables, network, SHARPNESS, index) for index in (0, 1))
-    threshold = edge.threshold(tables, network, strong)
-    handles = [
-        style.draw_seeds(axes, first, strong, style.BLUE, label="Λ", width=0.9),
-        style.draw_threshold(axes, threshold, network.threshold_symbol),
-    ]
-    if not second.empty:
-        dashes = (0, (3, 1))
-        handles.append(style.draw_seeds(axes, second, strong, style.ORANGE, dashes, "second Λ₂"))
-    axes.set_ylim(0, style.sharpness_top(first, threshold))
-    return handles
+def part(tables: results.Tables, network: results.Network) -> pd.DataFrame:
+    """λ_max of the output layer's part M_A of M over that of M: steps, a column a seed."""
+    return results.curves(tables, network, OUTPUT) / results.curves(tables, network, SHARPNESS)
 
 
-def _draw_parts(
+def _draw_part(
     axes: Axes, tables: results.Tables, network: results.Network, strong: int
-) -> list[Line2D]:
-    first = style.positive(results.curves(tables, network, SHARPNESS))
-    output = style.positive(results.curves(tables, network, OUTPUT))
-    style.draw_seeds(axes, first, strong, style.BLUE, width=0.9)
+) -> Line2D | None:
+    share = style.positive(part(tables, network))
     axes.set_yscale("log")
-    if output.empty:
-        return []
+    axes.set_ylim(1e-3, 1)
+    if share.empty or strong not in share:
+        return None
     dashes = (0, (5, 1, 1, 1))
-    return [style.draw_seeds(axes, output, strong, style.GREEN, dashes, "(2/n) λ_max(M_A)")]
+    words = "output layer's λₘₐₓ / Λ"
+    return style.draw_seeds(axes, share, strong, style.GREEN, dashes, words)
+
+
+def alt(tables: results.Tables) -> str:
+    """What is seen."""
+    chosen = results.networks(tables, *READS)
+    text = (
+        f"{len(chosen)} columns of five panels over the training steps, one a network: the largest "
+        "two eigenvalues against a dashed line at the threshold, the output layer's part, the turn "
+        "of the top eigenvector, and two panels in which an even and an odd branch swing apart."
+    )
+    seconds = [value for n in chosen if (value := _second(tables, n))]
+    return (
+        f"{text} The second eigenvalue reaches {base.several(seconds)} of it." * bool(seconds)
+        or text
+    )
+
+
+def numbers(tables: results.Tables) -> dict[str, list] | None:
+    """How large the second eigenvalue and M_A's part become, and how far v₁ turns."""
+    members = runs_by_network(tables, *READS)
+    return base.numbers_table(
+        tables,
+        list(members),
+        {
+            "2/η": lambda n: base.number(n.threshold),
+            "largest Λ₂ / threshold": lambda n: _second(tables, n),
+            "M_A's part in Λ (5th to 95th percentile)": lambda n: _output(tables, n),
+            "95th percentile of the turn (mean over seeds)": lambda n: _turn(members[n]),
+        },
+    )
 
 
 def caption(tables: results.Tables) -> str:
-    """What is drawn, how large the second eigenvalue and M_A's become, and the scale."""
-    members = runs_by_network(tables, *READS)
-    chosen = list(members)
-    notes = []
-    for network, runs in members.items():
-        words = [*_second(tables, network), *_output(tables, network), *_turn(runs)]
-        if words:
-            notes.append(f"{base.label(network, chosen)}: {', '.join(words)}")
+    """What is drawn, and the scale."""
+    chosen = results.networks(tables, *READS)
     odd = any((base.stride(tables, n, ALIGNMENT) or 1) > 1 for n in chosen)
     return base.join(
-        "From the top: the two largest eigenvalues of (2/n) M, M = J Jᵀ, Λ and Λ₂, with the "
-        "stability threshold (dashed); Λ beside the largest eigenvalue of the output layer's part "
-        "(2/n) M_A (logarithmic); the turn 1 − |⟨v₁(t), v₁(t+1)⟩| of the top eigenvector between "
-        f"{'neighbouring records' if odd else 'steps'} (logarithmic, eight decades at most); the "
-        "component Dᵀv₁ of the residual D = F − Y; DᵀF, whose sign is that of −Δ‖A‖² to first "
-        "order.",
-        "Dotted vertical line: first step at which Λ of the strong line reaches the threshold; "
-        "thin lines: its two-step average passes the threshold upwards again.",
-        f"Over all seeds: {'; '.join(notes)}." if notes else "",
+        "From the top: the two largest eigenvalues of (2/n) J Jᵀ over the threshold; the output "
+        "layer's part in the first; how far the top eigenvector v₁ turns between "
+        f"{'records' if odd else 'steps'}; the residual D along v₁; DᵀF, which has the sign of "
+        "−Δ‖A‖² to first order. Dotted line: Λ first reaches the threshold; thin lines: again.",
         base.seeds_sentence(tables, SHARPNESS),
-        edge.cut_sentence(tables, SHARPNESS),
-        base.stride_sentence(tables, {ALIGNMENT: "v₁", OUTPUT: "M_A"}),
+        base.stride_sentence(tables, {ALIGNMENT: "v₁", OUTPUT: "the output layer's part"}),
         base.scale_sentence(tables),
     )
 
 
-def _second(tables: results.Tables, network: results.Network) -> list[str]:
+def _second(tables: results.Tables, network: results.Network) -> str:
     second = results.relative(tables, network, SHARPNESS, 1)
-    return [] if second.empty else [f"Λ₂ at most {second.max().max():.2f} of the threshold"]
+    return "" if second.empty else f"{second.max().max():.2f}"
 
 
-def _output(tables: results.Tables, network: results.Network) -> list[str]:
-    output = results.curves(tables, network, OUTPUT)
-    share = ensemble.finite((output / results.curves(tables, network, SHARPNESS)).to_numpy().flat)
+def _output(tables: results.Tables, network: results.Network) -> str:
+    share = ensemble.finite(part(tables, network).to_numpy().flat)
     if not share.size:
-        return []
+        return ""
     low, high = 100 * np.quantile(share, (0.05, 0.95))
-    return [f"M_A's part {low:.1f} to {high:.1f} % of Λ (5th to 95th percentile)"]
+    return f"{low:.1f} to {high:.1f} %"
 
 
-def _turn(runs: Sequence[Run]) -> list[str]:
+def _turn(runs: Sequence[Run]) -> str:
     """The 95th percentile of 1 − |⟨v₁(t), v₁(t+1)⟩|, over the seeds that did not diverge."""
     turns = [1 - np.abs(run.curve(ALIGNMENT)[1]) for run in runs if not run.diverged]
     highest = ensemble.finite(np.percentile(turn, 95) for turn in turns if turn.size)
-    if not highest.size:
-        return []
-    return [f"turn at most {highest.mean():.2g} at its 95th percentile (mean over seeds)"]
+    return f"{highest.mean():.2g}" if highest.size else ""

@@ -6,12 +6,12 @@ from typing import cast
 
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator
 
-from sharpflow.figures import base, edge, style
+from sharpflow.figures import base, edge, ensemble, style
 from sharpflow.figures.edge import SHARPNESS
 from sharpflow.results import tables as results
 from sharpflow.results.rates import growth_rates
@@ -44,17 +44,31 @@ def draw(tables: results.Tables) -> Figure:
     """Λ of all parameters, Λ of the trained layers and growth rates; a row an experiment."""
     found = groups(tables)
     runs = runs_by_network(tables, *READS)
+    unit = edge.unit(list(runs))
     figure, stacks = style.panel_grid(3 * len(found), heights=(4.4,), columns=3)
-    handles = []
+    handles: list[Artist | None] = []
     for row, members in enumerate(found):
         (whole,), (trained,), (rates,) = stacks[3 * row : 3 * row + 3]
         for axes, quantity in ((whole, SHARPNESS), (trained, TRAINED)):
-            handles += _draw_curves(axes, tables, members, quantity)
-        whole.set(ylabel="sharpness Λ", title=f"all parameters{_which(tables, found, members)}")
-        trained.set(ylabel="Λ of the trained layers", title="trained layers only")
+            handles += _draw_curves(axes, tables, members, quantity, unit)
+        _limit(whole, trained, tables, members, unit)
+        whole.set(ylabel=unit.label(), title=f"all parameters{_which(tables, found, members)}")
+        trained.set(ylabel=unit.label(), title="the trained layers' part of it")
         _draw_rates(rates, growth(members, runs), base.confidence(tables))
     style.legend_below(figure, handles)
     return figure
+
+
+def _limit(
+    whole: Axes, trained: Axes, tables: results.Tables, members: Group, unit: edge.Unit
+) -> None:
+    frames = [
+        pd.concat([unit.curves(tables, n, quantity) for _, n in members], axis=1)
+        for quantity in (SHARPNESS, TRAINED)
+    ]
+    network = members[0][1]
+    strong = results.strong_seed(tables, network, SHARPNESS)
+    unit.limit((whole, trained), frames, [unit.threshold(tables, network, strong)] * 2)
 
 
 def groups(tables: results.Tables) -> list[Group]:
@@ -99,32 +113,30 @@ def growth(members: Group, runs: dict[results.Network, list[Run]]) -> pd.DataFra
 
 
 def _draw_curves(
-    axes: Axes, tables: results.Tables, members: Group, quantity: str
-) -> list[Line2D | None]:
-    handles = []
+    axes: Axes, tables: results.Tables, members: Group, quantity: str, unit: edge.Unit
+) -> list[Artist | None]:
+    handles: list[Artist | None] = []
+    last = 0.0
     for frozen, network in members:
-        curves = results.curves(tables, network, quantity)
+        curves = unit.curves(tables, network, quantity)
         if curves.empty:
             continue
+        last = max(last, float(curves.index.max()))
         handles.append(
-            style.draw_seeds(
+            edge.draw_sharpness(
                 axes,
                 curves,
                 results.strong_seed(tables, network, SHARPNESS),
                 style.PALETTE[frozen % len(style.PALETTE)],
                 style.DASHES[frozen % len(style.DASHES)],
                 f"{frozen} frozen",
+                1.2,
             )
         )
     network = members[0][1]
     strong = results.strong_seed(tables, network, SHARPNESS)
-    threshold = edge.threshold(tables, network, strong)
-    handles.append(style.draw_threshold(axes, threshold, network.threshold_symbol))
-    sharpness = pd.concat([results.curves(tables, n, quantity) for _, n in members], axis=1)
-    top = style.sharpness_top(sharpness, threshold)
-    axes.set(xlabel="step", ylim=(0, top))
-    if len(sharpness):
-        axes.set_xlim(0, float(sharpness.index.max()))
+    handles.append(unit.draw_threshold(axes, tables, network, strong))
+    axes.set(xlabel="step", xlim=(0, last or 1.0))
     return handles
 
 
@@ -143,7 +155,9 @@ def _draw_rates(axes: Axes, rates: pd.DataFrame, confidence: float) -> None:
             axes.vlines(frozen + 0.12, interval.low, interval.high, color=colour, linewidth=1.3)
         axes.plot(frozen + 0.12, interval.statistic, marker, color=colour, markersize=6)
     label = "growth of Λ / threshold a step"
-    axes.set(xlabel="frozen layers", ylabel=label, title="initial growth")
+    axes.set(
+        xlabel="number of frozen layers", ylabel=label, title="initial growth of all parameters' Λ"
+    )
     axes.xaxis.set_major_locator(FixedLocator(sorted(rates["frozen"].unique())))
     axes.axhline(0.0, color=style.GREY, linewidth=0.5, zorder=1)
 
@@ -161,27 +175,57 @@ def _which(tables: results.Tables, found: list[Group], members: Group) -> str:
     return f"{text}, {network.case}" if keys.count(own) > 1 else text
 
 
-def caption(tables: results.Tables) -> str:
-    """What is drawn, how growth is measured and ordered, and the scale."""
+def alt(tables: results.Tables) -> str:
+    """What is seen."""
     found = groups(tables)
+    most = max(frozen for members in found for frozen, _ in members)
+    return (
+        "Three panels. In the first two, curves of the sharpness over the training steps, one "
+        f"colour for each number of frozen layers from 0 to {most}, with a dashed line at the "
+        "threshold; the third shows the initial growth of each seed as points with intervals "
+        "against the number of frozen layers."
+    )
+
+
+def trained_share(tables: results.Tables, network: results.Network) -> float:
+    """Λ of the trained layers over Λ of all parameters over the last fifth; median over seeds."""
+    share = results.curves(tables, network, TRAINED) / results.curves(tables, network, SHARPNESS)
+    return float(ensemble.tail(share).median()) if len(share) else float("nan")
+
+
+def numbers(tables: results.Tables) -> dict[str, list] | None:
+    """Growth by the number of frozen layers, and what the trained ones have of Λ at the end."""
     runs = runs_by_network(tables, *READS)
-    notes = []
-    for members in found:
-        rates = growth(members, runs).groupby("frozen")["rate"].mean().dropna()
-        if len(rates):
-            words = ", ".join(f"{frozen} frozen: {rate:.3g}" for frozen, rate in rates.items())
-            notes.append(f"Mean growth a step{_which(tables, found, members)}: {words}.")
+    found = groups(tables)
+    members = [member for group in found for member in group]
+    frozen = {network: number for number, network in members}
+    rates = {
+        network: own
+        for group in found
+        for number, network in group
+        for own in [growth(group, runs).query("frozen == @number")["rate"].mean()]
+    }
+    return base.numbers_table(
+        tables,
+        list(frozen),
+        {
+            "2/η": lambda n: base.number(n.threshold),
+            "frozen layers": lambda n: str(frozen[n]),
+            "mean growth of Λ / threshold a step": lambda n: f"{rates[n]:.3g}",
+            "trained layers' part of Λ at the end": lambda n: f"{trained_share(tables, n):.2f}",
+        },
+    )
+
+
+def caption(tables: results.Tables) -> str:
+    """What is drawn, how growth is measured, and the scale."""
+    runs = runs_by_network(tables, *READS)
     return base.join(
-        "Left: Gauss-Newton sharpness Λ of all parameters, frozen ones included, while the output "
-        "layer and then the layers below it keep their initial values. Middle: Λ of the layers "
-        "that are trained, which governs stability. Dashed: the stability threshold "
-        f"{base.symbols(list(runs))}. Right: growth rate of the left panel's Λ over the threshold, "
-        "the least-squares slope from the start to the earliest first crossing among a seed's "
-        "runs, the same stretch for all of them.",
-        base.points_sentence(tables) if max(map(len, runs.values())) > 1 else "",
-        *notes,
+        "Left: Λ of all parameters, while the output layer and then layers below it stay frozen. "
+        "Middle: Λ of the trained layers alone, which governs stability; the two part as more "
+        "freeze. Right: slope of the left panel until the earliest crossing among a seed's runs; "
+        "large: mean, interval.",
+        edge.means_sentence(results.curves(tables, n, SHARPNESS) for n in runs),
         base.seeds_sentence(tables, SHARPNESS),
-        edge.cut_sentence(tables, SHARPNESS),
-        base.stride_sentence(tables, {SHARPNESS: "Λ", TRAINED: "Λ of the trained layers"}),
         base.scale_sentence(tables),
     )

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -36,13 +37,15 @@ DOT = "residual_dot_outputs"
 def draw(tables: results.Tables) -> Figure:
     """A stack a network: Λ, ‖A‖², DᵀF, and the increment of ‖A‖² beside −(4η/n) DᵀF."""
     chosen = results.networks(tables, *READS)
-    figure, stacks = style.panel_grid(len(chosen), heights=(2.8, 1.8, 1.7, 2.2), columns=2, width=4)
-    handles = []
+    unit = edge.unit(chosen)
+    figure, stacks = style.panel_grid(len(chosen), heights=(2.6, 1.7, 1.7, 2.0))
+    handles: list[Artist | None] = []
+    drawn = []
     for network, stack in zip(chosen, stacks, strict=True):
         above, norms, dots, moves = stack
         strong = results.strong_seed(tables, network, SHARPNESS)
-        sharpness, norm, dot = (results.curves(tables, network, quantity) for quantity in READS)
-        threshold = edge.threshold(tables, network, strong)
+        norm, dot = (results.curves(tables, network, quantity) for quantity in READS[1:])
+        sharpness = unit.curves(tables, network)
         crossing = edge.crossing_step(tables, network, strong)
         for axes in stack:
             handles += [
@@ -50,23 +53,32 @@ def draw(tables: results.Tables) -> Figure:
                 _return_line(axes, return_step(tables, network, strong)),
             ]
         handles += [
-            style.draw_seeds(above, sharpness, strong, style.BLUE, label="sharpness Λ"),
-            style.draw_threshold(above, threshold, network.threshold_symbol),
+            edge.draw_sharpness(above, sharpness, strong, style.BLUE, label="sharpness Λ"),
+            unit.draw_threshold(above, tables, network, strong),
             style.draw_seeds(norms, norm, strong, style.GREEN, label="‖A‖²"),
-            style.draw_seeds(dots, dot, strong, style.BLACK, (0, (4, 1)), "DᵀF"),
+            style.draw_seeds(dots, dot, strong, style.PURPLE, (0, (4, 1)), "DᵀF"),
         ]
+        drawn.append((sharpness, unit.threshold(tables, network, strong)))
         edge.draw_zero(dots)
         _linear_until(dots, dot[strong], crossing)
-        above.set_ylim(0, style.sharpness_top(sharpness, threshold))
         norms.set_ylim(0, min(1.06 * norm.max().max(), MOST_NORM * norm.iloc[0].max()))
-        above.set_title(base.label(network, chosen))
+        above.set_title(_title(network, chosen), fontsize=9)
         found = increments(tables, network, strong)
         handles += _draw_increments(moves, found)
         _linear_until(moves, found["measured"], crossing)
         moves.set(xlabel="step", xlim=(0, float(sharpness.index.max())))
-    style.label_rows(stacks, "sharpness Λ", "‖A‖²", "DᵀF", "‖A⁺‖² − ‖A‖²")
+    unit.limit([stack[0] for stack in stacks], *zip(*drawn, strict=True))
+    style.label_rows(stacks, unit.label(), "‖A‖²", "DᵀF", "‖A⁺‖² − ‖A‖²")
     style.legend_below(figure, handles)
     return figure
+
+
+def _title(network: results.Network, chosen: list[results.Network]) -> str:
+    """Name of a network's panel, without the experiment where the case tells it."""
+    cases = {(n.experiment, n.case) for n in chosen}
+    alone = len({case for _, case in cases}) == len(cases)
+    text = base.label(network, chosen)
+    return text.partition(": ")[2] if alone and ": " in text else text
 
 
 def increments(tables: results.Tables, network: results.Network, seed: int) -> pd.DataFrame:
@@ -100,24 +112,29 @@ def return_step(tables: results.Tables, network: results.Network, seed: int) -> 
 def _linear_until(axes: Axes, values: pd.Series, crossing: int | None) -> None:
     """Scale an axis linearly over the range before the crossing and logarithmically beyond it.
 
-    The spike is a hundred times as high as what drives the sharpness up to it.
+    The spike is a hundred times as high as what drives the sharpness up to it. The linear range is
+    shaded, and the scale is said in the panel.
     """
     early = values.dropna() if crossing is None else values[values.index <= crossing].dropna()
     linear = float(early.abs().max()) if len(early) else 0.0
-    if linear > 0:
-        axes.set_yscale("symlog", linthresh=linear, linscale=1.6)
-        power = int(np.floor(np.log10(linear)))
-        largest = int(np.ceil(np.log10(max(float(values.abs().max()), linear))))
-        if largest > power + MOST_DECADES:
-            largest = power + MOST_DECADES
-            axes.set_ylim(-(10.0**largest), 10.0**largest)
-        tens = [10.0**k for k in range(power, largest + 1)]
-        tens = [ten for ten in tens if ten >= 0.45 * linear] or [float(f"{linear:.1g}")]
-        axes.yaxis.set_major_locator(FixedLocator([*(-ten for ten in tens), 0.0, *tens]))
-        axes.yaxis.set_minor_locator(NullLocator())
-        axes.yaxis.set_major_formatter(
-            FuncFormatter(lambda value, _: f"{value:g}".replace("-", "−"))
-        )
+    if linear <= 0:
+        return
+    digit = 10.0 ** np.floor(np.log10(linear))
+    linear = float(f"{digit * np.ceil(linear / digit):.1g}")
+    largest = max(float(values.abs().max()), linear)
+    if largest <= 2 * linear:  # nothing is beyond it
+        return
+    axes.set_yscale("symlog", linthresh=linear, linscale=1.6)
+    if largest > linear * 10.0**MOST_DECADES:
+        largest = linear * 10.0**MOST_DECADES
+        axes.set_ylim(-largest, largest)
+    powers = range(int(np.ceil(np.log10(6 * linear))), int(np.floor(np.log10(largest))) + 1)
+    ticks = [linear, *(10.0**power for power in powers)]
+    axes.yaxis.set_major_locator(FixedLocator([*(-tick for tick in ticks), 0.0, *ticks]))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}".replace("-", "−")))
+    axes.axhspan(-linear, linear, color=style.GREY, alpha=0.12, linewidth=0, zorder=0)
+    style.note(axes, "log beyond the grey band", low=True)
 
 
 def _return_line(axes: Axes, step: int | None) -> Line2D | None:
@@ -143,33 +160,62 @@ def _draw_increments(axes: Axes, moves: pd.DataFrame) -> list[Line2D]:
     return handles
 
 
-def caption(tables: results.Tables) -> str:
-    """What is drawn, how well the first order predicts the increment, and the scale."""
+def alt(tables: results.Tables) -> str:
+    """What is seen, and how many networks return."""
     members = runs_by_network(tables, *READS)
-    chosen = list(members)
-    symbols = base.symbols(chosen)
-    notes = [
-        _account(tables, network, runs, base.label(network, chosen))
-        for network, runs in members.items()
-    ]
+    back = sum(_returned(runs) for runs in members.values())
+    count = sum(len(runs) for runs in members.values())
+    return (
+        f"{len(members)} columns of four panels over the training steps, one a network: the "
+        "sharpness against a dashed line at the threshold, the norm of the output layer, DᵀF, and "
+        f"the change of the norm in a step. {back} of {count} runs end a rise above the threshold "
+        "below it, where the norm falls."
+    )
+
+
+def numbers(tables: results.Tables) -> dict[str, list] | None:
+    """How well the first order predicts the increment, and how many seeds return."""
+    members = runs_by_network(tables, *READS)
+    found = {network: _account(tables, network, runs) for network, runs in members.items()}
+    bound = two_layer_returns.band[1]
+    headings = (
+        "DᵀF < 0 before the crossing",
+        "O(η²) part of the growth of ‖A‖²",
+        f"seeds that return below {bound:g} of the threshold",
+        "negative difference",
+    )
+    columns = {
+        heading: lambda network, place=place: found[network][place]
+        for place, heading in enumerate(headings)
+    }
+    return base.numbers_table(
+        tables, list(members), {"2/η": lambda n: base.number(n.threshold)} | columns
+    )
+
+
+def caption(tables: results.Tables) -> str:
+    """What is drawn, and the scale."""
+    chosen = results.networks(tables, *READS)
     return base.join(
-        f"From the top: Gauss-Newton sharpness Λ with the stability threshold {symbols} (dashed); "
-        "squared norm ‖A‖² of the output layer; DᵀF, with D = F − Y; the increment of ‖A‖² over a "
-        "step (full), −(4η/n) DᵀF (dashed) and their difference (dotted), which gradient descent "
-        "makes exactly (4η²/n²) ‖HᵀD‖², never negative. The two lower axes are linear over the "
-        "range before the crossing and logarithmic beyond it.",
-        f"Dotted vertical line: Λ of the strong line first reaches {symbols}; dash-dotted: its "
-        "two-step average is back below.",
-        *notes,
+        f"From the top: Gauss-Newton sharpness Λ in units of {base.symbols(chosen)} (dashed); "
+        "‖A‖² of the output layer; DᵀF with D = F − Y; the increment of ‖A‖², −(4η/n) DᵀF, and "
+        "their difference, which gradient descent makes exactly (4η²/n²) ‖HᵀD‖². Lowest two: "
+        "linear in the grey band, logarithmic beyond. Λ first crosses (dotted), and is back below "
+        "(dash-dotted).",
         base.seeds_sentence(tables, SHARPNESS),
-        base.stride_sentence(tables, {SHARPNESS: "Λ", NORM: "‖A‖²", DOT: "DᵀF"}),
+        base.stride_sentence(tables, {SHARPNESS: "Λ"}),
         base.scale_sentence(tables),
     )
 
 
+def _returned(runs: Sequence[Run]) -> int:
+    """How many runs return below the claim's bound."""
+    return sum(two_layer_returns.statistic(run) <= two_layer_returns.band[1] for run in runs)
+
+
 def _account(
-    tables: results.Tables, network: results.Network, runs: Sequence[Run], name: str
-) -> str:
+    tables: results.Tables, network: results.Network, runs: Sequence[Run]
+) -> tuple[str, str, str, str]:
     """How often DᵀF has the sign of −Δ‖A‖² before the crossing, and the O(η²) part of the rest."""
     signs, sizes, least = [], [], np.inf
     for run in runs:
@@ -183,13 +229,11 @@ def _account(
             sizes.append(float(early["remainder"].sum() / early["measured"].abs().sum()))
         least = min(least, float(moves["remainder"].min() / moves["measured"].abs().max()))
     if not signs:
-        return ""
-    bound = two_layer_returns.band[1]
-    back = sum(two_layer_returns.statistic(run) <= bound for run in runs)
-    sign = "never" if least >= -1e-12 else f"{least:.1g} of the largest increment at its lowest"
+        return "", "", "", ""
+    sign = "never" if least >= -1e-12 else f"{least:.1g} of the largest increment"
     return (
-        f"{name}: before the crossing DᵀF < 0 in {100 * np.mean(signs):.0f} % of steps (mean over "
-        f"seeds) and the O(η²) part is {100 * np.mean(sizes):.1f} % of the growth of ‖A‖²; "
-        f"{back} of {len(runs)} seeds return below {bound:g} of {network.threshold_symbol}; "
-        f"negative difference: {sign}."
+        f"{100 * np.mean(signs):.0f} % of steps",
+        f"{100 * np.mean(sizes):.1f} %",
+        f"{_returned(runs)} of {len(runs)}",
+        sign,
     )

@@ -21,6 +21,7 @@ from sharpflow.statistics.intervals import Interval, t_interval
 from ..claims.rates import rate_batch, rate_inputs, rate_learning_rate, rate_width
 
 TITLE = "The approach to the noise equilibrium: rate against η, S, width and k"
+PUBLISHED = "Figure 8"
 READS = ("norm_squared",)
 DRAWS = ("rate_predicted",)
 CASES = ("eta", "batch_*", "width", "inputs_*")
@@ -32,6 +33,8 @@ SWEEPS = {
     "inputs": (rate_inputs, "k", "inputs and outputs k"),
 }
 """The claim whose cases vary a column, its symbol and its words."""
+EXPONENTS = {"learning_rate": 2, "batch": -1, "width": 0, "inputs": 1}
+"""Of 4kη²/S a step. In the paper's unit of time, 1/η steps, that of η is one less."""
 
 
 @style.house
@@ -39,19 +42,25 @@ def draw(tables: results.Tables) -> Figure:
     """Rate a step against η, S, width and the data's dimension."""
     rates = decay_rates(tables)
     confidence = base.confidence(tables)
-    figure, stacks = style.panel_grid(4, (4.2,), columns=2, width=4.6)
-    panels = [axes for (axes,) in stacks]
+    figure, stacks = style.panel_grid(4, (3.4, 1.9), columns=2, width=4.6)
     handles = []
-    for axes, column in zip(panels, SWEEPS, strict=True):
+    for (axes, below), column in zip(stacks, SWEEPS, strict=True):
         rows = rates[rates["varied"] == column]
         _, symbol, words = SWEEPS[column]
         handles += _draw(axes, rows, column, confidence)
-        axes.set(xlabel=words, ylabel="rate a step")
-        axes.set_title(_head(f"{symbol}, a step", exponent(rows, column, confidence)))
-    flat = panels[list(SWEEPS).index("width")]
+        handles += _draw_ratio(below, rows, column, confidence)
+        below.set(xlabel=words)
+        theory = EXPONENTS[column]
+        found = _text(exponent(rows, column, confidence))
+        axes.set_title(f"exponent of {symbol}: {found} (theory {theory})".replace("-", "−"))
+    flat = stacks[list(SWEEPS).index("width")][0]
     low, high = flat.get_ylim()
     middle = np.sqrt(low * high)
     flat.set_ylim(min(low, middle / 2), max(high, middle * 2))
+    for axes, _ in stacks:
+        style.plain_log_ticks(axes)
+    style.common_limits([below for _, below in stacks])
+    style.label_rows(stacks, "rate (1/step)", "rate / theory")
     style.legend_below(figure, handles)
     return figure
 
@@ -105,10 +114,38 @@ def _draw(
     if len(known):
         look: dict[str, Any] = ensemble.PREDICTION | {"zorder": 1.8}
         handles += axes.plot(known[column], known["predicted"], **look, label="predicted: 4kη²/S")
-    axes.xaxis.set_major_locator(FixedLocator(sorted(rows[column].dropna().unique())))
+    _tick(axes, rows[column])
+    return handles
+
+
+def _draw_ratio(
+    axes: Axes, rows: pd.DataFrame, column: str, confidence: float
+) -> Sequence[Artist | None]:
+    """Rate over its prediction, where that is known."""
+    axes.set_xscale("log")
+    known = rows.dropna(subset=["predicted"])
+    handles = [
+        ensemble.draw_points(
+            axes,
+            x,
+            group["rate"] / group["predicted"],
+            confidence,
+            style.GREEN,
+            "s",
+            "rate / theory",
+            spread=0.06,
+        )
+        for x, group in cast("Iterable[tuple[float, pd.DataFrame]]", known.groupby(column))
+    ]
+    axes.axhline(1.0, **ensemble.PREDICTION | {"linewidth": 1.0, "zorder": 1})
+    _tick(axes, rows[column])
+    return handles
+
+
+def _tick(axes: Axes, values: pd.Series) -> None:
+    axes.xaxis.set_major_locator(FixedLocator(sorted(values.dropna().unique())))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: base.number(x)))
-    return handles
 
 
 def exponent(rows: pd.DataFrame, column: str, confidence: float) -> Interval | None:
@@ -124,42 +161,53 @@ def _text(found: Interval | None) -> str:
     return f"{found.statistic:.3f} ± {half:.3f}".replace("-", "−")
 
 
-def _head(variable: str, found: Interval | None) -> str:
-    return f"exponent of {variable}: {_text(found)}"
+def alt(tables: results.Tables) -> str:
+    """What is seen, with the exponents."""
+    rates = decay_rates(tables)
+    words = [
+        f"{SWEEPS[column][1]} {_text(exponent(rows, column, base.confidence(tables)))}"
+        for column in SWEEPS
+        if len(rows := rates[rates["varied"] == column])
+    ]
+    return (
+        "Four panels on logarithmic axes: the rate of approach as points against learning rate, "
+        "batch size, width and dimension, with the dotted line of theory, and under each the ratio "
+        f"of the two. Exponents: {'; '.join(words)}."
+    )
+
+
+def numbers(tables: results.Tables) -> dict[str, list] | None:
+    """Exponents, and the rate over its prediction, of each sweep."""
+    rates = decay_rates(tables)
+    confidence = base.confidence(tables)
+    rows = []
+    for column, (*_, words) in SWEEPS.items():
+        own = rates[rates["varied"] == column]
+        ratio = own.assign(ratio=own["rate"] / own["predicted"])
+        means = ensemble.finite(ensemble.mean(v) for _, v in ratio.groupby(column)["ratio"])
+        lost = int((~np.isfinite(own["rate"])).sum())
+        rows.append(
+            [
+                words,
+                base.several(sorted(own[column].dropna().unique())),
+                str(own["seed"].nunique()),
+                f"{EXPONENTS[column]}".replace("-", "−"),
+                _text(exponent(own, column, confidence)),
+                f"{means.min():.3f} to {means.max():.3f}" if means.size else "–",
+                f"{lost} of {len(own)}",
+            ]
+        )
+    headings = ["varied", "values", "seeds", "theory", "exponent a step"]
+    return {"columns": [*headings, "rate / theory", "runs without a rate"], "rows": rows}
 
 
 def caption(tables: results.Tables) -> str:
-    """What is drawn, the exponents in both units of time, and the scale."""
-    rates = decay_rates(tables)
-    confidence = base.confidence(tables)
-    words = [
-        f"{symbol}: {_text(exponent(rows, column, confidence))}"
-        for column, (_, symbol, _) in SWEEPS.items()
-        if len(rows := rates[rates["varied"] == column])
-    ]
-    ratios = rates.assign(ratio=rates["rate"] / rates["predicted"]).groupby(
-        ["varied", "learning_rate", "batch", "width", "inputs"]
-    )
-    means = ensemble.finite(ensemble.mean(values) for _, values in ratios["ratio"])
-    missing = int((~np.isfinite(rates["rate"])).sum())
+    """What is drawn, and the scale."""
     return base.join(
         "Rate at which |C|, C = ‖U‖² − ‖W‖², decays: slope of its logarithm between "
-        f"{UPPER:g} and {LOWER:g} of its start. Each panel varies one of η, S, d and k and leaves "
-        "the others at their defaults. Dotted: 4kη²/S a step for k inputs, whatever the width.",
-        "The exponent of η is 2 a step, and 1 in the paper's unit of time, which is 1/η steps.",
-        f"Exponents a step, one slope a seed, with {base.percent(confidence)} t-intervals: "
-        f"{'; '.join(words)}."
-        if words
-        else "",
-        f"Rate over prediction: {means.min():.2f} to {means.max():.2f} (means over seeds); an "
-        "excess is due to the discrete-time term and to a residual that is not yet gone. It grows "
-        "with η, which tilts the exponent."
-        if means.size
-        else "",
-        f"{missing} of {len(rates)} runs diverged or did not come down to {LOWER:g} and are not "
-        "drawn."
-        if missing
-        else "",
+        f"{UPPER:g} and {LOWER:g} of its start. Dotted: 4kη²/S a step. Below: their ratio; its "
+        "excess is the discrete-time term and a residual that is not yet gone. The exponent of η "
+        "is one less in the paper's time.",
         base.points_sentence(tables),
         ensemble.scale_sentence(tables),
     )

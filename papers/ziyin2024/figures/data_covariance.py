@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from sharpflow.figures import base, ensemble, style
 from sharpflow.results import tables as results
@@ -14,9 +15,10 @@ from sharpflow.results.noise import end_over_start, norm_ratio
 from sharpflow.results.runs import Run, runs_by_network
 from sharpflow.statistics.intervals import slope
 
-from ..claims.data_covariance import data_norm_ratio, sharpening_absent
+from ..claims.data_covariance import sharpening_absent
 
 TITLE = "The data's covariance sets the norm ratio, and sharpens or flattens"
+PUBLISHED = "Figure 3"
 READS = ("hessian_trace",)
 FLOW, FLOW_LABEL = "hessian_trace_flow", "Noether flow"
 DRAWS = (FLOW, "hessian_trace_predicted", "norm_ratio_predicted", "norm_squared")
@@ -30,6 +32,8 @@ SWEEPS = {
 """By whether batches are drawn, and whether weights decay."""
 TRACE_COLOURS = (style.BLUE, style.SKY, style.GREEN, style.ORANGE, style.VERMILION)
 TRACE_LINES = ("-", (0, (6, 1.5)), (0, (4, 1.5)), (0, (2, 1)), (0, (5, 1, 1, 1)))
+
+CLOSED = "closed form, t → ∞"
 
 Place = tuple[float, results.Network]
 Members = dict[results.Network, list[Run]]
@@ -51,12 +55,8 @@ def draw(tables: results.Tables) -> Figure:
     if not panels:
         raise ValueError(f"tables hold no quantity {READS[0]!r} of a two-layer linear network")
     figure, stacks = style.panel_grid(len(panels), (4.6,), columns=2, width=4.6)
-    handles = [
-        h
-        for draw_panel, (axes,) in zip(panels, stacks, strict=True)
-        for h in draw_panel(axes, tables, runs)
-    ]
-    style.legend_below(figure, handles)
+    for draw_panel, (axes,) in zip(panels, stacks, strict=True):
+        style.legend_in(axes, draw_panel(axes, tables, runs), columns=3)
     return figure
 
 
@@ -129,13 +129,19 @@ def _draw_ends(
     for kind, (label, colour, marker, filled) in SWEEPS.items():
         for x, network in _under(places, kind):
             values = [value(run) for run in runs[network]]
+            beside = x + _beside(kind, spread)
             handles.append(
                 ensemble.draw_points(
-                    axes, x, values, confidence, colour, marker, label, spread, filled
+                    axes, beside, values, confidence, colour, marker, label, 0.8 * spread, filled
                 )
             )
     axes.axhline(1.0, color=style.GREY, linewidth=0.6, zorder=1)
     return handles
+
+
+def _beside(kind: tuple[bool, bool], spread: float) -> float:
+    """How far beside its φ or k a kind of training stands."""
+    return (list(SWEEPS).index(kind) - 1.5) * spread
 
 
 def trace_change(run: Run) -> float:
@@ -148,7 +154,10 @@ def _draw_ratio(axes: Axes, tables: results.Tables, runs: Members) -> list[Artis
     handles = _draw_ends(axes, places, runs, norm_ratio, base.confidence(tables), 0.035)
     for kind in ((True, False), (True, True)):
         points = [
-            (phi, ensemble.constant(tables, network, "norm_ratio_predicted"))
+            (
+                phi + _beside(kind, 0.035),
+                ensemble.constant(tables, network, "norm_ratio_predicted"),
+            )
             for phi, network in _under(places, kind)
         ]
         handles += _draw_predictions(axes, points)
@@ -161,9 +170,9 @@ def _draw_predictions(axes: Axes, points: list[tuple[float, float]]) -> Sequence
     known = [point for point in points if np.isfinite(point[1])]
     if not known:
         return []
-    look = {"color": style.BLACK, "markersize": 17, "markeredgewidth": 1.3, "zorder": 4.5}
+    look = {"color": style.BLACK, "markersize": 10, "markeredgewidth": 1.3, "zorder": 4.5}
     x, y = zip(*known, strict=True)
-    return axes.plot(x, y, "_", linestyle="none", label="closed form", **look)
+    return axes.plot(x, y, "_", linestyle="none", label=CLOSED, **look)
 
 
 def _draw_flattening(axes: Axes, tables: results.Tables, runs: Members) -> list[Artist | None]:
@@ -195,7 +204,8 @@ def _draw_traces(axes: Axes, tables: results.Tables, _: Members) -> list[Artist]
     axes.axhline(1.0, color=style.GREY, linewidth=0.6, zorder=1)
     axes.set(xlabel="step", ylabel="Tr H / start")
     axes.set_title("Tr H from a balanced start, noise std ∝ (input std)ᵏ")
-    return handles
+    ends = Line2D([], [], color=style.GREY, marker="<", linestyle="none", label=CLOSED)
+    return [*handles, ends]
 
 
 def _predicted_change(tables: results.Tables, network: results.Network) -> float:
@@ -204,88 +214,95 @@ def _predicted_change(tables: results.Tables, network: results.Network) -> float
     return ensemble.constant(tables, network, "hessian_trace_predicted") / start
 
 
+def _flow_end(tables: results.Tables, network: results.Network) -> float:
+    """Tr H of the Noether flow at the last step over its start; NaN if it was not followed."""
+    flow = results.curves(tables, network, FLOW)
+    return float((flow.iloc[-1] / flow.iloc[0]).mean()) if len(flow) else float("nan")
+
+
 def _draw_direction(axes: Axes, tables: results.Tables, runs: Members) -> list[Artist | None]:
     places = sharpening(tables)
     handles = _draw_ends(axes, places, runs, trace_change, base.confidence(tables), 0.05)
-    points = [(k, _predicted_change(tables, n)) for k, n in _under(places, (True, False))]
+    sgd = _under(places, (True, False))
+    beside = _beside((True, False), 0.05)
+    points = [(k + beside, _predicted_change(tables, n)) for k, n in sgd]
     handles += _draw_predictions(axes, points)
+    flows = [(k + beside, _flow_end(tables, n)) for k, n in sgd]
+    if known := [point for point in flows if np.isfinite(point[1])]:
+        look = {"markersize": 9, "markeredgewidth": 1.3, "zorder": 4.4}
+        x, y = zip(*known, strict=True)
+        words = "Noether flow, last step"
+        handles += axes.plot(x, y, "x", color=style.PURPLE, linestyle="none", label=words, **look)
     axes.set(xlabel="k: noise std ∝ (input std)ᵏ", ylabel="Tr H, end / start")
-    axes.set_title("Tr H from a balanced start, at the end")
+    axes.set_title("Tr H from a balanced start, over the last fifth")
     return handles
 
 
-def caption(tables: results.Tables) -> str:
-    """What is drawn, what decides the direction of Tr H, and the scale."""
+def _directions(tables: results.Tables) -> tuple[list[str], list[str]]:
+    """The k at which SGD sharpens, and those at which it flattens, as the claims have it."""
     runs = runs_by_network(tables, *READS)
-    return base.join(
-        _ratios(tables, runs),
-        _directions(tables, runs),
-        _start(tables, runs),
-        "Tr H is the measure: the largest eigenvalue may move the other way by a few per cent.",
-        base.points_sentence(tables),
-        ensemble.diverged_sentence(tables),
-        ensemble.scale_sentence(tables),
-    )
-
-
-def _ratios(tables: results.Tables, runs: Members) -> str:
-    """The sentences on the norm ratio."""
-    places = swept(tables)
-    if not places:
-        return ""
-    decay = [value for value in results.settings_of(tables, "training.weight_decay") if value]
-    predicted = set(results.networks(tables, "norm_ratio_predicted"))
-    over = ensemble.finite(
-        ensemble.mean(data_norm_ratio.statistic(run) for run in runs[network])
-        for _, network in _under(places, (True, False), (True, True))
-        if network in predicted
-    )
-    agreement = f"{over.min():.3f} to {over.max():.3f}" if over.size else "an unknown multiple"
-    return (
-        "Above, left: ‖U‖²/‖W‖² at the end against the split of the input variances, with "
-        "isotropic label noise and teacher I. In the closed form (dashes) the norms balance "
-        f"only where the data are isotropic; SGD is at {agreement} of it. GD keeps "
-        "‖U‖² − ‖W‖² of its start whatever φ"
-        + (f"; weight decay (γ = {base.several(decay)}) balances the norms." if decay else ".")
-    )
-
-
-def _directions(tables: results.Tables, runs: Members) -> str:
-    """The sentences on Tr H from a balanced start; what sharpens is said as the claims have it."""
     ends = {
-        k: (ensemble.mean(trace_change(run) for run in runs[n]), _predicted_change(tables, n))
+        k: ensemble.mean(trace_change(run) for run in runs[n])
         for k, n in _under(sharpening(tables), (True, False))
     }
-    if not ends:
-        return ""
     low, high = sharpening_absent.band
-    risen = [f"k = {k:g}" for k, (end, _) in ends.items() if end > high]
-    fallen = [f"k = {k:g}" for k, (end, _) in ends.items() if end < low]
-    listed = "; ".join(f"{k:g}: {end:.3f} ({exact:.3f})" for k, (end, exact) in ends.items())
-    return base.join(
-        ("Below: " if swept(tables) else "")
-        + "Tr H from an exactly balanced start that fits the teacher, with noise std in "
-        "proportion to (input std)ᵏ; dotted: the Noether flow, the limit of small η; arrowheads "
-        "and dashes: the closed form at equilibrium. "
-        f"Mean Tr H at the end over the start, by k (closed form): {listed}.",
-        f"SGD sharpens at {base.several(risen)}" if risen else "SGD sharpens nowhere",
-        f"and flattens at {base.several(fallen)}:" if fallen else "and flattens nowhere:",
-        "isotropic label noise (k = 0) does not sharpen, for that the noise has to be larger "
-        "where the signal is larger. Where an end is short of the closed form, the quietest "
-        "directions have not settled: they are the slowest. Terms of order η keep SGD from the "
-        "flow, and lower Tr H by about 2 % where no change is predicted (k = 1).",
-    )
+    risen = [f"k = {k:g}" for k, end in ends.items() if end > high]
+    return risen, [f"k = {k:g}" for k, end in ends.items() if end < low]
 
 
-def _start(tables: results.Tables, runs: Members) -> str:
-    """The sentence on Tr H from a random start."""
-    away = ensemble.finite(
-        ensemble.mean(trace_change(run) for run in runs[network])
-        for _, network in _under(swept(tables), (True, False))
-    )
-    if not away.size:
-        return ""
+def alt(tables: results.Tables) -> str:
+    """What is seen, and which noise sharpens."""
+    risen, fallen = _directions(tables)
     return (
-        "The direction depends on the start as well: from a random one (above, right) the "
-        f"same isotropic noise takes Tr H to {away.min():.2f} to {away.max():.2f} of its start."
+        "Panels of points by the split of the input variances and by the power k of the noise, and "
+        "one of curves over the steps, with the closed form as dashes and arrowheads. From a "
+        f"balanced start the trace of the Hessian rises at {base.several(risen) or 'no k'} and "
+        f"falls at {base.several(fallen) or 'no k'}."
+    )
+
+
+def numbers(tables: results.Tables) -> dict[str, list] | None:
+    """Ends of the norm ratio and of Tr H beside their closed forms."""
+    runs = runs_by_network(tables, *READS)
+    places = {network: f"φ = {base.number(phi)}" for phi, network in swept(tables)}
+    places |= {network: f"k = {k:g}" for k, network in sharpening(tables)}
+    mean = ensemble.mean
+
+    def known(value: float) -> str:
+        return f"{value:.3f}" if np.isfinite(value) else ""
+
+    def closed(network: results.Network) -> str:
+        if network in dict.fromkeys(n for _, n in sharpening(tables)):
+            return known(_predicted_change(tables, network))
+        return ""
+
+    columns = {
+        "φ or k": lambda n: places[n],
+        "weight decay": lambda n: base.number(n.setting("training.weight_decay") or np.nan),
+        "‖U‖²/‖W‖²": lambda n: known(mean(map(norm_ratio, runs[n]))) if n not in flat else "",
+        "closed": lambda n: known(ensemble.constant(tables, n, "norm_ratio_predicted")),
+        "Tr H, end / start": lambda n: known(mean(map(trace_change, runs[n]))),
+        "closed, t → ∞": closed,
+        "Noether flow": lambda n: known(_flow_end(tables, n)),
+    }
+    flat = set(results.networks(tables)) - set(results.networks(tables, "norm_squared"))
+    return base.numbers_table(tables, list(places), columns)
+
+
+def caption(tables: results.Tables) -> str:
+    """What is drawn, which noise sharpens, and the scale."""
+    risen, fallen = _directions(tables)
+    ends = [
+        f"sharpens at {base.several(risen)}" if risen else "sharpens nowhere",
+        f"flattens at {base.several(fallen)}" if fallen else "flattens nowhere",
+    ]
+    return base.join(
+        "Norm ratio and Tr H by the input variances φ and 2 − φ." if swept(tables) else "",
+        f"From a balanced start, noise std ∝ (input std)ᵏ: SGD {' and '.join(ends)}. Crosses, the "
+        "flow's last step, tell slow directions from terms of finite η."
+        if sharpening(tables)
+        else "",
+        ensemble.BAND if sharpening(tables) else "",
+        base.points_sentence(tables),
+        ensemble.scale_sentence(tables),
     )

@@ -18,6 +18,7 @@ from sharpflow.results.runs import runs_by_network
 from ..claims.equilibrium import equilibrium_closed_form
 
 TITLE = "SGD goes to the noise equilibrium from every initialisation"
+PUBLISHED = "Figure 2"
 READS = ("noise_imbalance", "norm_squared")
 DRAWS = (
     "closed_norm_squared",
@@ -69,14 +70,10 @@ def draw(tables: results.Tables) -> Figure:
     anisotropic = _anisotropic(tables)
     figure, stacks = style.panel_grid(len(panels) + bool(anisotropic), (4.6,), columns=2, width=4.6)
     axes = [stack[0] for stack in stacks]
-    handles = [
-        h
-        for panel, own in zip(panels, axes, strict=False)
-        for h in panel(own, tables, chosen, looks)
-    ]
+    for panel, own in zip(panels, axes, strict=False):
+        style.legend_in(own, panel(own, tables, chosen, looks))
     if anisotropic:
-        handles += _draw_errors(axes[-1], tables, anisotropic, looks)
-    style.legend_below(figure, handles)
+        style.legend_in(axes[-1], _draw_errors(axes[-1], tables, anisotropic, looks), drop=0.24)
     return figure
 
 
@@ -170,6 +167,7 @@ def _draw_charge(
             rates += axes.plot(steps, line, **ensemble.PREDICTION, label="4kη²/S a step")
     axes.set(xlabel="step", ylabel="|C − C*| / |C₀ − C*|", yscale="log", ylim=(3e-3, 2))
     axes.set_title("charge C = ‖U‖² − ‖W‖²")
+    style.note(axes, "cut at 0.003", low=True)
     return handles + rates
 
 
@@ -192,21 +190,25 @@ def _draw_entries(
         everything.index,
         everything.quantile(0.05, axis=1),
         everything.quantile(0.95, axis=1),
-        color="#DADADA",
+        color=style.GREY,
+        alpha=0.25,
         linewidth=0,
         zorder=1,
         label="5 % to 95 % of entries and seeds",
     )
     strong = frames[0].columns[0]
-    for place, frame in enumerate(frames):
-        colour = style.PALETTE[place % len(style.PALETTE)]
-        axes.plot(frame.index, frame[strong], color=colour, linewidth=0.7, zorder=2)
+    words = f"each of {len(indices)} entries, lowest seed"
+    handles: list[Artist] = [
+        axes.plot(frame.index, frame[strong], color=style.BLUE, linewidth=0.7, label=words)[0]
+        for frame in frames
+    ]
     axes.axhline(0.0, color=style.BLACK, linewidth=0.7, zorder=3)
     axes.set_yscale("symlog", linthresh=1.0, linscale=0.6)
+    style.note(axes, "linear within ±1, logarithmic beyond")
     axes.set(xlabel="step", ylabel="entry", xlim=(0, float(everything.index.max())))
     words = looks[_key(network)].words
-    axes.set_title(f"{len(indices)} entries of {IMBALANCE}, SGD, {words}")
-    return [band]
+    axes.set_title(f"entries of {IMBALANCE}, SGD, {words}")
+    return [band, *handles]
 
 
 def _draw_norms(
@@ -235,13 +237,31 @@ def _draw_norms(
         handles += axes.plot(*closed, "+", **star, zorder=4, label="closed form")
     for name, colour, face in (("SGD", style.BLUE, style.BLUE), ("GD", style.VERMILION, "none")):
         handles.append(_dot(f"end of {name}", colour, face, "o"))
-    handles.append(_dot("start (shape: initialisation)", style.GREY, style.GREY, "o", 3.2))
-    for start in {_key(n): looks[_key(n)] for n in chosen}.values():
-        if not start.stated:
-            handles.append(_dot(f"start of {start.words}", style.GREY, style.GREY, start.marker))
+    handles.append(_dot("start", style.GREY, style.GREY, "o", 3.2))
+    _name_starts(axes, tables, chosen, looks)
     axes.set(xlabel="‖W‖²", ylabel="‖U‖²")
     axes.set_title("norms at the start and at the end, every seed")
     return handles
+
+
+def _name_starts(
+    axes: Axes, tables: results.Tables, chosen: list[results.Network], looks: Looks
+) -> None:
+    """Write beside the marks of each initialisation what it is."""
+    for key in dict.fromkeys(map(_key, chosen)):
+        frames = [_norms(tables, n) for n in chosen if _key(n) == key]
+        x, y = (float(np.mean([pair[i].iloc[0].mean() for pair in frames])) for i in (W, U))
+        axes.annotate(
+            looks[key].words,
+            (x, y),
+            xytext=(-9, -9),
+            textcoords="offset points",
+            ha="right",
+            va="top",
+            fontsize=7.5,
+            color=style.GREY,
+        )
+    axes.margins(x=0.28, y=0.12)
 
 
 def _dot(label: str, colour: str, face: str, marker: str, size: float = 5.0) -> Line2D:
@@ -277,68 +297,70 @@ def _draw_errors(
     bound = equilibrium_closed_form.band[1]
     axes.axhline(bound, color=style.GREY, linewidth=0.9, linestyle=":", zorder=1)
     axes.set_xticks(range(len(keys)), [looks[key].words.replace(", ", ",\n") for key in keys])
-    axes.set(ylabel="relative distance", xlim=(-0.6, len(keys) - 0.4))
+    axes.set(xlabel="initialisation", ylabel="relative distance", xlim=(-0.6, len(keys) - 0.4))
     low, high = axes.get_ylim()
     axes.set_ylim(min(low, 0.01), max(high, 1.0))
     axes.set_title(r"anisotropic data: $W^\mathrm{T}W$ (hollow), $UU^\mathrm{T}$ (filled)")
     return handles
 
 
-def caption(tables: results.Tables) -> str:
-    """What is drawn, what isotropic data cannot show, and the scale."""
-    return base.join(
-        "Two-layer linear nets ŷ = UWx on y = x + ε, from starts of different imbalance. Gradient "
-        "flow conserves the charge C = ‖U‖² − ‖W‖²; the noise of SGD takes it exponentially to "
-        "C*, that of the noise equilibrium (a straight line here). Dotted: the rate 4kη²/S of "
-        "continuous time at the minimum; a residual that is not zero, early or fluctuating at a "
-        "finite η, adds to it.",
-        "Entries of UᵀΓ_U U − WΓ_W Wᵀ (logarithmic beyond ±1): lines for the lowest seed, grey for "
-        "all."
-        if _with_entries(tables, _main(tables))
-        else "",
-        "Norms: small grey markers are starts, blue and filled ends of SGD, red and hollow ends of "
-        "GD, which keeps the charge of each start, the cross the closed form, where SGD ends from "
-        "all of them.",
-        _imbalance(tables),
-        "Without label noise there is no approach: the gradient noise vanishes at the minimum.",
-        _distances(tables),
-        ensemble.BAND,
-        ensemble.diverged_sentence(tables),
-        ensemble.scale_sentence(tables),
+def alt(tables: results.Tables) -> str:
+    """What is seen, and how far from balance the methods end."""
+    ends = [f"{method} {text}" for method, text in _imbalances(tables).items()]
+    return (
+        "Panels of two-layer linear nets: the charge over the steps on a logarithmic axis, a line "
+        "for each method and start; the norms of the two layers of every seed at start and end, "
+        "with a cross at the closed form; the distance from it on anisotropic data. Relative "
+        f"imbalance at the end: {'; '.join(ends) or 'unknown'}."
     )
 
 
-def _imbalance(tables: results.Tables) -> str:
+def numbers(tables: results.Tables) -> dict[str, list] | None:
+    """Imbalance at the end and distance from both balances, of each network."""
+
+    def imbalance(network: results.Network) -> str:
+        frame = results.curves(tables, network, "noise_imbalance")
+        return _range(ensemble.tail(frame)) if len(frame) else ""
+
+    def distance(network: results.Network, quantity: str) -> str:
+        frames = [results.curves(tables, network, quantity, index) for index in (W, U)]
+        means = ensemble.finite(ensemble.mean(f.iloc[-1]) for f in frames if len(f))
+        return " and ".join(f"{100 * value:.1f} %" for value in means)
+
+    return base.numbers_table(
+        tables,
+        results.networks(tables, *READS),
+        {
+            "relative imbalance over the last fifth": imbalance,
+            "WᵀW and UUᵀ from the closed form": lambda n: distance(n, "equilibrium_error"),
+            "from the plain balance": lambda n: distance(n, "plain_balance_error"),
+        },
+    )
+
+
+def _range(values: pd.Series) -> str:
+    known = ensemble.finite(values)
+    return f"{known.min():.2f} to {known.max():.2f}" if known.size else ""
+
+
+def _imbalances(tables: results.Tables) -> dict[str, str]:
     """The relative imbalance at the end, by method, over the seeds that stayed finite."""
     ends: dict[str, list[float]] = {}
     for network in _most_unbalanced(tables, _main(tables)):
         tail = ensemble.tail(results.curves(tables, network, "noise_imbalance"))
         ends.setdefault(ensemble.method(network), []).extend(ensemble.finite(tail))
-    words = [f"{m} {min(own):.2f} to {max(own):.2f}" for m, own in ends.items() if own]
-    if not words:
-        return ""
-    text = "; ".join(words)
-    return f"Relative imbalance at the end, from the two most unbalanced starts: {text}."
+    return {method: _range(pd.Series(own)) for method, own in ends.items() if own}
 
 
-def _distances(tables: results.Tables) -> str:
-    """How far from the closed forms SGD ends on anisotropic data."""
-    found = [n for n in _anisotropic(tables) if n.batch]
-    if not found:
-        return ""
-    errors = {}
-    for quantity in ("equilibrium_error", "plain_balance_error"):
-        values = ensemble.finite(
-            ensemble.mean(results.curves(tables, n, quantity, i).iloc[-1])
-            for n in found
-            for i in (W, U)
-        )
-        errors[quantity] = f"{100 * min(values):.1f} to {100 * max(values):.1f} %"
-    return (
-        "Isotropic data cannot tell the weighted balance UᵀΓ_U U = WΓ_W Wᵀ from the plain one, "
-        "UᵀU = WWᵀ, which has the same solution there; the last panel therefore takes "
-        "anisotropic data, anisotropic noise and a rotated teacher. The averages of UUᵀ and "
-        f"WᵀW over the end of training are {errors['equilibrium_error']} (means over seeds) "
-        f"away from the closed form and {errors['plain_balance_error']} from the plain "
-        f"balance. Dotted: {base.percent(equilibrium_closed_form.band[1])}, the claim's bound."
+def caption(tables: results.Tables) -> str:
+    """What is drawn, what isotropic data cannot show, and the scale."""
+    return base.join(
+        "Two-layer linear nets ŷ = UWx on y = x + ε. Gradient flow keeps the charge C; the noise "
+        "of SGD takes it to C*, that of the noise equilibrium, at 4kη²/S a step (dotted).",
+        "Only anisotropic data and a rotated teacher tell the weighted balance UᵀΓ_U U = WΓ_W Wᵀ "
+        f"from the plain one (last panel; dotted: {base.percent(equilibrium_closed_form.band[1])})."
+        if _anisotropic(tables)
+        else "",
+        ensemble.BAND,
+        ensemble.scale_sentence(tables),
     )

@@ -42,7 +42,8 @@ def draw(tables: results.Tables) -> Figure:
     """Measured over predicted for each law and case; one panel a kind of point."""
     chosen = ensemble.networks(tables, *READS)
     figure = Figure(figsize=(11.0, 4.3), layout="constrained")
-    panels = figure.subplots(1, 2)
+    panels = figure.subplots(1, 2, sharey=True)
+    style.letter(list(panels))
     handles = []
     for (index, title), axes in zip(POINTS.items(), panels, strict=True):
         handles += _draw_point(axes, tables, chosen, index)
@@ -69,17 +70,26 @@ def _draw_point(
     for place, network in enumerate(chosen):
         for law, (label, colour, marker, filled, shift) in LAWS.items():
             values, x = ratio(tables, network, law, index), place + shift
+            if values.empty:
+                _draw_missing(axes, x)
+                continue
             handles.append(
                 ensemble.draw_points(
                     axes, x, values, confidence, colour, marker, label, 0.16, filled
                 )
             )
-    axes.axhspan(*SCATTER, color="#E4E4E4", linewidth=0, zorder=0)
+    axes.axhspan(*SCATTER, color=style.GREY, alpha=0.18, linewidth=0, zorder=0)
     axes.axhline(1.0, **ensemble.PREDICTION | {"linewidth": 1.0, "zorder": 1})
     names = ensemble.labels(chosen, lambda network: TICKS.get(network.case))
     axes.set_xticks(range(len(chosen)), names.values())
-    axes.set_xlim(-0.6, len(chosen) - 0.4)
+    axes.set(xlim=(-0.6, len(chosen) - 0.4), xlabel="data and network")
     return handles
+
+
+def _draw_missing(axes: Axes, x: float) -> None:
+    """Say, where a marker would stand, that there is no such prediction."""
+    look = {"rotation": 90, "ha": "center", "va": "bottom", "fontsize": 6.5}
+    axes.text(x, 1.04, "not predicted", color=style.GREY, **look)
 
 
 def _narrow(network: results.Network) -> bool:
@@ -99,47 +109,58 @@ def _step(chosen: Sequence[results.Network]) -> str:
     return f" (η = {base.several(rates)}, S = {base.several(batches)})"
 
 
-def _excluded(tables: results.Tables, narrow: Sequence[results.Network]) -> str:
-    """The conclusion on the unweighted flow, where the claim's bound allows it."""
+def _mean(tables: results.Tables, network: results.Network, law: str, index: int) -> str:
+    values = ratio(tables, network, law, index)
+    return ensemble.interval_text(values, base.confidence(tables)) if len(values) else ""
+
+
+def excluded(tables: results.Tables) -> bool:
+    """Whether the unweighted flow is off by the claim's bound in every narrow network."""
+    narrow = [n for n in ensemble.networks(tables, *READS) if _narrow(n)]
     means = [ensemble.mean(ratio(tables, n, "flow_unweighted", MINIMUM)) for n in narrow]
-    bound = noether_flow_weighted.band[0]
-    far = all(abs(mean - 1) >= bound for mean in means)
-    return ": the unweighted flow is excluded" if far else ""
+    return bool(means) and all(abs(mean - 1) >= noether_flow_weighted.band[0] for mean in means)
+
+
+def alt(tables: results.Tables) -> str:
+    """What is seen, and where the law with the discrete-time term is."""
+    chosen = ensemble.networks(tables, *READS)
+    means = ensemble.finite(
+        ensemble.mean(ratio(tables, n, "flow_predicted", index)) for n in chosen for index in POINTS
+    )
+    seen = f", which is {means.min():.3f} to {means.max():.3f}" if means.size else ""
+    return (
+        "Two panels of points about a dotted line at one: the measured change of the charge over "
+        f"three predictions, by data and network. Filled: the law with its discrete-time term{seen}"
+        "; hollow squares and diamonds: the other two, which leave the line in some networks."
+    )
+
+
+def numbers(tables: results.Tables) -> dict[str, list] | None:
+    """Measured over predicted, of each law at each kind of point."""
+    short = {"flow_predicted": "with the discrete term", "flow_sde": "SDE"}
+    columns = {
+        f"{short.get(law, 'unweighted')}, {point}": lambda n, law=law, index=index: _mean(
+            tables, n, law, index
+        )
+        for index, point in ((MINIMUM, "minimum"), (GENERIC, "generic point"))
+        for law in LAWS
+    }
+    return base.numbers_table(tables, ensemble.networks(tables, *READS), columns)
 
 
 def caption(tables: results.Tables) -> str:
-    """What is drawn, how far the SDE's law falls short, and the scale."""
+    """What is drawn, what the laws are, and the scale."""
     chosen = ensemble.networks(tables, *READS)
-
-    def spread(law: str, index: int, nets: Sequence[results.Network] = chosen) -> str:
-        means = ensemble.finite(ensemble.mean(ratio(tables, n, law, index)) for n in nets)
-        return f"{min(means):.3f} to {max(means):.3f}" if means.size else "not measured"
-
-    narrow = [n for n in chosen if _narrow(n)]
-    wide = [n for n in chosen if n not in narrow]
     low, high = SCATTER
     draws = ensemble.finite(ensemble.constant(tables, n, "draws") for n in chosen)
+    count = f"{base.several(list(draws))} draws" if draws.size else "many draws"
     return base.join(
-        f"Mean change of the Noether charge C in one step of SGD{_step(chosen)}, over "
-        + (f"{base.several(list(draws))} draws" if draws.size else "many draws")
-        + " of the batch from one point, divided by predictions of it: C = ‖U‖² − ‖W‖² of "
-        "two-layer linear nets on several data, ‖θ‖² of a scale-invariant net. "
-        "Filled: the law with the discrete-time term, which is exact for every step size: "
-        f"{spread('flow_predicted', MINIMUM)} at a minimum and {spread('flow_predicted', GENERIC)} "
-        f"away from it (means over seeds; grey: {low:g} to {high:g}).",
-        "The SDE's law leaves out η²∇LᵀQ∇L, which vanishes at a minimum: the measured change is "
-        f"{spread('flow_sde', MINIMUM)} of the SDE's there and {spread('flow_sde', GENERIC)} away "
-        "from it.",
-        "With isotropic Γ of the same trace (unweighted) it is "
-        f"{spread('flow_unweighted', MINIMUM, wide)} of the prediction at a minimum of a wide net, "
-        "whose factors stay as isotropic as their random start: this charge cannot tell the "
-        "weights there."
-        if any(len(ratio(tables, n, "flow_unweighted", MINIMUM)) for n in wide)
-        else "",
-        "A narrow net keeps the loud inputs, and there it is "
-        f"{spread('flow_unweighted', MINIMUM, narrow)} of it{_excluded(tables, narrow)}."
-        if narrow
-        else "",
+        f"Mean change of the Noether charge in one step of SGD{_step(chosen)} over {count}, "
+        f"divided by three predictions of it (grey: {low:g} to {high:g}). The SDE's law lacks "
+        "η²∇LᵀQ∇L, which vanishes at a minimum.",
+        "The unweighted one takes Γ as isotropic: narrow networks exclude it."
+        if excluded(tables)
+        else "The unweighted one takes Γ as isotropic.",
         base.points_sentence(tables),
         ensemble.scale_sentence(tables).replace("Scale:", "Training to the minimum:"),
     )

@@ -15,9 +15,10 @@ from sharpflow.results.noise import U, W, total_norm
 from sharpflow.results.rates import accumulated
 from sharpflow.results.runs import Run, runs_by_network
 
-from ..claims.scale_invariance import decay_norm, decayed_level, norm_growth_exponent
+from ..claims.scale_invariance import decayed_level, norm_growth_exponent
 
 TITLE = "The norms of scale-invariant nets grow as the root of time under SGD"
+PUBLISHED = "Figures 5 and 7"
 READS = ("norm_squared", "norm_increment_predicted")
 SCATTER = (0.95, 1.05)
 """What the held-out samples and the rule between states leave of a law that holds exactly."""
@@ -56,9 +57,7 @@ def draw(tables: results.Tables) -> Figure:
         total.set_title(title)
         ratios.set_xlabel("step")
     for level in range(3):
-        limits = [stack[level].get_ylim() for stack in stacks]
-        for stack in stacks:
-            stack[level].set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
+        style.common_limits([stack[level] for stack in stacks])
     style.label_rows(stacks, "‖θ‖² / start", "‖U‖², ‖W‖² / start", "growth / predicted")
     style.legend_below(figure, handles)
     return figure
@@ -179,44 +178,62 @@ def _draw_ratio(
         for step, values in cast("Iterable[tuple[float, pd.Series]]", ratios)
     ]
     axes.axhline(1.0, **ensemble.PREDICTION | {"linewidth": 1.0, "zorder": 1})
-    axes.axhspan(*SCATTER, color="#E4E4E4", linewidth=0, zorder=0)
+    axes.axhspan(*SCATTER, color=style.GREY, alpha=0.18, linewidth=0, zorder=0)
     return handles
 
 
 def _growth(network: results.Network, runs: Sequence[Run], confidence: float) -> str:
-    """How far ‖θ‖² grew in words, and with which exponent under SGD."""
+    """How far ‖θ‖² grew."""
     norm = ensemble.by_seed(runs, total_norm)
-    growth = ensemble.interval_text(norm.iloc[-1] / norm.iloc[0], confidence)
-    text = f"{_look(network)} {growth} × in {int(norm.index[-1]):,} steps"
+    return f"{ensemble.interval_text(norm.iloc[-1] / norm.iloc[0], confidence)} ×"
+
+
+def _slope(network: results.Network, runs: Sequence[Run], confidence: float) -> str:
+    """The exponent of ‖θ‖⁴ in time over the last decade, under SGD without decay."""
     if not network.batch or _decays(network):
-        return text
-    exponents = [norm_growth_exponent.statistic(run) for run in runs]
-    slope = ensemble.interval_text(exponents, confidence)
-    return f"{text} (slope of log(‖θ‖⁴ − ‖θ₀‖⁴) on log t over the last decade {slope})"
+        return ""
+    return ensemble.interval_text([norm_growth_exponent.statistic(run) for run in runs], confidence)
+
+
+def alt(tables: results.Tables) -> str:
+    """What is seen, with the growth."""
+    runs = runs_by_network(tables, *READS)
+    confidence = base.confidence(tables)
+    grown = [
+        f"{title.split(':')[0]} {_look(n)} {_growth(n, runs[n], confidence)}"
+        for title, members in stacks_of(tables)
+        for n in members
+    ]
+    return (
+        "Columns of three panels on logarithmic step axes, one a net: the squared norm of all "
+        "parameters, that of the layers, and the growth over its prediction as points about one. "
+        f"Growth: {'; '.join(grown)}."
+    )
+
+
+def numbers(tables: results.Tables) -> dict[str, list] | None:
+    """Growth of ‖θ‖² and its exponent, of each network."""
+    runs = runs_by_network(tables, *READS)
+    confidence = base.confidence(tables)
+    return base.numbers_table(
+        tables,
+        [network for _, members in stacks_of(tables) for network in members],
+        {
+            "weight decay": lambda n: base.number(n.setting("training.weight_decay") or np.nan),
+            "growth of ‖θ‖²": lambda n: _growth(n, runs[n], confidence),
+            "slope of log(‖θ‖⁴ − ‖θ₀‖⁴) on log t": lambda n: _slope(n, runs[n], confidence),
+        },
+    )
 
 
 def caption(tables: results.Tables) -> str:
-    """What is drawn, the growth and its exponent, and the scale."""
-    runs = runs_by_network(tables, *READS)
-    confidence = base.confidence(tables)
+    """What is drawn, and the scale."""
     low, high = SCATTER
-    grown = []
-    for title, members in stacks_of(tables):
-        words = ", ".join(_growth(network, runs[network], confidence) for network in members)
-        grown.append(f"{title.split(':')[0]}: {words}")
     return base.join(
-        "Above: ‖θ‖² relative to its start under SGD and GD, and a line of slope ½, which the "
-        "scaling of the gradient noise, Σ ∝ 1/‖θ‖², gives. Middle: the layers' norms under SGD; in "
-        "Net-B, where each layer's scale is a symmetry, both can only grow, in Net-A only their "
-        "sum does. Below: growth of ‖θ‖² over what η²(Tr Σ/S + ‖∇L‖²) a step adds up to, by "
-        f"stretches of steps (grey: {low:g} to {high:g}). The second term is the one that the SDE "
-        "leaves out; it is all that moves the norm under GD.",
-        "That ‖θ‖ never shrinks is an identity (θ·∇ℓ = 0), which GD shares: how far it grows is "
-        "the finding.",
-        f"Thin line: where the noise of the runs without decay balances the decay (claim "
-        f"`{decay_norm.name}`)."
-        * any(_decays(n) for _, members in stacks_of(tables) for n in members),
-        f"Growth of ‖θ‖², with {base.percent(confidence)} t-intervals: {'; '.join(grown)}.",
+        "Above: ‖θ‖² over its start, and slope ½ (dotted), which Σ ∝ 1/‖θ‖² gives. Middle: the "
+        "layers' norms under SGD. Below: growth of ‖θ‖² over the sum of η²(Tr Σ/S + ‖∇L‖²), by "
+        f"stretches of steps (grey: {low:g} to {high:g}). That ‖θ‖ never shrinks is an identity, "
+        "which GD shares.",
         ensemble.BAND,
         base.points_sentence(tables),
         ensemble.scale_sentence(tables),

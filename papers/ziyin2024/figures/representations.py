@@ -12,6 +12,7 @@ from sharpflow.figures import base, ensemble, style
 from sharpflow.results import tables as results
 
 TITLE = "SGD aligns the noise-weighted representations of the two layers"
+PUBLISHED = "Figures 6 and 9"
 READS = ("alignment",)
 DRAWS = ("alignment_unweighted", "gram_u", "gram_w")
 
@@ -35,28 +36,39 @@ def draw(tables: results.Tables) -> Figure:
     """One row an activation: the alignment in time, and the two matrices after SGD and GD."""
     found = rows(tables)
     layout = ConstrainedLayoutEngine(h_pad=0.05, w_pad=0.05, hspace=0.03, wspace=0.02)
-    figure = Figure(figsize=(11.0, 2.15 * len(found) + 0.9), layout=layout)
+    figure = Figure(figsize=(11.0, 2.25 * len(found) + 1.1), layout=layout)
     grid = figure.add_gridspec(len(found), 5, width_ratios=(1.75, 1, 1, 1, 1))
     handles = []
+    panels: list[Axes] = []
+    shown: list[Axes] = []
+    image = None
     for row, (title, members) in enumerate(found):
         curve = figure.add_subplot(grid[row, 0])
+        panels.append(curve)
         handles += _draw_alignment(curve, tables, members)
         last = row == len(found) - 1
-        curve.set(ylabel="cosine", ylim=(0, 1.02), xlabel="share of the steps" if last else "")
+        curve.set(ylabel="cosine", ylim=(0, 1.02), xlabel="step / last step" if last else "")
         curve.set_title(title)
         curve.tick_params(labelbottom=last)
         pictures = _pictures(tables, members)
         for column, ((method, quantity), matrix) in enumerate(pictures.items()):
             axes = figure.add_subplot(grid[row, 1 + column])
             image = axes.imshow(matrix, cmap=COLOURS, vmin=-1, vmax=1, interpolation="nearest")
-            axes.set(xticks=[], yticks=[])
+            ends = (0, len(matrix) - 1)
+            axes.set_xticks(ends, [1, len(matrix)] if last else ["", ""])
+            axes.set_yticks(ends, [1, len(matrix)] if column == 0 else ["", ""])
+            axes.set(
+                xlabel="hidden unit" if last else "", ylabel="hidden unit" if column == 0 else ""
+            )
             axes.spines[:].set_visible(False)
+            shown.append(axes)
             if row == 0:
                 axes.set_title(f"{SYMBOLS[quantity]}, {method}")
-            if last and column == len(pictures) - 1:
-                figure.colorbar(
-                    image, ax=axes, fraction=0.046, pad=0.04, ticks=(-1, 0, 1)
-                ).outline.set_visible(False)
+    style.letter(panels)
+    if image is not None:
+        bar = figure.colorbar(image, ax=shown, fraction=0.03, pad=0.02, ticks=(-1, 0, 1))
+        bar.outline.set_visible(False)
+        bar.set_label("entry / largest of the two matrices of a run")
     style.legend_below(figure, handles)
     return figure
 
@@ -95,7 +107,7 @@ def _draw_alignment(
 def _pictures(
     tables: results.Tables, members: Sequence[results.Network]
 ) -> dict[tuple[str, str], np.ndarray]:
-    """Both matrices of each network, each over its largest absolute entry.
+    """Both matrices of each network over the largest absolute entry of the two.
 
     Units are in descending order of the diagonal of WΓ_W Wᵀ, the same for both matrices of a run.
     """
@@ -106,10 +118,9 @@ def _pictures(
         if len(matrices) < len(found):
             continue
         order = np.argsort(-np.diag(matrices["gram_w"]), kind="stable")
+        largest = max(np.abs(matrix).max() for matrix in matrices.values())
         for quantity, matrix in matrices.items():
-            sorted_units = matrix[np.ix_(order, order)]
-            largest = np.abs(sorted_units).max()
-            pictures[ensemble.method(network), quantity] = sorted_units / largest
+            pictures[ensemble.method(network), quantity] = matrix[np.ix_(order, order)] / largest
     return pictures
 
 
@@ -130,44 +141,46 @@ def _matrix(tables: results.Tables, network: results.Network, quantity: str) -> 
     return rows["value"].to_numpy(float).reshape(size, size)
 
 
-def _lengths(tables: results.Tables) -> list[str]:
-    """Numbers of steps of each method's runs."""
-    lengths: dict[str, list[int]] = {}
-    for _, members in rows(tables):
-        for network in members:
-            last = int(results.curves(tables, network, "alignment").index[-1])
-            lengths.setdefault(ensemble.method(network), []).append(last)
-    return [f"{method} {base.several(steps)} steps" for method, steps in lengths.items()]
+def _end(tables: results.Tables, network: results.Network, quantity: str) -> str:
+    """Cosine at the end of training, with its interval."""
+    frame = results.curves(tables, network, quantity)
+    if frame.empty:
+        return ""
+    return ensemble.interval_text(ensemble.tail(frame), base.confidence(tables))
 
 
-def _ends(tables: results.Tables, members: Sequence[results.Network]) -> list[str]:
+def alt(tables: results.Tables) -> str:
+    """What is seen, with the cosines at the end."""
+    ends = [
+        f"{title} {ensemble.method(n)} {_end(tables, n, 'alignment')}"
+        for title, members in rows(tables)
+        for n in members
+    ]
+    return (
+        "A row an activation: the cosine of the two layers' representations over the steps, and "
+        f"pictures of the two matrices after training. Cosines at the end: {'; '.join(ends)}."
+    )
+
+
+def numbers(tables: results.Tables) -> dict[str, list] | None:
     """Cosines at the end of each network."""
-    words = []
-    for network in members:
-        method = ensemble.method(network)
-        for whose, quantity in LOOKS:
-            frame = results.curves(tables, network, quantity)
-            if whose == method and not frame.empty:
-                text = ensemble.interval_text(ensemble.tail(frame), base.confidence(tables))
-                plain = " unweighted" if quantity == "alignment_unweighted" else ""
-                words.append(f"{method}{plain} {text}")
-    return words
+    return base.numbers_table(
+        tables,
+        [network for _, members in rows(tables) for network in members],
+        {
+            "cosine at the end": lambda n: _end(tables, n, "alignment"),
+            "unweighted": lambda n: _end(tables, n, "alignment_unweighted"),
+        },
+    )
 
 
 def caption(tables: results.Tables) -> str:
-    """What is drawn, how aligned the layers end, why the data are anisotropic, and the scale."""
-    ends = [f"{title}: {', '.join(_ends(tables, members))}" for title, members in rows(tables)]
+    """What is drawn, why the data are anisotropic, and the scale."""
     return base.join(
-        "Two-layer nets with an activation between W and U. Left: cosine of the noise-weighted "
-        "representations UᵀΓ_U U and WΓ_W Wᵀ along training "
-        f"({', '.join(_lengths(tables))}). Right: the two matrices at its end, "
-        "lowest seed, units in descending order of the diagonal of WΓ_W Wᵀ, each over its largest "
-        "absolute entry (red positive, blue negative). Layers that are aligned show one picture.",
-        f"Cosines at the end, with {base.percent(base.confidence(tables))} t-intervals: "
-        f"{'; '.join(ends)}.",
-        "Data, noise and start matter: on isotropic data weighted and plain representations "
-        "cannot be told apart, and a GD run that starts small inherits balance; here inputs and "
-        "noise are anisotropic and the initialisation is a standard one.",
+        "Left: cosine of the noise-weighted representations UᵀΓ_U U and WΓ_W Wᵀ of two-layer nets. "
+        "Right: the two after training, lowest seed, units in descending order of the diagonal of "
+        "WΓ_W Wᵀ, on one scale a run. Inputs and noise are anisotropic: on isotropic ones weighted "
+        "and plain representations cannot be told apart.",
         ensemble.BAND,
         ensemble.scale_sentence(tables),
     )

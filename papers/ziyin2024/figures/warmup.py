@@ -11,6 +11,7 @@ from sharpflow.figures import base, ensemble, style
 from sharpflow.results import tables as results
 
 TITLE = "Warm-up lets the noise flatten the loss before the learning rate rises"
+PUBLISHED = "Figure 4"
 READS = ("hessian_trace",)
 DRAWS = ("diverged_step",)
 
@@ -29,6 +30,7 @@ def draw(tables: results.Tables) -> Figure:
     named = _named(tables)
     figure = Figure(figsize=(8.8, 4.1), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(2.3, 1), sharey=True)
+    style.letter([left, right])
     frames = {n: results.curves(tables, n, "hessian_trace") for n in named}
     ceiling = 4 * max(frame.iloc[0].max() for frame in frames.values())
     handles: list[Artist | None] = []
@@ -36,7 +38,7 @@ def draw(tables: results.Tables) -> Figure:
         colour, linestyle = _look(network, place)
         frame = style.positive(frames[network]).clip(upper=10 * ceiling)
         handles.append(ensemble.draw_band(left, frame, colour, linestyle, label))
-        handles.append(_draw_divergence(left, tables, network, frame, colour, ceiling))
+        handles.append(_draw_divergence(left, tables, network, colour, ceiling))
     for until in dict.fromkeys(warmup["until"] for warmup in _warmups(tables)):
         handles.append(style.draw_moment(left, until, "end of warm-up"))
     last = max(float(frame.index.max()) for frame in frames.values())
@@ -91,14 +93,13 @@ def _draw_ends(
     words = [named[n].replace(", constant η", "").replace(", ", ",\n") for n in ends]
     axes.set_xticks(range(len(ends)), words)
     axes.set_xlim(-0.6, len(ends) - 0.4)
-    axes.set_title("at the end")
+    axes.set(xlabel="initialisation and schedule", title="over the last fifth")
 
 
 def _draw_divergence(
     axes: Axes,
     tables: results.Tables,
     network: results.Network,
-    frame: pd.DataFrame,
     colour: str,
     ceiling: float,
 ) -> Line2D | None:
@@ -107,12 +108,6 @@ def _draw_divergence(
     if steps.empty:
         return None
     top = 0.85 * ceiling
-    for seed, step in steps.max().items():
-        finite = frame[seed].dropna() if seed in frame else frame.iloc[:0, 0]
-        if len(finite):
-            last = (finite.index[-1], float(finite.iloc[-1]))
-            x, y = zip(last, (step, top), strict=True)
-            axes.plot(x, y, color=colour, linewidth=0.8, linestyle=(0, (2, 1)), zorder=2)
     crosses = {"color": colour, "markersize": 6, "linestyle": "none", "clip_on": False}
     (marks,) = axes.plot(
         steps.max(), np.full(steps.shape[1], top), "x", **crosses, label="run diverged"
@@ -120,38 +115,63 @@ def _draw_divergence(
     return marks
 
 
-def caption(tables: results.Tables) -> str:
-    """What is drawn, who diverged and when, where the others end, and the scale."""
-    sentences, ends = [], []
+def alt(tables: results.Tables) -> str:
+    """What is seen, and who diverged."""
+    failed = {
+        label: len(results.diverged(tables, n))
+        for n, label in _named(tables).items()
+        if results.diverged(tables, n)
+    }
+    words = "; ".join(f"{label}: {count} runs diverge" for label, count in failed.items())
+    return (
+        "Left, the trace of the Hessian over the steps on a logarithmic axis, a line and a band "
+        "for each way of training, crosses where runs diverge and a dotted line where the warm-up "
+        "ends. Right, the same at the end as points with intervals."
+        + (f" {words}." if words else "")
+    )
+
+
+def numbers(tables: results.Tables) -> dict[str, list] | None:
+    """Tr H at the start and at the end, and until when runs diverged."""
     confidence = base.confidence(tables)
-    for network, label in _named(tables).items():
+
+    def start(network: results.Network) -> str:
+        return base.number(float(_trace(tables, network).iloc[0].mean()))
+
+    def end(network: results.Network) -> str:
+        if results.diverged(tables, network):
+            return ""
+        return ensemble.interval_text(ensemble.tail(_trace(tables, network)), confidence)
+
+    def lost(network: results.Network) -> str:
         steps = results.curves(tables, network, "diverged_step")
-        frame = results.curves(tables, network, "hessian_trace")
-        if not steps.empty:
-            sentences.append(
-                f"{label}: {len(steps.columns)} of {len(frame.columns)} runs diverged, by step "
-                f"{int(steps.max().max()):,}."
-            )
-        else:
-            start, end = frame.iloc[0].mean(), ensemble.tail(frame)
-            ends.append(
-                f"{label}: {base.number(start)} to {ensemble.interval_text(end, confidence)}"
-            )
+        return "" if steps.empty else f"{int(steps.max().max()):,}"
+
+    return base.numbers_table(
+        tables,
+        list(_named(tables)),
+        {
+            "Tr H at the start": start,
+            f"over the last fifth (mean, {base.percent(confidence)} interval)": end,
+            "diverged by step": lost,
+        },
+    )
+
+
+def _trace(tables: results.Tables, network: results.Network) -> pd.DataFrame:
+    return results.curves(tables, network, "hessian_trace")
+
+
+def caption(tables: results.Tables) -> str:
+    """What is drawn, and the scale."""
     schedule = [
-        f"warm-up: η = {base.number(value['learning_rate'])} before step {value['until']:,}"
+        f"η = {base.number(value['learning_rate'])} before step {value['until']:,}"
         for value in _warmups(tables)
     ]
-    batches = results.settings_of(tables, "training.batch")
-    small = f" It takes a small batch (here S = {base.several(batches)})" if batches else ""
     return base.join(
         "Trace of the Hessian of the population loss of a factorisation. At a low learning rate "
-        "the noise of SGD takes the factors from Kaiming's unbalanced initialisation to the noise "
-        "equilibrium, where the loss is flatter, so that a rate that diverges from the start is "
-        "stable afterwards; SGD from Xavier's start goes to the same place. GD has no such force: "
-        "it keeps the imbalance, and the sharpness, that it started with."
-        + (f"{small}: averaged over larger ones the constant rate is stable too." if small else ""),
-        *sentences,
-        f"Tr H, start to end: {'; '.join(ends)}." if ends else "",
+        "the noise of SGD takes Kaiming's unbalanced start towards the noise equilibrium, where "
+        "the loss is flatter, before the rate rises.",
         f"Dotted: end of warm-up ({'; '.join(schedule)})." if schedule else "",
         ensemble.BAND,
         base.points_sentence(tables),
