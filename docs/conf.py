@@ -55,7 +55,15 @@ def _paper(app, docname, source):
         source[0] = block.sub(lambda match: paper_page.markdown(match[1]), source[0])
 
 
+def _named(app, docname, source):
+    """Show the file's name above a block that is one: Markdown readers ignore `title="…"`."""
+    source[0] = re.sub(
+        r'^```(\w+) title="([^"]+)"$', r"```{code-block} \1\n:caption: \2\n", source[0], flags=re.M
+    )
+
+
 def setup(app):
     """Connect to Sphinx; before napoleon, which is connected at 500 and writes marks of its own."""
     app.connect("source-read", _paper)
+    app.connect("source-read", _named)
     app.connect("autodoc-process-docstring", _plain, priority=400)
