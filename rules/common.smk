@@ -8,7 +8,9 @@ from contextlib import suppress
 from functools import cache
 from importlib.metadata import version
 
-sys.path.insert(0, workflow.basedir)
+# also where another workflow has this one as a module
+PROJECT = os.path.dirname(str(workflow.current_basedir))
+sys.path.insert(0, PROJECT)
 
 from snakemake.iocontainers import Wildcards
 from snakemake.logging import logger
@@ -53,7 +55,10 @@ def refused(step):
 
 def read_plan():
     """The settings and plan of the one configuration that was given, or of the default one."""
-    files = [str(path) for path in workflow.config_settings.configfiles] or [DEFAULT]
+    given = [str(path) for path in workflow.config_settings.configfiles]
+    if workflow.modifier.is_module and "configuration" in config:
+        given = [config["configuration"]]  # the other files are of the workflow around this one
+    files = given or [DEFAULT]
     if len(files) > 1:
         refuse(f"Give one --configfile, not {len(files)}: each is a whole configuration.")
     settings = load(files[0], OPTIONS)
@@ -183,7 +188,7 @@ FIGURES = {(figure.paper, figure.name): figure for figure in PLAN.figures}
 @cache
 def digest_once(script, entries):
     """One digest for the many jobs of a sweep."""
-    return CODE.digest(f"{workflow.basedir}/scripts/{script}", entries)
+    return CODE.digest(f"{PROJECT}/scripts/{script}", entries)
 
 
 def code(script, entries=()):
@@ -280,7 +285,7 @@ def runtime(stage):
 def foretold(stage, wildcards, threads):
     """The seconds that a job takes, for the line that says how far a run is."""
     if stage not in TIME:
-        return console.LIGHT if stage in ("collect_claims", "report", "manifest") else 0.0
+        return console.LIGHT
     job = job_of(stage, wildcards)
     return None if job is None else shipped().wall(job, threads)
 
@@ -351,7 +356,8 @@ def rule_graph():
     Of the files that a rule reads, one of each folder and kind is looked at.
     """
     rules_by_name = {rule.name: rule for rule in workflow.rules}
-    waiting, known, edges = [("manifest", Wildcards())], {"manifest"}, {}
+    last = next(rule.name for rule in workflow.rules if rule.is_producer(MANIFEST))
+    waiting, known, edges = [(last, Wildcards())], {last}, {}
     while waiting:
         name, wildcards = waiting.pop(0)
         files = rules_by_name[name].expand_input(wildcards)[0]
