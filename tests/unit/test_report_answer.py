@@ -252,3 +252,11 @@ class TestCards:
 
     def test_the_paper_of_a_mean(self):
         assert self.card(claim(**MEAN))["shown"]["interval"] == "[0.98, 1.04]"
+
+    def test_a_card_leads_to_the_figure_of_the_publication(self):
+        figures = [entry(published="Figure 3, left", links={"PDF": "../figures/a.pdf"})]
+        page = checked(full_page(figures=figures))
+        assert "Title of phases Figure 3, left of the publication" in page.text
+        assert page.links.count(PAPERS["li2022"]["link"]) == 2
+        assert "../figures/a.pdf" in page.links
+        assert "Figure 3, left: Title of phases li2022" in page.text
