@@ -253,6 +253,13 @@ def test_pointing_reads_a_curve(visit):
     assert float(told[1]) == pytest.approx(20 + int(told[2]) / 100, rel=1e-3)
 
 
+def test_a_run_that_has_ended_has_no_value_later(visit):
+    page = visit("#explorer?a=dense&a.case=tanh&a.width=100&a.rate=0.02&b=brief&q=loss")
+    assert values(page)["brief: relu"] == ["3", "–"]
+    page.locator("#explorer-cursor").fill("20")
+    assert number(values(page)["brief: relu"][1]) == pytest.approx(1)
+
+
 def test_the_slider_moves_the_step_and_is_heard(visit):
     page = visit(
         "#explorer?a=dense&a.case=tanh&a.width=100&a.rate=0.02&a.seed=100&q=norm_squared.1"
