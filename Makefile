@@ -55,14 +55,14 @@ oldest:
 lint: $(READY)
 	ruff check .
 	ruff format --check .
-	snakefmt --check Snakefile rules
+	snakefmt --check Snakefile workflow rules
 	snakemake --lint
 	pyright
 
 format: $(READY)
 	ruff check --fix .
 	ruff format .
-	snakefmt Snakefile rules
+	snakefmt Snakefile workflow rules
 
 bench: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r benchmarks/requirements.txt

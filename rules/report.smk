@@ -127,6 +127,7 @@ rule manifest:
             "vouched": everything(),
             "states": states(),
             "configuration": CONFIGURATION.model_dump(mode="json"),
+            "experiments": PLAN.settings,
             "benchmarks": benchmarks(),
         },
         code=code("manifest.py"),

@@ -31,8 +31,8 @@ def main(job: jobs.Job) -> None:
     figures = []
     files = (job.inputs[name] for name in ("pngs", "svgs", "captions"))
     for entry, png, svg, caption in zip(job.spec["figures"], *files, strict=True):
-        pictures = {"png": read_bytes(png), "svg": read_bytes(svg)}
-        figures.append(FigureEntry(**entry, **read_json(caption), **pictures))
+        words = entry | read_json(caption)
+        figures.append(FigureEntry(**words, png=read_bytes(png), svg=read_bytes(svg)))
     provenance = {
         "configuration": job.spec["configuration"],
         "device": ", ".join(
