@@ -367,6 +367,15 @@ def test_a_link_to_what_is_not_there_says_so(visit):
     assert headings(page)[2:] == ["Loss"]
 
 
+def test_a_figure_leads_to_the_curves_that_it_draws(visit):
+    page = visit("#explorer?a=adaptive")
+    page.locator("section.figure").first.get_by_role("link", name="dense", exact=True).first.click()
+    page.wait_for_function("document.querySelector('select[name=a]').value === 'dense'")
+    assert len(values(page)) == 6
+    plain = visit(java_script_enabled=False)
+    assert plain.locator(".curves a").first.get_attribute("href") == "#explorer"
+
+
 def test_another_link_on_an_open_page_is_followed(visit):
     page = visit()
     page.evaluate("location.hash = '#explorer?a=adaptive&q=residual'")

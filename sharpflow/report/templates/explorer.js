@@ -926,6 +926,7 @@ async function start() {
   $("explorer-svg").addEventListener("click", () => download(fileName("svg"), "image/svg+xml", svg()));
   addEventListener("hashchange", arrive);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+  for (const link of document.querySelectorAll("a[data-view]")) link.href = PREFIX + link.dataset.view;
   document.documentElement.dataset.explorer = "ready";
 }
 
