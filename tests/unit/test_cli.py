@@ -5,6 +5,7 @@ import os
 import shlex
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
@@ -176,10 +177,15 @@ def test_options_of_an_experiment_need_one(here, capsys):
 # --- an experiment, changed
 
 
-def changed(experiment, *pairs, **options):
-    """The experiment's document as the changed configuration runs it, and the configuration."""
+@cache
+def base(experiment):
     file = base_of(experiment)
-    settings = load(file)
+    return file, load(file)
+
+
+def changed(experiment, *pairs, **options):
+    """The changed configuration, and its settings as they are read back from its file."""
+    file, settings = base(experiment)
     texts = [changes.pair(text) for text in pairs]
     result = changes.changed(file, settings, experiment, texts, **options)
     path = result.file
@@ -239,9 +245,8 @@ def test_an_experiment_is_taken_from_the_first_configuration_that_runs_it():
 
 
 def test_what_is_written_says_by_which_command_and_is_written_over_by_the_next(here):
-    file = base_of("linear")
     first, second = (
-        changes.changed(file, load(file), "linear", [], seeds=n, name="mine") for n in (2, 3)
+        changes.changed(*base("linear"), "linear", seeds=n, name="mine") for n in (2, 3)
     )
     path = changes.write(first, "sharpflow run linear --seeds 2 --name mine")
     assert path == Path("results/mine/config.yaml")
