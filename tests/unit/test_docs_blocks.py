@@ -23,6 +23,7 @@ PYTHON = {
 }
 FILES = {
     "docs/how-to/extending.md": "tests/workflow/test_own_folder.py",
+    "docs/how-to/module.md": "tests/workflow/test_docs.py",
     **{
         f"docs/tutorial/{page}.md": "tests/workflow/test_tutorial.py"
         for page in ("1_activation", "2_data", "3_model", "4_claim", "5_paper")

@@ -69,6 +69,7 @@ def test_the_three_lists_of_packages_agree(requirements):
         name, _, bound = line.partition(">=")
         assert oldest[name].startswith(f"{bound}."), "the bound is what is tested"
         assert numbers(requirements[name]) >= numbers(bound)
+    assert pins((ROOT / "tests" / "browser.txt").read_text().splitlines())
     peers = pins((ROOT / "tests" / "peers.txt").read_text().splitlines())
     for line in (*groups["lightning"], *groups["huggingface"]):
         name, _, bound = line.partition(">=")
