@@ -119,7 +119,9 @@ def _curve_name(key: Any) -> str:
 
 
 def _verdicts(a: pd.DataFrame, b: pd.DataFrame) -> list[str]:
-    joined = a.join(b, how="outer", suffixes=(" A", " B")).astype(object)
+    joined = a.merge(
+        b, how="outer", left_index=True, right_index=True, suffixes=(" A", " B")
+    ).astype(object)
     same = joined[joined["verdict A"] == joined["verdict B"]]
     other = joined.drop(same.index)
     rows = [

@@ -52,7 +52,7 @@ def test_an_experiment_runs_to_the_bytes_of_a_clone(shell, tree):
     assert {path.name for path in shell.folder.iterdir()} == {".snakemake", "results"}
     assert (results / "report" / "index.html").is_file()
     assert "linear: progressive_sharpening" in said
-    assert "results/here/report/index.html" in said
+    assert "Page: results/here/report/index.html" in said
     files = {str(p.relative_to(results)): p for p in results.rglob("*") if p.is_file()}
     files.pop("config.yaml")
     compare({name: path.read_bytes() for name, path in files.items()}, tree.results)
