@@ -22,7 +22,7 @@ from sharpflow.results.tables import ExperimentTable
 from sharpflow.storage.parts import read_parts
 
 ROOT = Path(__file__).resolve().parents[1]
-WIDTH, COLOURS = 560, 64
+WIDTH, COLOURS = 620, 96
 """Pixels and colours of a small picture."""
 
 HEAD = """# Figures
@@ -51,7 +51,8 @@ def save(figure: Drawing, path: Path) -> None:
     picture = Image.open(drawn).convert("RGB")
     height = round(picture.height * WIDTH / picture.width)
     small = picture.resize((WIDTH, height), Image.Resampling.LANCZOS)
-    small.quantize(COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)
+    few = small.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    few.save(path, optimize=True)
 
 
 def entry(figure: Figure, words: Mapping[str, Any]) -> str:
