@@ -285,7 +285,7 @@ def runtime(stage):
 def foretold(stage, wildcards, threads):
     """The seconds that a job takes, for the line that says how far a run is."""
     if stage not in TIME:
-        return console.LIGHT if stage in ("collect_claims", "report", "manifest") else 0.0
+        return console.LIGHT
     job = job_of(stage, wildcards)
     return None if job is None else shipped().wall(job, threads)
 
@@ -375,13 +375,13 @@ def rule_graph():
 
 def benchmarks():
     """The record that each job leaves of its time and memory, below the results root, by rule."""
-    found = {"report": ["report.tsv"], "collect_claims": ["collect_claims.tsv"]}
-    found["generate_data"] = [f"data/{name}.tsv" for name in PLAN.datasets]
+    found = {"generate_data": [f"data/{name}.tsv" for name in PLAN.datasets]}
     for rule in ("train", "evaluate_sharpness"):
         found[rule] = [f"{shard.folder}/{rule}.tsv" for shard in PLAN.shards.values()]
     found["aggregate"] = [f"aggregate/{e}/{p}.tsv" for e in EXPERIMENTS for p in PLAN.parts_of(e)]
-    found["judge_claims"] = [f"claims/{name}.tsv" for name in JUDGED]
     found["plot_figure"] = [f"figures/{f.paper}/{f.name}.tsv" for f in PLAN.figures]
+    found["judge_claims"] = [f"claims/{name}.tsv" for name in JUDGED]
+    found |= {rule: [f"{rule}.tsv"] for rule in ("collect_claims", "report")}
     return {rule: [f"benchmarks/{name}" for name in names] for rule, names in found.items()}
 
 
@@ -408,7 +408,7 @@ def mend():
     if workflow.executor_plugin is None or not workflow.is_main_process or stored():
         return
     only_named = workflow.dryrun or workflow.touch
-    names = [*everything(), os.path.relpath(MANIFEST, ROOT)]
+    names = [*everything(), *(os.path.relpath(path, ROOT) for path in (MANIFEST, RUN_PAGE))]
     wrong = [f"{ROOT}/{name}" for name in altered(ROOT, names)]
     said = [f"{path} was altered since its job wrote it" for path in wrong]
     for figure in failed_figures():

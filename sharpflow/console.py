@@ -242,7 +242,7 @@ def planned(workflow: Any, foretold: Callable[[str, Any, int], float | None]) ->
         found[dag.jobid(job)] = Planned(
             name_of(job),
             job.rule.name,
-            foretold(job.rule.name, job.wildcards, job.threads),
+            0.0 if job.is_norun else foretold(job.rule.name, job.wildcards, job.threads),
             job.threads if workflow.local_exec else 1,
             frozenset(dag.jobid(needed) for needed in dag.dependencies[job]),
             str(job.log[0]) if job.log else "",

@@ -8,6 +8,8 @@ from typing import Literal, NamedTuple
 from sharpflow.storage.heartbeat import Beat
 
 _FIRST = ("supported", "not supported")
+_KEPT = 0.95
+"""Weight of a finished job against the next one of its stage: a machine's load changes."""
 _OVERDUE = 0.1
 """Share of its time so far that a job is given which has taken longer than foretold."""
 
@@ -69,10 +71,11 @@ class Run:
             for needed in job.needs & self.planned.keys():
                 self._followers[needed].append(number)
         self._backwards = _last_first(self._followers, self.planned)
-        # by stage: seconds that finished jobs took, and those that had been foretold of them
+        # by stage, the last jobs' above all: seconds that the finished ones took, those that had
+        # been foretold of them, and their number
         self._took: dict[str, float] = defaultdict(float)
         self._foretold: dict[str, float] = defaultdict(float)
-        self._finished: dict[str, int] = defaultdict(int)
+        self._finished: dict[str, float] = defaultdict(float)
         known = defaultdict(list)
         for job in self.planned.values():
             if job.seconds:
@@ -95,9 +98,12 @@ class Run:
             return
         self._paces.clear()
         self.taken[event.job] = event.at - begun
-        self._finished[job.stage] += 1
-        self._took[job.stage] += event.at - begun
-        self._foretold[job.stage] += job.seconds or 0.0
+        for sums, value in (
+            (self._finished, 1.0),
+            (self._took, event.at - begun),
+            (self._foretold, job.seconds or 0.0),
+        ):
+            sums[job.stage] = _KEPT * sums[job.stage] + value
 
     def expected(self, number: int) -> float | None:
         """Seconds that a job takes: as foretold, corrected by the finished ones of its stage."""
@@ -182,7 +188,7 @@ class Run:
         if seconds or complete:
             parts.append(f"{'about' if complete else 'at least'} {span(seconds)} left")
         if self.started:
-            parts.append(f"slowest: {self._slowest(now, beats)}")
+            parts.append(f"slowest {self._slowest(now, beats)}")
         return "; ".join(parts)
 
     def _slowest(self, now: float, beats: Mapping[int, Beat]) -> str:
@@ -193,9 +199,9 @@ class Run:
         number = max(self.started, key=rest)
         name = self.planned[number].name
         if (beat := beats.get(number)) is None:
-            return f"{name}, for {now - self.started[number]:,.0f} s"
+            return f"for {now - self.started[number]:,.0f} s: {name}"
         rate = f"{beat.rate:,.0f}" if beat.rate >= 10 else f"{beat.rate:.2g}"
-        return f"{name}, step {beat.step:,} of {beat.of:,}, {rate} steps/s"
+        return f"at step {beat.step:,} of {beat.of:,}, {rate} steps/s: {name}"
 
 
 def _last_first(followers: Mapping[int, Sequence[int]], numbers: Iterable[int]) -> list[int]:

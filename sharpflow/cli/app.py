@@ -51,7 +51,7 @@ _config = click.option(
     "--config",
     metavar="NAME|FILE",
     shell_complete=_completer(_configurations),
-    help="A configuration: one that ships (config, paper, beyond, smoke, demo), or a YAML file.",
+    help="A configuration: one that ships, such as config, paper or smoke, or a YAML file.",
 )
 _cores = click.option("--cores", type=click.IntRange(1), help="CPUs to use; all by default.")
 

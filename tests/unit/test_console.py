@@ -66,7 +66,7 @@ def test_jobs_are_heard_and_not_printed(logger):
     logger.info("rule train: …", extra={"event": LogEvent.JOB_INFO, "jobid": 1})
     logger.info("Select jobs to execute...")
     clock.now = 4.0
-    assert heard.line().endswith("1 to go; about 15 s left; slowest: train a, for 4 s")
+    assert heard.line().endswith("1 to go; about 15 s left; slowest for 4 s: train a")
     logger.info("Finished jobid: 1", extra={"event": LogEvent.JOB_FINISHED, "job_id": 1})
     logger.info("rule train: …", extra={"event": LogEvent.JOB_INFO, "jobid": 2})
     logger.info("1 of 2 steps (50%) done", extra={"event": LogEvent.PROGRESS})
@@ -131,7 +131,7 @@ def test_the_last_word_of_a_killed_job_is_forgotten(logger, tmp_path):
     logger.info("rule", extra={"event": LogEvent.JOB_INFO, "jobid": 1})
     assert "step" not in heard.line()
     (tmp_path / "train.progress").write_text("4 10 2.0\n")
-    assert heard.line().endswith("about 15 s left; slowest: train a, step 4 of 10, 2 steps/s")
+    assert heard.line().endswith("about 15 s left; slowest at step 4 of 10, 2 steps/s: train a")
     heard.close()
     assert not (tmp_path / "train.progress").exists(), "of a job that was cancelled"
 

@@ -30,7 +30,7 @@ def test_the_line_counts_and_names_the_slowest():
     run.take(Event(10.0, "started", 2))
     run.take(Event(10.0, "started", 3))
     assert run.line(20.0) == (
-        "1 of 4 jobs done, 2 running, 1 to go; about 50 s left; slowest: train 3, for 10 s"
+        "1 of 4 jobs done, 2 running, 1 to go; about 50 s left; slowest for 10 s: train 3"
     )
 
 
@@ -39,7 +39,7 @@ def test_a_job_s_own_progress_is_shown_and_believed():
     run.take(Event(0.0, "started", 1))
     run.take(Event(0.0, "started", 2))
     line = run.line(5.0, {1: Beat(1000, 4000, 12.5)})
-    assert line.endswith("about 4 min left; slowest: train 1, step 1,000 of 4,000, 12 steps/s")
+    assert line.endswith("about 4 min left; slowest at step 1,000 of 4,000, 12 steps/s: train 1")
     assert run.left(5.0, {1: Beat(1000, 4000, 12.5)}).seconds == 3000 / 12.5
     assert "0.25 steps/s" in run.line(5.0, {1: Beat(1, 400, 0.25)})
     assert run.left(5.0, {1: Beat(0, 400, 0.0)}) == run.left(5.0), "no rate says nothing"
@@ -69,7 +69,18 @@ def test_a_stage_has_a_pace_of_its_own_and_the_common_one_until_then():
     assert run.expected(4) == pytest.approx(20.0)
     assert run.expected(9) == pytest.approx(20.0)
     done(run, 9, 0.0, 5.0)
-    assert run.expected(4) == pytest.approx(10 * (60 + 10 * 65 / 40) / (30 + 10))
+    took, foretold = 20 * (1 + 0.95 + 0.95**2), 10 * (1 + 0.95 + 0.95**2)
+    common = (took + 5) / (foretold + 10)  # which counts as much as one job of the stage
+    assert run.expected(4) == pytest.approx(10 * (took + 10 * common) / (foretold + 10))
+
+
+def test_a_machine_is_judged_by_what_it_does_now():
+    run = Run(side_by_side(*[10.0] * 101), slots=1)
+    for number in range(1, 51):
+        done(run, number, 0.0, 10.0)
+    for number in range(51, 101):
+        done(run, number, 0.0, 40.0)
+    assert 35 < (run.expected(101) or 0) < 40
 
 
 def test_a_job_that_takes_longer_than_foretold_is_never_over_before_its_end():
