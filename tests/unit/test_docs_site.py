@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from docs_blocks import pages
 
 pytest.importorskip("sphinx")
 
@@ -93,6 +94,18 @@ def test_the_gallery_has_every_figure_of_the_default_and_is_small():
     assert pictures.keys() == names
     assert names == set(re.findall(r"\(images/gallery/([^)]+)\)", page))
     assert sum(pictures.values()) < 700_000
+
+
+def test_every_file_that_the_pages_name_is_there():
+    """Tests, scripts and modules; results and files of the reader have other folders."""
+    named = re.compile(r"(?<![\w/])(?:tests|scripts|rules|sharpflow|benchmarks)/[\w/.-]+\.\w+\b")
+    found = {}
+    for page in pages():
+        if page != "CHANGELOG.md":
+            for name in named.findall((ROOT / page).read_text(encoding="utf-8")):
+                found[name] = page
+    assert len(found) > 30
+    assert {n: page for n, page in found.items() if not (ROOT / n).is_file()} == {}
 
 
 def test_every_page_that_code_or_text_names_is_there():
