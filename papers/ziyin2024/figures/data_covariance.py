@@ -141,7 +141,7 @@ def _draw_ends(
 
 def _beside(kind: tuple[bool, bool], spread: float) -> float:
     """How far beside its φ or k a kind of training stands."""
-    return (list(SWEEPS).index(kind) - 1.5) * spread
+    return list(SWEEPS).index(kind) * spread
 
 
 def trace_change(run: Run) -> float:
