@@ -341,7 +341,7 @@ def test_the_anisotropic_panel_is_of_the_data_that_tell_the_balances_apart(every
 def test_norm_ratio_beside_the_closed_form(every):
     tables = every["data_covariance"]
     axes = titled(data_covariance.draw(tables), "norm ratio")
-    dashes = lines(axes, "closed form")
+    dashes = lines(axes, data_covariance.CLOSED)
     sgd = marks(axes, "SGD")
     assert list(sgd) == sorted(noise.PHIS)
     for phi, value in zip(dashes[0].get_xdata(), dashes[0].get_ydata(), strict=True):
