@@ -10,15 +10,16 @@ quoted = '$(subst ','\'',$(1))'
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONPATH := $(CURDIR)
 
-.PHONY: help run smoke verify test oldest bench lint cluster-ready format check config-reference clean
+.PHONY: help run smoke verify test docs oldest bench lint cluster-ready format check config-reference clean
 
 help:
 	@echo "make run     every figure, claim and the page (CONFIG=config/paper.yaml CORES=8 to change)"
 	@echo "make smoke   the same workflow at toy scale"
 	@echo "make verify  check a finished tree against its manifest (RESULTS=results/paper)"
-	@echo "make cluster-ready  is there a Slurm, and does it suit? (docs/cluster.md)"
+	@echo "make cluster-ready  is there a Slurm, and does it suit? (docs/how-to/cluster.md)"
 	@echo "make bench   side-by-side timings"
 	@echo "make test    lint and the whole test suite"
+	@echo "make docs    the documentation site (docs/_build/html/docs/index.html)"
 	@echo "make oldest  the library's tests on the oldest packages that it takes"
 	@echo "make check   validate CONFIG without running anything"
 	@echo "make clean   delete results and caches, keep the environment"
@@ -37,9 +38,14 @@ smoke: $(READY)
 	python -m sharpflow.launch --cores $(call quoted,$(CORES)) --configfile config/smoke.yaml
 
 test: $(READY) lint
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -r tests/peers.txt -r tests/storage.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -r tests/peers.txt -r tests/storage.txt -r tests/browser.txt -r docs/requirements.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r benchmarks/requirements.txt
 	python -m pytest --numprocesses auto --maxprocesses 8 --dist loadgroup --no-loadscope-reorder
+
+docs: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r docs/requirements.txt
+	sphinx-build --quiet --fail-on-warning --keep-going -c docs -d docs/_build/doctrees . docs/_build/html
+	@echo "Open docs/_build/html/docs/index.html"
 
 oldest:
 	$(PYTHON) -m venv $(VENV)-oldest
@@ -49,14 +55,14 @@ oldest:
 lint: $(READY)
 	ruff check .
 	ruff format --check .
-	snakefmt --check Snakefile rules
+	snakefmt --check Snakefile workflow rules
 	snakemake --lint
 	pyright
 
 format: $(READY)
 	ruff check --fix .
 	ruff format .
-	snakefmt Snakefile rules
+	snakefmt Snakefile workflow rules
 
 bench: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r benchmarks/requirements.txt
@@ -80,4 +86,4 @@ config-reference: $(READY)
 	python -m sharpflow.config reference > config/README.md
 
 clean:
-	rm -rf results .snakemake .pytest_cache .ruff_cache .hypothesis
+	rm -rf results docs/_build .snakemake .pytest_cache .ruff_cache .hypothesis

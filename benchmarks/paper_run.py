@@ -28,6 +28,9 @@ MODELS = {
 }
 
 
+Seconds = dict[str, float]
+
+
 def job(script: str, spec: dict, threads: int, **paths: Path) -> float:
     """Seconds that one script takes."""
     command = [sys.executable, f"scripts/{script}.py", "--spec", json.dumps(spec)]
@@ -39,38 +42,46 @@ def job(script: str, spec: dict, threads: int, **paths: Path) -> float:
     return time.perf_counter() - start
 
 
+def run(at: Path, name: str, steps: int | None, threads: int, device: str = "cpu") -> Seconds:
+    """Data, training and evaluation of one network in a folder; the seconds of each job."""
+    model, width, usual = MODELS[name]
+    spec = shard(model, width, 0.005, steps=steps or usual, states_megabytes=64.0)
+    spec["device"] = device
+    measurements = {"gauss_newton": part("measurements", "gauss_newton", every=1)}
+    if name == "dense":
+        measurements["hessian"] = part("measurements", "hessian", every=10)
+    at.mkdir(exist_ok=True)
+    data = at / "data.safetensors"
+    files = {"trajectory": at / "trajectory.parquet", "states": at / "states.safetensors"}
+    seconds = {"generate_data": job("generate_data", DATA, threads, dataset=data)}
+    seconds["train"] = job("train", spec, threads, dataset=data, **files)
+    seconds["evaluate_sharpness"] = job(
+        "evaluate_sharpness",
+        {"training": spec, "measurements": measurements},
+        threads,
+        dataset=data,
+        states=files["states"],
+        measurements=at / "measurements.parquet",
+    )
+    seconds["train_and_evaluate"] = seconds["train"] + seconds["evaluate_sharpness"]
+    return seconds
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--steps", type=int, help="default 1,200 (dense) or 500 (cnn)")
     parser.add_argument("--model", choices=MODELS, default="dense")
     options = parser.parse_args()
-    model, width, steps = MODELS[options.model]
-    spec = shard(model, width, 0.005, steps=options.steps or steps, states_megabytes=64.0)
-    measurements = {"gauss_newton": part("measurements", "gauss_newton", every=1)}
-    if options.model == "dense":
-        measurements["hessian"] = part("measurements", "hessian", every=10)
+    steps = options.steps or MODELS[options.model][2]
     with tempfile.TemporaryDirectory() as folder:
-        at = Path(folder)
-        data = at / "data.safetensors"
-        files = {"trajectory": at / "trajectory.parquet", "states": at / "states.safetensors"}
-        seconds = {"generate_data": job("generate_data", DATA, options.threads, dataset=data)}
-        seconds["train"] = job("train", spec, options.threads, dataset=data, **files)
-        seconds["evaluate_sharpness"] = job(
-            "evaluate_sharpness",
-            {"training": spec, "measurements": measurements},
-            options.threads,
-            dataset=data,
-            states=files["states"],
-            measurements=at / "measurements.parquet",
-        )
-    seconds["train_and_evaluate"] = seconds["train"] + seconds["evaluate_sharpness"]
+        seconds = run(Path(folder), options.model, steps, options.threads)
     for name, value in seconds.items():
         print(f"{name:20s} {value:6.1f} s")
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
     print(f"{'peak memory':20s} {peak:6.2f} GiB")
     name = f"{options.model}_run"
-    record({name: {"steps": options.steps or steps, "threads": options.threads, "gibibytes": peak,
+    record({name: {"steps": steps, "threads": options.threads, "gibibytes": peak,
                    "seconds": seconds}})  # fmt: skip
 
 

@@ -4,30 +4,39 @@ import gc
 import os
 import shlex
 import sys
+from contextlib import suppress
 from functools import cache
 from importlib.metadata import version
 
-sys.path.insert(0, workflow.basedir)
+# also where another workflow has this one as a module
+PROJECT = os.path.dirname(str(workflow.current_basedir))
+sys.path.insert(0, PROJECT)
 
+from snakemake.iocontainers import Wildcards
 from snakemake.logging import logger
 
-from sharpflow import cluster
+from sharpflow import cluster, console
 from sharpflow.config import gpus, load, make_plan
 from sharpflow.config.digest import Code
 from sharpflow.config.gaps import gaps
+from sharpflow.config.home import default
 from sharpflow.config.places import check_bucket, check_image
+from sharpflow.config.plan import differences
+from sharpflow.config.scale import shortfalls
 from sharpflow.config.writable import check_writable_results, check_writable_state
-from sharpflow.console import shorten
 from sharpflow.cost import around, shipped
 from sharpflow.cost.sweep import Sweep
-from sharpflow.errors import SharpflowError
+from sharpflow.cost.work import TIME
+from sharpflow.errors import IntegrityError, SharpflowError
+from sharpflow.progress import Failure
 from sharpflow.storage.ledger import altered
+from sharpflow.storage.seal import read_json
 
-logger.addFilter(shorten)
+logger.addFilter(console.shorten)
 # a third of the planning of a large sweep is a search for garbage among objects that all stay
 gc.set_threshold(20_000, 10, 10)
 
-DEFAULT = "config/config.yaml"
+DEFAULT = str(default())
 
 
 def refuse(message):
@@ -46,7 +55,10 @@ def refused(step):
 
 def read_plan():
     """The settings and plan of the one configuration that was given, or of the default one."""
-    files = [str(path) for path in workflow.config_settings.configfiles] or [DEFAULT]
+    given = [str(path) for path in workflow.config_settings.configfiles]
+    if workflow.modifier.is_module and "configuration" in config:
+        given = [config["configuration"]]  # the other files are of the workflow around this one
+    files = given or [DEFAULT]
     if len(files) > 1:
         refuse(f"Give one --configfile, not {len(files)}: each is a whole configuration.")
     settings = load(files[0], OPTIONS)
@@ -72,10 +84,6 @@ def on_slurm(step):
     """Do a step of `sharpflow.cluster` where jobs go to Slurm."""
     if workflow.executor_plugin.name == "slurm":
         refused(step)
-
-
-onerror:
-    on_slurm(cluster.end)
 
 
 def check_places():
@@ -129,6 +137,38 @@ onstart:
             workflow.register_resource("gpu", slots)
             # without this the jobs of one round of scheduling are limited, and not those of all
             workflow.scheduler.global_resources["gpu"] = slots
+    console.watch(workflow, logger, foretold)
+
+
+onsuccess:
+    tell_the_end()
+    if failed_figures():
+        sys.exit(1)
+
+
+onerror:
+    on_slurm(cluster.end)
+    tell_the_end()
+
+
+def tell_the_end():
+    """Print what a run did, and where to look."""
+    if workflow.dryrun:
+        return
+    prefix = f"{workflow.storage_settings.default_storage_prefix}/" if stored() else ""
+    failed = [
+        Failure(
+            f"figure {figure.paper}/{figure.name}",
+            f"{ROOT}/logs/figures/{figure.paper}/{figure.name}.log",
+            reason,
+        )
+        for figure, reason in failed_figures().items()
+    ]
+    console.tell(logger, console.outcome(workflow, f"{prefix}{ROOT}", failed))
+
+
+if workflow.is_main_process:
+    logger.addHandler(console.AtRest(tell_the_end))
 
 
 def figure_path(figure, suffix):
@@ -136,9 +176,8 @@ def figure_path(figure, suffix):
     return f"{ROOT}/figures/{figure.paper}/{figure.name}.{suffix}"
 
 
-FIGURE_FILES = [
-    figure_path(figure, suffix) for figure in PLAN.figures for suffix in ("png", "pdf", "svg")
-]
+DRAWN = ("png", "pdf", "svg")
+FIGURE_FILES = [figure_path(figure, suffix) for figure in PLAN.figures for suffix in DRAWN]
 SHARPNESS_EXPERIMENTS = [
     name for name in EXPERIMENTS if "gauss_newton" in PLAN.settings[name]["measurements"]
 ]
@@ -149,7 +188,7 @@ FIGURES = {(figure.paper, figure.name): figure for figure in PLAN.figures}
 @cache
 def digest_once(script, entries):
     """One digest for the many jobs of a sweep."""
-    return CODE.digest(f"{workflow.basedir}/scripts/{script}", entries)
+    return CODE.digest(f"{PROJECT}/scripts/{script}", entries)
 
 
 def code(script, entries=()):
@@ -197,6 +236,23 @@ def figure_of(wildcards):
     return FIGURES[wildcards.paper, wildcards.figure]
 
 
+def kept_page(wildcards):
+    """That a figure which cannot be drawn says so on the page, in place of ending the run.
+
+    Not in an object store, where a run could not see at its end that it was one.
+    """
+    return {} if stored() else {"log": f"logs/figures/{wildcards.paper}/{wildcards.figure}.log"}
+
+
+def failed_figures():
+    """Why which figure could not be drawn, of those that are there."""
+    found = {}
+    for figure in [] if stored() else PLAN.figures:
+        with suppress(IntegrityError):
+            found[figure] = read_json(figure_path(figure, "json")).get("failed")
+    return {figure: reason for figure, reason in found.items() if reason}
+
+
 def job_of(stage, wildcards):
     """What decides the cost of a job; None where nobody can tell beforehand."""
     if stage == "generate_data":
@@ -226,6 +282,14 @@ def runtime(stage):
     return lambda wildcards, attempt: shipped().runtime(job_of(stage, wildcards), attempt, threads)
 
 
+def foretold(stage, wildcards, threads):
+    """The seconds that a job takes, for the line that says how far a run is."""
+    if stage not in TIME:
+        return console.LIGHT
+    job = job_of(stage, wildcards)
+    return None if job is None else shipped().wall(job, threads)
+
+
 def evaluation_code(wildcards):
     """Digests of the measurements that are made, and of what training is replayed with."""
     shard = shard_of(wildcards)
@@ -236,13 +300,14 @@ def evaluation_code(wildcards):
 
 
 MANIFEST = f"{ROOT}/manifest.json"
+PAGE, RUN_PAGE = f"{ROOT}/report/index.html", f"{ROOT}/report/run.html"
 RESULTS = [
     *tables(EXPERIMENTS),
     *tables(EXPERIMENTS, "summary"),
     *(figure_path(figure, "json") for figure in PLAN.figures),
     *FIGURE_FILES,
     *(f"{ROOT}/claims{suffix}" for suffix in (".parquet", ".csv", ".csv.sha256")),
-    f"{ROOT}/report/index.html",
+    PAGE,
 ]
 """What the manifest is made from directly."""
 
@@ -277,6 +342,49 @@ def states():
     return [f"{shard.folder}/states.safetensors" for shard in PLAN.shards.values()]
 
 
+def links(figure):
+    """Addresses of what belongs to a figure, relative to the page."""
+    found = {suffix.upper(): figure_path(figure, suffix) for suffix in ("svg", "pdf", "png")}
+    found |= {f"table {name}": f"{ROOT}/tables/{name}/runs" for name in figure.experiments}
+    found["module"] = str(CODE.file(figure.module))
+    return {what: os.path.relpath(path, os.path.dirname(PAGE)) for what, path in found.items()}
+
+
+def rule_graph():
+    """Pairs of rules, the second of which reads what the first writes, found from the last one on.
+
+    Of the files that a rule reads, one of each folder and kind is looked at.
+    """
+    rules_by_name = {rule.name: rule for rule in workflow.rules}
+    last = next(rule.name for rule in workflow.rules if rule.is_producer(MANIFEST))
+    waiting, known, edges = [(last, Wildcards())], {last}, {}
+    while waiting:
+        name, wildcards = waiting.pop(0)
+        files = rules_by_name[name].expand_input(wildcards)[0]
+        kinds = {(f.removeprefix(ROOT).split("/")[1], os.path.basename(f)): f for f in files}
+        for file in kinds.values():
+            maker = next((rule for rule in workflow.rules if rule.is_producer(file)), None)
+            if maker is None:
+                continue
+            edges[maker.name, name] = None
+            if maker.name not in known:
+                known.add(maker.name)
+                waiting.append((maker.name, Wildcards(fromdict=maker.get_wildcards(file))))
+    return [list(pair) for pair in edges][::-1]
+
+
+def benchmarks():
+    """The record that each job leaves of its time and memory, below the results root, by rule."""
+    found = {"generate_data": [f"data/{name}.tsv" for name in PLAN.datasets]}
+    for rule in ("train", "evaluate_sharpness"):
+        found[rule] = [f"{shard.folder}/{rule}.tsv" for shard in PLAN.shards.values()]
+    found["aggregate"] = [f"aggregate/{e}/{p}.tsv" for e in EXPERIMENTS for p in PLAN.parts_of(e)]
+    found["plot_figure"] = [f"figures/{f.paper}/{f.name}.tsv" for f in PLAN.figures]
+    found["judge_claims"] = [f"claims/{name}.tsv" for name in JUDGED]
+    found |= {rule: [f"{rule}.tsv"] for rule in ("collect_claims", "report")}
+    return {rule: [f"benchmarks/{name}" for name in names] for rule, names in found.items()}
+
+
 def stored():
     """Whether results are in an object store."""
     return workflow.storage_settings.default_storage_provider is not None
@@ -293,20 +401,25 @@ def fetched(names, instead):
 
 @cache
 def mend():
-    """At the start of a run, delete what is not what its job wrote, so that it is made again.
+    """At the start of a run, delete what its job did not write, or failed at: it is made again.
 
     Called where jobs are looked for, for only then does Snakemake know which kind of run this is.
     """
     if workflow.executor_plugin is None or not workflow.is_main_process or stored():
         return
     only_named = workflow.dryrun or workflow.touch
-    names = [*everything(), os.path.relpath(MANIFEST, ROOT)]
-    damaged = [f"{ROOT}/{name}" for name in altered(ROOT, names)]
+    names = [*everything(), *(os.path.relpath(path, ROOT) for path in (MANIFEST, RUN_PAGE))]
+    wrong = [f"{ROOT}/{name}" for name in altered(ROOT, names)]
+    said = [f"{path} was altered since its job wrote it" for path in wrong]
+    for figure in failed_figures():
+        files = [figure_path(figure, suffix) for suffix in (*DRAWN, "json")]
+        wrong += [path for path in files if os.path.exists(path) and path not in wrong]
+        said.append(f"{files[0]} is of a figure that could not be drawn")
     done = "a run makes it again" if only_named else "deleted, to be made again"
-    for path in damaged:
-        print(f"{path} was altered since its job wrote it: {done}", file=sys.stderr)
-    if damaged and not only_named:
-        for path in damaged:
+    for reason in said:
+        print(f"{reason}: {done}", file=sys.stderr)
+    if wrong and not only_named:
+        for path in wrong:
             os.remove(path)
         workflow.iocache.clear()  # it may have seen them
 

@@ -5,7 +5,13 @@ rule plot_figure:
     output:
         png=f"{ROOT}/figures/{{paper}}/{{figure}}.png",
         pdf=f"{ROOT}/figures/{{paper}}/{{figure}}.pdf",
-        svg=f"{ROOT}/figures/{{paper}}/{{figure}}.svg",
+        svg=report(
+            f"{ROOT}/figures/{{paper}}/{{figure}}.svg",
+            caption="captions/figure.rst",
+            category="Figures",
+            subcategory="{paper}",
+            labels={"figure": "{figure}"},
+        ),
         caption=f"{ROOT}/figures/{{paper}}/{{figure}}.json",
     log:
         f"{ROOT}/logs/figures/{{paper}}/{{figure}}.log",
@@ -25,6 +31,7 @@ rule plot_figure:
             "parts": parts(figure_of(w).experiments),
             "confidence": CONFIGURATION.confidence,
             "paper_folders": PLAN.folders_of([figure_of(w).module]),
+            **kept_page(w),
         },
         code=lambda w: code("plot_figure.py", [figure_of(w).module]),
     script:

@@ -56,12 +56,18 @@ rule collect_claims:
 rule report:
     input:
         pngs=[figure_path(figure, "png") for figure in PLAN.figures],
+        svgs=[figure_path(figure, "svg") for figure in PLAN.figures],
         captions=[figure_path(figure, "json") for figure in PLAN.figures],
         claims=f"{ROOT}/claims.parquet",
-        tables=tables(SHARPNESS_EXPERIMENTS),
+        tables=tables(EXPERIMENTS),
         sources=lambda w: fetched(states(), tables(EXPERIMENTS, "summary")),
     output:
-        page=f"{ROOT}/report/index.html",
+        page=report(
+            PAGE,
+            caption="captions/page.rst",
+            category="Verdicts",
+            labels={"shows": "every figure, claim and verdict"},
+        ),
     log:
         f"{ROOT}/logs/report.log",
     benchmark:
@@ -76,12 +82,26 @@ rule report:
                     "name": figure.name,
                     "experiments": list(figure.experiments),
                     "command": f"snakemake {figure_path(figure, 'png')} --cores 8{CONFIG_OPTION}",
+                    "links": links(figure),
                 }
                 for figure in PLAN.figures
             ],
             "experiments": PLAN.settings,
             "papers": PLAN.papers,
-            "measured": parts(SHARPNESS_EXPERIMENTS),
+            "judged": {
+                name: [
+                    {"name": claim.name, "reads": claim.reads, "cases": claim.cases}
+                    for claim in PLAN.claims[name]
+                ]
+                for name in JUDGED
+            },
+            "differences": differences(SETTINGS),
+            "scale": refused(lambda: shortfalls(CONFIG_FILE, SETTINGS)),
+            "rules": rule_graph(),
+            "run_page": os.path.relpath(RUN_PAGE, os.path.dirname(PAGE)),
+            "parts": parts(EXPERIMENTS),
+            "measured": SHARPNESS_EXPERIMENTS,
+            "explorer_kilobytes": CONFIGURATION.explorer_kilobytes,
             "configuration": CONFIG_FILE,
             "states": states(),
         },
@@ -95,6 +115,7 @@ rule manifest:
         files=lambda w: fetched(everything(), RESULTS),
     output:
         manifest=MANIFEST,
+        page=RUN_PAGE,
     log:
         f"{ROOT}/logs/manifest.log",
     benchmark:
@@ -106,6 +127,8 @@ rule manifest:
             "vouched": everything(),
             "states": states(),
             "configuration": CONFIGURATION.model_dump(mode="json"),
+            "experiments": PLAN.settings,
+            "benchmarks": benchmarks(),
         },
         code=code("manifest.py"),
     script:

@@ -6,6 +6,7 @@ from sharpflow.measurements.evaluate import evaluate
 from sharpflow.optimisers.base import State
 from sharpflow.storage.checkpoint import job_checkpoint
 from sharpflow.storage.files import fingerprint
+from sharpflow.storage.heartbeat import heartbeat
 from sharpflow.storage.tables import write_table
 from sharpflow.storage.tensors import TensorFile, read_tensors
 from sharpflow.training import Problem
@@ -31,7 +32,11 @@ def main(job: jobs.Job) -> None:
         return {name.removeprefix(prefix): t.to(problem.device) for name, t in tensors.items()}
 
     checkpoint = job_checkpoint(job, "evaluate", job.outputs["measurements"])
-    with checkpoint.held(), devices.memory_explained(device, "evaluation"):
+    with (
+        checkpoint.held(),
+        devices.memory_explained(device, "evaluation"),
+        heartbeat(job.progress) as beat,
+    ):
         devices.check_memory(device, lambda: least_bytes(problem, stored=False), "evaluation")
         result = evaluate(
             problem,
@@ -40,6 +45,7 @@ def main(job: jobs.Job) -> None:
             job.spec["measurements"],
             checkpoint,
             states.metadata.get("device", ""),
+            beat,
         )
         print(f"replay landed within {result.replay_deviation:.1e} of every stored state")
         write_table(job.outputs["measurements"], result.columns, fingerprint(job.spec))

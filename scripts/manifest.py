@@ -5,14 +5,17 @@ A file that is not what its job wrote is refused; what killed jobs left beside t
 
 import platform
 import subprocess
+from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 
 from sharpflow import jobs
+from sharpflow.report import build_run, machine, stage
+from sharpflow.storage.benchmarks import read_benchmark
 from sharpflow.storage.files import is_leftover
 from sharpflow.storage.ledger import examine
 from sharpflow.storage.provenance import trained_on
-from sharpflow.storage.seal import write_json
+from sharpflow.storage.seal import read_json, sealed_path, write_json
 
 PACKAGES = (
     "torch",
@@ -38,6 +41,13 @@ def commit() -> str:
     return head.stdout.strip() + ("+changes" if status.stdout.strip() else "")
 
 
+def failed(root: Path, names: Iterable[str]) -> dict[str, str]:
+    """Why which figure could not be drawn, by the name of the file that says so."""
+    captions = [n for n in names if n.startswith("figures/") and n.endswith(".json")]
+    said = {name: read_json(root / name) for name in captions}
+    return {name: words["failed"] for name, words in said.items() if "failed" in words}
+
+
 def main(job: jobs.Job) -> None:
     root = Path(job.outputs["manifest"]).parent  # a local copy, of a store
     examined = examine(root, job.spec["vouched"])
@@ -46,17 +56,24 @@ def main(job: jobs.Job) -> None:
     for folder in {(root / name).parent for name in job.spec["vouched"]}:
         for left in filter(is_leftover, folder.iterdir()):
             left.unlink(missing_ok=True)
-    write_json(
-        job.outputs["manifest"],
-        {
-            "commit": commit(),
-            "configuration": job.spec["configuration"],
-            "devices": trained_on(root, job.spec["states"]),
-            "packages": {package: metadata.version(package) for package in PACKAGES},
-            "python": platform.python_version(),
-            "sha256": examined.whole,
-        },
+    manifest = {
+        "commit": commit(),
+        "configuration": job.spec["configuration"],
+        "experiments": job.spec["experiments"],
+        "failed": failed(root, job.spec["vouched"]),
+        "devices": trained_on(root, job.spec["states"]),
+        "packages": {package: metadata.version(package) for package in PACKAGES},
+        "python": platform.python_version(),
+        "sha256": examined.whole,
+    }
+    taken = (
+        stage(rule, (read_benchmark(root / name) for name in names))
+        for rule, names in job.spec["benchmarks"].items()
     )
+    with sealed_path(job.outputs["page"]) as path:
+        stages = [each for each in taken if each is not None]
+        path.write_text(build_run(manifest, stages, machine()), encoding="utf-8")
+    write_json(job.outputs["manifest"], manifest)
 
 
 if __name__ == "__main__":
@@ -64,6 +81,7 @@ if __name__ == "__main__":
         main,
         globals(),
         ["files"],
-        ["manifest"],
-        "vouched and states (paths beside the manifest), configuration",
+        ["manifest", "page"],
+        "vouched and states (paths beside the manifest), configuration, experiments (settings), "
+        "benchmarks (files of Snakemake's by rule, likewise)",
     )

@@ -1,11 +1,20 @@
 """Draw one figure from the tables of the experiments that name it."""
 
+import os
+import sys
+import traceback
+from collections.abc import Mapping
 from importlib import import_module
+from typing import Any
+
+from matplotlib.figure import Figure
 
 from sharpflow import jobs
+from sharpflow.errors import PartError
+from sharpflow.figures import stand_in
 from sharpflow.figures.base import checked, words
 from sharpflow.figures.style import save
-from sharpflow.parts.loading import explained
+from sharpflow.parts.loading import described, explained
 from sharpflow.results.tables import ExperimentTable
 from sharpflow.storage.parts import read_parts, shared_out
 from sharpflow.storage.seal import sealed_path, write_json
@@ -20,10 +29,22 @@ def main(job: jobs.Job) -> None:
         )
         for name, settings in job.spec["experiments"].items()
     }
-    with explained(f"the figure {job.spec['module']}"):
-        module = import_module(job.spec["module"])
-        figure = checked(module.draw(tables), job.spec["module"])
-        said = words(module, tables)
+    try:
+        with explained(f"the figure {job.spec['module']}"):
+            module = import_module(job.spec["module"])
+            figure = checked(module.draw(tables), job.spec["module"])
+            drawn = {name: sorted(map(list, table.read)) for name, table in tables.items()}
+            write(job, figure, words(module, tables) | {"drawn": drawn})
+    except PartError as error:
+        if "log" not in job.spec or isinstance(error.__cause__, MemoryError):
+            raise
+        traceback.print_exception(error)
+        cause = error.__cause__
+        write_stand_in(job, str(error) if cause is None else described(cause))
+
+
+def write(job: jobs.Job, figure: Figure, said: Mapping[str, Any]) -> None:
+    """Write a figure and what stands around it."""
     with (
         sealed_path(job.outputs["png"]) as png,
         sealed_path(job.outputs["pdf"]) as pdf,
@@ -31,6 +52,16 @@ def main(job: jobs.Job) -> None:
     ):
         save(figure, png, pdf, svg)
     write_json(job.outputs["caption"], said)
+
+
+def write_stand_in(job: jobs.Job, message: str) -> None:
+    """Write that the figure could not be drawn, so that the page is made all the same."""
+    name = job.spec["module"]
+    module = sys.modules.get(name)
+    title = getattr(module, "TITLE", name.rpartition(".")[2])
+    reason = message.replace(f"{os.getcwd()}/", "")
+    said = stand_in.words(title, getattr(module, "PUBLISHED", ""), reason, job.spec["log"])
+    write(job, stand_in.draw(title, reason), said)
 
 
 if __name__ == "__main__":
@@ -41,5 +72,6 @@ if __name__ == "__main__":
         ["png", "pdf", "svg", "caption"],
         "module, experiments (settings by name), parts (how many of the tables are each "
         "experiment's, in their order), confidence, "
-        "paper_folders (by key, of the module)",
+        "paper_folders (by key, of the module), log (path from the results folder on; without it "
+        "an error of the figure's is the job's, with it the page says so)",
     )

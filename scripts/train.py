@@ -3,6 +3,7 @@
 from sharpflow import devices, jobs
 from sharpflow.storage.checkpoint import job_checkpoint
 from sharpflow.storage.files import fingerprint
+from sharpflow.storage.heartbeat import heartbeat
 from sharpflow.storage.tables import write_table
 from sharpflow.storage.tensors import read_tensors, write_tensors
 from sharpflow.training import Problem, train
@@ -15,9 +16,13 @@ def main(job: jobs.Job) -> None:
     device = devices.prepare(job.spec["device"])
     print(f"device: {devices.describe(device)}")
     problem = Problem({**job.spec, "device": str(device)}, *datasets)
-    with checkpoint.held(), devices.memory_explained(device, "training"):
+    with (
+        checkpoint.held(),
+        devices.memory_explained(device, "training"),
+        heartbeat(job.progress) as beat,
+    ):
         devices.check_memory(device, lambda: least_bytes(problem), "training")
-        trajectory = train(problem, checkpoint)
+        trajectory = train(problem, checkpoint, beat)
         states = {
             f"{step:08d}/{name}": tensor
             for step, state in trajectory.states.items()

@@ -285,7 +285,27 @@ def begin(workflow: Any) -> None:
             "runs go on from their checkpoints.",
             file=sys.stderr,
         )
+    read_states_of_sacct()
     logging.getLogger("snakemake.logging").addHandler(Explainer(logging.ERROR))
+
+
+def read_states_of_sacct() -> None:
+    """Have the executor know a cancelled job, which `sacct` calls "CANCELLED by 0".
+
+    Release 2.8.0 compares the whole word, and would wait for such a job for ever.
+    """
+    import snakemake_executor_plugin_slurm as plugin
+
+    asked: Any = plugin.query_job_status
+    if getattr(asked, "first_word", False):
+        return
+
+    async def first_word(command: str, logger: Any) -> tuple[dict[str, str] | None, float | None]:
+        states, seconds = await asked(command, logger)
+        return states and {job: state.partition(" ")[0] for job, state in states.items()}, seconds
+
+    first_word.first_word = True  # pyright: ignore[reportFunctionMemberAccess]
+    plugin.query_job_status = first_word
 
 
 def end() -> None:

@@ -1,10 +1,43 @@
-"""What Snakemake prints, kept to lines that can be read."""
+"""What Snakemake prints, kept to lines that can be read, and one line of how far the run is."""
 
+import csv
 import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from snakemake.common import NOTHING_TO_BE_DONE_MSG
+from snakemake_interface_logger_plugins.common import LogEvent
+from tqdm import tqdm
+
+from sharpflow.progress import Event, Failure, Outcome, Planned, Run, ending
+from sharpflow.storage.heartbeat import Beat, beat_path, read_beat
 
 SHOWN = 3
 LONGEST = 200
+WIDEST = 280
+"""Characters of a line on the console, a colour's beside them."""
+REDRAWN, LOGGED = 1.0, 60.0
+"""Seconds between two states of the line on a terminal, and between two lines elsewhere."""
+_SHARE = 20
+"""Times as long as it takes to work the line out that it is left alone: of a sweep, a tenth of a
+second."""
+LIGHT = 3.0
+"""Seconds of a job that only joins what others made: no model foretells them."""
 _LISTS = ("input", "output", "log")
+_OURS = "sharpflow_progress"
+_TOLD_BY_THE_LINE = {
+    LogEvent.JOB_INFO,
+    LogEvent.JOB_STARTED,
+    LogEvent.JOB_FINISHED,
+    LogEvent.GROUP_INFO,
+    LogEvent.PROGRESS,
+    LogEvent.SHELLCMD,
+}
+_CHATTER = ("Select jobs to execute", "Job rate limit reached")
 
 
 def _few(items: list[str]) -> list[str]:
@@ -16,8 +49,9 @@ def _few(items: list[str]) -> list[str]:
     return [*shown, f"and {more:,} more"] if more else shown
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= LONGEST else f"{text[:LONGEST].rpartition(' ')[0]} …"
+def cut(text: str, longest: int = LONGEST) -> str:
+    """A line of at most so many characters, and a sign that there was more."""
+    return text if len(text) <= longest else f"{text[:longest].rpartition(' ')[0]} …"
 
 
 def shorten(record: logging.LogRecord) -> bool:
@@ -30,5 +64,280 @@ def shorten(record: logging.LogRecord) -> bool:
         if isinstance(items, (list, tuple)):
             setattr(record, name, _few([str(item) for item in items]))
     if reason := getattr(record, "reason", None):
-        setattr(record, "reason", _cut(str(reason)))  # noqa: B010 (not an attribute of every record)
+        setattr(record, "reason", cut(str(reason)))  # noqa: B010 (not an attribute of every record)
     return True
+
+
+class Narrow(logging.Formatter):
+    """Another formatter's text in lines that are not too long."""
+
+    def __init__(self, inner: logging.Formatter):
+        super().__init__()
+        self._inner = inner
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The text of one message."""
+        text = self._inner.format(record)
+        return "\n".join(cut(line, WIDEST) for line in text.split("\n")) if text else text
+
+
+def untold(record: logging.LogRecord) -> bool:
+    """Whether a message says what the line does not; a filter for the console."""
+    if record.levelno >= logging.WARNING:
+        return True
+    chatter = str(record.msg).startswith(_CHATTER)
+    return getattr(record, "event", None) not in _TOLD_BY_THE_LINE and not chatter
+
+
+class AboveTheLine(logging.Handler):
+    """Snakemake's own handler of the console, whose messages appear above the line.
+
+    Args:
+        inner: Snakemake's handler.
+    """
+
+    def __init__(self, inner: logging.StreamHandler):
+        super().__init__(inner.level)
+        self.inner = inner
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one message; what the line itself says to a log is on the terminal already."""
+        if not getattr(record, _OURS, False):
+            with tqdm.external_write_mode(file=self.inner.stream):
+                self.inner.handle(record)
+
+    def close(self) -> None:
+        """Close both."""
+        self.inner.close()
+        super().close()
+
+
+class Watch(logging.Handler):
+    """Hears what Snakemake says of its jobs, and says in one line how far they are.
+
+    On a terminal the line stays in its place; elsewhere, and in Snakemake's log, there is one every
+    `LOGGED` seconds.
+
+    Args:
+        logger: Snakemake's.
+        run: what is to be done.
+        beats: where each job may say how far it is.
+        clock: gives seconds.
+    """
+
+    def __init__(
+        self,
+        logger: logging.Logger,
+        run: Run,
+        beats: Mapping[int, Path],
+        clock: Callable[[], float] = time.monotonic,
+    ):
+        super().__init__()
+        self.run = run
+        self._logger = logger
+        self._beats = beats
+        self._clock = clock
+        self._logged = clock()
+        self._ended = threading.Event()
+        self._drawing = threading.Lock()
+        self._bar: Any = None
+        self._thread = threading.Thread(target=self._go_on, name="progress", daemon=True)
+
+    def begin(self, screen: logging.StreamHandler) -> None:
+        """Take the console over from Snakemake's handler, and hear."""
+        screen.setFormatter(Narrow(screen.formatter or logging.Formatter()))
+        screen.addFilter(untold)
+        if screen.stream.isatty():
+            tqdm.set_lock(threading.RLock())  # the default one is of multiprocessing's
+            tqdm.monitor_interval = 0
+            self._bar = tqdm(
+                total=len(self.run.planned),
+                bar_format="{percentage:3.0f} % {bar:10} {desc}",
+                file=screen.stream,
+                dynamic_ncols=True,
+                leave=False,
+                mininterval=0,
+            )
+            self._logger.removeHandler(screen)
+            self._logger.addHandler(AboveTheLine(screen))
+        self._logger.addHandler(self)
+        self._thread.start()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Take note of a message."""
+        for event in events(record, self._clock()):
+            if event.kind == "started" and event.job in self._beats:
+                self._beats[event.job].unlink(missing_ok=True)  # of a job that was killed
+            self.run.take(event)
+
+    def line(self) -> str:
+        """How far the run is."""
+        with self.lock:  # pyright: ignore[reportOptionalContextManager] (every handler has one)
+            running = [number for number in self.run.started if number in self._beats]
+            read: dict[int, Beat | None] = {n: read_beat(self._beats[n]) for n in running}
+            known = {number: beat for number, beat in read.items() if beat is not None}
+            return self.run.line(self._clock(), known)
+
+    def show(self) -> None:
+        """Draw the line anew where it stands on a terminal; log it when it is time."""
+        text = self.line()
+        with self._drawing:
+            if self._bar is not None and not self._ended.is_set():
+                self._bar.n = len(self.run.taken)
+                self._bar.set_description_str(text)
+        if self._clock() - self._logged >= LOGGED:
+            self._logged = self._clock()
+            self._logger.info(cut(text, WIDEST), extra={_OURS: True})
+
+    def _go_on(self) -> None:
+        least = REDRAWN if self._bar is not None else LOGGED / 10
+        pause = least
+        while not self._ended.wait(pause):
+            begun = time.monotonic()
+            self.show()
+            pause = max(least, _SHARE * (time.monotonic() - begun))
+
+    def end(self) -> None:
+        """Clear the line; nothing more is said."""
+        with self._drawing:
+            self._ended.set()
+            if self._bar is not None:
+                self._bar.close()
+        for number in self.run.started:
+            if number in self._beats:
+                self._beats[number].unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """End with Snakemake's logger."""
+        self.end()
+        super().close()
+
+
+def events(record: logging.LogRecord, now: float) -> list[Event]:
+    """What a message of Snakemake's says of jobs."""
+    match getattr(record, "event", None):
+        case LogEvent.JOB_INFO:
+            return [Event(now, "started", getattr(record, "jobid", -1))]
+        case LogEvent.JOB_FINISHED:
+            return [Event(now, "finished", getattr(record, "job_id", -1))]
+        case LogEvent.JOB_ERROR:
+            return [Event(now, "failed", getattr(record, "jobid", -1))]
+    return []
+
+
+def name_of(job: Any) -> str:
+    """What a job of Snakemake's is called: its rule, and what its wildcards spell."""
+    return f"{job.rule.name} {'/'.join(map(str, job.wildcards))}".strip()
+
+
+def planned(workflow: Any, foretold: Callable[[str, Any, int], float | None]) -> dict[int, Planned]:
+    """The jobs that Snakemake will run, by their numbers.
+
+    Args:
+        workflow: Snakemake's, with its graph of jobs.
+        foretold: gives the seconds of a job from its rule, wildcards and threads.
+    """
+    dag, found = workflow.dag, {}
+    for job in dag.needrun_jobs():
+        found[dag.jobid(job)] = Planned(
+            name_of(job),
+            job.rule.name,
+            0.0 if job.is_norun else foretold(job.rule.name, job.wildcards, job.threads),
+            job.threads if workflow.local_exec else 1,
+            frozenset(dag.jobid(needed) for needed in dag.dependencies[job]),
+            str(job.log[0]) if job.log else "",
+        )
+    return found
+
+
+def watch(
+    workflow: Any, logger: logging.Logger, foretold: Callable[[str, Any, int], float | None]
+) -> Watch | None:
+    """Begin to say how far a run is, at its start.
+
+    Returns:
+        What hears; None where the user wants to see what Snakemake prints (`--verbose`,
+        `--printshellcmds`), nothing at all (`--quiet`), or has another logger for the console.
+    """
+    asked = workflow.output_settings
+    screens = [
+        handler
+        for handler in logger.handlers
+        if handler.name == "DefaultStreamHandler" and isinstance(handler, logging.StreamHandler)
+    ]
+    if asked.verbose or asked.printshellcmds or asked.quiet or not screens:
+        return None
+    jobs = planned(workflow, foretold)
+    slots = workflow.cores if workflow.local_exec else workflow.nodes
+    run = Run(jobs, slots, workflow.execution_settings.keep_going)
+    beats = {number: beat_path(job.log) for number, job in jobs.items() if job.log}
+    heard = Watch(logger, run, beats)
+    heard.begin(screens[0])
+    return heard
+
+
+def verdict_counts(path: str | Path) -> dict[str, int]:
+    """How many claims have which verdict, as the page counts them; empty without a table.
+
+    Args:
+        path: of `claims.csv`.
+    """
+    try:
+        with open(path, encoding="utf-8", newline="") as handle:
+            rows = list(csv.DictReader(handle))
+    except OSError:
+        return {}
+    claims: dict[tuple[str, ...], str] = {}
+    for row in sorted(rows, key=lambda row: row["summary"].lower() == "true"):
+        keys = ("paper", "claim", "experiment", "figure")
+        claims[tuple(row[key] for key in keys)] = row["verdict"]  # of the summary, where there is
+    return dict(Counter(claims.values()))
+
+
+def outcome(workflow: Any, root: str, failed_figures: Sequence[Failure] = ()) -> Outcome:
+    """How a run ended, or one that had nothing to do.
+
+    Args:
+        workflow: Snakemake's, with its graph of jobs.
+        root: the results folder, or its address.
+        failed_figures: that the page shows as such.
+    """
+    dag, scheduler = workflow.dag, workflow.scheduler
+    wanted = list(dag.needrun_jobs(exclude_finished=False))
+    open_ = {job for job in wanted if not dag.finished(job)}
+    made = {job.rule.name for job in dag.jobs if job not in open_}
+    failed = [one for job in scheduler.failed for one in (job if job.is_group() else [job])]
+    page, claims = f"{root}/report/index.html", f"{root}/claims.csv"
+    return Outcome(
+        len(wanted) - len(open_),
+        len(wanted),
+        [
+            *(Failure(name_of(job), str(job.log[0]) if job.log else "") for job in failed),
+            *failed_figures,
+        ],
+        verdict_counts(claims) if "collect_claims" in made else {},
+        claims,
+        page if "report" in made else "",
+    )
+
+
+def tell(logger: logging.Logger, ended: Outcome) -> None:
+    """Print how a run ended, in the place of the line, and in Snakemake's log."""
+    for handler in logger.handlers:
+        if isinstance(handler, Watch):
+            handler.end()
+    for line in ending(ended):
+        logger.info(cut(line, WIDEST))
+
+
+class AtRest(logging.Handler):
+    """Does something where Snakemake has found nothing to do, which starts no hook."""
+
+    def __init__(self, then: Callable[[], None]):
+        super().__init__()
+        self._then = then
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Handle one message of Snakemake."""
+        if record.msg == NOTHING_TO_BE_DONE_MSG:
+            self._then()

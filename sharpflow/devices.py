@@ -20,7 +20,7 @@ import torch
 from sharpflow.errors import ConfigError, ResourceError
 
 _GIB = 2**30
-_GUIDE = "docs/gpu.md says how one is asked for"
+_GUIDE = "docs/how-to/gpu.md says how one is asked for"
 _LESS = (
     "lower seeds_per_job, samples or the width, let fewer jobs share the device (jobs_per_gpu), or "
     "set device: cpu."

@@ -15,6 +15,7 @@ from typing import Any
 
 from sharpflow.errors import SharpflowError
 from sharpflow.parts.loading import register
+from sharpflow.storage.heartbeat import beat_path
 
 if hasattr(sys.modules["__main__"], "snakemake"):
     gc.disable()  # a job is mostly its imports, and to search them is a tenth of those: see run_job
@@ -31,6 +32,7 @@ class Job:
         spec: the job's plain parameters.
         threads: CPU threads that it may use.
         version: the digests of the code and packages that Snakemake started it with.
+        progress: where it may say how far it is; None where nobody looks.
     """
 
     inputs: Mapping[str, Any]
@@ -38,6 +40,7 @@ class Job:
     spec: Mapping[str, Any]
     threads: int = 1
     version: str = ""
+    progress: Path | None = None
 
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of glibc's malloc.h
@@ -62,14 +65,16 @@ def _from_snakemake(snakemake: Any) -> tuple[Job, str | None]:
         for name, value in snakemake.input.items()
     }
     versions = {key: value for key, value in snakemake.params.items() if key != "spec"}
+    log = snakemake.log[0] if snakemake.log else None
     job = Job(
         inputs,
         dict(snakemake.output.items()),
         snakemake.params.spec,
         snakemake.threads,
         json.dumps(versions, sort_keys=True),
+        beat_path(log) if log else None,
     )
-    return job, (snakemake.log[0] if snakemake.log else None)
+    return job, log
 
 
 def _from_command_line(
@@ -167,5 +172,6 @@ def run_job(
             sys.stderr.flush()
             os._exit(0)
         return
-    print(f"Error: {message}", file=sys.stderr)
+    above = "\n" if sys.stderr.isatty() else ""  # the line of the run may end where this begins
+    print(f"{above}Error: {message}", file=sys.stderr)
     sys.exit(1)

@@ -8,13 +8,14 @@ which dies with its process, and writes into it who it is: see `refusal`.
 """
 
 import os
+import shlex
 import sys
-from itertools import takewhile
+from itertools import dropwhile, takewhile
 from pathlib import Path
 
 from sharpflow.config import load
 from sharpflow.config.writable import STATE, check_writable_results, check_writable_state
-from sharpflow.errors import exit_status
+from sharpflow.errors import ConfigError, exit_status
 from sharpflow.storage.owner import Owner, read_owner, this_process, try_flock, write_owner
 
 LOCK = "sharpflow.lock"
@@ -90,12 +91,39 @@ def configurations(arguments: list[str]) -> list[str]:
     return found
 
 
+def refuse_swallowed(arguments: list[str]) -> None:
+    """Refuse targets that Snakemake would read as values of the option before them.
+
+    Raises:
+        ConfigError: one paragraph with the command as it was meant.
+    """
+    for at, argument in enumerate(arguments):
+        words = list(takewhile(lambda text: not text.startswith("-"), arguments[at + 1 :]))
+        if argument in ("--configfile", "--configfiles"):
+            kept, lost = words[:1], words[1:]
+            if all(word.endswith((".yaml", ".yml", ".json")) for word in lost):
+                continue  # several files, which the Snakefile has a sentence for
+        elif argument in ("--config", "-C"):
+            lost = list(dropwhile(lambda word: "=" in word, words))
+            kept = words[: len(words) - len(lost)]
+        else:
+            continue
+        if lost:
+            before = [*arguments[:at], argument, *kept, *arguments[at + 1 + len(words) :]]
+            raise ConfigError(
+                f"{argument} takes every word up to the next option, so {lost[0]!r} is read as one "
+                "of its values and not as a target. Write -- before targets: "
+                f"{shlex.join([*before, '--', *lost])}"
+            )
+
+
 def check(arguments: list[str]) -> None:
     """Refuse a configuration that is wrong, and results or records that could not be written.
 
     Raises:
         SharpflowError: one paragraph that names the file or the folder.
     """
+    refuse_swallowed(arguments)
     for file in configurations(arguments):
         check_writable_results(load(file).configuration.results, file)
     check_writable_state()

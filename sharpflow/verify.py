@@ -34,7 +34,9 @@ def _present(root: Path) -> Iterator[Path]:
 def _found(root: Path) -> dict[str, str]:
     """What is wrong with which file, by name."""
     try:
-        expected = dict(read_json(root / "manifest.json")["sha256"].items())
+        manifest = read_json(root / "manifest.json")
+        expected = dict(manifest["sha256"].items())
+        failed = dict(manifest.get("failed", {}).items())
     except (IntegrityError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise IntegrityError(
             f"{root}/manifest.json cannot be read ({error}): is {root} a finished results folder?"
@@ -46,6 +48,8 @@ def _found(root: Path) -> dict[str, str]:
         name = str(path.relative_to(root))
         if name not in expected and not is_leftover(path):
             found[name] = _UNKNOWN
+    for name, reason in failed.items():
+        found[name] = found.get(name) or f"its figure could not be drawn ({reason})"
     return {name: reason for name, reason in sorted(found.items()) if reason}
 
 
@@ -113,11 +117,19 @@ def main() -> int:
     parser.add_argument("path", nargs="?", default="results", type=Path)
     parser.add_argument("--repair", action="store_true", help="delete what differs")
     options = parser.parse_args()
-    return exit_status(lambda: _told(options.path, options.repair))
+    return exit_status(lambda: told(options.path, options.repair))
 
 
-def _told(path: Path, repairing: bool) -> bool:
-    """Print what differs, and delete it where repairing; whether something still differs."""
+def told(path: Path, repairing: bool) -> bool:
+    """Print what differs, and delete it where repairing; whether something still differs.
+
+    Args:
+        path: a results folder, or one file.
+        repairing: whether to delete what differs.
+
+    Raises:
+        IntegrityError: there is no manifest, or the file is not what its job wrote.
+    """
     if path.is_file():
         check(path)
         print(f"{path} is what its job wrote")

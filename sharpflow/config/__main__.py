@@ -2,21 +2,32 @@
 
 import argparse
 import sys
+from pathlib import Path
 
 from sharpflow.config import load, make_plan
+from sharpflow.config.home import default
 from sharpflow.config.reference import readme, schema, shipped
 from sharpflow.errors import exit_status
+
+
+def checked(file: str | Path | None = None) -> str:
+    """What a configuration, or the default one, asks for; a line.
+
+    Raises:
+        ConfigError: it is wrong.
+    """
+    file = file or default()
+    plan = make_plan(load(file))
+    return (
+        f"{file}: {len(plan.settings)} experiments, {len(plan.datasets)} datasets, "
+        f"{len(plan.shards)} shards, {len(plan.figures)} figures\n"
+    )
 
 
 def _run(command: str, file: str | None) -> str:
     """What a command prints."""
     if command == "check":
-        file = file or "config/config.yaml"
-        plan = make_plan(load(file))
-        return (
-            f"{file}: {len(plan.settings)} experiments, {len(plan.datasets)} datasets, "
-            f"{len(plan.shards)} shards, {len(plan.figures)} figures\n"
-        )
+        return checked(file)
     types = load(file).types if file else shipped()
     return schema(types) if command == "schema" else readme(types)
 

@@ -102,9 +102,16 @@ class Code:
         for name, path in sorted(self.closure([*named, *entries]).items()):
             label = Path(name).name if name.endswith(".py") else name
             total.update(f"\n{label}\n{_parse(path)[0]}".encode())
-            if (page := path.with_name("template.html")).is_file():
-                total.update(page.read_bytes())
+            for text in _templates(path):
+                total.update(f"\n{text.name}\n".encode() + text.read_bytes())
         return total.hexdigest()[:16]
+
+
+def _templates(path: Path) -> list[Path]:
+    """The files in the folder `templates` of a package, which its code reads."""
+    if path.name != "__init__.py":
+        return []
+    return sorted(file for file in (path.parent / "templates").rglob("*") if file.is_file())
 
 
 def _source(folder: Path, parts: list[str]) -> Path | None:

@@ -60,5 +60,5 @@ def check(device: str, here: int, torch: str) -> None:
         return
     raise ConfigError(
         f"device = {device}: {reason}. Set device: auto or cpu (--config device=cpu for one run), "
-        "or send the jobs to machines with GPUs by a cluster's profile; see docs/gpu.md."
+        "or send the jobs to machines with GPUs by a cluster's profile; see docs/how-to/gpu.md."
     )

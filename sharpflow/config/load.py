@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from sharpflow.config.feasible import check_claim, check_figure, check_parts
 from sharpflow.config.limits import check_jobs, check_memory, check_results
 from sharpflow.config.papers import (
+    PAPER_FILE,
     Found,
     PaperFolder,
     beside,
@@ -17,7 +18,7 @@ from sharpflow.config.papers import (
     read_papers,
     validated,
 )
-from sharpflow.config.types import ConfigurationKeys, Types, user_paths
+from sharpflow.config.types import ConfigurationKeys, Statement, Types, user_paths
 from sharpflow.config.yaml_files import read_yaml
 from sharpflow.errors import ConfigError
 from sharpflow.parts.options import Options, UserPath
@@ -86,6 +87,15 @@ def _set_paths(document: Mapping[str, Any], paths: Mapping[str, str]) -> None:
             data.setdefault("path", paths[source])
 
 
+def _set_seeds(document: dict[str, Any], seeds: int) -> None:
+    """Give an experiment so many seeds, in jobs of at most as many as it has now."""
+    together = document.get("seeds_per_job", 1)
+    document["seeds"] = seeds
+    if isinstance(together, int) and together > 1:
+        most = min(together, seeds)
+        document["seeds_per_job"] = next(n for n in range(most, 0, -1) if seeds % n == 0)
+
+
 def _holds(document: Any, keys: list[str]) -> bool:
     for key in keys:
         name = key.partition("[")[0]
@@ -106,11 +116,32 @@ def load(path: str | Path, changes: Mapping[str, Any] | None = None) -> Settings
         ConfigError: anything is wrong; the message is one paragraph that names the file and key.
         PartError: the file of a part is not one.
     """
-    top = merge(read_yaml(path), changes or {})
-    listed = validated(_Listed, {k: top[k] for k in ("papers",) if k in top}, lambda _: str(path))
+    return settings_of(merge(read_yaml(path), changes or {}), path, changes or {})
+
+
+def settings_of(
+    top: Mapping[str, Any], path: str | Path, changes: Mapping[str, Any] | None = None
+) -> Settings:
+    """Validate a configuration's document and the experiments that it runs.
+
+    Args:
+        top: what the file holds, or will hold.
+        path: the file, beside which papers are looked for and which messages name.
+        changes: keys that did not come from the file.
+
+    Raises:
+        ConfigError: as for `load`.
+        PartError: likewise.
+    """
+
+    def file_of(keys: list[str]) -> str:
+        return "--config" if changes and keys and keys[0] in changes else str(path)
+
+    listed = validated(_Listed, {k: top[k] for k in ("papers",) if k in top}, file_of)
     papers = read_papers(path, listed.papers)
     types = Types(Registry({key: paper.folder for key, paper in papers.items()}))
-    configuration = validated(types.configuration, top, lambda _: str(path))
+    further = {"overrides.NAME": types.experiment}
+    configuration = validated(types.configuration, top, file_of, further)
     check_results(configuration.results, str(path))
     found = find_experiments(papers, configuration.experiments_folder)
     paths = {key.removesuffix("_path"): value for key, value in configuration if _is_path(key)}
@@ -119,9 +150,12 @@ def load(path: str | Path, changes: Mapping[str, Any] | None = None) -> Settings
     for name in _chosen(path, configuration, list(found)):
         override = configuration.overrides.get(name, {})
         document = merge(found[name].read(), override)
+        if configuration.seeds is not None:
+            _set_seeds(document, configuration.seeds)
         _set_paths(document, given)
         _add(settings, found[name], document, _namer(path, found[name], override))
     _check_figures(settings, found)
+    _check_statements(settings)
     return settings
 
 
@@ -275,6 +309,19 @@ def _user_path(
 
 def _named_folder(folder: Path) -> str:
     return "the working directory" if folder == Path() else str(folder)
+
+
+def _check_statements(settings: Settings) -> None:
+    """Refuse what a paper says of claims that do not exist."""
+    for key, home in settings.papers.items():
+        named = [
+            name for each in home.paper.says if isinstance(each, Statement) for name in each.claims
+        ]
+        for name in [*named, *home.paper.published]:
+            try:
+                settings.types.registry.claim(name, key)
+            except ConfigError as error:
+                raise ConfigError(f"{home.folder / PAPER_FILE}: {error}") from None
 
 
 def _check_figures(settings: Settings, found: Mapping[str, Found]) -> None:

@@ -9,12 +9,13 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from sharpflow.config.explain import explain
-from sharpflow.config.types import Paper
+from sharpflow.config.home import HOME
+from sharpflow.config.types import Paper, Recorded
 from sharpflow.config.yaml_files import read_yaml
 from sharpflow.errors import ConfigError
 from sharpflow.parts.names import files_in, name_of
 
-PAPER_FILE = "paper.yaml"
+PAPER_FILE, RECORDED_FILE = "paper.yaml", "recorded.yaml"
 TARGETS = frozenset(
     {"all", "figures", "claims", "report", "manifest", "generate_data", "train", "aggregate"}
     | {"evaluate_sharpness", "judge_claims", "collect_claims", "plot_figure"}
@@ -39,6 +40,18 @@ class PaperFolder:
         """The paper's key."""
         return self.paper.key
 
+    def recorded(self) -> dict[str, Any] | None:
+        """What is kept of a finished run at the paper's own scale; None where nothing is.
+
+        Raises:
+            ConfigError: the file has another form.
+        """
+        file = self.folder / RECORDED_FILE
+        if not file.is_file():
+            return None
+        found = validated(Recorded, read_yaml(file), lambda keys: str(file))
+        return found.model_dump(mode="json")
+
 
 @dataclass(frozen=True)
 class Found:
@@ -57,8 +70,13 @@ class Found:
     home: PaperFolder | None = None
 
 
-def validated(model: type[BaseModel], document: Any, file_of: Callable[[list[str]], str]) -> Any:
-    """A document as a model.
+def validated(
+    model: type[BaseModel],
+    document: Any,
+    file_of: Callable[[list[str]], str],
+    further: Mapping[str, type[BaseModel]] | None = None,
+) -> Any:
+    """A document as a model; the last two arguments are those of `explain`.
 
     Raises:
         ConfigError: one paragraph for what is wrong first.
@@ -66,7 +84,7 @@ def validated(model: type[BaseModel], document: Any, file_of: Callable[[list[str
     try:
         return model.model_validate(document)
     except ValidationError as error:
-        raise ConfigError(explain(error, model, document, file_of)) from None
+        raise ConfigError(explain(error, model, document, file_of, further)) from None
 
 
 def beside(name: str, folders: Sequence[str | Path]) -> Path | None:
@@ -86,18 +104,20 @@ def read_papers(file: str | Path, folders: Sequence[str]) -> dict[str, PaperFold
 
     Args:
         file: the configuration's, beside which folders are looked for first.
-        folders: paths of the papers' folders, relative to the file or the working directory.
+        folders: paths of the papers' folders, relative to the file, to the working directory or to
+            the workflow's own folder, in this order.
 
     Raises:
         ConfigError: a folder is not there, has no `paper.yaml` or a wrong one, or a key of another.
     """
     papers: dict[str, PaperFolder] = {}
     for name in folders:
-        folder = beside(name, (Path(file).parent, "."))
+        folder = beside(name, (Path(file).parent, ".", HOME))
         if folder is None or not folder.is_dir():
+            shipped = ", ".join(f"papers/{place.parent.name}" for place in _shipped())
             raise ConfigError(
                 f"{file}: papers names {name!r}, which is no folder beside that file or in the "
-                f"working directory, {Path.cwd()}."
+                f"working directory, {Path.cwd()}, and none that comes with sharpflow ({shipped})."
             )
         described = folder / PAPER_FILE
         if not described.is_file():
@@ -120,10 +140,14 @@ def read_papers(file: str | Path, folders: Sequence[str]) -> dict[str, PaperFold
     return papers
 
 
-def papers_in(folder: str | Path) -> dict[str, PaperFolder]:
-    """Every paper whose folder lies in one folder, by key."""
-    found = sorted(file.parent.name for file in Path(folder).glob(f"*/{PAPER_FILE}"))
-    return read_papers(Path(folder) / PAPER_FILE, found)
+def _shipped() -> list[Path]:
+    return sorted((HOME / "papers").glob(f"*/{PAPER_FILE}"))
+
+
+def shipped_papers() -> dict[str, PaperFolder]:
+    """Every paper that comes with sharpflow, by key."""
+    folder = HOME / "papers"
+    return read_papers(folder / PAPER_FILE, [file.parent.name for file in _shipped()])
 
 
 def find_experiments(papers: Mapping[str, PaperFolder], folder: str | Path) -> dict[str, Found]:

@@ -8,7 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from sharpflow.config.feasible import BY_THE_WAY, measured
+from pydantic import BaseModel
+
+from sharpflow.config.feasible import BY_THE_WAY, matching, measured
 from sharpflow.config.load import Settings
 from sharpflow.config.numbers import canonical
 from sharpflow.config.parts import in_parts
@@ -111,6 +113,8 @@ class Verdict:
 
     Attributes:
         module: dotted name of the module that the claim stands in.
+        reads: quantities that a figure has to draw for the claim to be judged on what is seen.
+        cases: those of the experiment that it is about.
         figure: name of the figure of the experiment that draws what the claim reads; empty if none
             does.
     """
@@ -118,6 +122,8 @@ class Verdict:
     name: str
     module: str
     figure: str
+    reads: tuple[str, ...]
+    cases: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -300,12 +306,24 @@ def _figures(settings: Settings, papers: Iterable[str]) -> list[Figure]:
 
 def _verdicts(settings: Settings, experiment: str) -> list[Verdict]:
     """The claims of an experiment, each beside the first figure that draws what it reads."""
-    figures = settings.figures[experiment]
-    found = []
+    figures, found = settings.figures[experiment], []
     for claim in settings.claims[experiment]:
+        cases = matching(claim.cases, settings.cases[experiment])
         wanted = set(claim.reads) - BY_THE_WAY or set(claim.reads)
-        beside = (name for name, f in figures.items() if wanted <= {*f.reads, *f.draws})
-        found.append(Verdict(claim.name, claim.part.module, next(beside, "")))
+        beside = (
+            name
+            for name, f in figures.items()
+            if wanted <= {*f.reads, *f.draws} and set(cases) <= {*matching(f.cases, cases)}
+        )
+        found.append(
+            Verdict(
+                claim.name,
+                claim.part.module,
+                next(beside, ""),
+                tuple(sorted(wanted)),
+                tuple(cases),
+            )
+        )
     return found
 
 
@@ -323,6 +341,39 @@ def _described(settings: Settings, name: str) -> dict[str, Any]:
     return experiment | {"cases": cases}
 
 
+def _told(settings: Settings, key: str) -> dict[str, Any]:
+    """What the page says of a paper."""
+    if key not in settings.papers:
+        return {"key": key, "title": key}
+    home = settings.papers[key]
+    recorded = home.recorded()
+    told = home.paper.model_dump(mode="json", exclude={"experiments"})
+    return told | ({"recorded": recorded} if recorded else {})
+
+
+def differences(settings: Settings) -> dict[str, dict[str, Any]]:
+    """The settings of each experiment that are not the defaults; under `cases` those of each."""
+    found = {}
+    elsewhere = {*settings.types.setup.model_fields, "cases", "paper", "title", "figures", "claims"}
+    for name, experiment in settings.experiments.items():
+        cases = {case: _chosen(setup) for case, setup in settings.cases[name].items()}
+        plain = {k: v for k, v in _chosen(experiment).items() if k not in elsewhere}
+        found[name] = plain | {"cases": cases}
+    return found
+
+
+def _chosen(options: BaseModel) -> dict[str, Any]:
+    """What differs from the defaults; a part with all at its defaults is that where it is one."""
+    plain = options.model_dump(mode="json", exclude_defaults=True)
+    for name, field in type(options).model_fields.items():
+        value = getattr(options, name)
+        if isinstance(value, BaseModel) and name in plain:
+            plain[name] = _chosen(value)
+            if plain[name] == {"kind": field.default}:
+                del plain[name]
+    return plain
+
+
 def make_plan(settings: Settings) -> Plan:
     """Every dataset, shard, figure and verdict of a configuration."""
     planner = _Planner(settings)
@@ -332,12 +383,7 @@ def make_plan(settings: Settings) -> Plan:
     used = [experiment.paper for experiment in settings.experiments.values()]
     keys = [key for key in settings.papers if key in used]
     keys += sorted(set(used) - set(keys))
-    papers = {
-        key: settings.papers[key].paper.model_dump(mode="json", exclude={"experiments"})
-        if key in settings.papers
-        else {"key": key, "title": key}
-        for key in keys
-    }
+    papers = {key: _told(settings, key) for key in keys}
     return Plan(
         planner.datasets,
         planner.shards,

@@ -4,7 +4,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from sharpflow.config.papers import papers_in
+from pydantic import BaseModel
+
+from sharpflow.config.papers import shipped_papers
 from sharpflow.config.types import Paper, Training, Types
 from sharpflow.parts.registry import Registry
 
@@ -13,8 +15,8 @@ _FIRST = ("data", "model", "loss", "optimiser", "schedule", "widths", "learning_
 
 
 def shipped() -> Types:
-    """Types of the configuration with the library's parts and those of the papers beside it."""
-    return Types(Registry({key: paper.folder for key, paper in papers_in("papers").items()}))
+    """Types of the configuration with all parts that ship: the library's and those of papers."""
+    return Types(Registry({key: paper.folder for key, paper in shipped_papers().items()}))
 
 
 def schema(types: Types) -> str:
@@ -87,13 +89,26 @@ def _table(part: dict[str, Any], keys: list[str]) -> list[str]:
     return lines
 
 
+def option_lines(options: type[BaseModel]) -> list[str]:
+    """The options of a part, a line each: key, type, default, meaning."""
+    part = options.model_json_schema(ref_template="#/$defs/{model}")
+    lines = []
+    for key, field in part.get("properties", {}).items():
+        kind = f"one of the {_CHOICES[key]}" if key in _CHOICES else _type(field)
+        default = _default(field, key in part.get("required", []))
+        meaning = " ".join(field.get("description", "").split())
+        lines.append(f"  {key}: {kind}; {default}. {meaning}".replace("`", ""))
+    return lines
+
+
 _HEADER = """# Configuration
 
-`config.yaml` is the default; `paper.yaml` has the papers' scale and `smoke.yaml` a toy scale.
-Choose one with `snakemake --cores 8 --configfile config/paper.yaml`. Each names its own results
-folder, the papers whose experiments it runs and, if not all, which; `overrides` changes an
-experiment for this configuration only, key by key (`null` removes a key). One key can also be
-changed for one run, as in `--config device=cpu`.
+`config.yaml` is the default; `paper.yaml` has the papers' scale, `smoke.yaml` a toy scale and
+`demo.yaml` one network. Choose one with `snakemake --cores 8 --configfile config/paper.yaml`. Each
+names its own results folder, the papers whose experiments it runs and, if not all, which;
+`overrides` changes an experiment for this configuration only, key by key (`null` removes a key).
+One key can also be changed for one run, as in `--config device=cpu seeds=2`. Snakemake reads every
+word after `--configfile` and `--config` as a value: write `--` before targets.
 
 A paper is a folder with a `paper.yaml`; an experiment is one file of its `experiments/`, or of
 `config/experiments/`. Every combination of case × width × learning rate × seed is a run; its
@@ -102,8 +117,8 @@ figures go to `<results>/figures/<paper>/`.
 Networks, sources of data, losses, initialisations, optimisers, schedules and measurements are
 *parts*: each is named by its `kind` (data by `source`, measurements by their key) and brings its
 own options, whether it is of the library, of a paper here, or of a folder of your own
-([how to add one](../docs/extending.md)). A part without options, or with all at their defaults, may
-stand as its name alone: `loss: mse`.
+([how to add one](../docs/how-to/extending.md)). A part without options, or with all at their
+defaults, may stand as its name alone: `loss: mse`.
 
 Check a file without running anything: `python -m sharpflow.config check config/config.yaml`.
 This page and `schema.json` are generated: `make config-reference`.

@@ -127,6 +127,28 @@ class ExperimentKeys(Strict):
         return {name.rpartition("/")[2]: name for name in figures}
 
 
+class Statement(Strict):
+    """One thing that a paper says, and the claims that it is judged by."""
+
+    name: str
+    """What it is about, as a few words that can stand within a sentence."""
+    text: str
+    """The statement, in our words."""
+    claims: list[str] = Field(default=[])
+    """Claims that it is judged by, by name, in the order in which the page shows them."""
+
+
+class Recorded(Strict):
+    """A file `recorded.yaml` of a paper's folder: verdicts of a finished run at its own scale."""
+
+    source: str
+    """Where and when the run was made, and what differs from the claims of today."""
+    verdicts: dict[
+        Name, dict[str, dict[str, Annotated[list[str], Field(min_length=2, max_length=2)]]]
+    ]
+    """Verdict and result, as text, by experiment, claim and case."""
+
+
 class Paper(Strict):
     """A file `paper.yaml`: what the folder that it stands in is about."""
 
@@ -142,8 +164,10 @@ class Paper(Strict):
     """How to cite it."""
     link: str = ""
     """Address of the publication."""
-    says: list[str] = Field(default=[])
-    """What it claims, in our words, a sentence each."""
+    says: list[str | Statement] = Field(default=[])
+    """What it claims: a sentence each, or a statement with the claims that it is judged by."""
+    published: dict[str, str] = Field(default={})
+    """What the publication states where a claim has a number, by the claim's name."""
     figures: list[str] = Field(default=[])
     """Its figures, in the order in which the page shows them."""
     experiments: dict[Name, dict[str, Any]] = Field(default={})
@@ -174,6 +198,12 @@ class ConfigurationKeys(Strict):
     exist. Relative to the working directory."""
     overrides: dict[Name, dict[str, Any]] = Field(default={})
     """Changes to experiments, merged key by key over their files; `null` removes a key."""
+    seeds: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    """Number of seeds of every experiment, in the place of its own; a job then takes at most as
+    many of them as before."""
+    full_scale: str | None = None
+    """Configuration of the same experiments at their papers' own scale, relative to this file or to
+    the working directory; the page says in what an experiment falls short of it."""
     device: Annotated[str, AfterValidator(a_device)] = "auto"
     """Where jobs compute: `auto`, `cpu`, `cuda`, or one GPU by its number, `cuda:1`; `auto` is CUDA
     where there is one, and `cuda` the GPU with the fewest jobs."""
@@ -183,6 +213,9 @@ class ConfigurationKeys(Strict):
     """CPU threads of a training or evaluation job; the last digits of results depend on it."""
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     """Confidence of every interval over seeds."""
+    explorer_kilobytes: Annotated[int, Field(ge=100, le=20_000)] = 600
+    """What the curves on the page, to choose from and to compare, may take of it; where all runs do
+    not fit in full, the page says what was left out."""
 
     @field_validator("results")
     @classmethod

@@ -62,6 +62,29 @@ _Loader.add_implicit_resolver(
 )
 
 
+def parse_yaml(text: str, where: str | Path) -> Any:
+    """What a YAML text holds.
+
+    Args:
+        text: the YAML.
+        where: what messages call it.
+
+    Raises:
+        ConfigError: it is not YAML, or nested too deeply.
+    """
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except RecursionError as error:
+        raise ConfigError(f"{where} is nested too deeply.") from error
+    except (yaml.YAMLError, ValueError) as error:
+        mark = getattr(error, "problem_mark", None)
+        at = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        if "\\t" in problem:
+            problem = "a tab stands where YAML wants spaces"
+        raise ConfigError(f"{where}: {at}{problem}.") from error
+
+
 def read_yaml(path: str | Path) -> dict[str, Any]:
     """The mapping that a YAML file holds.
 
@@ -72,20 +95,12 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > _LARGEST:
             raise ConfigError(f"{path} is larger than 1 MiB: it is not a configuration file.")
-        document = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror or error}.") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is not UTF-8 text (byte {error.start}).") from error
-    except RecursionError as error:
-        raise ConfigError(f"{path} is nested too deeply.") from error
-    except (yaml.YAMLError, ValueError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-        if "\\t" in problem:
-            problem = "a tab stands where YAML wants spaces"
-        raise ConfigError(f"{path}: {where}{problem}.") from error
+    document = parse_yaml(text, path)
     if not isinstance(document, dict):
         raise ConfigError(f"{path} holds {type(document).__name__}, not a mapping of keys.")
     return document

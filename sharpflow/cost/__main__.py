@@ -11,7 +11,7 @@ from sharpflow.cost.work import Job
 from sharpflow.errors import ConfigError, exit_status
 
 _ROW_BYTES = 5
-"""Of a stored table's row, compressed; measured in docs/scaling.md."""
+"""Of a stored table's row, compressed; measured in docs/how-to/scaling.md."""
 
 
 def sweep_of(file: str) -> Sweep:

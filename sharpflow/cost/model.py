@@ -50,6 +50,10 @@ class Coefficients:
         """Megabytes that the job stays within."""
         return self.typical_memory(job) * self.margin[job.stage]
 
+    def wall(self, job: Job, threads: int = 1) -> float:
+        """Seconds on a machine with nothing else to do; threads share half of the work."""
+        return self.time(job) * (0.5 + 0.5 / threads)
+
     def mem_mb(self, job: Job | None, attempt: int = 1, beside: int = 0) -> int:
         """Memory to ask for, in MB: more at each attempt; `UNKNOWN_MB` where no size is known.
 
@@ -62,14 +66,11 @@ class Coefficients:
         return attempt * (own + beside)
 
     def runtime(self, job: Job | None, attempt: int = 1, threads: int = 1) -> int:
-        """Minutes to ask for: a generous multiple of the predicted time, more at each attempt.
-
-        Threads are taken to share half of the work.
-        """
+        """Minutes to ask for: a generous multiple of the predicted time, more at each attempt."""
         if job is None:
             return attempt * UNKNOWN_MINUTES
-        alone = self.time(job) * (0.5 + 0.5 / threads)
-        return attempt * max(_LEAST_MINUTES, round(_WAIT * alone / 60 + 0.5))
+        minutes = _WAIT * self.wall(job, threads) / 60
+        return attempt * max(_LEAST_MINUTES, round(minutes + 0.5))
 
     def written(self) -> str:
         """As JSON."""

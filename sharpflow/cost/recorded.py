@@ -9,6 +9,7 @@ from sharpflow.cost.fit import Recorded
 from sharpflow.cost.sweep import Sweep
 from sharpflow.cost.work import Job, Measured
 from sharpflow.errors import ConfigError
+from sharpflow.storage.benchmarks import read_benchmark
 
 _SHORT, _SPAN, _LONG = 0.5, 30.0, 30.0
 _FIELDS = [f.name for f in fields(Job)]
@@ -38,11 +39,9 @@ def read_benchmarks(sweep: Sweep, results: str | Path) -> list[Recorded]:
     found = []
     folder = Path(results) / "benchmarks"
     for name, (experiment, job) in sweep.jobs().items():
-        path = folder / name
-        if job is None or not path.is_file():
+        row = None if job is None else read_benchmark(folder / name)
+        if job is None or row is None:
             continue
-        with open(path, encoding="utf-8", newline="") as handle:
-            row = list(csv.DictReader(handle, delimiter="\t"))[-1]
         if row["max_rss"] in ("NA", "-") or not float(row["max_rss"]) > 0:
             continue  # it ended before Snakemake's first sample
         seconds = cpu_seconds(float(row["s"]), float(row["cpu_time"]))

@@ -198,7 +198,7 @@ def scale(tables: results.Tables, words: Sequence[str]) -> str:
         words: what to say before batches, steps and seeds.
 
     Returns:
-        `Scale: …`; empty without networks.
+        One sentence; empty without networks.
     """
     chosen = results.networks(tables)
     if not chosen:

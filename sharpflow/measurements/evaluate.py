@@ -19,6 +19,7 @@ from sharpflow.measurements.base import Measurement, Snapshot, Values
 from sharpflow.optimisers.base import State
 from sharpflow.parts.loading import load
 from sharpflow.storage.checkpoint import Checkpoint
+from sharpflow.storage.heartbeat import Heartbeat
 from sharpflow.storage.tables import long_table
 from sharpflow.training import Problem
 
@@ -98,6 +99,7 @@ def evaluate(
     measurements: Mapping[str, Mapping[str, Any]],
     checkpoint: Checkpoint | None = None,
     trained_on: str = "",
+    beat: Heartbeat | None = None,
 ) -> Evaluation:
     """Apply measurements along the runs of a shard.
 
@@ -113,6 +115,7 @@ def evaluate(
         checkpoint: where to go on from, and to save progress to; it does not change the result.
         trained_on: description of the device of training, which the error below names if it is
             another one than the problem's.
+        beat: where to say which step it is at; it does not change the result.
 
     Raises:
         IntegrityError: a replay missed its state by more than `REPLAY_TOLERANCE`.
@@ -137,6 +140,7 @@ def evaluate(
     if checkpoint is not None and (saved := checkpoint.load()) is not None:
         begin, worst = saved[1]["step"], saved[1]["worst"]
         _recall(makers, rows, *saved)
+    beat = beat or Heartbeat(None)
     for first, last in pairwise(stored):
         if first < begin or not wanted & {*range(first, last + (last == problem.steps))}:
             continue
@@ -147,11 +151,13 @@ def evaluate(
                 checkpoint.offer(partial(_remember, makers, rows, first, worst))
             for measurement in chain(*makers.values()):
                 measurement.restart()
+        beat.at(first, problem.steps)
         _measure(problem, state, first, due, makers, shared, rows)
         between = sorted(wanted & {*range(first + 1, last)})
         if between:
             for step, following in pairwise([first, *between, last]):
                 state = problem.advance(state, step, following).state
+                beat.at(following, problem.steps)
                 if following < last:
                     _measure(problem, state, following, due, makers, shared, rows)
             worst = max(worst, _check_landing(state, read_state(last), first, last, kinds))

@@ -1,5 +1,6 @@
 """Activation functions with the derivatives that closed-form curvature needs."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -55,6 +56,18 @@ def _sigmoid_slope(z: Tensor) -> Tensor:
     return s * (1.0 - s)
 
 
+def _normal_density(z: Tensor) -> Tensor:
+    return torch.exp(-0.5 * z * z) / math.sqrt(2.0 * math.pi)
+
+
+def _gelu_derivative(z: Tensor) -> Tensor:
+    return torch.special.ndtr(z) + z * _normal_density(z)
+
+
+def _gelu_second(z: Tensor) -> Tensor:
+    return (2.0 - z * z) * _normal_density(z)
+
+
 ACTIVATIONS: dict[str, Activation] = {
     "linear": Activation(lambda z: z, torch.ones_like, torch.zeros_like),
     "tanh": Activation(
@@ -72,4 +85,5 @@ ACTIVATIONS: dict[str, Activation] = {
     ),
     "softplus": Activation(F.softplus, torch.sigmoid, _sigmoid_slope),
     "swish": Activation(F.silu, _swish_derivative, _swish_second),
+    "gelu": Activation(F.gelu, _gelu_derivative, _gelu_second),
 }

@@ -70,7 +70,7 @@ Stride = Annotated[int, Field(ge=1, le=10_000_000)]
 Eigenpairs = Annotated[int, Field(ge=1, le=32)]
 Tolerance = Annotated[float, Field(ge=1e-12, le=0.1)]
 Seed = Annotated[int, Field(ge=0, le=2**31)]
-Activation = Literal["linear", "tanh", "relu", "elu", "softplus", "swish"]
+Activation = Literal["linear", "tanh", "relu", "elu", "softplus", "swish", "gelu"]
 
 
 TargetForm = Literal["signs", "one_hot", "classes", "real"]

@@ -1,58 +1,23 @@
 """Builds the page from plain inputs: pictures as bytes, tables as data frames, settings as dicts.
 
-The same inputs give the same text: the page carries no date, no path and nothing from outside.
+The same inputs give the same text: the page carries no date and no time, and loads nothing.
 """
 
-import base64
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import jinja2
 import pandas as pd
+from markupsafe import Markup
 
-from sharpflow.report.text import anchor, flatten, number, settings_digest
+from sharpflow.report import drawings
+from sharpflow.report.answer import answer, fallen_short
+from sharpflow.report.entries import PNG_SIGNATURE, FigureEntry, TableEntry
+from sharpflow.report.evidence import drawn_rows, experiment_section, figure_section, plain_table
+from sharpflow.report.places import places
+from sharpflow.report.reasons import MOST_SEEDS, Differences
+from sharpflow.report.text import anchor, number
 from sharpflow.report.verdicts import claim_entries, confidences, counts, family, single_rows
-
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-
-
-@dataclass(frozen=True)
-class FigureEntry:
-    """A figure as the page shows it.
-
-    Attributes:
-        name, paper: name of the figure and key of its paper; together they are unique on a page.
-        title, caption: plain text.
-        png: the picture.
-        experiments: names of the experiments that it draws.
-        command: command that rebuilds this figure alone.
-        published, alt, numbers: as `figures.base.words` gives them.
-    """
-
-    name: str
-    paper: str
-    title: str
-    caption: str
-    png: bytes
-    experiments: list[str] = field(default_factory=list)
-    command: str = ""
-    published: str = ""
-    alt: str = ""
-    numbers: Mapping[str, Sequence[Any]] | None = None
-
-    @property
-    def anchor(self) -> str:
-        """Fragment identifier of the figure's section."""
-        return anchor("figure", self.paper, self.name)
-
-
-class TableEntry(NamedTuple):
-    """A table as the page shows it: a heading, its numbers, and what they mean (plain text)."""
-
-    title: str
-    frame: pd.DataFrame
-    note: str = ""
 
 
 def build(
@@ -62,17 +27,32 @@ def build(
     papers: Mapping[str, Mapping[str, Any]],
     provenance: Mapping[str, str],
     tables: Sequence[TableEntry | tuple[str, pd.DataFrame]] = (),
+    *,
+    judged: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
+    differences: Mapping[str, Mapping[str, Any]] | None = None,
+    scale: Mapping[str, Differences] | None = None,
+    rules: Sequence[tuple[str, str]] = (),
+    run_page: str = "",
+    explorer: Mapping[str, Any] | None = None,
 ) -> str:
     """Page with all figures, claims and verdicts, as one HTML text that needs no other file.
 
     Args:
         figures: in the order in which a paper's section shows them.
         claims: rows of `claims.csv` (see `sharpflow.claims.base.judge`); may be empty.
-        experiments: settings of each experiment by its name.
+        experiments: settings of each experiment by its name, in their order.
         papers: what the page says of each paper, by its key and in their order: `key` and `title`,
-            and if known `authors`, `venue`, `link` and `says`.
-        provenance: package versions, device, configuration, commit: shown as they are.
-        tables: further tables to show after the papers.
+            and if known `authors`, `venue`, `link`, `says`, `published` and `recorded`.
+        provenance: package versions, device, configuration: shown as they are.
+        tables: further tables to show after the claims.
+        judged: claims by experiment, as `places.places` takes them, to find the figure that draws
+            what a claim is judged on.
+        differences: settings of each experiment that are not the defaults; those of `experiments`
+            in full where not given.
+        scale: in what each experiment differs from its paper's own scale; None where not known.
+        rules: pairs of rules of the workflow, the second of which reads what the first writes.
+        run_page: address of the page on the run, relative to this one.
+        explorer: what `explorer.html` shows (`ExplorerData.section`); None leaves it out.
 
     Returns:
         The page's HTML.
@@ -89,35 +69,73 @@ def build(
             f"papers has no {unknown[0]!r}, which a figure or claim belongs to; "
             f"given: {', '.join(papers) or 'none'}"
         )
-    anchors = {(figure.paper, figure.name): figure.anchor for figure in figures}
-    entries = [
-        entry
-        | {
-            "anchor": anchors.get((entry["paper"], entry["figure"])),
-            "settings": anchor("experiment", entry["experiment"])
-            if entry["experiment"] in experiments
-            else None,
-        }
-        for entry in claim_entries(claims)
-    ]
+    entries = _entries(figures, claims, experiments, papers, judged or {})
+    short = dict(fallen_short(scale))
+    plain = differences or {name: {"cases": {"": own}} for name, own in experiments.items()}
     shown = [t if isinstance(t, TableEntry) else TableEntry(*t) for t in tables]
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("sharpflow", "report"),
+    return (
+        environment()
+        .get_template("page.html")
+        .render(
+            papers=[_paper_section(paper, figures, entries, scale) for paper in papers.values()],
+            total={"claims": counts(entries), "cases": counts(single_rows(entries))},
+            family=family(single_rows(entries)),
+            confidence=confidences(entries),
+            most_seeds=MOST_SEEDS,
+            figures=[figure_section(figure, entries) for figure in figures],
+            experiments=[
+                experiment_section(name, settings, plain.get(name, {}), short.get(name, ""))
+                for name, settings in experiments.items()
+            ],
+            provenance=sorted((str(key), str(value)) for key, value in provenance.items()),
+            tables=[plain_table(i, entry) for i, entry in enumerate(shown)],
+            graph=drawings.graph(rules, "The rules of the workflow, from data to page"),
+            run_page=run_page,
+            explorer=explorer,
+        )
+    )
+
+
+def environment() -> jinja2.Environment:
+    """Templates of the pages, with their filters: `num`, a number; `words`, a name as words."""
+    made = jinja2.Environment(
+        loader=jinja2.PackageLoader("sharpflow.report", "templates"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("template.html").render(
-        papers=[_paper_section(paper, figures, entries) for paper in papers.values()],
-        total=_totals(entries),
-        family=family(single_rows(entries)),
-        confidence=confidences(entries),
-        figures=[_figure_section(figure, entries) for figure in figures],
-        experiments=[_experiment_section(*item) for item in experiments.items()],
-        provenance=sorted((str(key), str(value)) for key, value in provenance.items()),
-        tables=[_plain_table(i, entry) for i, entry in enumerate(shown)],
-    )
+    made.filters["num"] = _shown
+    made.filters["words"] = lambda name: str(name).replace("_", " ")
+    return made
+
+
+def _shown(value: float) -> Markup:
+    """A number as text, with all its digits for programs."""
+    return Markup('<data value="{}">{}</data>').format(repr(float(value)), number(float(value)))
+
+
+def _entries(
+    figures: Sequence[FigureEntry],
+    claims: pd.DataFrame,
+    experiments: Mapping[str, Mapping[str, Any]],
+    papers: Mapping[str, Mapping[str, Any]],
+    judged: Mapping[str, Sequence[Mapping[str, Any]]],
+) -> list[dict[str, Any]]:
+    """The claims, in the order of the experiments, each with its place and its measurements."""
+    place = places(figures, judged, experiments)
+    order = {name: position for position, name in enumerate(experiments)}
+    found = []
+    for entry in claim_entries(claims):
+        name, experiment = entry["claim"], entry["experiment"]
+        more = {
+            "anchor": place.get((experiment, name)),
+            "settings": anchor("experiment", experiment) if experiment in order else None,
+            "published": papers[entry["paper"]].get("published", {}).get(name, ""),
+            "rows": drawn_rows(entry),
+        }
+        found.append(entry | more)
+    return sorted(found, key=lambda entry: order.get(entry["experiment"], len(order)))
 
 
 def _check_figures(
@@ -128,7 +146,7 @@ def _check_figures(
         if figure.anchor in seen:
             raise ValueError(f"figures has {figure.paper}/{figure.name} twice; names must differ")
         seen.add(figure.anchor)
-        if not figure.png.startswith(_PNG_SIGNATURE):
+        if not figure.png.startswith(PNG_SIGNATURE):
             raise ValueError(f"png of figure {figure.name!r} is not a PNG picture")
         for name in figure.experiments:
             if name not in experiments:
@@ -142,6 +160,7 @@ def _paper_section(
     paper: Mapping[str, Any],
     figures: Sequence[FigureEntry],
     entries: Sequence[Mapping[str, Any]],
+    scale: Mapping[str, Differences] | None,
 ) -> dict[str, Any]:
     key = paper["key"]
     own = [entry for entry in entries if entry["paper"] == key]
@@ -153,54 +172,5 @@ def _paper_section(
         "authors": ", ".join(part for part in source if part),
         "title": paper["title"],
         "link": paper.get("link", ""),
-        "says": paper.get("says", []),
-        "counts": _totals(own),
-        "claims": own,
-        "figures": [figure.anchor for figure in figures if figure.paper == key],
-    }
-
-
-def _totals(entries: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, int]]:
-    return {"claims": counts(entries), "cases": counts(single_rows(entries))}
-
-
-def _figure_section(figure: FigureEntry, entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    return {
-        "anchor": figure.anchor,
-        "name": figure.name,
-        "title": figure.title,
-        "caption": figure.caption,
-        "image": base64.b64encode(figure.png).decode("ascii"),
-        "size": _png_size(figure.png),
-        "command": figure.command,
-        "claims": [entry for entry in entries if entry["anchor"] == figure.anchor],
-        "experiments": [(name, anchor("experiment", name)) for name in figure.experiments],
-    }
-
-
-def _experiment_section(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "name": name,
-        "anchor": anchor("experiment", name),
-        "digest": settings_digest(settings),
-        "settings": list(flatten(settings)),
-    }
-
-
-def _png_size(png: bytes) -> tuple[int, int] | None:
-    """Width and height in pixels, from the header; None if the header is cut off."""
-    if len(png) < 24:
-        return None
-    return int.from_bytes(png[16:20], "big"), int.from_bytes(png[20:24], "big")
-
-
-def _plain_table(position: int, entry: TableEntry) -> dict[str, Any]:
-    frame = entry.frame
-    return {
-        "anchor": f"table-{position + 1}",
-        "title": str(entry.title),
-        "note": str(entry.note),
-        "columns": [str(column) for column in frame.columns],
-        "numeric": [pd.api.types.is_numeric_dtype(kind) for kind in frame.dtypes],
-        "rows": [[number(value) for value in row] for row in frame.itertuples(index=False)],
+        "answer": answer(paper, own, [f for f in figures if f.paper == key], scale),
     }

@@ -7,11 +7,13 @@ import numpy as np
 import pandas as pd
 
 from sharpflow.claims.base import COLUMNS
-from sharpflow.report.text import band, number
+from sharpflow.report.text import anchor, band, number
 from sharpflow.statistics.verdicts import holm
 
 FAMILY = 0.05
 """Chance of one or more wrong `not supported` in the whole of a page."""
+RAW = ("statistic", "low", "high", "median", "least", "largest", "band_low", "band_high")
+"""Columns that an entry also has as numbers, under `raw`."""
 VERDICTS = {
     "supported": ("yes", "✓"),
     "not supported": ("no", "✗"),
@@ -96,7 +98,14 @@ def _row(record: Mapping[str, Any]) -> dict[str, Any]:
     values = [record[name] for name in ("median", "least", "largest")]
     span = f"{number(values[0])} ({number(values[1])} to {number(values[2])})"
     origin, _, why = str(record["origin"]).partition(": ")
+    names = [str(record[name]) for name in ("paper", "experiment", "claim")]
     return {
+        "id": anchor("claim", *names),
+        "raw": {name: float(record[name]) for name in RAW},
+        "count": seeds,
+        "inside": int(record["inside"]),
+        "undefined": int(record["undefined"]),
+        "level": float(record["confidence"]),
         "claim": str(record["claim"]),
         "paper": str(record["paper"]),
         "figure": _text(record["figure"]),
@@ -104,6 +113,7 @@ def _row(record: Mapping[str, Any]) -> dict[str, Any]:
         "case": str(record["case"]),
         "summary": str(record["summary"]).lower() == "true",
         "statement": str(record["statement"]),
+        "runs": runs,
         "result": f"{int(record['inside'])} of {seeds}" if runs else number(record["statistic"]),
         "estimand": "runs in the band" if runs else "mean",
         "values": span if pd.notna(values[0]) else "",

@@ -33,6 +33,7 @@ class Run:
         rows: columns step, quantity, index and value of the run table, this run's rows only.
         known: quantities that any run of the table has.
         setup: settings of the run's case: data, model, loss, optimiser, schedule, training, ….
+        read: is told what is asked of the run: case, width, learning rate and quantity.
     """
 
     case: str
@@ -42,6 +43,7 @@ class Run:
     rows: pd.DataFrame = field(repr=False)
     known: frozenset[str] = field(repr=False)
     setup: Mapping[str, Any] = field(repr=False, default_factory=dict)
+    read: set[tuple[str, int, float, str]] = field(repr=False, default_factory=set)
 
     def setting(self, key: str) -> Any:
         """A setting of the run's case by its dotted key, `training.batch` say.
@@ -149,6 +151,7 @@ class Run:
 
     def _curves(self, quantity: str) -> dict[int, tuple[np.ndarray, np.ndarray]]:
         """A quantity's steps and values by index; arranged when first asked for."""
+        self.read.add((self.case, self.width, self.learning_rate, quantity))
         if quantity not in self._arranged:
             rows = self.rows.iloc[self._positions.get(quantity, [])]
             ordered = rows.sort_values("step", kind="stable")
@@ -169,7 +172,11 @@ class Run:
         return {}
 
 
-def runs_of(run_table: pd.DataFrame, cases: Mapping[str, Mapping[str, Any]]) -> list[Run]:
+def runs_of(
+    run_table: pd.DataFrame,
+    cases: Mapping[str, Mapping[str, Any]],
+    read: set[tuple[str, int, float, str]] | None = None,
+) -> list[Run]:
     """The runs of a run table, sorted by case, width, learning rate and seed.
 
     Values that did not converge are left out.
@@ -177,7 +184,9 @@ def runs_of(run_table: pd.DataFrame, cases: Mapping[str, Mapping[str, Any]]) -> 
     Args:
         run_table: columns `RUN_COLUMNS`.
         cases: settings of each case.
+        read: is told what is asked of the runs.
     """
+    read = set() if read is None else read
     check_run_table(run_table)
     groups = usable(run_table).groupby(_RUN, sort=True)
     known = frozenset(map(str, run_table["quantity"].unique()))
@@ -191,6 +200,7 @@ def runs_of(run_table: pd.DataFrame, cases: Mapping[str, Mapping[str, Any]]) -> 
             rows[columns],
             known,
             cases.get(str(case), {}),
+            read,
         )
         for (case, width, learning_rate, seed), rows in cast("Iterable[_Group]", groups)
     ]
@@ -200,7 +210,7 @@ def runs_by_network(tables: Tables, *quantities: str) -> dict[Network, list[Run]
     """The runs of each network for which all of the quantities were recorded, sorted by seed."""
     found: dict[Network, list[Run]] = {network: [] for network in networks(tables, *quantities)}
     for experiment, table in tables.items():
-        for run in runs_of(table.runs, table.settings.get("cases") or {}):
+        for run in runs_of(table.runs, table.settings.get("cases") or {}, table.read):
             key = Network(experiment, run.case, run.width, run.learning_rate)
             if key in found:
                 found[key].append(run)

@@ -63,12 +63,14 @@ class ExperimentTable:
         summary: the same without seed, and with mean, low, high and seeds in place of value.
         settings: the experiment's: title, paper, seeds, …, and `cases`, each a whole set-up.
         confidence: of intervals over seeds.
+        read: what was asked of the runs so far: case, width, learning rate and quantity.
     """
 
     runs: pd.DataFrame
     summary: pd.DataFrame
     settings: Mapping[str, Any]
     confidence: float = 0.95
+    read: set[tuple[str, int, float, str]] = field(default_factory=set, compare=False, repr=False)
 
     def __post_init__(self):
         object.__setattr__(self, "runs", usable(self.runs))
@@ -158,7 +160,9 @@ def curves(tables: Tables, network: Network, quantity: str, index: int = 0) -> p
 
 
 def _recorded(tables: Tables, network: Network, quantity: str, index: int = 0) -> pd.DataFrame:
-    runs = tables[network.experiment].runs
+    table = tables[network.experiment]
+    table.read.add((network.case, network.width, network.learning_rate, quantity))
+    runs = table.runs
     chosen = runs[
         (runs["quantity"] == quantity)
         & (runs["index"] == index)

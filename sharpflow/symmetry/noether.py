@@ -67,7 +67,7 @@ def dense_noise_trace(covariance: Tensor, gradient: Tensor, q: Tensor) -> NoiseT
     check_covariance("covariance", covariance, size)
     if tuple(gradient.shape) != (size,):
         raise ValueError(f"gradient must have shape ({size},); got {tuple(gradient.shape)}")
-    return NoiseTrace((covariance * q).sum(), gradient @ q @ gradient)
+    return NoiseTrace((covariance * q).sum(), gradient @ (q @ gradient))
 
 
 def noether_flow_rate(noise: NoiseTrace, learning_rate: float, batch_size: int) -> Tensor:

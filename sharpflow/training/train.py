@@ -12,6 +12,7 @@ from torch import Tensor
 
 from sharpflow.optimisers.base import State
 from sharpflow.storage.checkpoint import Checkpoint
+from sharpflow.storage.heartbeat import Heartbeat
 from sharpflow.storage.tables import long_table
 from sharpflow.training.problem import Problem
 
@@ -55,7 +56,9 @@ def state_bytes(state: State) -> int:
     return sum(t[0].numel() * t.element_size() for t in state.values())
 
 
-def train(problem: Problem, checkpoint: Checkpoint | None = None) -> Trajectory:
+def train(
+    problem: Problem, checkpoint: Checkpoint | None = None, beat: Heartbeat | None = None
+) -> Trajectory:
     """Train the ensemble.
 
     A run whose loss leaves the finite numbers stays in the ensemble with NaN in the table; its
@@ -64,6 +67,7 @@ def train(problem: Problem, checkpoint: Checkpoint | None = None) -> Trajectory:
     Args:
         problem: the shard whose runs are trained.
         checkpoint: where to go on from, and to save progress to; it does not change the result.
+        beat: where to say which step it is at; likewise.
     """
     steps, every = problem.steps, problem.training["record_every"]
     state = problem.initial_state()
@@ -93,6 +97,7 @@ def train(problem: Problem, checkpoint: Checkpoint | None = None) -> Trajectory:
         state, earlier = _unpack(tensors, problem.device)
         for step, values in earlier.items():
             store(step, values)
+    beat = beat or Heartbeat(None)
     spans = zip(recorded[done:], [*recorded[1:], None][done:], strict=True)
     for row, (step, following) in enumerate(spans, start=done):
         before, loss = state, None
@@ -109,6 +114,7 @@ def train(problem: Problem, checkpoint: Checkpoint | None = None) -> Trajectory:
             checkpoint.offer(
                 lambda: (_pack(state, states) | records, {"records": row + 1})  # noqa: B023
             )
+        beat.at(step, steps)
     return Trajectory(_table(problem, np.asarray(recorded), records), states)
 
 

@@ -1,10 +1,11 @@
-"""A real Slurm of three emulated nodes on one Debian machine, without an accounting database.
+"""A real Slurm of three emulated nodes on one Debian machine, with or without a database.
 
     python tests/cluster/slurm.py start FOLDER    # as root; installs Debian's packages if need be
     python tests/cluster/slurm.py stop FOLDER
 
-Everything that it writes is in FOLDER, but for `/etc/slurm/slurm.conf`, where Slurm's commands look
-for it; a file that was there is put aside and put back. Only processes that it started are stopped.
+Everything that it writes is in FOLDER, but for `slurm.conf` and `slurmdbd.conf` in `/etc/slurm`,
+where Slurm looks for them; files that were there are put aside and put back. Only processes that it
+started are stopped.
 """
 
 import contextlib
@@ -22,12 +23,14 @@ from pathlib import Path
 # where Debian puts daemons, which need not be on a user's path
 os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
 PACKAGES = ("slurmctld", "slurmd", "slurm-client", "munge")
+DATABASE_PACKAGES = ("slurmdbd", "mariadb-server")
 NODES = ("n1", "n2", "n3")
 COLUMNS = {
     "id": "%i", "name": "%j", "state": "%T", "comment": "%k", "nodes": "%N", "folder": "%Z",
     "time": "%l", "memory": "%m", "cpus": "%C",
 }  # fmt: skip
 CONFIGURATION = Path("/etc/slurm/slurm.conf")
+DATABASE_CONFIGURATION = Path("/etc/slurm/slurmdbd.conf")
 CONF = """\
 ClusterName=toy
 SlurmctldHost={host}(127.0.0.1)
@@ -57,36 +60,65 @@ SchedulerParameters=batch_sched_delay=0,sched_interval=2,bf_interval=5
 ReturnToService=2
 SlurmdTimeout=10
 KillWait=5
-MinJobAge=3600
+MinJobAge={kept}
 NodeName=n[1-3] NodeHostname={host} NodeAddr=127.0.0.1 Port=[{first}-{last}] CPUs=4 \\
  RealMemory=16000 State=UNKNOWN
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
+WITH_DATABASE = """\
+AccountingStorageType=accounting_storage/slurmdbd
+AccountingStorageHost=localhost
+AccountingStoragePass={folder}/munge/socket
+AccountingStoragePort={accounting}
+"""
+DATABASE_CONF = """\
+DbdHost=localhost
+DbdPort={accounting}
+SlurmUser=root
+AuthType=auth/munge
+AuthInfo=socket={folder}/munge/socket
+PidFile={folder}/slurmdbd.pid
+LogFile={folder}/log/slurmdbd.log
+StorageType=accounting_storage/mysql
+StorageHost=127.0.0.1
+StoragePort={storage}
+StorageUser=slurm
+StoragePass=slurm
+StorageLoc=slurm
+"""
+GRANT = (
+    "CREATE USER slurm@'127.0.0.1' IDENTIFIED BY 'slurm'; GRANT ALL ON slurm.* TO slurm@'127.0.0.1'"
+)
 
 
-def why_not() -> str:
-    """Why no cluster can be started on this machine; nothing if it can."""
+def why_not(database: bool = False) -> str:
+    """Why no cluster, with a database if need be, can be started here; nothing if it can."""
     if os.geteuid() != 0:
         return "a Slurm of one's own needs root"
     if CONFIGURATION.exists() and shutil.which("sinfo") and _succeeds("sinfo"):
         return "this machine belongs to a cluster"
-    if all(shutil.which(name) for name in ("slurmctld", "slurmd", "sbatch", "munged")):
+    commands = ["slurmctld", "slurmd", "sbatch", "munged"]
+    packages: list[str] = [*PACKAGES]
+    if database:
+        commands += ["slurmdbd", "mariadbd", "mariadb-install-db", "mariadb"]
+        packages += DATABASE_PACKAGES
+    if all(shutil.which(name) for name in commands):
         return ""
     if not Path("/etc/debian_version").exists() or not shutil.which("apt-get"):
         return "Slurm's packages are installed with apt-get, on Debian"
-    return install()
+    return install(packages)
 
 
 def _succeeds(*words: str) -> bool:
     return subprocess.run(words, capture_output=True, timeout=60).returncode == 0
 
 
-def install() -> str:
+def install(packages: list[str]) -> str:
     """Install Debian's packages; why that did not work, or nothing."""
     environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
     steps = (
         ("apt-get", "update", "-qq"),
-        ("apt-get", "install", "-qq", "-y", "--no-install-recommends", *PACKAGES),
+        ("apt-get", "install", "-qq", "-y", "--no-install-recommends", *packages),
     )
     for step in steps:
         done = subprocess.run(step, env=environment, capture_output=True, text=True)
@@ -133,11 +165,31 @@ def free_ports(count: int) -> list[int]:
     raise RuntimeError("no free ports")
 
 
+def put_aside(path: Path, text: str) -> None:
+    """Write a file in the place of the machine's own, which `put_back` puts back."""
+    aside = path.with_name(f"{path.name}.before-sharpflow-tests")
+    if path.exists() and not aside.exists():
+        path.rename(aside)
+    path.parent.mkdir(exist_ok=True)
+    path.touch(0o600)
+    path.write_text(text, encoding="utf-8")
+    path.chmod(0o600 if path == DATABASE_CONFIGURATION else 0o644)
+
+
+def put_back(path: Path) -> None:
+    """The opposite of `put_aside`."""
+    path.unlink(missing_ok=True)
+    aside = path.with_name(f"{path.name}.before-sharpflow-tests")
+    if aside.exists():
+        aside.rename(path)
+
+
 @dataclass(frozen=True)
 class Slurm:
-    """The cluster whose files are in a folder."""
+    """The cluster whose files are in a folder; with a database, ended jobs leave the queue soon."""
 
     folder: Path
+    database: bool = False
 
     def start(self) -> None:
         """Start munge, the controller and three nodes, and wait until the nodes are idle."""
@@ -145,21 +197,43 @@ class Slurm:
             (self.folder / part).mkdir(parents=True, exist_ok=True)
         self._start_munge()
         host = socket.gethostname().split(".")[0]
-        controller, first, *_, last = free_ports(1 + len(NODES))
-        aside = CONFIGURATION.with_suffix(".conf.before-sharpflow-tests")
-        if CONFIGURATION.exists() and not aside.exists():
-            CONFIGURATION.rename(aside)
-        CONFIGURATION.parent.mkdir(exist_ok=True)
-        CONFIGURATION.write_text(
-            CONF.format(
-                folder=self.folder, host=host, controller=controller, first=first, last=last
+        controller, accounting, storage, first, *_, last = free_ports(3 + len(NODES))
+        conf = CONF + (WITH_DATABASE if self.database else "")
+        put_aside(
+            CONFIGURATION,
+            conf.format(
+                folder=self.folder, host=host, controller=controller, first=first, last=last,
+                accounting=accounting, kept=5 if self.database else 3600,
             ),
-            encoding="utf-8",
-        )
+        )  # fmt: skip
+        if self.database:
+            put_aside(
+                DATABASE_CONFIGURATION,
+                DATABASE_CONF.format(folder=self.folder, accounting=accounting, storage=storage),
+            )
+            self._start_database(storage)
         self.start_controller()
         for node in NODES:
             self.start_node(node)
         self.wait_for_nodes()
+
+    def _start_database(self, port: int) -> None:
+        """Start MariaDB with files of its own, and `slurmdbd`; wait until `sacctmgr` answers."""
+        data, sockets = self.folder / "mariadb", self.folder / "mariadb.socket"
+        base = ["--no-defaults", "--user=root", f"--datadir={data}"]
+        subprocess.run(["mariadb-install-db", *base], check=True, capture_output=True)
+        log = f"--log-error={self.folder}/log/mariadb.log"
+        places = [f"--socket={sockets}", f"--pid-file={self.folder}/mariadbd.pid", log]
+        address = ["--bind-address=127.0.0.1", f"--port={port}"]
+        subprocess.Popen(["mariadbd", *base, *places, *address], start_new_session=True)
+        client = ["mariadb", "--no-defaults", f"--socket={sockets}", "-e"]
+        wait_for(lambda: _succeeds(*client, "SELECT 1"), "an answer of mariadbd")
+        subprocess.run([*client, GRANT], check=True, capture_output=True)
+        subprocess.run(["slurmdbd"], check=True, capture_output=True)
+        wait_for(lambda: _succeeds("sacctmgr", "-n", "show", "cluster"), "an answer of slurmdbd")
+        # jobs of a cluster that the database does not know would wait there
+        add = ["sacctmgr", "--immediate", "add"]
+        subprocess.run([*add, "cluster", "toy"], check=True, capture_output=True)
 
     def _start_munge(self) -> None:
         """A munge of our own key and socket: the machine's is left alone."""
@@ -228,12 +302,11 @@ class Slurm:
         subprocess.run(["scancel", "--user=root"], capture_output=True, timeout=60)
         with contextlib.suppress(RuntimeError, subprocess.CalledProcessError):
             wait_for(lambda: not self.jobs("RUNNING", "COMPLETING"), "the end of all jobs", 30)
-        for name in (*(f"slurmd-{node}" for node in NODES), "slurmctld", "munged"):
+        nodes = (f"slurmd-{node}" for node in NODES)
+        for name in (*nodes, "slurmctld", "slurmdbd", "mariadbd", "munged"):
             self.kill(name)
-        CONFIGURATION.unlink(missing_ok=True)
-        aside = CONFIGURATION.with_suffix(".conf.before-sharpflow-tests")
-        if aside.exists():
-            aside.rename(CONFIGURATION)
+        put_back(CONFIGURATION)
+        put_back(DATABASE_CONFIGURATION)
 
     def jobs(self, *states: str) -> dict[str, dict[str, str]]:
         """Jobs that the controller knows, in these states or any, by number."""

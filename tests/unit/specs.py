@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-from sharpflow.config.papers import papers_in
+from sharpflow.config.papers import shipped_papers
 from sharpflow.config.types import TAGS, Training, Types
 from sharpflow.parts.registry import Registry
 
 ROOT = Path(__file__).resolve().parents[2]
-PAPERS = {key: paper.folder for key, paper in papers_in(ROOT / "papers").items()}
+PAPERS = {key: paper.folder for key, paper in shipped_papers().items()}
 TYPES = Types(Registry(PAPERS))
 
 

@@ -31,7 +31,7 @@ FLOORS = (
     "report",
 )
 """Packages, bottom floor first: a module imports from its own floor and those below it."""
-APART = ("config", "cost")
+APART = ("config", "cost", "cli")
 """Read by the Snakefile and the command line alone."""
 
 
@@ -50,6 +50,14 @@ def packages(modules: set[str]) -> set[str]:
 def test_every_package_has_its_floor():
     found = {path.parent.name for path in LIBRARY.glob("*/__init__.py")}
     assert found == {*FLOORS, *APART}
+
+
+def test_the_page_on_architecture_lists_the_floors():
+    page = (ROOT / "docs" / "background" / "architecture.md").read_text(encoding="utf-8")
+    for heading, listed in (("floor", reversed(FLOORS)), ("apart", APART)):
+        _, _, table = page.partition(f"| {heading} | holds |\n|---|---|\n")
+        rows = table.partition("\n\n")[0].splitlines()
+        assert [re.match(r"\| `(\w+)` \| ", row)[1] for row in rows] == list(listed)
 
 
 @pytest.mark.parametrize("package", FLOORS)

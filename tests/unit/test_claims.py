@@ -128,9 +128,9 @@ class TestRegistry:
     def test_loading_is_lazy_and_free_of_torch(self):
         code = (
             "import sys; from sharpflow.claims.base import load_claim;"
-            "from sharpflow.config.papers import papers_in;"
+            "from sharpflow.config.papers import shipped_papers;"
             "from sharpflow.parts.registry import Registry;"
-            "papers = papers_in('papers');"
+            "papers = shipped_papers();"
             "registry = Registry({key: paper.folder for key, paper in papers.items()});"
             "found = registry.claim('cycles', 'li2022');"
             "assert found.part.module == 'papers.li2022.claims.phases';"

@@ -1,12 +1,21 @@
 """What is read from Slurm's answers, and what is said of a job that failed."""
 
+import asyncio
 import re
 from pathlib import Path
 
 import pytest
+import snakemake_executor_plugin_slurm as plugin
 import yaml
 
-from sharpflow.cluster import GROUPS, Facts, check_status_queries, explain, facts_of
+from sharpflow.cluster import (
+    GROUPS,
+    Facts,
+    check_status_queries,
+    explain,
+    facts_of,
+    read_states_of_sacct,
+)
 from sharpflow.errors import ClusterError
 
 ROOT = Path(__file__).parents[2]
@@ -70,3 +79,21 @@ def test_groups_of_the_rules_are_known_inside_a_submission():
     assert set(re.findall(r'group_of\("(\w+)"\)', rules)) == set(GROUPS)
     profile = yaml.safe_load((ROOT / "profiles" / "slurm" / "config.yaml").read_text())
     assert {part.partition("=")[0] for part in profile["group-components"]} <= set(GROUPS)
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ({"7": "CANCELLED by 0", "8": "RUNNING"}, {"7": "CANCELLED", "8": "RUNNING"}),
+        (None, None),
+    ],
+)
+def test_the_executor_knows_a_job_that_a_user_cancelled(monkeypatch, answer, expected):
+    async def asked(command, logger):
+        return answer, 0.1
+
+    monkeypatch.setattr(plugin, "query_job_status", asked)
+    read_states_of_sacct()
+    read_states_of_sacct()
+    states, _ = asyncio.run(plugin.query_job_status("sacct", None))
+    assert states == expected

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sharpflow.config import Settings, canonical, load, make_plan
+from sharpflow.config.keys import places
 from sharpflow.config.load import merge
 from sharpflow.config.yaml_files import read_yaml
 from sharpflow.errors import ConfigError
@@ -365,3 +366,37 @@ def test_any_text_is_a_mapping_or_a_configuration_error(tmp_path_factory, text):
     if isinstance(result, ConfigError):
         assert str(path) in str(result)
         assert "\n" not in str(result)
+
+
+@pytest.mark.parametrize(("seeds", "together"), [(1, 1), (2, 2), (3, 1), (6, 2)])
+def test_seeds_at_the_top_are_those_of_every_experiment(config_folder, seeds, together):
+    """The file has four, two in a job; as many as before are trained together, or fewer."""
+    config_folder.write(seeds=9)
+    loaded = load(config_folder.file, {"seeds": seeds})
+    (experiment,) = loaded.experiments.values()
+    assert (experiment.seeds, experiment.seeds_per_job) == (seeds, together)
+    assert len(make_plan(loaded).shards_of("dense_here")) == 8 * seeds // together
+
+
+def test_a_paper_that_ships_is_found_from_any_folder(config_folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config_folder.write(papers=["papers/li2022"])
+    assert load(config_folder.file).papers["li2022"].folder == ROOT / "papers" / "li2022"
+    (tmp_path / "papers" / "li2022").mkdir(parents=True)
+    (tmp_path / "papers" / "li2022" / "paper.yaml").write_text("{key: li2022, title: Mine}")
+    config_folder.write(papers=["papers/li2022"], experiments="all")
+    with pytest.raises(ConfigError, match="there are none"):  # in the nearer folder
+        load(config_folder.file)
+
+
+def test_where_a_key_may_stand():
+    loaded = load(ROOT / "config" / "smoke.yaml")
+    setup = loaded.cases["dense"]["tanh"]
+    assert places(setup, "activation") == ["model.activation"]
+    assert places(setup, "training.steps") == ["training.steps"]
+    assert places(setup, "every") == [
+        "measurements.gauss_newton.every",
+        "measurements.hessian.every",
+    ]
+    assert places(setup, "channels") == []
+    assert "data.draw_seed" in places(loaded.types.setup, "draw_seed")

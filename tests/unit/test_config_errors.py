@@ -60,7 +60,19 @@ MISTAKES = {
     "fraction for a count": (["seeds"], 2.5, ["seeds", "2.5", "integer"]),
     "text for a yes": (["model", "bias"], "maybe", ["model.bias", "'maybe'", "boolean"]),
     "mapping for a number": (["seeds"], {"a": 1}, ["seeds", "{'a': 1}"]),
-    "number for a mapping": (["training"], 5, ["training", "5", "dictionary"]),
+    "number for a mapping": (["training"], 5, ["training", "5", "a mapping", "steps, batch"]),
+    "name for a part with a source": (
+        ["data"],
+        "photos",
+        ["data = 'photos'", "write data: {source: photos}"],
+    ),
+    "names for a mapping": (
+        ["measurements"],
+        ["hessian"],
+        ["measurements", "write measurements: {hessian: {}}"],
+    ),
+    "key of a part": (["activation"], "relu", ["'activation'", "model: {activation: relu}"]),
+    "key of the training": (["steps"], 9, ["'steps'", "training: {steps: 9}"]),
     "null for a mapping": (["training"], None, ["training", "None"]),
     "learning rate 0": (["learning_rates"], [0.0], ["learning_rates[0]", "0.0", "above 0"]),
     "learning rate -1": (["learning_rates"], [0.1, -1], ["learning_rates[1]", "-1", "above 0"]),
@@ -68,7 +80,10 @@ MISTAKES = {
     "learning rate inf": (["learning_rates"], [math.inf], ["learning_rates[0]", "inf", "finite"]),
     "learning rate text": (["learning_rates"], ["fast"], ["learning_rates[0]", "'fast'", "number"]),
     "learning rate enormous": (["learning_rates"], [10**400], ["learning_rates[0]"]),
-    "not a list": (["learning_rates"], 0.1, ["learning_rates", "0.1", "list"]),
+    "not a list": (["learning_rates"], 0.1, ["0.1", "write learning_rates: [0.1]."]),
+    "not a list of names": (["claims"], "cycles", ["'cycles'", "write claims: [cycles]."]),
+    "not a list of figures": (["figures"], "phases", ["'phases'", "write figures: [phases]."]),
+    "a mapping for a list": (["widths"], {"a": 1}, ["widths", "a list of values."]),
     "empty list": (["widths"], [], ["widths", "[]", "at least 1"]),
     "twice": (["learning_rates"], [0.02, 2e-2], ["learning_rates", "0.02", "twice"]),
     "width 0": (["widths"], [0], ["widths[0]", "0", "greater than or equal to 1"]),
@@ -97,7 +112,7 @@ MISTAKES = {
     ),
     "bad case name": (["cases"], {"a b": {}}, ["cases", "'a b'"]),
     "no case": (["cases"], {}, ["cases", "{}", "at least 1"]),
-    "case not a mapping": (["cases", "tanh"], [1], ["cases.tanh", "[1]", "dictionary"]),
+    "case not a mapping": (["cases", "tanh"], [1], ["cases.tanh", "[1]", "a mapping"]),
     "batch beyond the data": (["training", "batch"], 101, ["training.batch = 101", "100"]),
     "momentum 1": (
         ["optimiser"],
@@ -212,6 +227,19 @@ TOP_MISTAKES = {
         {"experiments": ["dens"]},
         ["experiments names 'dens'", "dense", "Did you mean 'dense'"],
     ),
+    "one experiment, not a list": (
+        {"experiments": "dense_here"},
+        ["'all', or a list of values; write experiments: [dense_here]."],
+    ),
+    "key of an experiment": (
+        {"learning_rates": [0.1]},
+        ["'learning_rates'", "overrides: {NAME: {learning_rates: [0.1]}}"],
+    ),
+    "key of a part of an experiment": (
+        {"activation": "relu"},
+        ["overrides: {NAME: {model: {activation: relu}}}"],
+    ),
+    "seeds": ({"seeds": 0}, ["seeds = 0", "greater than or equal to 1"]),
     "override of nothing": ({"overrides": {"dnse": {}}}, ["overrides", "'dnse'", "mean 'dense'"]),
     "device": ({"device": "gpu"}, ["device", "'gpu'", "cuda:1"]),
     "results outside": ({"results": "../up"}, ["results", "'../up'"]),
@@ -246,6 +274,13 @@ def test_a_mistake_in_the_configuration_is_one_clear_paragraph(config_folder, ki
     assert str(config_folder.file) in message
     for fragment in fragments:
         assert fragment in message, message
+
+
+def test_an_option_of_the_command_line_is_named_as_one(config_folder):
+    with pytest.raises(ConfigError, match=r"^--config: device = 'gpu'"):
+        load(config_folder.file, {"device": "gpu"})
+    with pytest.raises(ConfigError, match=r"^--config: seeds = 'two'"):
+        load(config_folder.file, {"seeds": "two"})
 
 
 YAML_MISTAKES = {

@@ -174,7 +174,7 @@ def test_the_shipped_coefficients_are_those_of_the_recorded_jobs(tmp_path):
 
 
 def test_jobs_of_experiments_that_were_left_out():
-    """The numbers that docs/scaling.md states, each a little above the bound here."""
+    """The numbers that docs/how-to/scaling.md states, each a little above the bound here."""
     found = held_out(RECORDED)["all"]
     assert found.jobs >= 400
     assert found.memory >= 0.88

@@ -233,7 +233,7 @@ def test_the_noise_equilibrium_on_the_device(device):
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_a_gpu_asked_for_and_absent_is_one_paragraph():
     with pytest.raises(
-        ConfigError, match=r"device = cuda: .*docs/gpu\.md.*device: cpu\.$"
+        ConfigError, match=r"device = cuda: .*docs/how-to/gpu\.md.*device: cpu\.$"
     ) as found:
         devices.resolve("cuda")
     assert "\n" not in str(found.value)

@@ -154,13 +154,16 @@ def test_modules_named_at_run_time_count_when_they_are_given(copy):
     assert copy.digest("evaluate_sharpness.py", "sharpflow.measurements.hessian") != with_it
 
 
-def test_the_page_template_belongs_to_the_report(copy):
-    if not list(copy.root.glob("sharpflow/**/template.html")):
-        pytest.skip("the report has no template")
-    train, report = copy.train(), copy.digest("report.py")
-    for page in copy.root.glob("sharpflow/**/template.html"):
-        copy.edit(page.relative_to(copy.root), lambda text: text + "<!-- more -->")
-    assert copy.digest("report.py") != report
+def test_the_templates_belong_to_the_report(copy):
+    templates = sorted(copy.root.glob("sharpflow/**/templates/**/*"))
+    templates = [path for path in templates if path.is_file()]
+    assert templates
+    train, before = copy.train(), copy.digest("report.py")
+    for template in templates:
+        copy.edit(template.relative_to(copy.root), lambda text: text + "<!-- more -->")
+        after = copy.digest("report.py")
+        assert after != before, template.name
+        before = after
     assert copy.train() == train
 
 

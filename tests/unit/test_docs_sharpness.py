@@ -1,4 +1,4 @@
-"""The code on docs/sharpness.md runs, top to bottom, and gives what the page says."""
+"""The code on docs/how-to/sharpness.md runs, top to bottom, and gives what the page says."""
 
 import re
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-PAGE = Path(__file__).parents[2] / "docs" / "sharpness.md"
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "sharpness.md"
 
 
 def blocks():

@@ -1,4 +1,4 @@
-"""The code on docs/training_loops.md runs, section by section, and gives what the page says."""
+"""The code on docs/how-to/training_loops.md runs, a section at a time, and gives what it says."""
 
 import csv
 import re
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-PAGE = Path(__file__).parents[2] / "docs" / "training_loops.md"
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "training_loops.md"
 
 
 def run(title: str) -> dict:

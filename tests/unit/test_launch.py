@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import shlex
 import subprocess
 import sys
 from dataclasses import replace
@@ -10,6 +11,7 @@ from dataclasses import replace
 import pytest
 
 from sharpflow import launch
+from sharpflow.errors import ConfigError
 from sharpflow.storage.owner import read_owner, this_process, write_owner
 
 HERE = this_process()
@@ -123,3 +125,35 @@ def test_a_job_works_where_there_are_no_locks(tmp_path, file_system):
     with checkpoint.held():
         assert (tmp_path / ".train.lock").exists()
     assert list(tmp_path.iterdir()) == []
+
+
+SWALLOWED = [
+    (["--configfile", "a.yaml", "li2022"], "--configfile a.yaml -- li2022"),
+    (
+        ["--cores", "2", "--configfiles", "a.yaml", "x/b c.png", "-n"],
+        "--cores 2 --configfiles a.yaml -n -- 'x/b c.png'",
+    ),
+    (["--config", "seeds=2", "report", "-n"], "--config seeds=2 -n -- report"),
+    (["-C", "report"], "-C -- report"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "meant"), SWALLOWED)
+def test_a_target_that_an_option_would_take_is_told_with_the_command_as_meant(arguments, meant):
+    with pytest.raises(ConfigError) as caught:
+        launch.refuse_swallowed(arguments)
+    assert str(caught.value).endswith(f"Write -- before targets: {meant}")
+    launch.refuse_swallowed(shlex.split(meant.replace("-C --", "--")))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--configfile", "a.yaml", "--", "li2022"],
+        ["--configfile=a.yaml", "li2022"],
+        ["li2022", "--configfile", "a.yaml"],
+        ["--config", "seeds=2", "device=cpu", "--cores", "2"],
+    ],
+)
+def test_what_snakemake_reads_as_meant_is_let_through(arguments):
+    launch.refuse_swallowed(arguments)

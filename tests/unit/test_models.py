@@ -32,6 +32,7 @@ REFERENCES = {
     "elu": F.elu,
     "softplus": F.softplus,
     "swish": F.silu,
+    "gelu": F.gelu,
 }
 
 
@@ -171,6 +172,7 @@ MODULES = {
     "elu": nn.ELU,
     "softplus": nn.Softplus,
     "swish": nn.SiLU,
+    "gelu": nn.GELU,
 }
 
 

@@ -1,9 +1,9 @@
-"""The folder that `docs/extending.md` builds: a part of every kind, and an experiment."""
+"""The folder that `docs/how-to/extending.md` builds: a part of every kind, and an experiment."""
 
 import re
 from pathlib import Path
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "extending.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "extending.md"
 FILES = dict(
     re.findall(
         r'^```\w+ title="([^"]+)"\n(.*?)^```$', PAGE.read_text(encoding="utf-8"), re.M | re.S

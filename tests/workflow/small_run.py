@@ -1,12 +1,13 @@
 """One experiment of the smoke configuration, in a results folder of its own."""
 
 import subprocess
+import sys
 from pathlib import Path
 
 import yaml
 from conftest import CONFIG, PROJECT, Tree, copy_project
 
-__all__ = ["NAME", "PROJECT", "compare", "run", "small_project"]
+__all__ = ["NAME", "PROJECT", "compare", "run", "small_project", "verify"]
 
 NAME = "small"
 
@@ -27,6 +28,16 @@ def small_project(target: Path) -> Tree:
 def run(tree: Tree, *arguments: str, **variables: str) -> subprocess.CompletedProcess:
     """Run Snakemake on the small configuration, with some environment variables."""
     return tree.snakemake(*arguments, config="config/small.yaml", **variables)
+
+
+def verify(tree: Tree) -> subprocess.CompletedProcess:
+    """Compare the small results with their manifest."""
+    return subprocess.run(
+        [sys.executable, "-m", "sharpflow.verify", f"results/{NAME}"],
+        cwd=tree.root,
+        capture_output=True,
+        text=True,
+    )
 
 
 def same_as_smoke(name: str) -> bool:

@@ -1,4 +1,4 @@
-"""The folder of docs/extending.md, outside the project, runs to its page by itself."""
+"""The folder of docs/how-to/extending.md, outside the project, runs to its page by itself."""
 
 import hashlib
 from pathlib import Path

@@ -1,0 +1,25 @@
+"""`sharpflow`, or `python -m sharpflow`: the command line."""
+
+import sys
+from importlib.util import find_spec
+
+NEEDED = ("click", "pydantic", "yaml", "snakemake")
+
+
+def main() -> int:
+    """Run the command line; 1, with what to install, where the library alone is there."""
+    missing = [name for name in NEEDED if find_spec(name) is None]
+    if missing:
+        print(
+            f"Error: the command line needs {', '.join(missing)}; "
+            "`pip install 'sharpflow[workflow]'` brings what it needs.",
+            file=sys.stderr,
+        )
+        return 1
+    from sharpflow.cli.app import run_command
+
+    return run_command()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,158 @@
+"""Two results folders beside each other: settings, verdicts, curves."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from sharpflow.errors import ConfigError
+from sharpflow.report.text import flatten, number
+from sharpflow.storage.parts import read_parts
+from sharpflow.storage.seal import read_json
+from sharpflow.storage.tables import read_table
+
+CURVE = ["experiment", "case", "width", "learning_rate"]
+"""What a curve is of."""
+END = 1 / 3
+"""Share of the steps, at the end, over which a curve's level is the mean."""
+
+
+@dataclass(frozen=True)
+class Results:
+    """A finished results folder.
+
+    Attributes:
+        root: the folder.
+    """
+
+    root: Path
+
+    @cached_property
+    def settings(self) -> dict[str, str]:
+        """Settings of every experiment, by dotted key.
+
+        Raises:
+            IntegrityError: there is no manifest, or it was altered.
+        """
+        manifest = read_json(self.root / "manifest.json")
+        return dict(flatten(manifest.get("experiments", {})))
+
+    @cached_property
+    def verdicts(self) -> pd.DataFrame:
+        """Verdicts without the summaries, by experiment, claim and case.
+
+        Raises:
+            IntegrityError: the table is missing or was altered.
+        """
+        table = read_table(self.root / "claims.parquet")
+        single = table[~table["summary"].astype(bool)]
+        return single.set_index(["experiment", "claim", "case"])[["verdict", "statistic"]]
+
+    def curves(self, quantity: str) -> pd.DataFrame:
+        """Mean over seeds of a quantity: columns of `CURVE`, step, mean; its leading index only.
+
+        Raises:
+            IntegrityError: a table was altered.
+        """
+        found = []
+        for folder in sorted(self.root.glob("tables/*/summary")):
+            paths = sorted(map(str, folder.glob("*.parquet")))
+            table = read_parts(paths, [quantity])
+            table = table[table["index"] == table["index"].min()]
+            found.append(table.assign(experiment=folder.parent.name)[[*CURVE, "step", "mean"]])
+        return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=[*CURVE])
+
+
+def differing(a: Mapping[str, str], b: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
+    """Keys of settings that differ, with both values; those that one lacks have a dash."""
+    for key in dict.fromkeys([*a, *b]):
+        if a.get(key) != b.get(key):
+            yield key, a.get(key, "–"), b.get(key, "–")
+
+
+def levels(curves: pd.DataFrame) -> pd.Series:
+    """Mean of each curve over the last third of its steps, by the columns of `CURVE`."""
+    if curves.empty:
+        return pd.Series(dtype=float)
+    last = curves.groupby(CURVE)["step"].transform("max")
+    return curves[curves["step"] >= (1 - END) * last].groupby(CURVE)["mean"].mean()
+
+
+def report(a: Results, b: Results, quantity: str) -> str:
+    """Both folders as text.
+
+    Raises:
+        ConfigError: neither folder has the quantity.
+        IntegrityError: a file is missing or was altered.
+    """
+    lines = [f"A  {a.root}", f"B  {b.root}", "", "Settings"]
+    both = [(key, *pair) for key, *pair in differing(a.settings, b.settings)]
+    lines += _table(["", "A", "B"], both) if both else ["  the same"]
+    lines += ["", "Verdicts", *_verdicts(a.verdicts, b.verdicts)]
+    lines += ["", f"Curves: {quantity}, mean over seeds and the last third of the steps"]
+    ends = [levels(each.curves(quantity)) for each in (a, b)]
+    if all(each.empty for each in ends):
+        raise ConfigError(f"Neither folder has the quantity {quantity!r} in its tables.")
+    joined = pd.concat(ends, axis=1, keys=["A", "B"]).sort_index()
+    joined["B/A"] = joined["B"] / joined["A"]
+    names = [_curve_name(key) for key in joined.index]
+    rows = [(n, *map(number, row)) for n, row in zip(names, joined.to_numpy(), strict=True)]
+    return "\n".join([*lines, *_table(["", "A", "B", "B/A"], rows)])
+
+
+def _curve_name(key: Any) -> str:
+    experiment, case, width, rate = key
+    return f"{experiment}/{case}, width {width}, 2/η = {number(2 / float(rate))}"
+
+
+def _verdicts(a: pd.DataFrame, b: pd.DataFrame) -> list[str]:
+    joined = a.join(b, how="outer", lsuffix=" A", rsuffix=" B").astype(object)
+    same = joined[joined["verdict A"] == joined["verdict B"]]
+    other = joined.drop(same.index)
+    rows = [
+        (" ".join(map(str, key)), _verdict(row, "A"), _verdict(row, "B"))
+        for key, row in zip(other.index, other.to_dict("records"), strict=True)
+    ]
+    return [
+        f"  {len(same)} the same, {len(other)} not",
+        *(_table(["", "A", "B"], rows) if rows else []),
+    ]
+
+
+def _verdict(row: Mapping[Any, Any], side: str) -> str:
+    verdict = row[f"verdict {side}"]
+    return "–" if pd.isna(verdict) else f"{verdict} ({number(row[f'statistic {side}'])})"
+
+
+def _table(heads: list[str], rows: list[tuple[str, ...]]) -> list[str]:
+    """Rows of text below heads, in columns; long cells are cut."""
+    cut = [[cell if len(cell) <= 60 else f"{cell[:59]}…" for cell in row] for row in [heads, *rows]]
+    widths = [max(map(len, column)) for column in zip(*cut, strict=True)]
+    return [
+        "  " + "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip()
+        for row in cut
+    ]
+
+
+def draw(a: Results, b: Results, quantity: str) -> Figure:
+    """One panel an experiment: curves of A as lines, of B dashed, one colour a network."""
+    tables = {"A": a.curves(quantity), "B": b.curves(quantity)}
+    experiments = sorted({name for t in tables.values() for name in t["experiment"].unique()})
+    figure = Figure(figsize=(7.0, 3.2 * len(experiments)), layout="constrained")
+    panels = figure.subplots(len(experiments), 1, squeeze=False)[:, 0]
+    for axes, experiment in zip(panels, experiments, strict=True):
+        colours: dict[Any, str] = {}
+        for side, table in tables.items():
+            own = table[table["experiment"] == experiment]
+            for key, curve in own.groupby(CURVE):
+                colour = colours.setdefault(key, f"C{len(colours) % 10}")
+                style = "-" if side == "A" else "--"
+                label = f"{side}: {_curve_name(key).partition('/')[2]}"
+                axes.plot(curve["step"], curve["mean"], style, color=colour, lw=1.2, label=label)
+        axes.set(title=experiment, xlabel="step", ylabel=quantity.replace("_", " "))
+        axes.legend(fontsize="x-small", ncols=2)
+    return figure

@@ -1,0 +1,189 @@
+"""The first layer of the page: what came out of each paper, and why where it did not."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+from sharpflow.report.entries import FigureEntry
+from sharpflow.report.reasons import Differences, reason, shortfall
+from sharpflow.report.verdicts import counts, single_rows
+
+Entry = Mapping[str, Any]
+Paper = Mapping[str, Any]
+REST = "further claims"
+
+
+def answer(
+    paper: Paper,
+    entries: Sequence[Entry],
+    figures: Sequence[FigureEntry],
+    scale: Mapping[str, Differences] | None = None,
+) -> dict[str, Any]:
+    """The screen of one paper.
+
+    Args:
+        paper: what its `paper.yaml` says, and its `recorded` results, if any.
+        entries: of `verdicts.claim_entries`, those of the paper, each with the `anchor` of the
+            figure that draws its data, or None.
+        figures: the paper's.
+        scale: by experiment, its differences from the papers' own scale; None where not known.
+
+    Returns:
+        `sentences`: two, on what came out; `groups`: the paper's statements, each with its
+        `entries`; `open`: a line for each claim that is not supported; `cards`: a card a figure;
+        `source`: of what is recorded at the paper's scale; `smaller`: in what each experiment falls
+        short of that; `ordered`: all entries in their order.
+    """
+    groups = statements(paper, entries)
+    ordered = [entry for group in groups for entry in group["entries"]]
+    recorded, own = paper.get("recorded") or {}, {entry["experiment"] for entry in entries}
+    verdicts = recorded.get("verdicts", {})
+    return {
+        "sentences": sentences(groups),
+        "groups": groups,
+        "open": [
+            why_open(entry, scale, verdicts.get(entry["experiment"], {}).get(entry["claim"]))
+            for entry in ordered
+            if entry["verdict"] != "supported"
+        ],
+        "cards": [card(figure, ordered, paper) for figure in figures],
+        "source": recorded.get("source", ""),
+        "smaller": [(name, text) for name, text in fallen_short(scale) if name in own],
+        "ordered": ordered,
+    }
+
+
+def statements(paper: Paper, entries: Sequence[Entry]) -> list[dict[str, Any]]:
+    """The claims of a paper under its statements, in the paper's order; then all others."""
+    said = [each for each in paper.get("says", ()) if not isinstance(each, str)]
+    groups, taken = [], set()
+    for each in said:
+        own = [e for name in each["claims"] for e in entries if e["claim"] == name]
+        own = [e for e in own if e["id"] not in taken]
+        taken |= {e["id"] for e in own}
+        if own:
+            groups.append({"name": each["name"], "text": each["text"], "entries": own})
+    if rest := [entry for entry in entries if entry["id"] not in taken]:
+        groups.append({"name": REST if groups else "", "text": "", "entries": rest})
+    return groups
+
+
+def sentences(groups: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What came out of a paper, in two sentences, from the verdicts alone."""
+    entries = [entry for group in groups for entry in group["entries"]]
+    if not entries:
+        return ["No claim of this paper was judged in this run."]
+    whole, single = counts(entries), counts(single_rows(entries))
+    first = (
+        f"Of {_many(whole['all'], 'claim')} tested here {whole['supported']} "
+        f"{_are(whole['supported'])} supported in every case, {whole['not supported']} "
+        f"{_are(whole['not supported'])} not supported in one or more, and for "
+        f"{whole['straddles'] + whole['undefined']} the runs do not decide; behind them are "
+        f"{_many(single['all'], 'measurement')}, of which {single['supported']} "
+        f"{_are(single['supported'])} supported and {single['not supported']} not."
+    )
+    return [first, *_by_statement([group for group in groups if group["name"]])]
+
+
+def _by_statement(groups: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Which statements all claims support, which some do, and which none does."""
+    found: dict[str, list[str]] = {"every": [], "some": [], "none": []}
+    for group in groups:
+        number = counts(group["entries"])
+        kept, every = number["supported"], number["all"]
+        kind = "every" if kept == every else "some" if kept else "none"
+        found[kind].append(f"{group['name']} ({kept} of {every})")
+    words = {"every": "every claim is supported on ", "some": "some are on ", "none": "none is on "}
+    parts = [words[kind] + _listed(names) for kind, names in found.items() if names]
+    return [_capital("; ".join(parts)) + "."] if parts else []
+
+
+def why_open(
+    entry: Entry,
+    scale: Mapping[str, Differences] | None,
+    recorded: Mapping[str, Sequence[str]] | None,
+) -> dict[str, Any]:
+    """One line on a claim that is not supported: which cases, why, and at the paper's scale.
+
+    Args:
+        entry: the claim.
+        scale: as for `answer`.
+        recorded: verdict and result at the paper's scale, by case.
+    """
+    differences = None if scale is None else scale.get(entry["experiment"])
+    rows = [row for row in single_rows([entry]) if row["verdict"] != "supported"]
+    rows.sort(key=lambda row: row["verdict"])
+    worst = next(row for row in rows if row["verdict"] == entry["verdict"])
+    kept = recorded or {}
+    known = {row["case"]: kept[row["case"]] for row in rows if row["case"] in kept}
+    there = (known.get(worst["case"]) or ("", ""))[0]
+    found = reason(worst, differences, there)
+    return {
+        "entry": entry,
+        "cases": "; ".join(
+            f"{verdict}: {', '.join(row['case'] for row in members)}"
+            for verdict, members in groupby(rows, key=lambda row: row["verdict"])
+        )
+        if entry["cases"]
+        else "",
+        "kind": found.kind,
+        "text": found.text,
+        "scale": _at_scale(differences, known),
+    }
+
+
+def _at_scale(differences: Differences | None, known: Mapping[str, Sequence[str]]) -> str:
+    """What is known of cases at the paper's scale."""
+    if known:
+        said = ", ".join(f"{case} {verdict} ({value})" for case, (verdict, value) in known.items())
+        return f"At the paper’s scale: {said}."
+    if differences:
+        return "Not recorded at the paper’s scale."
+    return "" if differences is None else "This is the paper’s scale."
+
+
+def card(figure: FigureEntry, ordered: Sequence[Entry], paper: Paper) -> dict[str, Any]:
+    """A figure as a card: its claim with the published value and ours, then the others.
+
+    Its claim is the first of those that the fewest figures share.
+    """
+    own = [entry for entry in ordered if entry["anchor"] == figure.anchor]
+    if not own:
+        return {"figure": figure, "first": None}
+    shared = {
+        entry["claim"]: len({e["anchor"] for e in ordered if e["claim"] == entry["claim"]})
+        for entry in own
+    }
+    first = min(own, key=lambda entry: shared[entry["claim"]])
+    rows = single_rows([first])
+    shown = next(row for row in rows if row["verdict"] == first["verdict"])
+    return {
+        "figure": figure,
+        "first": first,
+        "published": paper.get("published", {}).get(first["claim"], ""),
+        "shown": shown,
+        "case": shown["case"] if len(rows) > 1 else "",
+        "others": [entry for entry in own if entry is not first],
+    }
+
+
+def fallen_short(scale: Mapping[str, Differences] | None) -> list[tuple[str, str]]:
+    """Experiments that fall short of the papers' scale, with the differences as text."""
+    return [(name, shortfall(found)) for name, found in (scale or {}).items() if found]
+
+
+def _many(count: int, noun: str) -> str:
+    return f"{count} {noun}{'s' if count != 1 else ''}"
+
+
+def _are(count: int) -> str:
+    return "is" if count == 1 else "are"
+
+
+def _listed(names: Iterable[str]) -> str:
+    *some, last = names
+    return f"{', '.join(some)} and {last}" if some else last
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

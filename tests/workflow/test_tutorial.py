@@ -1,0 +1,99 @@
+"""The tutorial, step by step: its files are written, its commands checked or run, as they stand."""
+
+import itertools
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from conftest import Tree, copy_project
+from docs_blocks import blocks, commands, pages
+from snakemake.cli import parse_args
+
+STEPS = [page for page in pages() if page.startswith("docs/tutorial/") and page[14].isdigit()]
+
+
+class Study:
+    """The reader's two folders; Snakemake plans in all steps and works in the last."""
+
+    def __init__(self, folder: Path):
+        self.tree: Tree = copy_project(folder / "sharpflow")
+        self.folder = folder / "study"
+        self.planned: dict[str, list[dict[str, int]]] = {}
+        self.seen: set[tuple[str, ...]] = set()
+
+    @property
+    def results(self) -> Path:
+        return self.tree.root / "results" / "study"
+
+    def take(self, step: str) -> None:
+        for block in blocks(step):
+            if block.title:
+                path = self.folder / block.title
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(block.text, encoding="utf-8")
+            for words in commands(block) if block.language == "sh" else ():
+                self.run(step, words)
+
+    def run(self, step: str, words: list[str]) -> None:
+        if words[0] == "python":
+            done = subprocess.run(
+                [sys.executable, *words[1:]], cwd=self.tree.root, capture_output=True, text=True
+            )
+            assert done.returncode == 0, done.stderr
+            return
+        assert words[0] == "snakemake"
+        _, options = parse_args(words[1:])
+        (config,) = options.configfile
+        state = (self.tree.root.joinpath(config).read_text(), step, *options.targets)
+        if state in self.seen:
+            return  # a look at a plan, before it is carried out
+        self.seen.add(state)
+        dry = ["-n"] if step != STEPS[-1] else ["--cores", "2"]
+        run = self.tree.snakemake(*dry, "--", *options.targets, config=str(config))
+        assert run.returncode == 0, f"{step}: {run.stdout[-3000:]}"
+        if dry == ["-n"]:
+            self.planned.setdefault(step, []).append(self.tree.counted(run.stdout))
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory) -> Study:
+    study = Study(tmp_path_factory.mktemp("tutorial"))
+    for step in STEPS:
+        study.take(step)
+    return study
+
+
+def test_there_are_five_steps_and_each_goes_on_to_the_next():
+    assert len(STEPS) == 5
+    root = Path(__file__).resolve().parents[2]
+    for page, following in itertools.pairwise(STEPS):
+        assert f"({Path(following).name})" in (root / page).read_text(encoding="utf-8")
+
+
+def test_each_step_plans_what_it_adds(study):
+    trainings = {page: [jobs["train"] for jobs in plans] for page, plans in study.planned.items()}
+    assert trainings == dict(zip(STEPS, [[1, 2], [3], [4], [4]], strict=False))
+    assert "plot_figure" not in study.planned[STEPS[3]][0]
+
+
+def test_the_last_step_ends_with_what_all_of_them_made(study):
+    verdicts = pd.read_csv(study.results / "claims.csv")
+    rows = verdicts[~verdicts["summary"]]
+    found = rows.groupby("experiment")["case"].unique().map(sorted).to_dict()
+    assert found == {"dense": ["swish", "tanh"], "tumours": ["dense", "residual"]}
+    own = rows[rows["claim"] == "most_is_learnt_before"].set_index("case")
+    assert set(own.index) == {"dense", "residual"}
+    assert (own["median"].dropna() <= 1).all()
+    rise = rows[(rows["claim"] == "progressive_sharpening") & (rows["experiment"] == "tumours")]
+    (reason,) = rise[rise["case"] == "dense"]["reason"]
+    assert "fewer than 10 records" in reason
+    level = rows[rows["claim"] == "edge_of_stability"]
+    assert level["median"].between(0.85, 1.15).all()
+    for figure in ("li2022/output_norm", "study/output_norm", "study/approach"):
+        assert (study.results / "figures" / f"{figure}.png").is_file()
+    page = (study.results / "report" / "index.html").read_text(encoding="utf-8")
+    assert "A study of my own" in page
+    assert "Most of the loss is gone by then." in page
+    assert "The approach to the edge of stability" in page
