@@ -23,6 +23,7 @@ SETTINGS: dict[str, Any] = {
         "title": "Preconditioned steps",
         "cases": {"adam": {"threshold_symbol": "38/η", "preconditioned": True}},
     },
+    "brief": {"title": "A few steps", "cases": {"relu": {"threshold_symbol": "2/η"}}},
 }
 PAPERS = {
     "li2022": {"key": "li2022", "title": "Sharpness along the trajectory", "says": ["So."]},
@@ -67,7 +68,11 @@ def runs(experiment: str) -> pd.DataFrame:
     return frame
 
 
-TABLES = {name: runs(name) for name in SETTINGS}
+TABLES = {name: runs(name) for name in ("dense", "adaptive")}
+TABLES["brief"] = pd.concat(
+    rows({"loss": np.ones(41)}, case="relu", width=10, rate=RATE, seed=seed, steps=np.arange(41))
+    for seed in (100, 101, 102)
+)
 
 
 def make_page(budget: int) -> str:
