@@ -203,7 +203,8 @@ class ConfigurationKeys(Strict):
     many of them as before."""
     full_scale: str | None = None
     """Configuration of the same experiments at their papers' own scale, relative to this file, to
-    the working directory or to what comes with sharpflow; the page says in what an experiment falls short of it."""
+    the working directory or to what comes with sharpflow; the page says in what an experiment falls
+    short of it."""
     device: Annotated[str, AfterValidator(a_device)] = "auto"
     """Where jobs compute: `auto`, `cpu`, `cuda`, or one GPU by its number, `cuda:1`; `auto` is CUDA
     where there is one, and `cuda` the GPU with the fewest jobs."""
