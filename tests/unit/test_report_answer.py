@@ -80,11 +80,15 @@ class TestSentences:
             "more, and for 1 the runs do not decide; behind them are 3 measurements, of which 1 "
             "is supported and 1 not."
         )
-        assert second == "Some are on the edge (1 of 2); none is on the norm (0 of 1)."
+        assert second == (
+            "Some are on the edge (1 of 2, 1 of 2 measurements); "
+            "none is, in every case, on the norm (0 of 1, 0 of 1 measurement)."
+        )
 
     def test_other_verdicts_give_other_sentences(self):
         _, second = sentences(self.groups(claim(), claim(claim="norm")))
-        assert second == "Every claim is supported on the edge (1 of 1) and the norm (1 of 1)."
+        counts = "(1 of 1, 1 of 1 measurement)"
+        assert second == f"Every claim is supported on the edge {counts} and the norm {counts}."
 
     def test_without_statements_or_claims(self):
         assert len(sentences(self.groups(claim(), says=["It stays."]))) == 1
