@@ -38,8 +38,8 @@ smoke: $(READY)
 	python -m sharpflow.launch --cores $(call quoted,$(CORES)) --configfile config/smoke.yaml
 
 test: $(READY) lint
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -r tests/peers.txt -r tests/storage.txt -r docs/requirements.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r benchmarks/requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -r tests/peers.txt -r tests/storage.txt -r tests/browser.txt -r docs/requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r benchmarks/requirements.txt -r tests/alone.txt
 	python -m pytest --numprocesses auto --maxprocesses 8 --dist loadgroup --no-loadscope-reorder
 
 docs: $(READY)
@@ -55,14 +55,14 @@ oldest:
 lint: $(READY)
 	ruff check .
 	ruff format --check .
-	snakefmt --check Snakefile rules
+	snakefmt --check Snakefile workflow rules
 	snakemake --lint
 	pyright
 
 format: $(READY)
 	ruff check --fix .
 	ruff format .
-	snakefmt Snakefile rules
+	snakefmt Snakefile workflow rules
 
 bench: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r benchmarks/requirements.txt

@@ -5,6 +5,10 @@ reference of the configuration lead where they lead in the files.
 """
 
 import re
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))  # for the module of a paper's page
 
 project = "sharpflow"
 author = "The sharpflow authors"
@@ -40,6 +44,26 @@ def _plain(app, what, name, obj, options, lines):
         lines[at] = bullet + "".join(parts)
 
 
+def _paper(app, docname, source):
+    """Put what a paper's folder gives in the place of the block `{paper} <key>`."""
+    block = re.compile(r"^```\{paper\} (\w+)\n```$", re.M)
+    if found := block.search(source[0]):
+        import paper_page  # imports PyTorch, which pages without a paper need not
+
+        for file in paper_page.sources(found[1]):
+            app.env.note_dependency(str(file), docname=docname)
+        source[0] = block.sub(lambda match: paper_page.markdown(match[1]), source[0])
+
+
+def _named(app, docname, source):
+    """Show the file's name above a block that is one: Markdown readers ignore `title="…"`."""
+    source[0] = re.sub(
+        r'^```(\w+) title="([^"]+)"$', r"```{code-block} \1\n:caption: \2\n", source[0], flags=re.M
+    )
+
+
 def setup(app):
     """Connect to Sphinx; before napoleon, which is connected at 500 and writes marks of its own."""
+    app.connect("source-read", _paper)
+    app.connect("source-read", _named)
     app.connect("autodoc-process-docstring", _plain, priority=400)

@@ -8,7 +8,9 @@ from contextlib import suppress
 from functools import cache
 from importlib.metadata import version
 
-sys.path.insert(0, workflow.basedir)
+# also where another workflow has this one as a module
+PROJECT = os.path.dirname(str(workflow.current_basedir))
+sys.path.insert(0, PROJECT)
 
 from snakemake.iocontainers import Wildcards
 from snakemake.logging import logger
@@ -17,7 +19,7 @@ from sharpflow import cluster, console
 from sharpflow.config import gpus, load, make_plan
 from sharpflow.config.digest import Code
 from sharpflow.config.gaps import gaps
-from sharpflow.config.home import default
+from sharpflow.config.home import HOME, default
 from sharpflow.config.places import check_bucket, check_image
 from sharpflow.config.plan import differences
 from sharpflow.config.scale import shortfalls
@@ -53,7 +55,10 @@ def refused(step):
 
 def read_plan():
     """The settings and plan of the one configuration that was given, or of the default one."""
-    files = [str(path) for path in workflow.config_settings.configfiles] or [DEFAULT]
+    given = [str(path) for path in workflow.config_settings.configfiles]
+    if workflow.modifier.is_module and "configuration" in config:
+        given = [config["configuration"]]  # the other files are of the workflow around this one
+    files = given or [DEFAULT]
     if len(files) > 1:
         refuse(f"Give one --configfile, not {len(files)}: each is a whole configuration.")
     settings = load(files[0], OPTIONS)
@@ -108,6 +113,7 @@ TORCH = version("torch")
 EXPERIMENTS = list(PLAN.settings)
 PAPERS = list(PLAN.papers)
 CODE = Code(PLAN.folders)
+START = "snakemake" if HOME.samefile(".") else "sharpflow snakemake"
 CONFIG_OPTION = "" if CONFIG_FILE == DEFAULT else f" --configfile {shlex.quote(CONFIG_FILE)}"
 
 
@@ -183,7 +189,7 @@ FIGURES = {(figure.paper, figure.name): figure for figure in PLAN.figures}
 @cache
 def digest_once(script, entries):
     """One digest for the many jobs of a sweep."""
-    return CODE.digest(f"{workflow.basedir}/scripts/{script}", entries)
+    return CODE.digest(f"{PROJECT}/scripts/{script}", entries)
 
 
 def code(script, entries=()):
@@ -295,7 +301,7 @@ def evaluation_code(wildcards):
 
 
 MANIFEST = f"{ROOT}/manifest.json"
-PAGE, RUN_PAGE = f"{ROOT}/report/index.html", f"{ROOT}/report/run.html"
+PAGE, RUN_PAGE = f"{ROOT}/report/index.html", f"{ROOT}/benchmarks/run.html"
 RESULTS = [
     *tables(EXPERIMENTS),
     *tables(EXPERIMENTS, "summary"),
@@ -351,7 +357,8 @@ def rule_graph():
     Of the files that a rule reads, one of each folder and kind is looked at.
     """
     rules_by_name = {rule.name: rule for rule in workflow.rules}
-    waiting, known, edges = [("manifest", Wildcards())], {"manifest"}, {}
+    last = next(rule.name for rule in workflow.rules if rule.is_producer(MANIFEST))
+    waiting, known, edges = [(last, Wildcards())], {last}, {}
     while waiting:
         name, wildcards = waiting.pop(0)
         files = rules_by_name[name].expand_input(wildcards)[0]
@@ -369,13 +376,13 @@ def rule_graph():
 
 def benchmarks():
     """The record that each job leaves of its time and memory, below the results root, by rule."""
-    found = {"report": ["report.tsv"], "collect_claims": ["collect_claims.tsv"]}
-    found["generate_data"] = [f"data/{name}.tsv" for name in PLAN.datasets]
+    found = {"generate_data": [f"data/{name}.tsv" for name in PLAN.datasets]}
     for rule in ("train", "evaluate_sharpness"):
         found[rule] = [f"{shard.folder}/{rule}.tsv" for shard in PLAN.shards.values()]
     found["aggregate"] = [f"aggregate/{e}/{p}.tsv" for e in EXPERIMENTS for p in PLAN.parts_of(e)]
-    found["judge_claims"] = [f"claims/{name}.tsv" for name in JUDGED]
     found["plot_figure"] = [f"figures/{f.paper}/{f.name}.tsv" for f in PLAN.figures]
+    found["judge_claims"] = [f"claims/{name}.tsv" for name in JUDGED]
+    found |= {rule: [f"{rule}.tsv"] for rule in ("collect_claims", "report")}
     return {rule: [f"benchmarks/{name}" for name in names] for rule, names in found.items()}
 
 
@@ -402,7 +409,7 @@ def mend():
     if workflow.executor_plugin is None or not workflow.is_main_process or stored():
         return
     only_named = workflow.dryrun or workflow.touch
-    names = [*everything(), os.path.relpath(MANIFEST, ROOT)]
+    names = [*everything(), *(os.path.relpath(path, ROOT) for path in (MANIFEST, RUN_PAGE))]
     wrong = [f"{ROOT}/{name}" for name in altered(ROOT, names)]
     said = [f"{path} was altered since its job wrote it" for path in wrong]
     for figure in failed_figures():

@@ -59,7 +59,7 @@ rule report:
         svgs=[figure_path(figure, "svg") for figure in PLAN.figures],
         captions=[figure_path(figure, "json") for figure in PLAN.figures],
         claims=f"{ROOT}/claims.parquet",
-        tables=tables(SHARPNESS_EXPERIMENTS),
+        tables=tables(EXPERIMENTS),
         sources=lambda w: fetched(states(), tables(EXPERIMENTS, "summary")),
     output:
         page=report(
@@ -81,7 +81,7 @@ rule report:
                     "paper": figure.paper,
                     "name": figure.name,
                     "experiments": list(figure.experiments),
-                    "command": f"snakemake {figure_path(figure, 'png')} --cores 8{CONFIG_OPTION}",
+                    "command": f"{START} {figure_path(figure, 'png')} --cores 8{CONFIG_OPTION}",
                     "links": links(figure),
                 }
                 for figure in PLAN.figures
@@ -99,7 +99,9 @@ rule report:
             "scale": refused(lambda: shortfalls(CONFIG_FILE, SETTINGS)),
             "rules": rule_graph(),
             "run_page": os.path.relpath(RUN_PAGE, os.path.dirname(PAGE)),
-            "measured": parts(SHARPNESS_EXPERIMENTS),
+            "parts": parts(EXPERIMENTS),
+            "measured": SHARPNESS_EXPERIMENTS,
+            "explorer_kilobytes": CONFIGURATION.explorer_kilobytes,
             "configuration": CONFIG_FILE,
             "states": states(),
         },
@@ -125,6 +127,7 @@ rule manifest:
             "vouched": everything(),
             "states": states(),
             "configuration": CONFIGURATION.model_dump(mode="json"),
+            "experiments": PLAN.settings,
             "benchmarks": benchmarks(),
         },
         code=code("manifest.py"),

@@ -59,6 +59,7 @@ def main(job: jobs.Job) -> None:
     manifest = {
         "commit": commit(),
         "configuration": job.spec["configuration"],
+        "experiments": job.spec["experiments"],
         "failed": failed(root, job.spec["vouched"]),
         "devices": trained_on(root, job.spec["states"]),
         "packages": {package: metadata.version(package) for package in PACKAGES},
@@ -81,6 +82,6 @@ if __name__ == "__main__":
         globals(),
         ["files"],
         ["manifest", "page"],
-        "vouched and states (paths beside the manifest), configuration, benchmarks (files of "
-        "Snakemake's by rule, likewise)",
+        "vouched and states (paths beside the manifest), configuration, experiments (settings), "
+        "benchmarks (files of Snakemake's by rule, likewise)",
     )

@@ -122,7 +122,7 @@ def _text(skeleton: str, name: str) -> str:
 def _written(files: dict[Path, str]) -> list[Path]:
     """Write files, none or all, and never over one that is there."""
     if there := [path for path in files if path.exists()]:
-        raise ConfigError(f"{_list(there)} is there already; nothing was written.")
+        raise ConfigError(f"{_list(there)} exists already; nothing was written.")
     for path, text in files.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")

@@ -111,7 +111,7 @@ def _templates(path: Path) -> list[Path]:
     """The files in the folder `templates` of a package, which its code reads."""
     if path.name != "__init__.py":
         return []
-    return sorted(file for file in (path.parent / "templates").glob("*") if file.is_file())
+    return sorted(file for file in (path.parent / "templates").rglob("*") if file.is_file())
 
 
 def _source(folder: Path, parts: list[str]) -> Path | None:

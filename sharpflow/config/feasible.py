@@ -1,6 +1,6 @@
 """Whether the parts of a set-up go together, and whether claims and figures can be fed."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import Any, get_args
 
@@ -160,7 +160,7 @@ def given(setup: Any) -> frozenset[str]:
     return words.union(*(options.gives() for _, options in measured(setup)))
 
 
-def matching(patterns: tuple[str, ...], cases: Mapping[str, Any]) -> list[str]:
+def matching(patterns: tuple[str, ...], cases: Iterable[str]) -> list[str]:
     """Cases that one of the patterns is about."""
     return [case for case in cases if any(fnmatchcase(case, p) for p in patterns)]
 

@@ -18,7 +18,7 @@ from sharpflow.config.papers import (
     read_papers,
     validated,
 )
-from sharpflow.config.types import ConfigurationKeys, Types, user_paths
+from sharpflow.config.types import ConfigurationKeys, Statement, Types, user_paths
 from sharpflow.config.yaml_files import read_yaml
 from sharpflow.errors import ConfigError
 from sharpflow.parts.options import Options, UserPath
@@ -314,13 +314,14 @@ def _named_folder(folder: Path) -> str:
 def _check_statements(settings: Settings) -> None:
     """Refuse what a paper says of claims that do not exist."""
     for key, home in settings.papers.items():
-        for claims in (*(s.claims for s in home.paper.says if not isinstance(s, str)),
-                       home.paper.published):  # fmt: skip
-            for name in claims:
-                try:
-                    settings.types.registry.claim(name, key)
-                except ConfigError as error:
-                    raise ConfigError(f"{home.folder / PAPER_FILE}: {error}") from None
+        named = [
+            name for each in home.paper.says if isinstance(each, Statement) for name in each.claims
+        ]
+        for name in [*named, *home.paper.published]:
+            try:
+                settings.types.registry.claim(name, key)
+            except ConfigError as error:
+                raise ConfigError(f"{home.folder / PAPER_FILE}: {error}") from None
 
 
 def _check_figures(settings: Settings, found: Mapping[str, Found]) -> None:

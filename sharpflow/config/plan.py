@@ -306,18 +306,22 @@ def _figures(settings: Settings, papers: Iterable[str]) -> list[Figure]:
 
 def _verdicts(settings: Settings, experiment: str) -> list[Verdict]:
     """The claims of an experiment, each beside the first figure that draws what it reads."""
-    figures = settings.figures[experiment]
-    found = []
+    figures, found = settings.figures[experiment], []
     for claim in settings.claims[experiment]:
+        cases = matching(claim.cases, settings.cases[experiment])
         wanted = set(claim.reads) - BY_THE_WAY or set(claim.reads)
-        beside = (name for name, f in figures.items() if wanted <= {*f.reads, *f.draws})
+        beside = (
+            name
+            for name, f in figures.items()
+            if wanted <= {*f.reads, *f.draws} and set(cases) <= {*matching(f.cases, cases)}
+        )
         found.append(
             Verdict(
                 claim.name,
                 claim.part.module,
                 next(beside, ""),
                 tuple(sorted(wanted)),
-                tuple(matching(claim.cases, settings.cases[experiment])),
+                tuple(cases),
             )
         )
     return found

@@ -44,13 +44,20 @@ def shortfalls(file: str, settings: Settings) -> dict[str, list[Difference]] | N
     changes, left_out = full.get("overrides") or {}, full.get("leave_out") or []
     found = find_experiments(settings.papers, configuration.experiments_folder)
     documents = {n: found[n].read() for n in settings.experiments if n not in left_out}
+    seeds = configuration.seeds, full.get("seeds")
     return {
         name: differences(
-            merge(document, configuration.overrides.get(name, {})),
-            merge(document, changes.get(name, {})),
+            _changed(document, configuration.overrides.get(name, {}), seeds[0]),
+            _changed(document, changes.get(name, {}), seeds[1]),
         )
         for name, document in documents.items()
     }
+
+
+def _changed(
+    document: Mapping[str, Any], override: Mapping[str, Any], seeds: int | None
+) -> dict[str, Any]:
+    return merge(document, override) | ({} if seeds is None else {"seeds": seeds})
 
 
 def differences(here: Mapping[str, Any], there: Mapping[str, Any]) -> list[Difference]:
@@ -64,16 +71,16 @@ def differences(here: Mapping[str, Any], there: Mapping[str, Any]) -> list[Diffe
     own, others = here.get("cases") or {}, there.get("cases") or {}
     for case, setup in others.items():
         if case in own:
-            found += [(f"{case}: {key}", *rest) for key, *rest in _compared(own[case], setup)]
+            found += [(f"{case}: {key}", a, b) for key, a, b in _compared(own[case], setup)]
         else:
             found.append((f"case {case}", "left out", "run"))
     return found
 
 
 def _compared(here: Mapping[str, Any], there: Mapping[str, Any]) -> Iterator[Difference]:
-    flat = [dict(_flat(each)) for each in (here, there)]
-    for key in dict.fromkeys([*flat[0], *flat[1]]):
-        values = [each.get(key, "default") for each in flat]
+    own, other = dict(_flat(here)), dict(_flat(there))
+    for key in dict.fromkeys([*own, *other]):
+        values = own.get(key, "default"), other.get(key, "default")
         if values[0] != values[1]:
             yield key, *values
 

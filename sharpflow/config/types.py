@@ -213,6 +213,9 @@ class ConfigurationKeys(Strict):
     """CPU threads of a training or evaluation job; the last digits of results depend on it."""
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     """Confidence of every interval over seeds."""
+    explorer_kilobytes: Annotated[int, Field(ge=100, le=20_000)] = 600
+    """What the curves on the page, to choose from and to compare, may take of it; where all runs do
+    not fit in full, the page says what was left out."""
 
     @field_validator("results")
     @classmethod

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from sharpflow.curvature.linear_operator import LinearOperator
+from sharpflow.curvature.linear_operator import LinearOperator, check_operator
 from sharpflow.curvature.sketch import dot
 
 
@@ -114,6 +114,7 @@ def spectral_density(
     Raises:
         ValueError: under two draws, or no step.
     """
+    check_operator(operator)
     if draws < 2 or steps < 1:
         raise ValueError(f"draws is {draws} and steps {steps}; at least 2 and 1 are needed.")
     generator = generator or torch.Generator().manual_seed(0)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from sharpflow.curvature.estimators import check_products, unit_products
-from sharpflow.curvature.linear_operator import LinearOperator
+from sharpflow.curvature.linear_operator import LinearOperator, check_operator
 from sharpflow.curvature.sketch import Sketch, TestVectors, blocks
 
 
@@ -58,6 +58,7 @@ def diagonal(
     Raises:
         ValueError: `products` or `basis_size` is outside these bounds.
     """
+    check_operator(operator)
     check_products(products, basis_size)
     before, size = operator.products, operator.shape[0]
     if size <= max(products, exact_size):

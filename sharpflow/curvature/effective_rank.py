@@ -7,7 +7,7 @@ import torch
 
 from sharpflow.curvature.density import spectral_density
 from sharpflow.curvature.estimators import Estimate, check_products, frobenius_norm, moments
-from sharpflow.curvature.linear_operator import LinearOperator
+from sharpflow.curvature.linear_operator import LinearOperator, check_operator
 from sharpflow.curvature.spectrum_ends import spectral_norm
 
 _ZERO = "the operator is zero; the ratio of its norms is not defined."
@@ -40,6 +40,7 @@ def stable_rank(
         ValueError: the operator is zero, the spectral norm has not converged to `tol`, and as for
             `frobenius_norm`.
     """
+    check_operator(operator)
     before = operator.products
     if operator.shape[0] <= exact_size:
         check_products(products, basis_size)
@@ -87,6 +88,7 @@ def participation_ratio(
     Raises:
         ValueError: the operator is zero, and as for `frobenius_norm`.
     """
+    check_operator(operator)
     before = operator.products
     traces, squares, exact = moments(operator, products, exact_size, generator, basis_size)
     first, second = float(traces.mean()), float(squares.mean())
@@ -132,6 +134,7 @@ def effective_dimension(
         ValueError: the ridge is not positive, an eigenvalue is seen to be negative, and as for
             `spectral_density`.
     """
+    check_operator(operator)
     if not ridge > 0:
         raise ValueError(f"ridge is {ridge}; it must be positive.")
     before, size = operator.products, operator.shape[0]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sharpflow.curvature.basis import Rows, Storage
-from sharpflow.curvature.linear_operator import LinearOperator, check_finite
+from sharpflow.curvature.linear_operator import LinearOperator, check_finite, check_operator
 
 _FULL_BASIS = 256  # up to this size the basis may span the whole space, so restarts are not needed
 _BASIS = 40
@@ -493,6 +493,7 @@ def top_eigenpairs(
     Returns:
         The pairs, and how they were found.
     """
+    check_operator(operator)
     size = operator.shape[0]
     limit = max(1000, 20 * k) if max_products is None else max_products
     _check_arguments(size, k, tol, limit, guard, accuracy)
@@ -715,6 +716,7 @@ def eigenpairs_above(
     Raises:
         ValueError: as `top_eigenpairs`.
     """
+    check_operator(operator)
     limit = 1000 + 20 * most if max_products is None else max_products
     largest = min(most + 1, operator.shape[0])
     count = min(largest, 2 if initial is None or initial.ndim == 1 else initial.shape[1] + 1)
@@ -754,6 +756,7 @@ def bottom_eigenpairs(
         tol: as for `top_eigenpairs`.
         options: its other arguments.
     """
+    check_operator(operator)
     found = top_eigenpairs(-operator, k, tol, **options)
     return mapped(found, -1.0, 0.0)
 

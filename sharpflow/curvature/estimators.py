@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sharpflow.curvature.linear_operator import LinearOperator
+from sharpflow.curvature.linear_operator import LinearOperator, check_operator
 from sharpflow.curvature.sketch import Sketch, TestVectors, blocks, dot
 
 _COLUMNS = 64  # unit vectors multiplied at a time
@@ -67,6 +67,7 @@ def trace(
         ValueError: `products` or `basis_size` is outside these bounds; two samples are needed for
             a standard error.
     """
+    check_operator(operator)
     check_products(products, basis_size)
     before = operator.products
     if operator.shape[0] <= max(products, exact_size):
@@ -110,6 +111,7 @@ def frobenius_norm(
     Raises:
         ValueError: as for `trace`.
     """
+    check_operator(operator)
     before = operator.products
     _, squares, exact = moments(operator, products, exact_size, generator, basis_size)
     square, error = mean_and_error(squares)
@@ -126,6 +128,7 @@ def moments(
     basis_size: int | None,
 ) -> tuple[Tensor, Tensor, bool]:
     """Samples of Tr H and of Tr H², (n,) float64 each, and whether they are one exact number."""
+    check_operator(operator)
     check_products(products, basis_size)
     if operator.shape[0] <= max(products, exact_size):
         both = torch.zeros(2, dtype=torch.float64)

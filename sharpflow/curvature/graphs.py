@@ -27,7 +27,7 @@ _MISSING = (
 """Parts of what autograd says where a second derivative is missing."""
 _ENDS = {
     "torch::autograd::Error": "a function is marked once_differentiable",
-    "CompiledFunctionBackward": "a function is compiled",
+    "CompiledFunctionBackward": "a function or module is compiled: take it as it was before",
 }
 """Nodes of a graph that has no second derivative behind them, and why."""
 _CUDNN = "cudnn RNN backward can only be called in training mode"
@@ -60,11 +60,17 @@ class Leaves:
         dtype: of the copies; by default that of the parameters.
 
     Raises:
+        TypeError: they are no mapping.
         ValueError: there are none, they hold NaN or infinity, mix dtypes or devices, or are in half
             precision and `dtype` is not given.
     """
 
     def __init__(self, params: Parameters, dtype: torch.dtype | None = None) -> None:
+        if not isinstance(params, Mapping):
+            raise TypeError(
+                f"params is a {type(params).__name__}; it must be a mapping of names to tensors, "
+                "such as dict(model.named_parameters()), and the loss a function of one."
+            )
         if not params:
             raise ValueError("params is empty; curvature needs at least one parameter tensor.")
         kinds = {(p.dtype if dtype is None else dtype, p.device) for p in params.values()}

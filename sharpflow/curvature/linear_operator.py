@@ -85,9 +85,15 @@ class LinearOperator:
         """Product with one vector (P,) or a block (P, b); the result has the same shape.
 
         Raises:
+            TypeError: they are no tensor.
             ValueError: shape, dtype or device differ from the operator's, or the product is not
                 finite.
         """
+        if not isinstance(vectors, Tensor):
+            raise TypeError(
+                f"vectors is a {type(vectors).__name__}; it must be a tensor: "
+                "torch.as_tensor(vectors)."
+            )
         if vectors.ndim not in (1, 2) or vectors.shape[0] != self.shape[0]:
             raise ValueError(
                 f"vectors has shape {tuple(vectors.shape)}; "
@@ -236,4 +242,14 @@ def _check_one_space(first: Factor, second: Factor, verb: str) -> None:
         raise ValueError(
             f"operators of shapes {first.shape} and {second.shape} in {first.dtype} on "
             f"{first.device} and {second.dtype} on {second.device} cannot be {verb}."
+        )
+
+
+def check_operator(operator: object) -> None:
+    """Raise TypeError unless this is a `LinearOperator`, with how to make one."""
+    if not isinstance(operator, LinearOperator):
+        raise TypeError(
+            f"operator is a {type(operator).__name__}; it must be a LinearOperator: of a matrix, "
+            "LinearOperator.from_dense(matrix); of a loss, hessian_operator(loss, params); of a "
+            "model, ModelCurvature(model, loss_fn, inputs, targets).hessian()."
         )

@@ -113,6 +113,12 @@ class LossOfModel(ABC):
             raise TypeError(f"model is a {type(model).__name__}; it must be a torch.nn.Module.")
         # a compiled module has no second derivative; what it was made of has
         self.model: nn.Module = getattr(model, "_orig_mod", model)
+        for name, parameter in self.model.named_parameters():
+            if nn.parameter.is_lazy(parameter):
+                raise ValueError(
+                    f"the parameter {name} has no shape yet (a lazy module): call the model once "
+                    "on its inputs first."
+                )
         self._only = only
         if dtype is not None:
             check_dtype(dtype, "dtype")
@@ -382,6 +388,7 @@ class ModelLoss(LossOfModel):
         dtype: torch.dtype | None = None,
         products: Products = "autograd",
     ) -> None:
+        check_loss(loss_fn)
         check_data(inputs, targets, dtype)
         super().__init__(model, only, dtype, products)
         self.loss_fn = loss_fn
@@ -636,6 +643,18 @@ def _tuple(inputs: Inputs) -> tuple[Tensor, ...]:
     return inputs if isinstance(inputs, tuple) else (inputs,)
 
 
+def check_loss(loss: object) -> None:
+    """Raise TypeError unless this is a function, or a module, and no class of one."""
+    name = getattr(loss, "__name__", "")
+    if isinstance(loss, type):
+        raise TypeError(f"the loss is the class {name}; make one of it: {name}().")
+    if not callable(loss):
+        raise TypeError(
+            f"the loss is a {type(loss).__name__}; it must be a function, such as "
+            "torch.nn.functional.mse_loss."
+        )
+
+
 def check_data(inputs: Inputs, targets: Tensor, dtype: torch.dtype | None = None) -> None:
     """Check the data of a loss.
 
@@ -652,10 +671,13 @@ def check_data(inputs: Inputs, targets: Tensor, dtype: torch.dtype | None = None
     inputs = _tuple(inputs)
     for name, found in [*(("inputs", x) for x in inputs), ("targets", targets)]:
         if not isinstance(found, Tensor):
+            array = isinstance(found, np.ndarray | list)
+            made = f": torch.as_tensor({name})" if array else ""
             raise TypeError(
-                f"{name} is a {type(found).__name__}; it must be a tensor with a row a sample "
-                "(for inputs also a tuple of tensors, one an argument of the network). For batches "
-                "of any kind leave targets out: the loss is then a function of model and batch."
+                f"{name} is a {type(found).__name__}; it must be a tensor with a row a sample"
+                f"{made} (for inputs also a tuple of tensors, one an argument of the network). For "
+                "batches of any kind leave targets out: the loss is then a function of model and "
+                "batch."
             )
     for name, tensor in [*(("inputs", x) for x in inputs), ("targets", targets)]:
         if tensor.is_floating_point():

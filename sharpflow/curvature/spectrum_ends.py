@@ -14,7 +14,7 @@ from sharpflow.curvature.eigen import (
     scale_of,
     top_eigenpairs,
 )
-from sharpflow.curvature.linear_operator import LinearOperator
+from sharpflow.curvature.linear_operator import LinearOperator, check_operator
 
 End = Literal["top", "bottom"]
 
@@ -87,6 +87,7 @@ def both_ends(
     Raises:
         ValueError: as `top_eigenpairs`.
     """
+    check_operator(operator)
     first = operator.products
     scout = top_eigenpairs(
         operator, 1, 0.5, generator=generator, max_products=min(_SCOUTING, operator.shape[0])
@@ -136,6 +137,7 @@ def largest_magnitude_eigenpairs(
     Raises:
         ValueError: as `top_eigenpairs`.
     """
+    check_operator(operator)
     first, size = operator.products, operator.shape[0]
     if not 1 <= k <= size:
         raise ValueError(f"k is {k}; it must lie between 1 and the operator's size, {size}.")
@@ -256,6 +258,7 @@ def spectral_norm(
     Raises:
         ValueError: as `top_eigenpairs`.
     """
+    check_operator(operator)
     found = largest_magnitude_eigenpairs(operator, 1, tol, generator, max_products)
     return SpectralNorm(
         abs(float(found.values[0])),

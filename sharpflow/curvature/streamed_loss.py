@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
@@ -22,7 +23,7 @@ from sharpflow.curvature.batches import (
 from sharpflow.curvature.differences import Products
 from sharpflow.curvature.graphs import cast
 from sharpflow.curvature.linear_operator import LinearOperator, NonFiniteError
-from sharpflow.curvature.model_loss import LossOfModel, refuse_random_modules
+from sharpflow.curvature.model_loss import LossOfModel, check_loss, refuse_random_modules
 
 BatchLoss = Callable[..., Tensor]
 Weight = Callable[[Any], float]
@@ -61,7 +62,7 @@ def loss_of_pairs(
     Returns:
         `forward` and `data` of `StreamedLoss`.
     """
-    if not isinstance(loss, _Loss) and getattr(loss, "__module__", "") != F.__name__:
+    if not is_of_outputs(loss):
         return forward, lambda batch: batch
 
     def outputs(model: nn.Module, batch: Any) -> Any:
@@ -69,6 +70,11 @@ def loss_of_pairs(
         return model(*inputs) if isinstance(inputs, tuple) else model(inputs)
 
     return forward or outputs, lambda batch: _pair(batch)[1]
+
+
+def is_of_outputs(loss: object) -> bool:
+    """Whether a loss is one of `torch.nn`, which reads outputs and targets."""
+    return isinstance(loss, _Loss) or getattr(loss, "__module__", "") == F.__name__
 
 
 def _pair(batch: Any) -> Sequence[Any]:
@@ -105,7 +111,8 @@ class StreamedLoss(LossOfModel):
     Raises:
         ValueError: there is no batch, they differ between two readings, a weight is not positive,
             or as for `LossOfModel`.
-        TypeError: `batches` cannot be read.
+        TypeError: `batches` cannot be read, or the loss is none, or one of outputs and targets
+            while `forward` is not given.
     """
 
     called = "loss(model, batch)"
@@ -123,10 +130,18 @@ class StreamedLoss(LossOfModel):
         forward: Forward | None = None,
         data: Callable[[Any], Any] = lambda batch: batch,
     ) -> None:
-        if isinstance(batches, Tensor | str | Mapping) or not isinstance(batches, Iterable):
+        check_loss(loss)
+        no_batches = Tensor | np.ndarray | str | Mapping
+        if isinstance(batches, no_batches) or not isinstance(batches, Iterable):
             raise TypeError(
                 f"without targets the data are batches, and these are a {type(batches).__name__}; "
                 "give a list of batches or a DataLoader, or targets with the inputs."
+            )
+        if forward is None and is_of_outputs(loss):
+            raise TypeError(
+                "without targets the loss is called as loss(model, batch), and this one of "
+                "torch.nn takes outputs and targets: write lambda model, batch: "
+                "loss(model(batch[0]), batch[1]) for batches that are pairs."
             )
         super().__init__(model, only, dtype, products)
         self._refuse_batch_norm()

@@ -114,7 +114,8 @@ def why_open(
     rows = [row for row in single_rows([entry]) if row["verdict"] != "supported"]
     rows.sort(key=lambda row: row["verdict"])
     worst = next(row for row in rows if row["verdict"] == entry["verdict"])
-    known = {row["case"]: recorded[row["case"]] for row in rows if row["case"] in (recorded or {})}
+    kept = recorded or {}
+    known = {row["case"]: kept[row["case"]] for row in rows if row["case"] in kept}
     there = (known.get(worst["case"]) or ("", ""))[0]
     found = reason(worst, differences, there)
     return {

@@ -76,7 +76,7 @@ def graph(edges: Sequence[tuple[str, str]], label: str) -> Markup:
         label: what it is, for who cannot see it.
     """
     columns, rows = layers(edges), 0
-    wide, high, gap = 124, 30, 34
+    wide, high, gap = 132, 30, 30
     places = {}
     for column, nodes in enumerate(columns):
         rows = max(rows, len(nodes))
@@ -89,13 +89,14 @@ def graph(edges: Sequence[tuple[str, str]], label: str) -> Markup:
         lift = (tallest - (len(nodes) * (high + 26) - 26)) / 2
         for node in nodes:
             places[node] = (places[node][0], places[node][1] + lift)
-    parts = []
+    parts, lowest = [], tallest
     for source, target in edges:
         (x, y), (u, v) = places[source], places[target]
         x, y, v = x + wide, y + high / 2, v + high / 2
         bend = gap * 0.6
         if u - x > gap:  # over the layers between, below their boxes
             low = tallest + 6 + (u - x) / 30
+            lowest = max(lowest, low)
             line = f"M{x:g} {y:g}C{x + gap:g} {low:g} {x + gap:g} {low:g} {(x + u) / 2:g} {low:g}"
             parts.append(f'<path d="{line}S{u - gap:g} {low:g} {u:g} {v:g}"/>')
             continue
@@ -105,7 +106,7 @@ def graph(edges: Sequence[tuple[str, str]], label: str) -> Markup:
             f'<rect x="{x:g}" y="{y:g}" width="{wide}" height="{high}" rx="5"/>'
             f'<text x="{x + wide / 2:g}" y="{y + high / 2 + 4:g}">{escape(node)}</text>'
         )
-    width, height = len(columns) * (wide + gap) - gap, tallest + 48
+    width, height = len(columns) * (wide + gap) - gap, lowest + 2
     told = escape(label)
     return Markup(
         f'<svg class="graph" viewBox="-2 -2 {width + 4} {height + 4:g}" width="{width + 4}" '

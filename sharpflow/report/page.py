@@ -33,7 +33,7 @@ def build(
     scale: Mapping[str, Differences] | None = None,
     rules: Sequence[tuple[str, str]] = (),
     run_page: str = "",
-    explorer: Any = None,
+    explorer: Mapping[str, Any] | None = None,
 ) -> str:
     """Page with all figures, claims and verdicts, as one HTML text that needs no other file.
 
@@ -52,7 +52,7 @@ def build(
         scale: in what each experiment differs from its paper's own scale; None where not known.
         rules: pairs of rules of the workflow, the second of which reads what the first writes.
         run_page: address of the page on the run, relative to this one.
-        explorer: what the template `explorer.html` shows; None for a page without an explorer.
+        explorer: what `explorer.html` shows (`ExplorerData.section`); None leaves it out.
 
     Returns:
         The page's HTML.

@@ -3,12 +3,15 @@
 import re
 import struct
 import zlib
+from collections.abc import Iterator
 from html.parser import HTMLParser
 
+import numpy as np
 import pandas as pd
 
 from sharpflow.claims.base import COLUMNS
 from sharpflow.report import FigureEntry, build
+from sharpflow.report.text import number
 
 VOID = {"wbr", "meta", "img", "br", "hr", "link", "input"}
 
@@ -33,6 +36,7 @@ def entry(name: str = "phases", paper: str = "li2022", **changes) -> FigureEntry
         "png": png(),
         "experiments": ["dense"],
         "command": f"snakemake results/figures/{paper}/{name}.png",
+        "drawn": {"dense": [["tanh", 8, 0.02, "gauss_newton_sharpness"]]},
     }
     return FigureEntry(name, paper, **{**given, **changes})
 
@@ -126,7 +130,18 @@ MEAN = {
 }
 
 
-SETTINGS = {"dense": {"title": "Dense", "data": {"source": "photos", "samples": 1000}, "seeds": 5}}
+SETTINGS = {
+    "dense": {
+        "title": "Dense",
+        "paper": "li2022",
+        "data": {"source": "photos", "samples": 1000},
+        "seeds": 5,
+        "cases": {"tanh": {"widths": [8], "learning_rates": ["0.02"]}},
+    }
+}
+JUDGED = {
+    "dense": [{"name": "edge_of_stability", "reads": ["gauss_newton_sharpness"], "cases": ["tanh"]}]
+}
 PAPERS = {
     "li2022": {
         "key": "li2022",
@@ -151,6 +166,7 @@ class Checker(HTMLParser):
         super().__init__()
         self.open, self.ids, self.links, self.images, self.words = [], [], [], [], []
         self.headings, self.attributes, self.tags, self.folded_words = [], [], [], []
+        self.numbers = []
 
     def handle_starttag(self, tag, attrs):
         given = dict(attrs)
@@ -161,6 +177,11 @@ class Checker(HTMLParser):
             self.open.append(tag)
         if "id" in given:
             self.ids.append(given["id"])
+        if "data-claim" in given:
+            place = tuple(given[f"data-{name}"] for name in ("experiment", "claim", "case"))
+            self.numbers.append((place, len(self.open), []))
+        if tag == "data" and self.numbers:
+            self.numbers[-1][2].append((float(given["value"]), len(self.words)))
         if tag == "a":
             self.links.append(given["href"])
         if tag == "img":
@@ -173,10 +194,16 @@ class Checker(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data):
-        if self.open and self.open[-1] != "style":
+        if self.open and self.open[-1] not in ("style", "script"):
             self.words.append(data)
             if "details" in self.open:
                 self.folded_words.append(data)
+
+    @property
+    def shown(self) -> Iterator[tuple[tuple[str, str, str], list[tuple[float, str]]]]:
+        """Rows of `claims.csv` that stand on the page, each with its numbers and their texts."""
+        for place, _, values in self.numbers:
+            yield place, [(value, self.words[at].strip()) for value, at in values]
 
     @property
     def text(self) -> str:
@@ -188,6 +215,30 @@ class Checker(HTMLParser):
         return " ".join(" ".join(self.folded_words).split())
 
 
+def compare_with_claims(page: str, table: pd.DataFrame) -> int:
+    """Compare every number of a measurement on the page with its row of `claims.csv`."""
+    rows = {}
+    for row in table[~table["summary"].astype(bool)].to_dict("records"):
+        rows[row["experiment"], row["claim"], row["case"]] = row
+    seen, compared = set(), 0
+    for place, values in checked(page).shown:
+        row = rows[place]
+        runs = row["estimand"] == "runs"
+        level = ["inside", "seeds"] if runs else ["statistic"]
+        seeds = ["median", "least", "largest"] if pd.notna(row["median"]) else []
+        bounds = ["low", "high"]
+        orders = ([*level, *bounds, *seeds], [*seeds, *level] if runs else [*level, *bounds])
+        found = [value for value, _ in values]
+        expected = [[float(row[name]) for name in order] for order in orders]
+        assert any(np.array_equal(found, each, equal_nan=True) for each in expected), place
+        for value, text in values:
+            assert text == number(value) or float(text) == value
+        compared += len(values)
+        seen.add(place)
+    assert seen == set(rows)
+    return compared
+
+
 def checked(page: str) -> Checker:
     assert page.lstrip().startswith("<!DOCTYPE html>")
     checker = Checker()
@@ -196,8 +247,8 @@ def checked(page: str) -> Checker:
     assert checker.open == []
     assert len(set(checker.ids)) == len(checker.ids)
     for link in checker.links:
-        assert link.startswith("#")
-        assert link[1:] in checker.ids
+        assert link.startswith(("#", "https://", "../"))
+        assert link[1:] in checker.ids or link[0] != "#", link
     for first, second in zip(checker.headings, checker.headings[1:], strict=False):
         assert second <= first + 1
     references = [value for _, name, value in checker.attributes if name == "aria-labelledby"]
@@ -221,5 +272,6 @@ def full_page(**changes) -> str:
         "experiments": SETTINGS,
         "papers": PAPERS,
         "provenance": PROVENANCE,
+        "judged": JUDGED,
     }
     return build(**{**given, **changes})

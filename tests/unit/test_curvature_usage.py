@@ -9,7 +9,8 @@ from torch.nn.functional import cross_entropy, mse_loss
 from torch.utils.checkpoint import checkpoint
 from torch.utils.data import DataLoader, TensorDataset
 
-from sharpflow.curvature import gauss_newton_operator, sharpness
+from sharpflow import curvature
+from sharpflow.curvature import LinearOperator, gauss_newton_operator, sharpness
 
 INPUTS, LABELS = samples(12)
 LOADER = DataLoader(TensorDataset(INPUTS, LABELS), batch_size=5)
@@ -168,7 +169,19 @@ compiled_part[0] = torch.compile(compiled_part[0], backend="aot_eager")
         ((net(), cross_entropy, LOADER, LABELS), "inputs is a DataLoader; .* leave targets out"),
         ((net(), cross_entropy, {"x": INPUTS}, LABELS), "inputs is a dict"),
         ((net(), cross_entropy, [INPUTS], LABELS), "inputs is a list"),
-        ((net(), cross_entropy, INPUTS.numpy(), LABELS), "inputs is a ndarray"),
+        (
+            (net(), cross_entropy, INPUTS.numpy(), LABELS),
+            r"inputs is a ndarray; .* torch.as_tensor\(inputs\)",
+        ),
+        ((net(), loss_of_pair, INPUTS.numpy()), "these are a ndarray; give a list of batches"),
+        ((net(), cross_entropy, LOADER), r"write lambda model, batch: loss\(model\(batch\[0\]\)"),
+        ((net(), nn.CrossEntropyLoss(), LOADER), "write lambda model, batch:"),
+        ((net(), lambda f, y: cross_entropy(f, y), LOADER), r"loss\(model, batch\) fails, with"),
+        ((net(), nn.CrossEntropyLoss, INPUTS, LABELS), r"make one of it: CrossEntropyLoss\(\)"),
+        ((net(), nn.CrossEntropyLoss, LOADER), r"make one of it: CrossEntropyLoss\(\)"),
+        ((net(), None, INPUTS, LABELS), "the loss is a NoneType; it must be a function"),
+        ((net(), "mse", LOADER), "the loss is a str; it must be a function"),
+        ((nn.LazyLinear(3), cross_entropy, INPUTS, LABELS), "call the model once"),
         ((net(), cross_entropy, None, LABELS), "inputs is a NoneType"),
         ((net(), cross_entropy, (INPUTS, None), LABELS), "inputs is a NoneType"),
         ((net(), cross_entropy, INPUTS, LABELS.numpy()), "targets is a ndarray"),
@@ -177,7 +190,6 @@ compiled_part[0] = torch.compile(compiled_part[0], backend="aot_eager")
         ((net(), cross_entropy, INPUTS), "these are a Tensor"),
         ((net(), cross_entropy, None), "these are a NoneType"),
         ((net(), loss_of_pair, [(INPUTS.numpy(), LABELS.numpy())]), "holds no tensor with a row"),
-        ((net(), cross_entropy, LOADER), r"loss\(model, batch\) fails, with TypeError"),
         ((net(), lambda batch: batch, LOADER), r"loss\(model, batch\) fails, .* 2 were given"),
         ((net(), loss_of_pair, INPUTS, LABELS), r"loss_fn\(model\(inputs\), targets\) fails"),
         ((Named(), cross_entropy, INPUTS, LABELS), r"loss_fn\(model\(inputs\), targets\) fails"),
@@ -192,7 +204,10 @@ compiled_part[0] = torch.compile(compiled_part[0], backend="aot_eager")
         ((net(), backward_inside, INPUTS, LABELS), "fails, with RuntimeError"),
         ((net(Reentrant()), cross_entropy, INPUTS, LABELS), r"compatible with .grad\(\)"),
         ((net(Reentrant()), loss_of_pair, LOADER), r"compatible with .grad\(\)"),
-        ((compiled_part, cross_entropy, INPUTS, LABELS), "second derivative"),
+        (
+            (compiled_part, cross_entropy, INPUTS, LABELS),
+            "second derivative .* is compiled: take it as it was before",
+        ),
         (
             (
                 net(),
@@ -243,7 +258,33 @@ def test_a_module_that_is_used_twice_is_put_back():
 def test_a_compiled_loss_is_no_output_curvature():
     loss = torch.compile(lambda f: cross_entropy(f, LABELS), backend="aot_eager")
     model = net()
-    with pytest.raises(ValueError, match="a function is compiled"):
+    with pytest.raises(ValueError, match="a function or module is compiled"):
         gauss_newton_operator(
             lambda p: functional_call(model, p, (INPUTS,)), dict(model.named_parameters()), loss
         )
+
+
+OF_AN_OPERATOR = [
+    name
+    for name in curvature.__all__
+    if next(iter(getattr(getattr(curvature, name), "__annotations__", {})), "") == "operator"
+]
+
+
+@pytest.mark.parametrize("name", OF_AN_OPERATOR)
+@pytest.mark.parametrize("given", [torch.eye(3), torch.eye(3).numpy(), net()], ids=type)
+def test_what_is_no_operator_is_told_how_to_make_one(name, given):
+    more = [1.0] if name in ("eigenpairs_above", "effective_dimension") else []
+    with pytest.raises(TypeError, match=r"LinearOperator.from_dense\(matrix\)"):
+        getattr(curvature, name)(given, *more)
+
+
+def test_functions_of_an_operator_are_found():
+    assert {"top_eigenpairs", "bottom_eigenpairs", "trace", "spectral_density"} <= {*OF_AN_OPERATOR}
+
+
+def test_parameters_and_vectors_of_another_kind_are_told_what_to_give():
+    with pytest.raises(TypeError, match=r"params is a list; .* dict\(model.named_parameters\(\)\)"):
+        curvature.hessian_operator(lambda params: params[0].sum(), list(net().parameters()))
+    with pytest.raises(TypeError, match=r"vectors is a ndarray; .* torch.as_tensor\(vectors\)"):
+        LinearOperator.from_dense(torch.eye(3)) @ torch.ones(3).numpy()

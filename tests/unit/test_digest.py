@@ -155,7 +155,8 @@ def test_modules_named_at_run_time_count_when_they_are_given(copy):
 
 
 def test_the_templates_belong_to_the_report(copy):
-    templates = sorted(copy.root.glob("sharpflow/**/templates/*"))
+    templates = sorted(copy.root.glob("sharpflow/**/templates/**/*"))
+    templates = [path for path in templates if path.is_file()]
     assert templates
     train, before = copy.train(), copy.digest("report.py")
     for template in templates:

@@ -4,7 +4,6 @@ import argparse
 import ast
 import json
 import re
-import shutil
 import subprocess
 import sys
 import tomllib
@@ -15,6 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 
+import installed
 import pytest
 import yaml
 from specs import PAPERS, TYPES, measurements
@@ -27,6 +27,7 @@ from sharpflow.measurements.evaluate import evaluate
 from sharpflow.models.activations import ACTIVATIONS
 from sharpflow.parts.options import Activation
 from sharpflow.training import train
+from sharpflow.version import VERSION
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "sharpflow"
@@ -68,6 +69,7 @@ def test_the_three_lists_of_packages_agree(requirements):
         name, _, bound = line.partition(">=")
         assert oldest[name].startswith(f"{bound}."), "the bound is what is tested"
         assert numbers(requirements[name]) >= numbers(bound)
+    assert pins((ROOT / "tests" / "browser.txt").read_text().splitlines())
     peers = pins((ROOT / "tests" / "peers.txt").read_text().splitlines())
     for line in (*groups["lightning"], *groups["huggingface"]):
         name, _, bound = line.partition(">=")
@@ -121,16 +123,7 @@ def test_the_library_itself_imports_only_what_it_depends_on(requirements):
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
     """The wheel, built from a copy of what it is made of."""
-    folder = tmp_path_factory.mktemp("wheel")
-    source = folder / "source"
-    shutil.copytree(PACKAGE, source / "sharpflow", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, source)
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", folder, source]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    (found,) = folder.glob("*.whl")
-    return found
+    return installed.wheel(tmp_path_factory.mktemp("wheel"))
 
 
 def test_the_wheel_asks_for_three_packages_and_is_typed(wheel):
@@ -143,6 +136,24 @@ def test_the_wheel_asks_for_three_packages_and_is_typed(wheel):
     assert plain == {"numpy", "scipy", "torch"}
     assert {"sharpflow/py.typed", "sharpflow/report/templates/page.html"} <= set(names)
     assert not [name for name in names if name.startswith(("papers/", "tests/"))]
+
+
+def test_the_wheel_brings_the_workflow(wheel):
+    """Every file of it as it lies at the top, and nothing that was made from one."""
+    with zipfile.ZipFile(wheel) as archive:
+        inside = "sharpflow/_workflow/"
+        found = {n.removeprefix(inside): archive.read(n) for n in archive.namelist() if inside in n}
+    places = [p for part in installed.WORKFLOW for p in (ROOT / part, *(ROOT / part).rglob("*"))]
+    files = {p.relative_to(ROOT).as_posix(): p.read_bytes() for p in places if p.is_file()}
+    assert found == {name: text for name, text in files.items() if "__pycache__" not in name}
+    assert {"Snakefile", "papers/li2022/paper.yaml", "profiles/default/config.yaml"} <= found.keys()
+
+
+def test_the_version_is_said_once():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == VERSION
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["dynamic"] == ["version"]
 
 
 def test_the_installed_library_needs_nothing_of_the_workflow(wheel, tmp_path):

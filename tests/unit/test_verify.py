@@ -107,11 +107,17 @@ def test_a_folder_that_cannot_be_written_is_looked_at_all_the_same(root, monkeyp
 
 def manifest(root: Path, names: list[str]) -> subprocess.CompletedProcess:
     """The manifest's script by itself."""
-    spec = {"vouched": names, "states": [], "configuration": {}}
+    spec = {
+        "vouched": names,
+        "states": [],
+        "configuration": {},
+        "experiments": {},
+        "benchmarks": {},
+    }
     command = [sys.executable, "scripts/manifest.py", "--spec", json.dumps(spec)]
     command += ["--files", *(str(root / name) for name in names)]
     return subprocess.run(
-        [*command, "--manifest", str(root / "manifest.json")],
+        [*command, "--manifest", str(root / "manifest.json"), "--page", str(root / "run.html")],
         cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,

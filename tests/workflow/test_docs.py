@@ -1,12 +1,18 @@
 """The commands, tables and YAML of README and docs, on a copy of the project."""
 
+import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from docs_blocks import ROOT, blocks, commands, pages, run
+import yaml
+from conftest import CONFIG
+from docs_blocks import ROOT, blocks, commands, files, pages, run
+from PIL import Image
 from snakemake.cli import parse_args
 
 SHELL = [block for page in pages() for block in blocks(page) if block.language == "sh"]
@@ -30,7 +36,7 @@ TARGETS = named_targets()
 
 def test_the_docs_name_every_shipped_configuration():
     shipped = {f"config/{path.name}" for path in ROOT.glob("config/*.yaml")}
-    assert set(TARGETS) >= shipped
+    assert set(TARGETS) >= shipped - {"config/demo.yaml"}  # of the command `sharpflow demo`
 
 
 @pytest.mark.parametrize("config", [name for name in TARGETS if name.startswith("config/")])
@@ -77,3 +83,54 @@ def test_the_tables_are_read_as_the_page_says(tree, tmp_path, monkeypatch):
     assert isinstance(names["table"], pd.DataFrame)
     assert len(names["losses"]) < len(names["table"])
     assert Path(names["folder"]).is_dir()
+
+
+def test_a_workflow_has_this_one_as_a_module(tree, tmp_path):
+    """A plan, in a folder that has nothing of the project."""
+    for name, text in files("docs/how-to/module.md").items():
+        (tmp_path / name).write_text(text)
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("SNAKEMAKE")}
+    done = subprocess.run(
+        [sys.executable, "-m", "snakemake", "-n", "supported.txt", "results/study/manifest.json"],
+        cwd=tmp_path,
+        env=environment | {"PYTHONPATH": str(tree.root)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    jobs = tree.counted(done.stdout + done.stderr)
+    assert (jobs["sharpflow_train"], jobs["sharpflow_report"], jobs["supported"]) == (1, 1, 1)
+
+
+def test_the_catalogue_of_workflows_finds_what_it_needs(tree):
+    settings = yaml.safe_load((ROOT / ".snakemake-workflow-catalog.yml").read_text())
+    usage = settings["usage"]
+    deployment = usage["software-stack-deployment"]
+    assert usage.keys() == {"mandatory-flags", "software-stack-deployment", "report"}
+    assert deployment == {"conda": True, "apptainer": False, "apptainer+conda": False}
+    rules = "".join(path.read_text() for path in ROOT.glob("rules/*.smk"))
+    assert usage["report"] is ("report(" in rules)
+    assert deployment["conda"] is ("conda:" in rules)
+    readme = (ROOT / "README.md").read_text().lower()
+    assert "snakemake" in readme
+    assert "workflow" in readme
+    assert (ROOT / "config" / "README.md").is_file()
+    shutil.copytree(ROOT / "workflow", tree.root / "workflow")
+    run = tree.snakemake("-n", "--snakefile", "workflow/Snakefile")
+    shutil.rmtree(tree.root / "workflow")
+    assert run.returncode == 0, run.stdout[-2000:]
+    assert "Nothing to be done" in run.stdout
+
+
+def test_the_gallery_is_made_from_tables(tree, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    monkeypatch.chdir(tree.root)
+    import gallery
+
+    gallery.make(CONFIG, tree.results, tmp_path)
+    page = (tmp_path / "gallery.md").read_text(encoding="utf-8")
+    pictures = re.findall(r"\(images/gallery/([^)]+)\)", page)
+    assert "li2022_output_norm.png" in pictures
+    for name in pictures:
+        with Image.open(tmp_path / "images" / "gallery" / name) as picture:
+            assert picture.width == gallery.WIDTH

@@ -1,14 +1,16 @@
 """The smoke configuration from a clean folder: contents of everything that it makes."""
 
-import base64
 import hashlib
+import html
 import json
 import re
+import zipfile
 
 import numpy as np
 import pandas as pd
 import torch
 from matplotlib.image import imread
+from report_page import compare_with_claims
 
 from sharpflow.claims.base import COLUMNS, ORIGINS
 from sharpflow.config import load, make_plan
@@ -142,13 +144,89 @@ def test_figures_are_pictures_and_the_page_shows_them(tree, monkeypatch):
         assert min(picture.shape[:2]) > 300
         assert picture[..., :3].std() > 0.02
         assert base.with_suffix(".pdf").read_bytes().startswith(b"%PDF")
-        assert base64.b64encode(png.read_bytes()).decode() in page
-    for claim in set(pd.read_csv(tree.results / "claims.csv").claim):
-        assert claim in page
+        words = json.loads(base.with_suffix(".json").read_text())
+        assert f'aria-label="{html.escape(words["alt"], quote=False)}"' in page
+        assert f'href="../figures/{figure.paper}/{figure.name}.pdf"' in page
+    for link in re.findall(r'href="(\.\./[^"]*)"', page):
+        assert (tree.results / "report" / link).exists(), link
     devices = json.loads((tree.results / "manifest.json").read_text())["devices"]
     assert re.search(rf"device</\w+>\s*<\w+>{re.escape(', '.join(devices))}<", page)
     assert "<script src" not in page
-    assert 'href="http' not in page.split("</style>")[0]
+    assert "<link" not in page
+
+
+def test_the_page_is_valid_and_its_numbers_are_those_of_the_claims(tree):
+    page = (tree.results / "report" / "index.html").read_text()
+    claims = pd.read_csv(tree.results / "claims.csv", keep_default_na=False, na_values=["nan", ""])
+    assert compare_with_claims(page, claims) > 4 * len(claims[~claims.summary])
+    (seal,) = re.findall("sharpflow-sha256:", page)
+    assert seal
+
+
+def test_claims_stand_beside_figures_that_draw_what_they_read(tree, monkeypatch):
+    """From what each figure read while it was drawn, and what each claim says that it reads."""
+    plan = _plan(tree, monkeypatch)
+    page = (tree.results / "report" / "index.html").read_text()
+    sections = re.findall(
+        r'<section class="figure" aria-labelledby="([^"]+)">(.*?)</section>', page, re.S
+    )
+    beside = {
+        (target, figure)
+        for figure, text in sections
+        for target in re.findall(r'class="chip[^"]*" href="#([^"]+)"', text)
+    }
+    drawn = {
+        f"figure-{f.paper}-{f.name}": json.loads(
+            (tree.results / f"figures/{f.paper}/{f.name}.json").read_text()
+        )["drawn"]
+        for f in plan.figures
+    }
+    expected, somewhere = set(), 0
+    for experiment, verdicts in plan.claims.items():
+        for verdict in verdicts:
+            asked = {
+                (case, shard.width, float(shard.learning_rate), quantity)
+                for shard in plan.shards_of(experiment)
+                for case in verdict.cases
+                if shard.case == case
+                for quantity in verdict.reads
+            }
+            fits = [
+                figure
+                for figure, read in drawn.items()
+                if asked <= {tuple(each) for each in read.get(experiment, [])}
+            ]
+            paper = plan.settings[experiment]["paper"]
+            somewhere += bool(fits)
+            expected |= {(f"claim-{paper}-{experiment}-{verdict.name}", f) for f in fits[:1]}
+    assert beside == expected
+    assert 0 < somewhere < sum(map(len, plan.claims.values()))
+
+
+def test_the_run_has_a_page_of_its_own(tree):
+    page = (tree.results / "benchmarks" / "run.html").read_text()
+    manifest = json.loads((tree.results / "manifest.json").read_text())
+    assert manifest["commit"] in page
+    for name, digest in manifest["sha256"].items():
+        assert name in page
+        assert digest in page
+    jobs = dict(re.findall(r'<th scope="row">(\w+)</th><td class="n">(\d+)</td>', page))
+    planned = {k: str(v) for k, v in tree.planned("--forceall").items() if k != "manifest"}
+    assert jobs == planned
+
+
+def test_snakemakes_own_report_has_captions_categories_and_labels(tree, tmp_path):
+    archive = tmp_path / "report.zip"
+    run = tree.snakemake("--report", str(archive))
+    assert run.returncode == 0, run.stdout[-3000:]
+    with zipfile.ZipFile(archive) as content:
+        text = "".join(
+            content.read(name).decode() for name in content.namelist() if name.endswith(".html")
+        )
+    for words in ("Verdicts", "Figures", "li2022", "every figure, claim and verdict", "phases"):
+        assert f'"{words}"' in text
+    for caption in ("drawn from the", "One self-contained page", "experiments of papers on sharp"):
+        assert caption in text
 
 
 def test_nothing_is_done_twice(tree):

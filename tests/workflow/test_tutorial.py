@@ -86,6 +86,9 @@ def test_the_last_step_ends_with_what_all_of_them_made(study):
     own = rows[rows["claim"] == "most_is_learnt_before"].set_index("case")
     assert set(own.index) == {"dense", "residual"}
     assert (own["median"].dropna() <= 1).all()
+    rise = rows[(rows["claim"] == "progressive_sharpening") & (rows["experiment"] == "tumours")]
+    (reason,) = rise[rise["case"] == "dense"]["reason"]
+    assert "fewer than 10 records" in reason
     level = rows[rows["claim"] == "edge_of_stability"]
     assert level["median"].between(0.85, 1.15).all()
     for figure in ("li2022/output_norm", "study/output_norm", "study/approach"):

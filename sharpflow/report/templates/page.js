@@ -3,7 +3,9 @@
   const all = (selector, root = document) => [...root.querySelectorAll(selector)];
   // a link to something in a folded part unfolds it
   const unfold = () => {
-    const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    let name = location.hash.slice(1);
+    try { name = decodeURIComponent(name); } catch { return; }
+    const target = document.getElementById(name);
     const folded = target && target.closest("details");
     if (!folded) return;
     folded.hidden = false;

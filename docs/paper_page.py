@@ -1,0 +1,141 @@
+"""The page of a paper, from its folder and from the verdicts that pages of docs/results hold."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sharpflow.claims.base import Claim, load_claim
+from sharpflow.config.reference import shipped
+
+DOCS = Path(__file__).resolve().parent
+PAPERS = DOCS.parent / "papers"
+VERDICTS = [DOCS / "results" / f"{name}.md" for name in ("verdicts", "beyond")]
+"""Pages that `sharpflow.report.markdown` writes."""
+
+
+def sources(key: str) -> list[Path]:
+    """The files that a page is made from."""
+    return [
+        *sorted((PAPERS / key).rglob("*.yaml")),
+        *sorted((PAPERS / key).rglob("*.py")),
+        *VERDICTS,
+        Path(__file__),
+    ]
+
+
+def _cells(*texts: object) -> str:
+    return "| " + " | ".join(re.sub(r"\s+", " ", str(t)).replace("|", "\\|") for t in texts) + " |"
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
+    """A table in Markdown."""
+    head = list(head)
+    return "\n".join([_cells(*head), _cells(*["---"] * len(head)), *(_cells(*r) for r in rows)])
+
+
+def recorded(key: str) -> dict[str, Counter]:
+    """How often each verdict was given on each claim of a paper, in the pages with all verdicts."""
+    found: dict[str, Counter] = {}
+    pages = "\n".join(page.read_text(encoding="utf-8") for page in VERDICTS)
+    for section in pages.split("\n### ")[1:]:
+        if section.startswith(f"{key}: "):
+            for row in re.findall(r"^\| `(\w+)` \|.*\| ([a-z ]+)[^|]* \|$", section, re.M):
+                found.setdefault(row[0], Counter())[row[1].strip()] += 1
+    return found
+
+
+def _band(claim: Claim) -> str:
+    low, high = (f"{end:g}".replace("-", "−") for end in claim.band)
+    if low == "−inf":
+        return f"≤ {high}"
+    return f"≥ {low}" if high == "inf" else f"{low} to {high}"
+
+
+def _at_scale(record: Mapping[str, Any]) -> list[str]:
+    """What a finished run at the paper's scale gave."""
+    rows = [
+        (f"`{experiment}`", f"`{claim}`", case, verdict, value)
+        for experiment, claims in record["verdicts"].items()
+        for claim, cases in claims.items()
+        for case, (verdict, value) in cases.items()
+    ]
+    head = ("experiment", "claim", "case", "verdict", "statistic [interval]")
+    return ["## At the paper's scale", f"{record['source']}.", table(head, rows)]
+
+
+def _figures(experiment: Mapping[str, Any]) -> dict[str, str]:
+    """The module of each figure of an experiment, which lists names, or gives the modules too."""
+    figures = experiment.get("figures", [])
+    return figures if isinstance(figures, dict) else {name: name for name in figures}
+
+
+def markdown(key: str) -> str:
+    """The sections of a paper's page: what it says, figures, claims, experiments."""
+    folder = PAPERS / key
+    paper = yaml.safe_load((folder / "paper.yaml").read_text(encoding="utf-8"))
+    files = sorted((folder / "experiments").glob("*.yaml"))
+    experiments = {f.stem: yaml.safe_load(f.read_text(encoding="utf-8")) for f in files}
+    registry = shipped().registry
+    verdicts = recorded(key)
+    lines = [f"**{paper['title']}**"]
+    if "citation" in paper:
+        lines.append(f"{paper['citation']} [Publication]({paper['link']}).")
+
+    if said := paper.get("says"):
+        texts = [each if isinstance(each, str) else each["text"] for each in said]
+        lines += ["## What it says", "\n".join(f"* {text}" for text in texts)]
+
+    lines.append("## Figures")
+    rows = []
+    drawn = {name: _figures(experiment) for name, experiment in experiments.items()}
+    for name in paper["figures"]:
+        by = [experiment for experiment, figures in drawn.items() if name in figures]
+        module = import_module(registry.figure(drawn[by[0]][name], key).part.module)
+        number = getattr(module, "PUBLISHED", "") or "–"
+        rows.append((f"`{name}`", module.TITLE, number, ", ".join(f"`{n}`" for n in by)))
+    lines.append(
+        "[All of them, small](../gallery.md). Where no number stands, the publication has no such "
+        "figure."
+    )
+    lines.append(table(("figure", "shows", "of the publication", "drawn from"), rows))
+
+    lines.append("## Claims")
+    lines.append(
+        "Each is a number and a band that it must lie in. Recorded are the verdicts on its cases "
+        f"in [a finished run](../results/{'beyond' if key == 'beyond' else 'verdicts'}.md)."
+    )
+    stated = paper.get("published", {})
+    names = dict.fromkeys(name for e in experiments.values() for name in e.get("claims", []))
+    entries = []
+    for name in names:
+        declared = registry.claim(name, key)
+        claim = load_claim(declared.part.module, declared.name)
+        counts = verdicts.get(declared.name, Counter())
+        told = ", ".join(f"{n} {verdict}" for verdict, n in sorted(counts.items())) or "nothing"
+        given = f" The paper gives: {stated[declared.name]}." if declared.name in stated else ""
+        entries.append(
+            f"* `{name}`: {claim.statement}{given}\n"
+            f"  * Band: {_band(claim)}; {claim.origin}.\n  * Recorded: {told}."
+        )
+    lines.append("\n".join(entries))
+    scale = folder / "recorded.yaml"
+    if scale.is_file():
+        lines += _at_scale(yaml.safe_load(scale.read_text(encoding="utf-8")))
+
+    lines.append("## Experiments")
+    lines.append("As their files stand, before a configuration makes them smaller.")
+    rows = []
+    for name, e in experiments.items():
+        link = f"[`{name}`](../../papers/{key}/experiments/{name}.yaml)"
+        numbers = (e.get("seeds", "–"), e["widths"], e["learning_rates"])
+        shown = [", ".join(map(str, v)) if isinstance(v, list) else v for v in numbers]
+        steps = e.get("training", {}).get("steps", "–")
+        rows.append((link, e["title"], ", ".join(e["cases"]), *shown, steps))
+    head = ("experiment", "asks", "cases", "seeds", "widths", "learning rates", "steps")
+    lines.append(table(head, rows))
+    return "\n\n".join(lines) + "\n"

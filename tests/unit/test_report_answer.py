@@ -1,0 +1,254 @@
+"""The answer: what came out, in sentences, reasons and cards that follow from the tables alone."""
+
+import numpy as np
+import pytest
+from report_page import (
+    ELU,
+    JUDGED,
+    MEAN,
+    PAPERS,
+    RELU,
+    SELU,
+    SETTINGS,
+    checked,
+    claim,
+    claims,
+    entry,
+    full_page,
+    overall,
+)
+
+from sharpflow.report.answer import answer, sentences, statements, why_open
+from sharpflow.report.places import places
+from sharpflow.report.reasons import (
+    DEFINITION,
+    MOST_SEEDS,
+    PAPER,
+    SCALE,
+    SEEDS,
+    reason,
+    seeds_needed,
+)
+from sharpflow.report.verdicts import claim_entries
+from sharpflow.statistics.verdicts import judge_mean, judge_runs
+
+SMALLER = [("training.steps", "700", "1200")]
+SAYS = [
+    {"name": "the edge", "text": "It stays.", "claims": ["edge_of_stability", "cycles"]},
+    {"name": "the norm", "text": "It follows.", "claims": ["norm"]},
+    {"name": "what nobody judged", "text": "Nothing.", "claims": ["absent"]},
+]
+
+
+def entries(*rows: dict) -> list[dict]:
+    return [row | {"anchor": None} for row in claim_entries(claims(*rows))]
+
+
+def judged(values, band=(0.9, 1.1), **changes) -> dict:
+    """The row of a claim as the engine judges these values."""
+    make = judge_mean if changes.get("estimand") == "mean" else judge_runs
+    found = make(values, band)
+    return claim(
+        statistic=found.interval.statistic,
+        low=found.interval.low,
+        high=found.interval.high,
+        verdict=found.verdict,
+        reason=found.reason,
+        seeds=len(values),
+        inside=found.inside,
+        band_low=band[0],
+        band_high=band[1],
+        **changes,
+    )
+
+
+class TestSentences:
+    def groups(self, *rows, says=SAYS):
+        return statements({"says": says}, entries(*rows))
+
+    def test_the_paper_orders_the_claims(self):
+        groups = self.groups(claim(claim="other"), claim(claim="norm"), claim(claim="cycles"))
+        assert [g["name"] for g in groups] == ["the edge", "the norm", "further claims"]
+        found = [e["claim"] for g in groups for e in g["entries"]]
+        assert found == ["cycles", "norm", "other"]
+
+    def test_they_say_what_came_out(self):
+        rows = [claim(), claim(claim="norm", **RELU), claim(claim="cycles", **ELU)]
+        first, second = sentences(self.groups(*rows))
+        assert first == (
+            "Of 3 claims tested here 1 is supported in every case, 1 is not supported in one or "
+            "more, and for 1 the runs do not decide; behind them are 3 measurements, of which 1 "
+            "is supported and 1 not."
+        )
+        assert second == "Some are on the edge (1 of 2); none is on the norm (0 of 1)."
+
+    def test_other_verdicts_give_other_sentences(self):
+        _, second = sentences(self.groups(claim(), claim(claim="norm")))
+        assert second == "Every claim is supported on the edge (1 of 1) and the norm (1 of 1)."
+
+    def test_without_statements_or_claims(self):
+        assert len(sentences(self.groups(claim(), says=["It stays."]))) == 1
+        assert sentences([]) == ["No claim of this paper was judged in this run."]
+
+
+class TestReasons:
+    def row(self, **changes) -> dict:
+        return entries(claim(**changes))[0]
+
+    def test_few_seeds(self):
+        found = reason(self.row(**ELU), SMALLER)
+        assert found.kind == SEEDS
+        assert found.text.startswith("5 were run; about ")
+
+    def test_a_level_at_the_end_of_its_band(self):
+        row = judged([1.09, 1.11, 1.10001], estimand="mean", origin="derived: a law")
+        found = reason(entries(row)[0], SMALLER)
+        assert (found.kind, "the band is derived: a law" in found.text) == (DEFINITION, True)
+
+    @pytest.mark.parametrize(
+        ("changes", "differences", "recorded", "kind"),
+        [
+            (RELU, SMALLER, "", SCALE),
+            (RELU, SMALLER, "supported", SCALE),
+            (RELU, SMALLER, "not supported", DEFINITION),
+            (RELU | {"origin": "stated: figure 4"}, SMALLER, "not supported", PAPER),
+            (RELU, [], "", DEFINITION),
+            (RELU | {"origin": "derived: a law"}, [], "", PAPER),
+            (RELU | {"origin": "derived: a law"}, None, "", PAPER),
+            (SELU, SMALLER, "", SCALE),
+            (SELU, [], "", DEFINITION),
+        ],
+    )
+    def test_what_failed_is_the_scale_the_definition_or_the_paper(
+        self, changes, differences, recorded, kind
+    ):
+        assert reason(self.row(**changes), differences, recorded).kind == kind
+
+    def test_a_line_names_cases_and_what_the_papers_scale_says(self):
+        rows = [claim(), claim(case="relu", **RELU), claim(case="elu", **ELU)]
+        (found,) = entries(*rows, overall("relu", **RELU))
+        line = why_open(found, {"dense": SMALLER}, {"relu": ["supported", "1.0 [0.9, 1.1]"]})
+        assert line["cases"] == "not supported: relu; straddles: elu"
+        assert line["scale"] == "At the paper’s scale: relu supported (1.0 [0.9, 1.1])."
+        unknown = why_open(found, {"dense": SMALLER}, None)
+        assert unknown["scale"] == "Not recorded at the paper’s scale."
+        assert why_open(found, {"dense": []}, None)["scale"] == "This is the paper’s scale."
+        assert why_open(found, None, None)["scale"] == ""
+
+
+class TestSeedsNeeded:
+    """The advice is checked by judging so many seeds of the same kind."""
+
+    @pytest.mark.parametrize("centre", [1.0, 1.03, 1.2, 0.8])
+    def test_of_a_mean(self, centre):
+        def like(count):
+            """Values of this mean and of a spread of 0.2, whatever their number."""
+            values = np.arange(count) - (count - 1) / 2
+            return centre + 0.2 * values / values.std(ddof=1)
+
+        row = judged(like(5), estimand="mean")
+        assert row["verdict"] == "straddles"
+        count = seeds_needed(entries(row)[0])
+        assert 5 < count <= MOST_SEEDS
+        assert judge_mean(like(count), (0.9, 1.1)).verdict != "straddles"
+        assert judge_mean(like(count - 1), (0.9, 1.1)).verdict == "straddles"
+
+    def test_of_a_positive_mean(self):
+        spread = np.array([-1.0, -0.5, 0.0, 0.5, 1.0])
+        found = judge_mean(np.exp(0.15 * spread), (0.9, 1.1), (0.0, np.inf))
+        row = claim(
+            estimand="mean",
+            statistic=found.interval.statistic,
+            low=found.interval.low,
+            high=found.interval.high,
+            verdict=found.verdict,
+        )
+        count = seeds_needed(entries(row)[0])
+        assert found.verdict == "straddles"
+        values = np.arange(count) - (count - 1) / 2
+        scaled = np.exp(0.15 * spread.std(ddof=1) * values / values.std(ddof=1))
+        assert judge_mean(scaled, (0.9, 1.1), (0.0, np.inf)).verdict == "supported"
+
+    @pytest.mark.parametrize(("inside", "count"), [(4, 5), (3, 5), (2, 3), (1, 2)])
+    def test_of_runs(self, inside, count):
+        row = judged([1.0] * inside + [2.0] * (count - inside))
+        assert row["verdict"] == "straddles"
+        needed = seeds_needed(entries(row)[0])
+        expected = round(inside / count * needed)
+        again = judge_runs([1.0] * expected + [2.0] * (needed - expected), (0.9, 1.1))
+        assert needed > count
+        assert again.verdict != "straddles"
+
+    def test_of_two_runs_in_the_band(self):
+        assert seeds_needed(entries(judged([1.0, 1.0]))[0]) == 3
+
+    def test_none_where_no_number_would_do(self):
+        assert seeds_needed(entries(judged([1.0] * 9 + [2.0]))[0]) is None
+
+
+class TestPlaces:
+    """A claim stands beside a figure that drew all that it is judged on, and nowhere else."""
+
+    def place(self, drawn, judged=JUDGED, settings=SETTINGS):
+        figures = [entry(drawn={}), entry("second", drawn={"dense": drawn}), entry("third")]
+        return places(figures, judged, settings)
+
+    def test_the_first_figure_that_draws_it(self):
+        drawn = [["tanh", 8, 0.02, "gauss_newton_sharpness"]]
+        expected = {("dense", "edge_of_stability"): "figure-li2022-second"}
+        assert self.place(drawn) == expected
+        assert self.place([*drawn, ["relu", 8, 0.02, "loss"]]) == expected
+
+    @pytest.mark.parametrize(
+        "drawn",
+        [
+            ["relu", 8, 0.02, "gauss_newton_sharpness"],
+            ["tanh", 16, 0.02, "gauss_newton_sharpness"],
+            ["tanh", 8, 0.01, "gauss_newton_sharpness"],
+            ["tanh", 8, 0.02, "loss"],
+        ],
+    )
+    def test_not_one_that_draws_another_case_width_rate_or_quantity(self, drawn):
+        found = self.place([drawn])
+        assert found == {("dense", "edge_of_stability"): "figure-li2022-third"}
+
+    def test_not_one_that_draws_a_part(self):
+        more = {"cases": {"tanh": {"widths": [8], "learning_rates": ["0.02", "0.01"]}}}
+        assert self.place([], settings={"dense": SETTINGS["dense"] | more}) == {}
+
+    def test_a_figure_says_what_was_judged_on_it(self):
+        page = checked(full_page())
+        said = "Judged on what this figure draws: ✗ edge of stability"
+        assert page.text.count(said) == 1
+        assert page.links.count("#figure-li2022-phases") == 2
+
+
+class TestCards:
+    def card(self, *rows, **paper):
+        figures = [entry()]
+        found = [row | {"anchor": figures[0].anchor} for row in claim_entries(claims(*rows))]
+        (card,) = answer(PAPERS["li2022"] | paper, found, figures)["cards"]
+        return card
+
+    def test_published_beside_ours(self):
+        card = self.card(claim(), published={"edge_of_stability": "about 2/η"})
+        assert (card["published"], card["shown"]["result"]) == ("about 2/η", "5 of 5")
+        text = checked(
+            full_page(
+                figures=[entry()],
+                claims=claims(claim()),
+                papers={"li2022": PAPERS["li2022"] | {"published": {"edge_of_stability": "2/η"}}},
+            )
+        ).text
+        assert "paper 2/η here 1.012 ( 0.98 to 1.04 ), 5 of 5 runs in the band" in text
+
+    def test_of_several_cases_one_that_decides(self):
+        rows = [claim(), claim(case="relu", **RELU), overall("relu", **RELU)]
+        assert self.card(*rows)["case"] == "relu"
+
+    def test_a_figure_without_claims(self):
+        (card,) = answer(PAPERS["li2022"], entries(claim()), [entry()])["cards"]
+        assert card["first"] is None
+
+    def test_the_paper_of_a_mean(self):
+        assert self.card(claim(**MEAN))["shown"]["interval"] == "[0.98, 1.04]"
