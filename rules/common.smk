@@ -301,7 +301,7 @@ def evaluation_code(wildcards):
 
 
 MANIFEST = f"{ROOT}/manifest.json"
-PAGE, RUN_PAGE = f"{ROOT}/report/index.html", f"{ROOT}/report/run.html"
+PAGE, RUN_PAGE = f"{ROOT}/report/index.html", f"{ROOT}/benchmarks/run.html"
 RESULTS = [
     *tables(EXPERIMENTS),
     *tables(EXPERIMENTS, "summary"),
