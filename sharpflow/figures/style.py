@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from string import ascii_lowercase
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 
 import matplotlib
 import numpy as np
@@ -359,24 +359,24 @@ def plain_log_ticks(axes: Axes) -> None:
         axes.yaxis.set_minor_formatter(NullFormatter())
 
 
-def legend_in(
-    axes: Axes, handles: Sequence[Artist | None], columns: int = 2, drop: float = 0.19
-) -> None:
-    """A panel's own legend, each label once, below its x axis.
+def legend_in(axes: Axes, handles: Sequence[Artist | None], drop: float = 0.19) -> None:
+    """A panel's own legend, each label once, below its x axis and not wider than the panel.
 
     Args:
-        axes: the panel.
+        axes: the panel, one of a grid.
         handles: what to explain; None is left out.
-        columns: of the legend.
         drop: how far below the panel it begins, in heights of the panel.
     """
     unique = {handle.get_label(): handle for handle in handles if handle is not None}
-    if unique:
+    place = axes.get_subplotspec()
+    if unique and place is not None:
+        width = cast("Figure", axes.figure).get_figwidth() / place.get_gridspec().ncols - 0.7
+        longest = max(len(str(text)) for text in unique)
         axes.legend(
             handles=list(unique.values()),
             loc="upper left",
             bbox_to_anchor=(0, -drop),
-            ncols=columns,
+            ncols=max(1, min(int(width / (0.45 + 0.06 * longest)), len(unique))),
             columnspacing=1.4,
             borderaxespad=0,
             fontsize=8,
@@ -454,6 +454,10 @@ def _is_dense(line: Line2D) -> bool:
     return np.size(line.get_xdata()) > DENSE and to_hex(line.get_color()) != BLACK
 
 
+_PACKED = np.array([1 << 16, 1 << 8, 1])
+"""Makes one number of red, green and blue."""
+
+
 def _reduce(picture: Image.Image) -> Image.Image:
     """The picture in 256 colours: the commonest are kept exactly, so that flat areas are too.
 
@@ -461,12 +465,16 @@ def _reduce(picture: Image.Image) -> Image.Image:
     """
     spread = picture.quantize(96, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
     cover = np.array((spread.getpalette() or [])[: 3 * 96], dtype=np.int64).reshape(-1, 3)
-    pixels = np.asarray(picture, dtype=np.int64) @ np.array([65536, 256, 1])
-    packed, inverse, counts = np.unique(pixels, return_inverse=True, return_counts=True)
-    colours = packed[:, None] // np.array([65536, 256, 1]) % 256
+    # counted and looked up rather than sorted: there are ten million pixels of few colours
+    counted = picture.getcolors(picture.width * picture.height) or []
+    found = sorted((rgb, count) for count, rgb in counted)
+    colours = np.array([rgb for rgb, _ in found], dtype=np.int64)
+    counts = np.array([count for _, count in found])
     common = colours[np.argsort(-counts, kind="stable")[: 256 - len(cover)]]
     palette = np.concatenate([common, cover])
     nearest = ((palette**2).sum(1) - 2 * colours @ palette.T).argmin(1).astype(np.uint8)
-    reduced = Image.fromarray(nearest[inverse].reshape(pixels.shape))
+    table = np.zeros(1 << 24, dtype=np.uint8)
+    table[colours @ _PACKED] = nearest
+    reduced = Image.fromarray(table[np.asarray(picture) @ _PACKED.astype(np.int32)])
     reduced.putpalette(palette.astype(np.uint8).tobytes())
     return reduced

@@ -22,7 +22,7 @@ from papers.li2022.claims.phases import SMOOTHING
 from papers.li2022.figures import output_norm, phases, plateau, residual, surrogate
 from sharpflow.claims.edge import plateau_slope
 from sharpflow.errors import PartError
-from sharpflow.figures import base, style
+from sharpflow.figures import base, edge, style
 from sharpflow.results import tables as results
 from sharpflow.results.edge import plateau_level
 from sharpflow.results.runs import runs_of
@@ -279,7 +279,7 @@ def test_caption_takes_the_scale_from_the_tables(name):
         assert "2/η = 250" in text
 
 
-@pytest.mark.parametrize("name", LI2022)
+@pytest.mark.parametrize("name", ["output_norm", "plateau"])  # lines and pictures; points
 def test_same_bytes_twice(name, tmp_path):
     tables = {"dense": table(run_table(seeds=2, steps=120))}
     for folder in ("one", "two"):
@@ -399,8 +399,10 @@ def test_phases_draws_the_table(two_cases):
     figure = phases.draw(two_cases)
     _, above, below = panel(figure, "tanh, 2/η = 400")
     drawn = line(above, "sharpness Λ").get_ydata()
-    np.testing.assert_array_equal(drawn, strong_values(two_cases, "tanh", "gauss_newton_sharpness"))
-    np.testing.assert_array_equal(line(above, "2/η").get_ydata(), [400, 400])
+    sharpness = strong_values(two_cases, "tanh", "gauss_newton_sharpness")
+    np.testing.assert_allclose(drawn, sharpness / 400)
+    np.testing.assert_array_equal(line(above, "threshold 2/η").get_ydata(), [1, 1])
+    assert above.get_ylabel() == "Λη/2"
     assert below.get_yscale() == "log"
     np.testing.assert_array_equal(
         line(below, "loss").get_ydata(), strong_values(two_cases, "tanh", "loss")
@@ -408,6 +410,12 @@ def test_phases_draws_the_table(two_cases):
     faint = [drawn for drawn in above.lines if drawn.get_alpha() == pytest.approx(0.28)]
     assert len(faint) == 2
     assert {"I: below 2/η, rising", "IV: below, falling"} <= set(legend_texts(figure))
+    strip, *_ = panel(figure, "tanh, 2/η = 400")
+    found = phases.spans(np.arange(300), sharpness / 400)
+    numerals = [text.get_text() for text in strip.texts if text.get_gid() != style.LETTER]
+    assert numerals == [phases.PHASES[kind][0] for *_, kind in found]
+    assert numerals
+    assert " ".join(numerals) in phases.alt(two_cases)
 
 
 @pytest.mark.parametrize(("stride", "window"), [(1, SMOOTHING), (3, 6)])
@@ -436,13 +444,28 @@ def test_output_norm_marks_the_anomaly_points():
 def test_output_norm_holds_curves_and_strip(two_cases):
     figure = output_norm.draw(two_cases)
     above, strip, below = panel(figure, "relu, 2/η = 400")
-    np.testing.assert_array_equal(line(above, "2/η").get_ydata(), [400, 400])
+    np.testing.assert_array_equal(line(above, "threshold 2/η").get_ydata(), [1, 1])
     expected = strong_values(two_cases, "relu", "output_norm_squared")
     np.testing.assert_array_equal(line(below, "‖A‖²").get_ydata(), expected)
-    assert len(strip.collections) == 2
-    caption = output_norm.caption(two_cases)
-    assert "opposite signs" in caption
-    assert "tanh, 2/η = 400: " in caption
+    relu = results.networks(two_cases)[1]
+    found = output_norm.anomalies_of(two_cases, relu)
+    assert sorted(found) == [0, 1, 2]
+    for picture, kind in zip(strip.images, (0, 1), strict=True):
+        share = np.mean([np.isin(np.arange(300), own[kind]) for own in found.values()], axis=0)
+        np.testing.assert_allclose(picture.get_array()[0, :, 3], share)
+    table = output_norm.numbers(two_cases)
+    expected = np.median([own[0].size for own in found.values()]) / 299
+    column = table["columns"].index("anomalies")
+    assert [row[column] for row in table["rows"]][1] == f"{100 * expected:.0f} %"
+
+
+def test_every_panel_of_sharpness_has_the_same_axis_in_thresholds():
+    runs = run_table(cases=("tanh", "relu"), thresholds=(400.0,))
+    runs.loc[(runs["case"] == "relu") & (runs["quantity"] == edge.SHARPNESS), "value"] *= 2
+    figure = output_norm.draw({"dense": table(runs)})
+    tops = [axes.get_ylim() for axes in figure.axes if axes.get_ylabel() == "Λη/2"]
+    tops.append(panel(figure, "relu, 2/η = 400")[0].get_ylim())
+    assert len(set(tops)) == 1
 
 
 def test_even_stride_is_owned_up_to():
@@ -482,34 +505,45 @@ def test_surrogate_ratio_is_taken_where_both_were_measured(two_cases):
 
 
 def test_what_did_not_converge_is_left_out_and_counted():
+    def converged(tables) -> str:
+        said = surrogate.numbers(tables)
+        return said["rows"][0][said["columns"].index("converged λₘₐₓ")]
+
     runs = run_table(seeds=2)
-    assert "60 of 60 eigenvalues of the Hessian converged." in surrogate.caption(
-        {"dense": table(runs)}
-    )
+    assert converged({"dense": table(runs)}) == "60 of 60"
     failed = (runs["quantity"] == "hessian_sharpness_converged") & (runs["step"] == 50)
     runs.loc[failed, "value"] = 0.0
     tables = {"dense": table(runs)}
     above, below = panel(surrogate.draw(tables), "tanh, 2/η = 400")
     for axes, text in ((above, "Hessian λₘₐₓ"), (below, "Λ / λₘₐₓ")):
         assert line(axes, text).get_xdata().tolist() == [s for s in range(0, 300, 10) if s != 50]
-    text = "58 of 60 eigenvalues of the Hessian converged; the others are left out."
-    assert text in surrogate.caption(tables)
+    assert converged(tables) == "58 of 60"
 
 
-def test_plateau_holds_every_run_and_the_identity(sweep):
+def test_what_was_measured_now_and_then_is_not_joined(two_cases):
+    above, below = panel(surrogate.draw(two_cases), "tanh, 2/η = 400")
+    for axes, label in ((above, "Hessian λₘₐₓ"), (below, "Λ / λₘₐₓ")):
+        strong = line(axes, label)
+        apart = [drawn for drawn in axes.lines if drawn.get_color() == strong.get_color()]
+        assert len(apart) == 3
+        assert {drawn.get_linestyle() for drawn in apart} == {"None"}
+
+
+def test_plateau_holds_every_run(sweep):
     points = plateau.plateaus(sweep)
     assert len(points) == 27
     figure = plateau.draw(sweep)
-    above, below = panel(figure, "tanh")
-    drawn = np.sort(np.concatenate([c.get_offsets()[:, 1] for c in _scatters(above)]))
-    np.testing.assert_allclose(drawn, np.sort(points["plateau"]))
-    ratios = np.sort(np.concatenate([c.get_offsets()[:, 1] for c in _scatters(below)]))
-    np.testing.assert_allclose(ratios, np.sort(points["plateau"] / points["threshold"]))
-    identity = above.lines[0]
-    np.testing.assert_array_equal(identity.get_xdata(), identity.get_ydata())
+    (axes,) = figure.axes
+    drawn = np.sort(np.concatenate([c.get_offsets()[:, 1] for c in _scatters(axes)]))
+    np.testing.assert_allclose(drawn, np.sort(points["plateau"] / points["threshold"]))
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["100", "200", "400"]
+    spans = [c.get_offsets()[:, 0] for c in _scatters(axes)]
+    spans = sorted((own.min(), own.max()) for own in spans)
+    for (_, right), (left, _) in itertools.pairwise(spans):
+        assert right < left  # no marker of one width over those of another
     texts = legend_texts(figure)
     assert {"width 32: mean, interval", "width 128: mean, interval"} <= set(texts)
-    assert len({c.get_paths()[0].vertices.tobytes() for c in _scatters(above)}) == 3
+    assert len({c.get_paths()[0].vertices.tobytes() for c in _scatters(axes)}) == 3
 
 
 def _scatters(axes):
@@ -521,7 +555,9 @@ def test_plateau_tells_runs_that_never_crossed():
     low = runs["learning_rate"] == 2 / 200.0
     runs.loc[low & (runs["quantity"] == "gauss_newton_sharpness"), "value"] *= 0.2
     tables = {"sweep": table(runs)}
-    assert "3 of 6 runs never reached 2/η (hollow)" in plateau.caption(tables)
+    said = plateau.numbers(tables)
+    column = said["columns"].index("never reached it")
+    assert [row[column] for row in said["rows"]] == ["–", "3"]
     assert "seed that never reached 2/η" in legend_texts(plateau.draw(tables))
 
 
@@ -570,11 +606,11 @@ def test_the_confidence_of_intervals_is_that_of_the_tables():
         figure = plateau.draw(tables)
         bars = [
             collection.get_segments()[0][:, 1]
-            for collection in figure.axes[1].collections
+            for collection in figure.axes[0].collections
             if type(collection).__name__ == "LineCollection"
         ]
         lengths[confidence] = [high - low for low, high in bars]
-        assert f"with its {100 * confidence:g} % t-interval" in plateau.caption(tables)
+        assert f"their mean, {100 * confidence:g} % t-interval" in plateau.caption(tables)
     # Two-sided quantiles of Student's t with three degrees of freedom.
     np.testing.assert_allclose(
         np.divide(lengths[0.9], lengths[0.95]), 2.353363 / 3.182446, rtol=1e-5
@@ -584,10 +620,9 @@ def test_the_confidence_of_intervals_is_that_of_the_tables():
 def test_a_bound_that_is_changed_moves_in_the_figure(sweep, monkeypatch):
     monkeypatch.setattr(plateau, "BAND_HIGH", 1.2)
     figure = plateau.draw(sweep)
-    (band,) = (p for p in figure.axes[1].patches if p.get_height() > 0.1)
+    (band,) = (p for p in figure.axes[0].patches if p.get_height() > 0.1)
     assert band.get_y() + band.get_height() == pytest.approx(1.2)
-    assert "0.9 to 1.2 of 2/η" in legend_texts(figure)
-    assert "Grey: 0.9 to 1.2 of it" in plateau.caption(sweep)
+    assert "0.9 to 1.2 of it" in legend_texts(figure)
 
 
 # Thresholds that move
@@ -602,16 +637,37 @@ def warming(until: int = 100) -> dict[str, ExperimentTable]:
     return {"warm": table(runs, cases={"tanh": setup(schedule=schedule)})}
 
 
-@pytest.mark.parametrize("name", ["output_norm", "phases", "surrogate"])
-def test_the_threshold_of_a_warmup_is_drawn_as_it_moves(name):
+@pytest.mark.parametrize("name", ["output_norm", "phases"])
+def test_the_sharpness_is_drawn_over_the_threshold_of_its_step(name):
     tables = warming()
-    figure = MODULES[name].draw(tables)
-    above = panel(figure, "tanh, 2/η = 400")[name == "phases"]
-    threshold = line(above, "2/η")
-    np.testing.assert_array_equal(threshold.get_xdata(), np.arange(300))
-    np.testing.assert_array_equal(threshold.get_ydata(), np.where(np.arange(300) < 100, 2000, 400))
-    assert threshold.get_drawstyle() == "steps-post"
-    assert above.get_ylim()[1] < 1000
+    above = panel(MODULES[name].draw(tables), "tanh, 2/η = 400")[name == "phases"]
+    moving = np.where(np.arange(300) < 100, 2000, 400)
+    expected = strong_values(tables, "tanh", "gauss_newton_sharpness") / moving
+    np.testing.assert_allclose(line(above, "sharpness Λ").get_ydata(), expected)
+    np.testing.assert_array_equal(line(above, "threshold 2/η").get_ydata(), [1, 1])
+
+
+def test_without_a_threshold_to_compare_with_the_sharpness_is_drawn_as_it_is():
+    case = setup(optimiser={"kind": "adam"}, threshold_symbol="38/η", preconditioned=True)
+    tables = {"adam": table(run_table(seeds=2), cases={"tanh": case})}
+    above, *_ = output_norm.draw(tables).axes
+    assert above.get_ylabel() == "Λ"
+    expected = strong_values(tables, "tanh", "gauss_newton_sharpness")
+    np.testing.assert_array_equal(line(above, "sharpness Λ").get_ydata(), expected)
+
+
+def test_an_odd_stride_is_drawn_as_means_with_its_records():
+    runs = run_table(steps=300)
+    coarse = {"dense": table(runs[runs["step"] % 3 == 0])}
+    above, *_ = panel(output_norm.draw(coarse), "tanh, 2/η = 400")
+    values = strong_values(coarse, "tanh", "gauss_newton_sharpness") / 400
+    drawn = line(above, "sharpness Λ")
+    np.testing.assert_allclose(drawn.get_ydata(), (values[1:] + values[:-1]) / 2)
+    np.testing.assert_array_equal(drawn.get_xdata(), np.arange(1.5, 297, 3))
+    records = [own for own in above.lines if own.get_marker() == "."]
+    np.testing.assert_allclose(records[0].get_ydata(), values)
+    assert "At strides above one" in output_norm.caption(coarse)
+    assert "At strides above one" not in output_norm.caption({"dense": table(runs)})
 
 
 def test_crossings_are_those_of_the_moving_threshold():
@@ -666,9 +722,10 @@ def test_sharpness_axis_is_cut_for_a_blow_up(two_cases):
     runs.loc[spike, "value"] = 1e12
     tables = {"dense": ExperimentTable(runs, pd.DataFrame(), two_cases["dense"].settings)}
     above = panel(phases.draw(tables), "tanh, 2/η = 400")[1]
-    assert above.get_ylim() == (0, 1600)
-    assert "cut at 4 times 2/η" in phases.caption(tables)
-    assert "cut at" not in phases.caption(two_cases)
+    assert above.get_ylim() == (0, 4)
+    assert "cut at 4 × 2/η" in [text.get_text() for text in above.texts]
+    untouched = panel(phases.draw(two_cases), "tanh, 2/η = 400")[1]
+    assert not [text for text in untouched.texts if "cut" in text.get_text()]
 
 
 def test_samples_must_be_known():

@@ -92,6 +92,18 @@ def drawn(axes, label: str) -> np.ndarray:
     return next(line.get_xydata() for line in axes.lines if line.get_label() == label)
 
 
+def column(module, given: dict[str, ExperimentTable], heading: str) -> list[str]:
+    """A column of a figure's table of numbers."""
+    said = module.numbers(given)
+    return [row[said["columns"].index(heading)] for row in said["rows"]]
+
+
+def cell(module, given: dict[str, ExperimentTable], heading: str) -> str:
+    """The only number of a column."""
+    (only,) = column(module, given, heading)
+    return only
+
+
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.filterwarnings("error")
 def test_draws_without_a_warning_and_says_the_scale(name, net):
@@ -176,7 +188,8 @@ class TestStatedThreshold:
         ratio = drawn(figure.axes[0], "sharpness Λ / threshold")[:, 1]
         curve = two_layer_linear.run(1)["gauss_newton_sharpness"]
         np.testing.assert_allclose(ratio, curve / 7.5)
-        assert "over the stability threshold, (2 + 2β)/η (dashed" in beyond.caption(chosen)
+        assert "over the threshold (2 + 2β)/η (dashed" in beyond.caption(chosen)
+        assert figure.axes[0].get_ylabel() == "Λ / threshold"
 
 
 class TestTwoLayerTheory:
@@ -224,25 +237,38 @@ class TestTwoLayerTheory:
             if line.get_label() == "and is below again"
         ]
         assert marks == [back]
-        caption = two_layer_theory.caption(net)
-        assert "3 of 3 seeds return below 0.98 of 2/η" in caption
-        assert "negative difference: never" in caption
+        assert (
+            cell(two_layer_theory, net, "seeds that return below 0.98 of the threshold") == "3 of 3"
+        )
+        assert cell(two_layer_theory, net, "negative difference") == "never"
 
     def test_a_run_that_does_not_return(self):
         slow = tables(two_layer_linear.table(learning_rates=(0.1,)))
         (network,) = results.networks(slow, "residual_dot_outputs")
         assert two_layer_theory.return_step(slow, network, 1) is None
-        assert "0 of 3 seeds return" in two_layer_theory.caption(slow)
+        heading = "seeds that return below 0.98 of the threshold"
+        assert cell(two_layer_theory, slow, heading) == "0 of 3"
+
+    def test_a_mixed_scale_says_so_in_the_panel(self, net):
+        *_, dots, moves = two_layer_theory.draw(net).axes
+        for axes in (dots, moves):
+            assert axes.get_yscale() == "symlog"
+            assert "log beyond the grey band" in [text.get_text() for text in axes.texts]
+            (band,) = axes.patches
+            linear = axes.yaxis.get_transform().linthresh
+            assert (band.get_y(), band.get_height()) == (-linear, 2 * linear)
 
 
 class TestAlignment:
     def test_panels_hold_the_quantities(self, net):
         top, parts, turns, along, dot = alignment.draw(net).axes
         curves = two_layer_linear.run(1)
-        np.testing.assert_allclose(drawn(top, "second Λ₂")[:, 1], curves["second_eigenvalue"])
-        part = drawn(parts, "(2/n) λ_max(M_A)")[:, 1]
-        np.testing.assert_allclose(part, curves["output_layer_sharpness"])
-        assert np.all(part <= curves["gauss_newton_sharpness"] + 1e-12)
+        second = drawn(top, "second eigenvalue Λ₂")[:, 1]
+        np.testing.assert_allclose(second, curves["second_eigenvalue"] * RATE / 2)
+        part = drawn(parts, "output layer's λₘₐₓ / Λ")[:, 1]
+        expected = curves["output_layer_sharpness"] / curves["gauss_newton_sharpness"]
+        np.testing.assert_allclose(part, expected)
+        assert np.all(part <= 1 + 1e-12)
         turn = 1 - curves["eigenvector_alignment"][1:]
         # Of the lines longer than a mark, the strong one is the widest.
         curves_drawn = [line for line in turns.lines if len(line.get_xdata()) > 2]
@@ -253,22 +279,38 @@ class TestAlignment:
             low, high = axes.get_ylim()
             assert low == -high
 
-    def test_caption_gives_the_extremes_and_the_percentile(self, net):
+    def test_what_alternates_is_drawn_as_two_branches(self, net):
+        *_, along, _ = alignment.draw(net).axes
+        values = two_layer_linear.run(1)["residual_along_v1"]
+        even = drawn(along, "Dᵀv₁, even and odd steps")
+        assert set(even[:, 0] % 2) == {0}
+        np.testing.assert_allclose(even[:, 1], values[::2])
+        branches = {
+            frozenset(line.get_xdata() % 2) for line in along.lines if len(line.get_xdata()) > 2
+        }
+        assert branches == {frozenset({0}), frozenset({1})}
+
+    def test_every_curve_is_in_the_legend(self, net):
+        figure = alignment.draw(net)
+        named = {text.get_text() for text in figure.legends[0].get_texts()}
+        assert {"Λ, even and odd steps", "turn of v₁ in a step", "threshold 2/η"} <= named
+        assert {"Dᵀv₁, even and odd steps", "DᵀF, even and odd steps"} <= named
+        assert not [text for text in named if "_" in text]
+
+    def test_table_gives_the_extremes_and_the_percentile(self, net):
         curves = [two_layer_linear.run(seed) for seed in (1, 2, 3)]
         largest = max(own["second_eigenvalue"].max() for own in curves)
-        caption = alignment.caption(net)
-        assert f"Λ₂ at most {largest * RATE / 2:.2f} of the threshold" in caption
+        assert cell(alignment, net, "largest Λ₂ / threshold") == f"{largest * RATE / 2:.2f}"
         turns = [np.percentile(1 - own["eigenvector_alignment"][1:], 95) for own in curves]
-        text = f"turn at most {np.mean(turns):.2g} at its 95th percentile (mean over seeds)"
-        assert text in caption
+        heading = "95th percentile of the turn (mean over seeds)"
+        assert cell(alignment, net, heading) == f"{np.mean(turns):.2g}"
 
     def test_without_a_second_eigenvalue_or_the_output_part(self, net):
         runs = net["net"].runs
         plain = tables(runs[(runs["index"] == 0) & (runs["quantity"] != "output_layer_sharpness")])
         alignment.draw(plain).draw_without_rendering()
-        caption = alignment.caption(plain)
-        assert "Λ₂ at most" not in caption
-        assert "M_A's part" not in caption
+        headings = alignment.numbers(plain)["columns"]
+        assert not [text for text in headings if "Λ₂" in text or "M_A" in text]
 
 
 class TestFreezing:
@@ -277,9 +319,10 @@ class TestFreezing:
         rates = growth_of(chosen)
         expected = [s * (1 + 0.1 * seed) for seed in range(3) for s in (3.0, 2.0, 1.0, 0.2)]
         np.testing.assert_allclose(rates["rate"], np.divide(expected, 400))
-        assert "0 frozen: 0.00825, 1 frozen: 0.0055, 2 frozen: 0.00275, 3 frozen: 0.00055" in (
-            freezing.caption(chosen)
-        )
+        heading = "mean growth of Λ / threshold a step"
+        assert column(freezing, chosen, heading) == ["0.00825", "0.0055", "0.00275", "0.00055"]
+        heading = "trained layers' part of Λ at the end"
+        assert column(freezing, chosen, heading) == ["0.80"] * 4
 
     def test_the_claim_orders_the_rates_that_are_drawn(self):
         chosen = tables(frozen(slopes=(3.0, 1.0, 2.0, 0.2)), cases=FROZEN)
@@ -297,7 +340,8 @@ class TestFreezing:
         )
         (members,) = freezing.groups(renamed)
         assert [(frozen, n.case) for frozen, n in members] == list(enumerate(named.values()))
-        assert "3 frozen: 0.00055" in freezing.caption(renamed)
+        assert column(freezing, renamed, "frozen layers") == ["0", "1", "2", "3"]
+        assert column(freezing, renamed, "mean growth of Λ / threshold a step")[3] == "0.00055"
 
     def test_panels(self):
         whole, trained, rates = freezing.draw(tables(frozen(), cases=FROZEN)).axes
@@ -332,9 +376,9 @@ class TestBeyond:
         assert judged["batch_end"].isna().all()
         assert (judged["agreement"] > 0.9).all()
         assert not judged["above"].any()
-        assert "Λ reaches its threshold in 3 of 3 seeds" in beyond.caption(net)
-        percent = 100 * judged["agreement"].median()
-        assert f"‖A‖² moves with Λ at {percent:.0f} % of records" in beyond.caption(net)
+        assert cell(beyond, net, "Λ to its threshold") == "comes up in 3 of 3"
+        percent = f"{100 * judged['agreement'].median():.0f} %"
+        assert cell(beyond, net, "records at which ‖A‖² moves with Λ") == percent
         assert "batch" not in beyond.caption(net)
 
     def test_the_title_names_the_experiment(self, net):
@@ -360,9 +404,10 @@ class TestBeyond:
         judged = beyond.verdicts(tables(falling))
         assert judged["above"].all()
         assert judged["reached"].all()
-        assert "Λ comes down to its threshold in 3 of 3 seeds" in beyond.caption(tables(falling))
+        heading = "Λ to its threshold"
+        assert cell(beyond, tables(falling), heading) == "comes down in 3 of 3"
         far = runs.assign(value=np.where(curve, 9 / RATE, runs["value"]))
-        assert "Λ comes down to its threshold in 0 of 3" in beyond.caption(tables(far))
+        assert cell(beyond, tables(far), heading) == "comes down in 0 of 3"
 
     def test_the_batch_sharpness_is_drawn_over_the_same_threshold(self, net):
         runs = net["net"].runs
@@ -372,7 +417,9 @@ class TestBeyond:
         shown = drawn(beyond.draw(chosen).axes[0], "batch sharpness / threshold")
         np.testing.assert_allclose(shown[:, 1], 1.5)
         np.testing.assert_allclose(beyond.verdicts(chosen)["batch_end"], 1.5)
-        assert "batch sharpness ends at 1.50 of it" in beyond.caption(chosen)
+        assert cell(beyond, chosen, "batch sharpness / threshold") == "1.50"
+        batches = [own for own in beyond.draw(chosen).axes[0].lines if own.get_marker() == "o"]
+        assert {own.get_linestyle() for own in batches} == {"None"}
 
     def test_an_even_stride_is_owned_up_to(self, net):
         runs = net["net"].runs

@@ -147,7 +147,9 @@ def every() -> dict[str, dict[str, ExperimentTable]]:
 
 
 def words(figure: Figure) -> list[str]:
-    return [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+    own = [axes.get_legend() for axes in figure.axes]
+    legends = [*figure.legends, *(legend for legend in own if legend is not None)]
+    return [text.get_text() for legend in legends for text in legend.get_texts()]
 
 
 def lines(axes, label: str | None = None) -> list:
@@ -160,11 +162,14 @@ def titled(figure: Figure, part: str):
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.filterwarnings("error")
-def test_draws_without_a_warning_with_every_label_in_one_legend(name, every):
+def test_draws_without_a_warning_with_a_legend_of_each_label(name, every):
     figure = MODULES[name].draw(every[name])
     figure.draw_without_rendering()
-    assert len(figure.legends) == 1
-    assert len(set(words(figure))) == len(words(figure))
+    owned = [axes.get_legend() for axes in figure.axes if axes.get_legend()]
+    assert len(figure.legends) == 1 or len(owned) == len(figure.axes)
+    for legend in [*figure.legends, *owned]:
+        texts = [text.get_text() for text in legend.get_texts()]
+        assert len(set(texts)) == len(texts)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -204,12 +209,10 @@ def test_without_the_quantity_is_an_error(name, every):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_caption_takes_scale_and_title_from_the_tables(name, every):
+def test_caption_takes_the_scale_from_the_tables(name, every):
     caption = MODULES[name].caption(every[name])
-    for experiment, given in every[name].items():
-        assert experiment.capitalize() in caption
-        last = int(given.runs["step"].max())
-        assert f"steps 0 to {last:,}" in caption or not last
+    steps = {int(given.runs["step"].max()) for given in every[name].values()}
+    assert f"steps 0 to {' or '.join(f'{last:,}' for last in sorted(steps))}" in caption
     assert f"{noise.SEEDS} seeds" in caption
     assert "nan" not in caption
     assert "undefined" not in caption
@@ -243,15 +246,29 @@ def test_no_figure_imports_torch():
 # What each figure holds
 
 
-def test_the_band_spans_all_seeds_and_the_line_is_their_median():
-    frame = pd.DataFrame({0: [1.0, 2.0], 1: [3.0, 6.0], 2: [2.0, 7.0]}, index=[0, 10])
+def test_the_band_spans_all_seeds_and_the_line_is_their_mean():
+    steps = np.arange(ensemble.FEW + 1)
+    frame = pd.DataFrame({0: 1.0 + steps, 1: 3.0 + steps, 2: 5.0 + steps}, index=10 * steps)
     axes = Figure().subplots()
     line = ensemble.draw_band(axes, frame, style.BLUE)
-    np.testing.assert_array_equal(line.get_ydata(), [2, 6])
+    np.testing.assert_array_equal(line.get_ydata(), 3 + steps)
+    assert line.get_linestyle() == "-"
     (band,) = axes.collections
     edges = band.get_paths()[0].vertices
     assert edges[:, 1].min() == 1
-    assert edges[:, 1].max() == 7
+    assert edges[:, 1].max() == 5 + ensemble.FEW
+
+
+def test_few_records_stand_apart():
+    steps = np.arange(ensemble.FEW)
+    frame = pd.DataFrame({0: 1.0 + steps, 1: 4.0 + steps}, index=10 * steps)
+    axes = Figure().subplots()
+    line = ensemble.draw_band(axes, frame, style.BLUE)
+    assert (line.get_linestyle(), line.get_marker()) == ("None", "o")
+    np.testing.assert_array_equal(line.get_ydata(), 2.5 + steps)
+    (bars,) = axes.collections
+    for place, bar in enumerate(bars.get_segments()):
+        assert bar[:, 1].tolist() == [1 + place, 4 + place]
 
 
 def test_points_show_every_seed_and_the_interval():
@@ -315,7 +332,7 @@ def test_the_anisotropic_panel_is_of_the_data_that_tell_the_balances_apart(every
     axes = titled(figure, "anisotropic")
     (level,) = {line.get_ydata()[0] for line in axes.lines if line.get_linestyle() == ":"}
     assert level == 0.06
-    assert "anisotropic noise and a rotated teacher" in matrix_factorisation.caption(tables)
+    assert "Only anisotropic data and a rotated teacher" in matrix_factorisation.caption(tables)
     isotropic = {"matrix_factorisation": tables["matrix_factorisation"]}
     assert len(matrix_factorisation.draw(isotropic).axes) == 3
     assert "rotated teacher" not in matrix_factorisation.caption(isotropic)
@@ -324,7 +341,7 @@ def test_the_anisotropic_panel_is_of_the_data_that_tell_the_balances_apart(every
 def test_norm_ratio_beside_the_closed_form(every):
     tables = every["data_covariance"]
     axes = titled(data_covariance.draw(tables), "norm ratio")
-    dashes = lines(axes, "closed form")
+    dashes = lines(axes, data_covariance.CLOSED)
     sgd = marks(axes, "SGD")
     assert list(sgd) == sorted(noise.PHIS)
     for phi, value in zip(dashes[0].get_xdata(), dashes[0].get_ydata(), strict=True):
@@ -344,7 +361,7 @@ def test_caption_says_which_noise_sharpens_from_the_tables(every):
 def test_sharpening_is_left_out_where_it_was_not_run(every):
     alone = {"sharpening": every["data_covariance"]["sharpening"]}
     assert len(data_covariance.draw(alone).axes) == 2
-    assert "Above" not in data_covariance.caption(alone)
+    assert "variances" not in data_covariance.caption(alone)
     alone = {"data_covariance": every["data_covariance"]["data_covariance"]}
     assert len(data_covariance.draw(alone).axes) == 2
     assert "balanced start" not in data_covariance.caption(alone)
@@ -356,11 +373,14 @@ def test_warmup_marks_the_runs_that_diverged_and_the_end_of_warmup(every):
     assert [len(line.get_xdata()) for line in crosses] == [noise.SEEDS]
     moment = [line for axes in figure.axes for line in lines(axes, "end of warm-up")]
     assert [line.get_xdata()[0] for line in moment] == [5000]
-    caption = warmup.caption(every["warmup"])
-    assert f"{noise.SEEDS} of {noise.SEEDS} runs diverged, by step 500" in caption
-    assert "η = 0.001 before step 5,000" in caption
-    stable = warmup.caption(tables_of("warmup", warmup={"diverging": 0}))
-    assert "diverged, by" not in stable
+    said = warmup.numbers(every["warmup"])
+    assert said["rows"][0][-1] == "500"
+    assert said["rows"][0][said["columns"].index("diverged")] == str(noise.SEEDS)
+    assert f"{noise.SEEDS} runs diverge" in warmup.alt(every["warmup"])
+    assert "η = 0.001 before step 5,000" in warmup.caption(every["warmup"])
+    stable = tables_of("warmup", warmup={"diverging": 0})
+    assert "diverged" not in "".join(warmup.numbers(stable)["columns"])
+    assert "runs diverge." not in warmup.alt(stable)
 
 
 def test_growth_of_the_norm_and_its_exponent(every):
@@ -369,8 +389,9 @@ def test_growth_of_the_norm_and_its_exponent(every):
     (network,) = (n for n in found if n.case == "net_b_sgd")
     slopes = [norm_growth_exponent.statistic(run) for run in found[network]]
     assert np.mean(slopes) == pytest.approx(1.0, abs=1e-9)
-    text = f"over the last decade {ensemble.interval_text(slopes, 0.95)}"
-    assert text in normalisation.caption(tables)
+    said = normalisation.numbers(tables)
+    own = next(row for row in said["rows"] if row[0] == "net b sgd")
+    assert own[-1] == ensemble.interval_text(slopes, 0.95)
     ratio = normalisation.growth_ratio(tables, network, found[network])
     assert ratio.shape[1] == noise.SEEDS
     assert ratio.to_numpy().mean() == pytest.approx(1, abs=0.05)
@@ -395,12 +416,23 @@ def test_pictures_are_alike_for_aligned_layers_and_units_share_an_order(every):
 @pytest.mark.parametrize(("twist", "exponent"), [({}, 2.0), ({"eta": 1.6}, 1.6)])
 def test_exponents_a_step(twist, exponent):
     tables = tables_of("convergence_speed", convergence_speed=twist)
-    titles = [axes.get_title(loc="left") for axes in convergence_speed.draw(tables).axes]
-    assert titles[0].startswith(f"exponent of η, a step: {exponent:.3f}")
-    assert titles[1].startswith("exponent of S, a step: −1.0")
-    assert titles[2].startswith(("exponent of d, a step: 0.0", "exponent of d, a step: −0.0"))
-    assert titles[3].startswith(("exponent of k, a step: 1.0", "exponent of k, a step: 0.9"))
+    figure = convergence_speed.draw(tables)
+    titles = [axes.get_title(loc="left") for axes in figure.axes[::2]]
+    assert titles[0].startswith(f"exponent of η: {exponent:.3f}")
+    assert titles[0].endswith("(theory 2)")
+    assert titles[1].startswith("exponent of S: −1.0")
+    assert titles[1].endswith("(theory −1)")
+    assert titles[2].startswith(("exponent of d: 0.0", "exponent of d: −0.0"))
+    assert titles[3].startswith(("exponent of k: 1.0", "exponent of k: 0.9"))
     assert "not yet" in convergence_speed.caption(tables)
+    rates = convergence_speed.decay_rates(tables)
+    for column, below in zip(convergence_speed.SWEEPS, figure.axes[1::2], strict=True):
+        own = rates[rates["varied"] == column]
+        expected = (own["rate"] / own["predicted"]).groupby(own[column]).mean()
+        drawn = marks(below, "rate / theory")
+        assert list(drawn) == list(expected.index)
+        np.testing.assert_allclose(list(drawn.values()), expected)
+        assert below.get_ylim() == figure.axes[1].get_ylim()
 
 
 @pytest.mark.parametrize("confidence", [0.9, 0.95])
@@ -423,7 +455,7 @@ def test_a_run_that_diverged_has_no_exponent_and_fails(every):
     runs.loc[lost & (runs["quantity"] == "loss"), "value"] = np.inf
     tables = {"convergence_speed": table("convergence_speed", runs)}
     title = convergence_speed.draw(tables).axes[0].get_title(loc="left")
-    assert title == "exponent of η, a step: undefined"
+    assert title == "exponent of η: undefined (theory 2)"
     judged = verdict(rate_learning_rate, "convergence_speed", tables)
     assert judged["verdict"] == "not supported"
     assert judged["reason"] == "1 of 5 failed (it diverged)"
@@ -453,7 +485,7 @@ def test_what_is_drawn_at_the_end_of_training_is_what_the_claims_judge(every):
     predicted = float(predictions.norm_ratio(noise.phi_std(0.1)))
     # The claim's is a geometric mean of five ratios that agree to a few thousandths.
     assert ratios[0.1] / predicted == pytest.approx(judged["statistic"], rel=1e-4)
-    ends = marks(titled(figure, "balanced start, at the end"), "SGD")
+    ends = marks(titled(figure, "balanced start, over the last fifth"), "SGD")
     judged = verdict(
         sharpening_absent, "sharpening", tables, "sgd_k_1 (width 10, learning rate 0.03)"
     )
@@ -475,7 +507,7 @@ def test_bounds_that_are_changed_in_the_claims_move_in_the_figures(every, monkey
     axes = titled(matrix_factorisation.draw(tables), "anisotropic")
     (level,) = {line.get_ydata()[0] for line in axes.lines if line.get_linestyle() == ":"}
     assert level == 0.12
-    assert "Dotted: 12 %, the claim's bound" in matrix_factorisation.caption(tables)
+    assert "dotted: 12 %" in matrix_factorisation.caption(tables)
     changed(data_covariance, sharpening_absent, 0.95, 1.2)
     text = "SGD sharpens at k = 2 and"
     assert text in data_covariance.caption(every["data_covariance"])
@@ -529,7 +561,9 @@ def test_a_start_that_is_not_the_papers_is_drawn_under_its_case(every):
     orthogonal = {"model": {"initialisation": {"kind": "orthogonal"}}}
     mild = with_case(every, "matrix_factorisation", "sgd_balanced", "sgd_orthogonal", **orthogonal)
     figure = matrix_factorisation.draw(mild)
-    assert "start of sgd orthogonal" in words(figure)
+    beside = [text.get_text() for text in titled(figure, "norms").texts]
+    assert "sgd orthogonal" in beside
+    assert "small U, large W" in beside
     unbalanced = with_case(
         every, "matrix_factorisation", "sgd_small_u", "sgd_orthogonal", **orthogonal
     )
@@ -613,7 +647,25 @@ def test_ratio_of_the_flow(every):
         expected, rel=0.01
     )
     assert noether_flow.ratio(tables, network, "nothing", 1).empty
-    assert "(η = 0.001, S = 10), over 2,000 draws" in noether_flow.caption(tables)
+    assert "(η = 0.001, S = 10) over 2,000 draws" in noether_flow.caption(tables)
     order = [t.get_text() for t in noether_flow.draw(tables).axes[0].get_xticklabels()]
     assert order[:3] == ["isotropic\ndata", "anisotropic\ndata", "narrow\nnet"]
-    assert "the unweighted flow is excluded" in noether_flow.caption(tables)
+    assert "narrow networks exclude it" in noether_flow.caption(tables)
+
+
+def test_what_is_not_predicted_is_said_where_its_marker_would_be(every):
+    tables = every["noether_flow"]
+    given = tables["noether_flow"].runs
+    bare = given[~((given["quantity"] == "flow_unweighted") & (given["case"] == "tanh"))]
+    for runs in (given, bare):
+        chosen = {"noether_flow": table("noether_flow", runs)}
+        networks = noether_flow.results.networks(chosen, *noether_flow.READS)
+        for axes, index in zip(noether_flow.draw(chosen).axes, noether_flow.POINTS, strict=True):
+            missing = [
+                noether_flow.ratio(chosen, network, law, index).empty
+                for network in networks
+                for law in noether_flow.LAWS
+            ]
+            said = [text for text in axes.texts if text.get_text() == "not predicted"]
+            assert len(said) == sum(missing)
+    assert sum(missing) > 0

@@ -141,7 +141,10 @@ def _limits(points: pd.DataFrame, confidence: float) -> tuple[float, float]:
     """What holds the band, all seeds and all intervals, within a third and three."""
     seen = [BAND_LOW - 0.04, BAND_HIGH + 0.04, *points["ratio"].dropna()]
     for _, group in points.groupby(["width", "threshold"]):
-        interval = t_interval(group["ratio"].dropna().to_numpy(), confidence)
+        known = group["ratio"].dropna().to_numpy()
+        if not known.size:
+            continue
+        interval = t_interval(known, confidence)
         seen += [end for end in (interval.low, interval.high) if np.isfinite(end)]
     margin = 0.04 * (max(seen) - min(seen))
     return max(min(seen) - margin, 1 / 3), min(max(seen) + margin, 3.0)
@@ -204,14 +207,16 @@ def numbers(tables: results.Tables) -> dict[str, list] | None:
             & (points["threshold"] == network.threshold)
         ]
 
+    def plateau(network: results.Network) -> str:
+        known = own(network)["ratio"].dropna()
+        return ensemble.interval_text(known, base.confidence(tables)) if len(known) else ""
+
     return base.numbers_table(
         tables,
         results.networks(tables, *READS),
         {
             "2/η": lambda n: base.number(n.threshold),
-            "plateau / threshold": lambda n: ensemble.interval_text(
-                own(n)["ratio"].dropna(), base.confidence(tables)
-            ),
+            "plateau / threshold": plateau,
             "never reached it": lambda n: str(int((~own(n)["crossed"]).sum()) or ""),
             "without a plateau": lambda n: str(int(own(n)["plateau"].isna().sum()) or ""),
         },

@@ -128,7 +128,7 @@ def _linear_until(axes: Axes, values: pd.Series, crossing: int | None) -> None:
     if largest > linear * 10.0**MOST_DECADES:
         largest = linear * 10.0**MOST_DECADES
         axes.set_ylim(-largest, largest)
-    powers = range(int(np.ceil(np.log10(6 * linear))), int(np.floor(np.log10(largest))) + 1)
+    powers = range(int(np.ceil(np.log10(4 * linear))), int(np.floor(np.log10(largest))) + 1)
     ticks = [linear, *(10.0**power for power in powers)]
     axes.yaxis.set_major_locator(FixedLocator([*(-tick for tick in ticks), 0.0, *ticks]))
     axes.yaxis.set_minor_locator(NullLocator())

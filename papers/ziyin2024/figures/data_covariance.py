@@ -56,7 +56,7 @@ def draw(tables: results.Tables) -> Figure:
         raise ValueError(f"tables hold no quantity {READS[0]!r} of a two-layer linear network")
     figure, stacks = style.panel_grid(len(panels), (4.6,), columns=2, width=4.6)
     for draw_panel, (axes,) in zip(panels, stacks, strict=True):
-        style.legend_in(axes, draw_panel(axes, tables, runs), columns=3)
+        style.legend_in(axes, draw_panel(axes, tables, runs))
     return figure
 
 
@@ -141,7 +141,7 @@ def _draw_ends(
 
 def _beside(kind: tuple[bool, bool], spread: float) -> float:
     """How far beside its φ or k a kind of training stands."""
-    return (list(SWEEPS).index(kind) - 1.5) * spread
+    return list(SWEEPS).index(kind) * spread
 
 
 def trace_change(run: Run) -> float:
@@ -151,11 +151,11 @@ def trace_change(run: Run) -> float:
 
 def _draw_ratio(axes: Axes, tables: results.Tables, runs: Members) -> list[Artist | None]:
     places = swept(tables)
-    handles = _draw_ends(axes, places, runs, norm_ratio, base.confidence(tables), 0.035)
+    handles = _draw_ends(axes, places, runs, norm_ratio, base.confidence(tables), 0.022)
     for kind in ((True, False), (True, True)):
         points = [
             (
-                phi + _beside(kind, 0.035),
+                phi + _beside(kind, 0.022),
                 ensemble.constant(tables, network, "norm_ratio_predicted"),
             )
             for phi, network in _under(places, kind)
@@ -177,7 +177,7 @@ def _draw_predictions(axes: Axes, points: list[tuple[float, float]]) -> Sequence
 
 def _draw_flattening(axes: Axes, tables: results.Tables, runs: Members) -> list[Artist | None]:
     confidence = base.confidence(tables)
-    handles = _draw_ends(axes, swept(tables), runs, trace_change, confidence, 0.035)
+    handles = _draw_ends(axes, swept(tables), runs, trace_change, confidence, 0.022)
     axes.set(xlabel="φ: half the inputs have variance φ, half 2 − φ", ylabel="Tr H, end / start")
     axes.set_ylim(0, None)
     axes.set_title("Tr H from a random start")
@@ -222,9 +222,9 @@ def _flow_end(tables: results.Tables, network: results.Network) -> float:
 
 def _draw_direction(axes: Axes, tables: results.Tables, runs: Members) -> list[Artist | None]:
     places = sharpening(tables)
-    handles = _draw_ends(axes, places, runs, trace_change, base.confidence(tables), 0.05)
+    handles = _draw_ends(axes, places, runs, trace_change, base.confidence(tables), 0.03)
     sgd = _under(places, (True, False))
-    beside = _beside((True, False), 0.05)
+    beside = _beside((True, False), 0.03)
     points = [(k + beside, _predicted_change(tables, n)) for k, n in sgd]
     handles += _draw_predictions(axes, points)
     flows = [(k + beside, _flow_end(tables, n)) for k, n in sgd]
@@ -297,9 +297,9 @@ def caption(tables: results.Tables) -> str:
         f"flattens at {base.several(fallen)}" if fallen else "flattens nowhere",
     ]
     return base.join(
-        "Norm ratio and Tr H by the input variances φ and 2 − φ." if swept(tables) else "",
-        f"From a balanced start, noise std ∝ (input std)ᵏ: SGD {' and '.join(ends)}. Crosses, the "
-        "flow's last step, tell slow directions from terms of finite η."
+        "a, b: by the input variances, φ and 2 − φ." if swept(tables) else "",
+        f"From a balanced start, noise std ∝ (input std)ᵏ: SGD {' and '.join(ends)}. The flow's "
+        "last step tells slow directions from effects of finite η."
         if sharpening(tables)
         else "",
         ensemble.BAND if sharpening(tables) else "",

@@ -254,14 +254,14 @@ def _name_starts(
         axes.annotate(
             looks[key].words,
             (x, y),
-            xytext=(-9, -9),
+            xytext=(0, -9),
             textcoords="offset points",
-            ha="right",
+            ha="center",
             va="top",
             fontsize=7.5,
             color=style.GREY,
         )
-    axes.margins(x=0.28, y=0.12)
+    axes.margins(x=0.2, y=0.12)
 
 
 def _dot(label: str, colour: str, face: str, marker: str, size: float = 5.0) -> Line2D:

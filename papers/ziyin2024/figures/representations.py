@@ -54,9 +54,9 @@ def draw(tables: results.Tables) -> Figure:
         for column, ((method, quantity), matrix) in enumerate(pictures.items()):
             axes = figure.add_subplot(grid[row, 1 + column])
             image = axes.imshow(matrix, cmap=COLOURS, vmin=-1, vmax=1, interpolation="nearest")
-            ends = (0, len(matrix) - 1)
-            axes.set_xticks(ends, [1, len(matrix)] if last else ["", ""])
-            axes.set_yticks(ends, [1, len(matrix)] if column == 0 else ["", ""])
+            ends, named, bare = (0, len(matrix) - 1), ["1", str(len(matrix))], ["", ""]
+            axes.set_xticks(ends, named if last else bare)
+            axes.set_yticks(ends, named if column == 0 else bare)
             axes.set(
                 xlabel="hidden unit" if last else "", ylabel="hidden unit" if column == 0 else ""
             )

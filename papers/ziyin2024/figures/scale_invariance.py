@@ -46,7 +46,7 @@ def draw(tables: results.Tables) -> Figure:
     radius.set_title("radius: mean and range of all seeds")
     plane.set_anchor("N")
     style.legend_in(plane, paths)
-    style.legend_in(radius, bands, columns=3)
+    style.legend_in(radius, bands)
     return figure
 
 
