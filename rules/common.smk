@@ -19,7 +19,7 @@ from sharpflow import cluster, console
 from sharpflow.config import gpus, load, make_plan
 from sharpflow.config.digest import Code
 from sharpflow.config.gaps import gaps
-from sharpflow.config.home import default
+from sharpflow.config.home import HOME, default
 from sharpflow.config.places import check_bucket, check_image
 from sharpflow.config.plan import differences
 from sharpflow.config.scale import shortfalls
@@ -113,6 +113,7 @@ TORCH = version("torch")
 EXPERIMENTS = list(PLAN.settings)
 PAPERS = list(PLAN.papers)
 CODE = Code(PLAN.folders)
+START = "snakemake" if HOME.samefile(".") else "sharpflow snakemake"
 CONFIG_OPTION = "" if CONFIG_FILE == DEFAULT else f" --configfile {shlex.quote(CONFIG_FILE)}"
 
 
@@ -300,7 +301,7 @@ def evaluation_code(wildcards):
 
 
 MANIFEST = f"{ROOT}/manifest.json"
-PAGE, RUN_PAGE = f"{ROOT}/report/index.html", f"{ROOT}/report/run.html"
+PAGE, RUN_PAGE = f"{ROOT}/report/index.html", f"{ROOT}/benchmarks/run.html"
 RESULTS = [
     *tables(EXPERIMENTS),
     *tables(EXPERIMENTS, "summary"),

@@ -1,1 +1,10 @@
 """sharpflow: how noise and step size shape the sharpness of neural networks."""
+
+from importlib import import_module
+
+
+def __getattr__(name: str) -> str:
+    """`__version__`, read when it is asked for: no job depends on it."""
+    if name == "__version__":
+        return import_module("sharpflow.version").VERSION
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -74,7 +74,7 @@ def demo(cores: int | None) -> int:
     """
     from sharpflow.config.home import configurations
 
-    return _make(configurations()["demo"], cores)
+    return _make(_here(configurations()["demo"]), cores)
 
 
 @cli.command()
@@ -115,22 +115,42 @@ def run(
     in the first configuration that ships and runs it, unless --config names another.
     """
     from sharpflow.cli.catalogue import base_of, configuration_file
-    from sharpflow.cli.changes import changed, pair, write
+    from sharpflow.cli.changes import changed, pair
     from sharpflow.config import load
     from sharpflow.config.home import default
 
     if experiment is None:
         _refuse_without_experiment([*settings, *cases, name])
         file = configuration_file(config) if config else default()
-        return _make(file, cores, dry_run, [f"seeds={seeds}"] if seeds else [])
+        return _make(_here(file), cores, dry_run, [f"seeds={seeds}"] if seeds else [])
     file = configuration_file(config) if config else base_of(experiment)
     result = changed(
         file, load(file), experiment, [pair(text) for text in settings], cases, seeds, name
     )
+    return _make(_written(result), cores, dry_run)
+
+
+def _here(file: Path) -> Path:
+    """A configuration that lies below this folder: a copy of one that ships and lies elsewhere."""
+    from sharpflow.cli.changes import whole
+    from sharpflow.config import load
+    from sharpflow.config.home import HOME
+
+    path = file.resolve()
+    if path.is_relative_to(Path.cwd()) or not path.is_relative_to(HOME):
+        return file
+    load(file)
+    return _written(whole(file))
+
+
+def _written(result: Any) -> Path:
+    """Write a configuration with the command that this is; its path."""
+    from sharpflow.cli.changes import write
+
     words = [word for word in sys.argv[1:] if word not in ("-n", "--dry-run")]
-    written = write(result, f"sharpflow {shlex.join(words)}")
-    click.echo(f"Configuration: {written}")
-    return _make(written, cores, dry_run)
+    file = write(result, f"sharpflow {shlex.join(words)}")
+    click.echo(f"Configuration: {file}")
+    return file
 
 
 def _refuse_without_experiment(given: Sequence[str | None]) -> None:
@@ -154,8 +174,8 @@ def _make(file: Path, cores: int | None, dry: bool = False, changes: Sequence[st
         [*command, *(["--config", *changes] if changes else []), *(["-n"] if dry else [])]
     )
     if status == 0 and not dry:
-        click.echo("\n".join(["", *runs.verdicts(results), "", f"Page: {results / runs.PAGE}"]))
-        click.echo(f"Open it with `sharpflow open {results}`.")
+        click.echo("\n".join(["", *runs.verdicts(results), ""]))
+        click.echo(f"Open the page with `sharpflow open {results}`.")
     return status
 
 
@@ -251,7 +271,7 @@ def new_part(name: str, kind: str, paper: Path | None) -> None:
     from sharpflow.cli import skeletons
 
     _told(skeletons.new_part(name, kind, paper))
-    click.echo("Name it in an experiment of its paper; docs/extending.md has an example of each.")
+    click.echo("Name it in an experiment of its paper; docs/how-to/extending.md has an example of each.")
 
 
 def _told(files: Sequence[Path]) -> None:

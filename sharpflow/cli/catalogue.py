@@ -85,7 +85,8 @@ class Catalogue:
         found: dict[str, Declared] = {}
         for paper in (*self.papers, ""):
             for name, item in self.types.registry.declared(f"{kind}s", paper).items():
-                found[f"{paper}/{name}" if name in found else name] = item
+                if item.reads:  # else it draws, and is no figure of its own
+                    found[f"{paper}/{name}" if name in found else name] = item
         return found
 
     def parts(self) -> dict[str, Part]:

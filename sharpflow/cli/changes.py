@@ -16,7 +16,7 @@ from sharpflow.config.types import TAGS, WORD, ExperimentKeys
 from sharpflow.config.yaml_files import parse_yaml, read_yaml
 from sharpflow.errors import ConfigError
 from sharpflow.parts.words import nearest
-from sharpflow.storage.files import fingerprint
+from sharpflow.storage.files import VOUCHED, fingerprint
 
 PARTS = {word.lower(): TAGS.get(kind, "kind") for kind, word in WORD.items()}
 """Keys of a set-up that hold a part, with the key that names it."""
@@ -286,6 +286,12 @@ def _name(
 HEADER = "# Written by `{command}`, and written over by the next run of this name.\n"
 
 
+def whole(file: Path) -> Changed:
+    """A configuration as it is."""
+    document = read_yaml(file)
+    return Changed(document.get("results", ""), document)
+
+
 def write(result: Changed, command: str) -> Path:
     """Write a configuration into its results folder; its path.
 
@@ -294,7 +300,7 @@ def write(result: Changed, command: str) -> Path:
     """
     file = result.file
     start = HEADER.partition("{")[0]
-    theirs = file.parent.is_dir() and any(file.parent.iterdir()) and not file.is_file()
+    theirs = any((file.parent / name).is_dir() for name in VOUCHED) and not file.is_file()
     if theirs or (file.is_file() and not file.read_text(encoding="utf-8").startswith(start)):
         raise ConfigError(
             f"{file.parent} holds results of another configuration, or one that was not written by "

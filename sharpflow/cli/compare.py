@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from sharpflow.errors import ConfigError
+from sharpflow.errors import ConfigError, IntegrityError
 from sharpflow.report.text import flatten, number
 from sharpflow.storage.parts import read_parts
 from sharpflow.storage.seal import read_json
@@ -33,13 +33,22 @@ class Results:
 
     @cached_property
     def settings(self) -> dict[str, str]:
-        """Settings of every experiment, by dotted key.
+        """Settings of every experiment by dotted key, those of a set-up in its cases.
 
         Raises:
-            IntegrityError: there is no manifest, or it was altered.
+            IntegrityError: there is no manifest, it was altered, or has no settings yet.
         """
-        manifest = read_json(self.root / "manifest.json")
-        return dict(flatten(manifest.get("experiments", {})))
+        path = self.root / "manifest.json"
+        experiments = read_json(path).get("experiments")
+        if experiments is None:
+            raise IntegrityError(
+                f"{path} is of an older version, without settings; run the configuration again."
+            )
+        kept = {}
+        for name, settings in experiments.items():
+            shared = {key for case in settings["cases"].values() for key in case}
+            kept[name] = {key: value for key, value in settings.items() if key not in shared}
+        return dict(flatten(kept))
 
     @cached_property
     def verdicts(self) -> pd.DataFrame:
@@ -110,7 +119,9 @@ def _curve_name(key: Any) -> str:
 
 
 def _verdicts(a: pd.DataFrame, b: pd.DataFrame) -> list[str]:
-    joined = a.join(b, how="outer", lsuffix=" A", rsuffix=" B").astype(object)
+    joined = a.merge(
+        b, how="outer", left_index=True, right_index=True, suffixes=(" A", " B")
+    ).astype(object)
     same = joined[joined["verdict A"] == joined["verdict B"]]
     other = joined.drop(same.index)
     rows = [

@@ -49,7 +49,7 @@ def built(target: str) -> tuple[Any, ...]:
         found = function()
     if not isinstance(found, tuple) or len(found) not in (3, 4):
         size = f" of {len(found)}" if isinstance(found, tuple) else ""
-        raise PartError(f"{target} returns a {type(found).__name__}{size}; it must return {FORMS}.")
+        raise PartError(f"{target} returns {type(found).__name__}{size}, and must return {FORMS}.")
     return found
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from report_page import RELU, claim, claims, entry, overall
+from report_page import MEAN, RELU, claim, claims, entry, overall
 from synthetic_runs import rows
 
 from sharpflow.report import build, collect
@@ -23,8 +23,12 @@ SETTINGS: dict[str, Any] = {
         "title": "Preconditioned steps",
         "cases": {"adam": {"threshold_symbol": "38/η", "preconditioned": True}},
     },
+    "brief": {"title": "A few steps", "cases": {"relu": {"threshold_symbol": "2/η"}}},
 }
-PAPERS = {"li2022": {"key": "li2022", "title": "Sharpness along the trajectory", "says": ["So."]}}
+PAPERS = {
+    "li2022": {"key": "li2022", "title": "Sharpness along the trajectory", "says": ["So."]},
+    "ziyin2024": {"key": "ziyin2024", "title": "Noise"},
+}
 
 
 def curves(seed: int, scale: float) -> dict[str | tuple[str, int], np.ndarray]:
@@ -64,13 +68,22 @@ def runs(experiment: str) -> pd.DataFrame:
     return frame
 
 
-TABLES = {name: runs(name) for name in SETTINGS}
+TABLES = {name: runs(name) for name in ("dense", "adaptive")}
+TABLES["brief"] = pd.concat(
+    rows({"loss": np.ones(41)}, case="relu", width=10, rate=RATE, seed=seed, steps=np.arange(41))
+    for seed in (100, 101, 102)
+)
 
 
 def make_page(budget: int) -> str:
     """The page, with curves in at most so many bytes."""
     figures = [entry("phases", "li2022"), entry("output_norm", "li2022")]
-    verdicts = claims(claim(), claim(case="relu", **RELU), overall("relu", **RELU))
+    verdicts = claims(
+        claim(),
+        claim(case="relu", **RELU),
+        overall("relu", **RELU),
+        claim(claim="norm", paper="ziyin2024", statement="Norms balance", **MEAN),
+    )
     collected = collect(TABLES.items(), SETTINGS)
     provenance = {"python": "3"}
     return build(

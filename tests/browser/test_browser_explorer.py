@@ -253,6 +253,13 @@ def test_pointing_reads_a_curve(visit):
     assert float(told[1]) == pytest.approx(20 + int(told[2]) / 100, rel=1e-3)
 
 
+def test_a_run_that_has_ended_has_no_value_later(visit):
+    page = visit("#explorer?a=dense&a.case=tanh&a.width=100&a.rate=0.02&b=brief&q=loss")
+    assert values(page)["brief: relu"] == ["3", "–"]
+    page.locator("#explorer-cursor").fill("20")
+    assert number(values(page)["brief: relu"][1]) == pytest.approx(1)
+
+
 def test_the_slider_moves_the_step_and_is_heard(visit):
     page = visit(
         "#explorer?a=dense&a.case=tanh&a.width=100&a.rate=0.02&a.seed=100&q=norm_squared.1"
@@ -358,6 +365,15 @@ def test_a_link_to_what_is_not_there_says_so(visit):
     for part in ("case swish of dense", "experiment gone", "quantity charm", "steps 9 to 3"):
         assert part in message(page)
     assert headings(page)[2:] == ["Loss"]
+
+
+def test_a_figure_leads_to_the_curves_that_it_draws(visit):
+    page = visit("#explorer?a=adaptive")
+    page.locator("section.figure").first.get_by_role("link", name="dense", exact=True).first.click()
+    page.wait_for_function("document.querySelector('select[name=a]').value === 'dense'")
+    assert len(values(page)) == 6
+    plain = visit(java_script_enabled=False)
+    assert plain.locator(".curves a").first.get_attribute("href") == "#explorer"
 
 
 def test_another_link_on_an_open_page_is_followed(visit):

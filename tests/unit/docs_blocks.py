@@ -70,12 +70,30 @@ def run(page: str, section: str = "") -> dict:
 
 def commands(block: Block) -> list[list[str]]:
     """The words of each command of a shell block, without comments and without variables set."""
+    return split(block.text)
+
+
+def inline(page: str) -> list[list[str]]:
+    """The words of each command that stands in the text of a page."""
+    text = _FENCE.sub("", (ROOT / page).read_text(encoding="utf-8"))
+    found = re.findall(r"`((?:snakemake|sharpflow|make|pytest|python -m) [^`\n]+)`", text)
+    return split("\n".join(found))
+
+
+def split(text: str) -> list[list[str]]:
+    """The words of the commands of a text, one or several a line."""
     found = []
-    for line in block.text.replace("\\\n", " ").splitlines():
-        for part in line.split(" && "):
-            words = shlex.split(part, comments=True)
+    for line in text.replace("\\\n", " ").splitlines():
+        tokens = shlex.shlex(line, posix=True, punctuation_chars=";&")
+        tokens.whitespace_split = True
+        words: list[str] = []
+        for token in [*tokens, ";"]:
+            if token not in (";", "&&"):
+                words.append(token)
+                continue
             while words and re.match(r"[A-Z_]+=", words[0]):
                 words.pop(0)
             if words:
                 found.append(words)
+            words = []
     return found

@@ -1,4 +1,4 @@
-"""sharpflow as a wheel, and a Python in which that is installed; nothing is downloaded but the builder."""
+"""sharpflow as a wheel, and an environment in which that is installed."""
 
 import shutil
 import subprocess

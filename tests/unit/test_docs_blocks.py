@@ -1,14 +1,17 @@
 """No code block of README and docs is left unrun without a reason that stands here."""
 
 import subprocess
+import sys
 from pathlib import Path
 
+import click
 import pytest
 import torch
 import yaml
-from docs_blocks import ROOT, Block, blocks, commands, files, pages, run
+from docs_blocks import ROOT, Block, blocks, commands, files, inline, pages, run
 from snakemake.cli import parse_args
 
+from sharpflow.cli.app import cli
 from sharpflow.config import load, make_plan
 
 EVERY = [block for page in pages() for block in blocks(page)]
@@ -52,6 +55,7 @@ MODULES = {
     "sharpflow.config": "tests/workflow/test_own_folder.py and tests/unit/test_config_errors.py",
     "sharpflow.cost": "tests/unit/test_cost.py",
     "sharpflow.fidelity": "tables of hours; tests/unit/test_fidelity.py on made ones",
+    "sharpflow.launch": "tests/unit/test_launch.py",
     "sharpflow.verify": "tests/workflow/test_tutorial.py",
     "sharpflow.report.markdown": "writes the docs; tests/unit/test_report_text.py on made verdicts",
 }
@@ -98,29 +102,49 @@ def module_of(name: str) -> str:
     return (file if file.is_file() else path / "__main__.py").read_text(encoding="utf-8")
 
 
+def check(words: list[str], page: str) -> None:
+    """A command is one that there is: make's target, Snakemake's options, a module's, ours."""
+    if words[:3] == ["python", "-m", "pytest"]:
+        words = words[2:]
+    program, *rest = words
+    if program == "make":
+        done = subprocess.run(["make", "-n", *rest], cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    elif program == "snakemake":
+        _, options = parse_args(rest)
+        assert (ROOT / (options.workflow_profile or "profiles/default")).is_dir()
+    elif program == "sharpflow":
+        command: click.Command = cli
+        while isinstance(command, click.Group) and rest and not rest[0].startswith("-"):
+            command = command.commands[rest.pop(0)]
+        if not isinstance(command, click.Group):
+            command.make_context(program, rest)
+    elif words[:2] == ["python", "-m"]:
+        name = words[2]
+        if name in sys.stdlib_module_names:
+            return
+        assert name in MODULES or name.partition(".")[0] in MODULES, name
+        source = module_of(name)
+        for word in words[3:]:
+            if word.startswith("-"):
+                assert f'"{word}"' in source, f"{name} has no {word}"
+    elif program in ("python", "pytest"):
+        own = FILES.get(page) and Path(rest[0]).name in files(page)
+        assert own or (ROOT / rest[0]).exists(), rest[0]
+    else:
+        assert program in NOT_RUN, words
+
+
 @pytest.mark.parametrize("block", of("sh"), ids=str)
 def test_commands_are_ones_that_there_are(block):
-    """Targets of make, options of Snakemake, modules and their options, files of pytest."""
     for words in commands(block):
-        program, *rest = words
-        if program == "make":
-            done = subprocess.run(["make", "-n", *rest], cwd=ROOT, capture_output=True, text=True)
-            assert done.returncode == 0, done.stderr
-        elif program == "snakemake":
-            _, options = parse_args(rest)
-            assert (ROOT / (options.workflow_profile or "profiles/default")).is_dir()
-        elif words[:2] == ["python", "-m"]:
-            name = words[2]
-            assert name in MODULES or name.partition(".")[0] in MODULES, name
-            source = module_of(name)
-            for word in words[3:]:
-                if word.startswith("-"):
-                    assert f'"{word}"' in source, f"{name} has no {word}"
-        elif program in ("python", "pytest"):
-            own = FILES.get(block.page) and Path(rest[0]).name in files(block.page)
-            assert own or (ROOT / rest[0]).exists(), rest[0]
-        else:
-            assert program in NOT_RUN, f"{block}: {words}"
+        check(words, block.page)
+
+
+@pytest.mark.parametrize("page", [page for page in pages() if page != "CHANGELOG.md"])
+def test_commands_in_the_text_are_ones_that_there_are(page):
+    for words in inline(page):
+        check(words, page)
 
 
 def test_the_lines_for_a_profile_are_read_by_snakemake(tmp_path):

@@ -8,10 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from docs_blocks import pages
 
 pytest.importorskip("sphinx")
 
 from sphinx.util.inventory import InventoryFile
+
+from sharpflow.config import load, make_plan
 
 ROOT = Path(__file__).resolve().parents[2]
 PUBLIC = ("sharpflow.curvature", "sharpflow.symmetry")
@@ -81,6 +84,28 @@ def test_a_wrong_link_fails_the_build(tmp_path):
     (docs / "links.md").write_text("# Links\n\n[x](other.md#other) [y](#links)\n")
     built = build(tmp_path, tmp_path / "mended")
     assert built.returncode == 0, built.stderr
+
+
+def test_the_gallery_has_every_figure_of_the_default_and_is_small():
+    figures = make_plan(load(str(ROOT / "config" / "config.yaml"))).figures
+    names = {f"{figure.paper}_{figure.name}.png" for figure in figures}
+    pictures = {path.name: path.stat().st_size for path in ROOT.glob("docs/images/gallery/*.png")}
+    page = (ROOT / "docs" / "gallery.md").read_text(encoding="utf-8")
+    assert pictures.keys() == names
+    assert names == set(re.findall(r"\(images/gallery/([^)]+)\)", page))
+    assert sum(pictures.values()) < 700_000
+
+
+def test_every_file_that_the_pages_name_is_there():
+    """Tests, scripts and modules; results and files of the reader have other folders."""
+    named = re.compile(r"(?<![\w/])(?:tests|scripts|rules|sharpflow|benchmarks)/[\w/.-]+\.\w+\b")
+    found = {}
+    for page in pages():
+        if page != "CHANGELOG.md":
+            for name in named.findall((ROOT / page).read_text(encoding="utf-8")):
+                found[name] = page
+    assert len(found) > 30
+    assert {n: page for n, page in found.items() if not (ROOT / n).is_file()} == {}
 
 
 def test_every_page_that_code_or_text_names_is_there():

@@ -128,11 +128,13 @@ def test_experiments_are_listed_once_and_linked():
 
 
 def test_every_part_is_named_in_the_navigation():
-    page = checked(full_page(tables=[("T", pd.DataFrame({"a": [1]}))], run_page="run.html"))
+    page = checked(
+        full_page(tables=[("T", pd.DataFrame({"a": [1]}))], run_page="../benchmarks/run.html")
+    )
     parts = {"answer", "paper-li2022", "paper-ziyin2024", "figures", "claims", "table-1"}
     parts |= {"experiments", "made"}
     assert {f"#{part}" for part in parts} <= set(page.links)
-    assert "run.html" in page.links
+    assert "../benchmarks/run.html" in page.links
 
 
 def test_claims_of_a_paper_without_figures():

@@ -10,7 +10,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
+from conftest import CONFIG
 from docs_blocks import ROOT, blocks, commands, files, pages, run
+from PIL import Image
 from snakemake.cli import parse_args
 
 SHELL = [block for page in pages() for block in blocks(page) if block.language == "sh"]
@@ -118,3 +120,17 @@ def test_the_catalogue_of_workflows_finds_what_it_needs(tree):
     shutil.rmtree(tree.root / "workflow")
     assert run.returncode == 0, run.stdout[-2000:]
     assert "Nothing to be done" in run.stdout
+
+
+def test_the_gallery_is_made_from_tables(tree, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    monkeypatch.chdir(tree.root)
+    import gallery
+
+    gallery.make(CONFIG, tree.results, tmp_path)
+    page = (tmp_path / "gallery.md").read_text(encoding="utf-8")
+    pictures = re.findall(r"\(images/gallery/([^)]+)\)", page)
+    assert "li2022_output_norm.png" in pictures
+    for name in pictures:
+        with Image.open(tmp_path / "images" / "gallery" / name) as picture:
+            assert picture.width == gallery.WIDTH

@@ -122,8 +122,7 @@ def test_results_in_a_bucket_are_those_of_a_local_run(stored, project, tree):
     assert vouched == {
         name: hashlib.sha256(content).hexdigest()
         for name, content in found.items()
-        if name not in ("manifest.json", "report/run.html")
-        and not name.startswith(("logs", "benchmarks"))
+        if name != "manifest.json" and not name.startswith(("logs", "benchmarks"))
     }
     assert not (project.root / "results").exists()
 

@@ -687,8 +687,11 @@ function pointed(step) {
   if (!pending) pending = requestAnimationFrame(() => ((pending = 0), showCursor()));
 }
 
+/** The kept record nearest to a step; null where the curve has not begun or has ended. */
 function at(curve, step) {
   let low = 0, high = curve.steps.length - 1;
+  const { steps } = curve, last = high;
+  if (step < 2 * steps[0] - steps[1] || step > 2 * steps[last] - steps[last - 1]) return null;
   while (high - low > 1) {
     const middle = (low + high) >> 1;
     if (curve.steps[middle] <= step) low = middle;
@@ -706,7 +709,7 @@ function showCursor(chosen) {
   const cells = [], used = [];
   for (const network of latest) {
     const row = showing.map((panel) => {
-      const values = panel.lines.filter((line) => line.network === network).map(({ curve }) => at(curve, cursorStep));
+      const values = panel.lines.filter((line) => line.network === network).map(({ curve }) => at(curve, cursorStep)).filter((found) => found);
       used.push(...values.map(({ step }) => step));
       const known = values.map(({ value }) => value).filter((v) => v !== null).sort((p, q) => p - q);
       if (!known.length) return "–";
@@ -923,6 +926,7 @@ async function start() {
   $("explorer-svg").addEventListener("click", () => download(fileName("svg"), "image/svg+xml", svg()));
   addEventListener("hashchange", arrive);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+  for (const link of document.querySelectorAll("a[data-view]")) link.href = PREFIX + link.dataset.view;
   document.documentElement.dataset.explorer = "ready";
 }
 

@@ -1,0 +1,462 @@
+"""The command line: what it lists, changes, writes, measures and refuses."""
+
+import ast
+import os
+import shlex
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sharpflow.cli import changes, measure, runs, skeletons
+from sharpflow.cli.app import run_command
+from sharpflow.cli.catalogue import KINDS, base_of, catalogue
+from sharpflow.config import load
+from sharpflow.config.load import merge
+from sharpflow.errors import ConfigError, PartError
+from sharpflow.storage.files import VOUCHED
+from sharpflow.storage.seal import write_json
+from sharpflow.storage.tables import write_table
+from sharpflow.version import VERSION
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """An empty folder to work in."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def said(here, capsys):
+    """A function of a command line that gives its output, which must end with status 0."""
+
+    def said(line):
+        assert run_command(shlex.split(line)) == 0, capsys.readouterr().err
+        return capsys.readouterr().out
+
+    return said
+
+
+@pytest.fixture
+def refused(here, capsys):
+    """A function of a command line that gives its one-paragraph message."""
+
+    def refused(line):
+        assert run_command(shlex.split(line)) == 1
+        found = capsys.readouterr()
+        assert found.out == ""
+        assert found.err.startswith("Error: ")
+        assert found.err.count("\n") == 1
+        return found.err
+
+    return refused
+
+
+# --- the words
+
+
+def test_it_starts_without_the_heavy_packages_and_says_its_version(here):
+    code = (
+        "import sys; sys.argv = ['sharpflow', '--version'];"
+        "from sharpflow.__main__ import main;"
+        "status = main();"
+        "heavy = {'torch', 'pandas', 'numpy', 'matplotlib', 'snakemake'} & sys.modules.keys();"
+        "sys.exit(f'imported {heavy}' if heavy else status)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, f"sharpflow, version {VERSION}\n"), done.stderr
+
+
+def test_where_only_the_library_is_installed_it_says_what_to_install():
+    code = (
+        "import sys; from importlib import util; found = util.find_spec;"
+        "util.find_spec = lambda name: None if name == 'snakemake' else found(name);"
+        "from sharpflow.__main__ import main; sys.exit(main())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "needs snakemake; `pip install 'sharpflow[workflow]'`" in done.stderr
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion(said, shell):
+    assert "_SHARPFLOW_COMPLETE" in said(f"completion {shell}")
+
+
+@pytest.mark.parametrize(
+    ("words", "start", "expected"),
+    [("run", "two_l", "two_layer"), ("show part", "heav", "heavy_ball"), ("", "comp", "compare")],
+)
+def test_words_are_completed(words, start, expected):
+    shell = {"COMP_WORDS": f"sharpflow {words} {start}", "COMP_CWORD": str(len(words.split()) + 1)}
+    done = subprocess.run(
+        [sys.executable, "-m", "sharpflow"],
+        env={"PYTHONPATH": str(ROOT), "_SHARPFLOW_COMPLETE": "bash_complete", **shell},
+        capture_output=True,
+        text=True,
+    )
+    assert f"plain,{expected}\n" in done.stdout, done.stderr
+
+
+# --- what there is
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_everything_that_is_listed_is_shown(said, kind):
+    """From an empty folder: one line each, and every name is known to `show`."""
+    names = [line.split()[0] for line in said(f"list {kind}s").splitlines()]
+    assert sorted(names) == sorted(catalogue().names(kind))
+    for name in (names[0], names[-1]):
+        assert name.rpartition("/")[2] in said(f"show {kind} {name}")
+
+
+def test_an_experiment_is_shown_as_its_file_or_as_a_configuration_has_it(said):
+    assert yaml.safe_load(said("show experiment dense"))["training"] == {"steps": 1200}
+    smaller = yaml.safe_load(said("show experiment dense --config demo"))
+    assert list(smaller["cases"]) == ["tanh"]
+
+
+def test_a_claim_is_shown_with_its_band_and_where_it_is_judged(said):
+    text = said("show claim cycles")
+    assert "≥ 0.15" in text
+    assert "derived: " in text
+    assert "dense, linear" in text
+
+
+@pytest.mark.parametrize(
+    ("line", "fragments"),
+    [
+        ("show part mpl", ["no part 'mpl'", "Did you mean 'mlp'"]),
+        ("run dens", ["no experiment 'dens'", "Did you mean 'dense'"]),
+        ("run dense --config papr", ["no configuration 'papr'", "Did you mean 'paper'"]),
+        ("check absent.yaml", ["no configuration 'absent.yaml'"]),
+        ("run dense --case tanhh", ["cases tanh, relu", "Did you mean 'tanh'"]),
+        ("run dense --set activation", ["write key=value"]),
+        ("run dense --set 'activation=[a'", ["--set activation=[a", "column"]),
+        ("run dense --set actvation=gelu", ["no such key", "Did you mean 'activation'"]),
+        (
+            "run dense --set every=3",
+            ["measurements.gauss_newton.every, measurements.hessian.every"],
+        ),
+        ("run dense --set momentum=0.9", ["optimiser.momentum is one", "--set optimiser=NAME"]),
+        ("run dense --set learning_rates=0.01", ["write learning_rates: [0.01]."]),
+        ("run dense --set activation=gleu", ["model.activation = 'gleu'", "Did you mean"]),
+        ("run convergence_speed --set batch=5 --case gd", ["claims"]),
+        ("open", ["There is no page in results", "sharpflow demo"]),
+        ("compare a b", ["a is no results folder"]),
+        ("verify nothing", ["nothing/manifest.json"]),
+        ("measure net.py", ["write FILE:BUILD"]),
+        ("measure net.py:build", ["net.py is not a file"]),
+        ("new part net --kind models", ["sharpflow new paper NAME"]),
+        ("new experiment 'a b'", ["'a b': a name has letters"]),
+        ("new paper report", ["one of the workflow's targets"]),
+    ],
+)
+def test_a_mistake_is_one_paragraph(refused, line, fragments):
+    message = refused(line)
+    for fragment in fragments:
+        assert fragment in message, message
+    assert not Path("results").exists()
+
+
+def test_options_of_an_experiment_need_one(here, capsys):
+    assert run_command(["run", "--set", "a=b"]) == 2
+    assert "name it too" in capsys.readouterr().err
+
+
+# --- an experiment, changed
+
+
+@cache
+def base(experiment):
+    file = base_of(experiment)
+    return file, load(file)
+
+
+def changed(experiment, *pairs, **options):
+    """The changed configuration, and its settings as they are read back from its file."""
+    file, settings = base(experiment)
+    texts = [changes.pair(text) for text in pairs]
+    result = changes.changed(file, settings, experiment, texts, **options)
+    path = result.file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump(result.document))
+    return result, load(path)
+
+
+def test_a_value_holds_for_every_case_and_those_alike_become_one(here):
+    """tanh, relu and elu differ in the activation alone; softplus in its pixels too."""
+    result, loaded = changed("dense", "activation=gelu", "learning_rates=[0.01]", seeds=4)
+    assert result.name == "dense-activation-gelu-learning_rates-0.01-seeds-4"
+    cases = loaded.cases["dense"]
+    assert list(cases) == ["gelu", "gelu_standardised"]
+    assert {case.model.activation for case in cases.values()} == {"gelu"}
+    assert [case.data.scaling for case in cases.values()] == ["unit", "standardised"]
+    assert {tuple(case.learning_rates) for case in cases.values()} == {(0.01,)}
+    assert list(loaded.experiments) == ["dense"]
+    assert loaded.experiments["dense"].seeds == 4
+    default = load(ROOT / "config" / "config.yaml").experiments["dense"]
+    assert loaded.experiments["dense"].training == default.training  # at the default's scale
+
+
+def test_a_case_that_has_the_new_values_name_is_not_mistaken_for_one(here):
+    """`softplus` has standardised pixels, so it is not what the others become."""
+    _, loaded = changed("dense", "activation=softplus")
+    scalings = {name: case.data.scaling for name, case in loaded.cases["dense"].items()}
+    assert scalings == {"softplus": "unit", "softplus_standardised": "standardised"}
+
+
+def test_cases_that_do_not_differ_in_the_key_keep_their_names(here):
+    _, loaded = changed("dense", "steps=50", cases=["relu", "tanh"])
+    assert list(loaded.cases["dense"]) == ["tanh", "relu"]
+    assert {case.training.steps for case in loaded.cases["dense"].values()} == {50}
+
+
+def test_a_part_is_named_alone_and_its_options_whole(here):
+    _, loaded = changed("dense", "optimiser=adam", "optimiser.beta1=0.5", cases=["tanh"])
+    optimiser = loaded.cases["dense"]["tanh"].optimiser
+    assert (optimiser.kind, optimiser.beta1) == ("adam", 0.5)
+
+
+def test_a_case_that_brings_a_part_is_set_itself(here):
+    """Two cases have momentum, each with its own learning rate; the third has none."""
+    _, loaded = changed("momentum", "momentum=0.7")
+    found = [
+        (getattr(case.optimiser, "momentum", None), case.learning_rates[0])
+        for case in loaded.cases["momentum"].values()
+    ]
+    assert found == [(None, 0.005), (0.7, 0.0075), (0.7, 0.0095)]
+
+
+def test_an_experiment_is_taken_from_the_first_configuration_that_runs_it():
+    assert base_of("dense").stem == "config"
+    assert base_of("dense_deep").stem == "paper"  # left out of the default
+    assert base_of("minibatch").stem == "beyond"
+
+
+def test_what_is_written_says_by_which_command_and_is_written_over_by_the_next(here):
+    first, second = (
+        changes.changed(*base("linear"), "linear", seeds=n, name="mine") for n in (2, 3)
+    )
+    path = changes.write(first, "sharpflow run linear --seeds 2 --name mine")
+    assert path == Path("results/mine/config.yaml")
+    assert path.read_text().startswith("# Written by `sharpflow run linear --seeds 2 --name mine`")
+    assert load(path).experiments["linear"].seeds == 2
+    changes.write(second, "")
+    assert load(path).experiments["linear"].seeds == 3
+    path.write_text(path.read_text().partition("\n")[2])
+    with pytest.raises(ConfigError, match="choose another folder with --name"):
+        changes.write(first, "")
+    path.rename("results/mine/manifest.json")
+    with pytest.raises(ConfigError, match="results of another configuration"):
+        changes.write(first, "")
+
+
+_values = st.one_of(st.integers(0, 3), st.text("ab", max_size=2), st.lists(st.integers(0, 2)))
+_documents = st.recursive(
+    st.dictionaries(st.sampled_from("abc"), _values),
+    lambda inner: st.dictionaries(
+        st.sampled_from(["a", "b", "kind"]), st.one_of(st.sampled_from(["x", "y"]), inner)
+    ),
+    max_leaves=8,
+)
+
+
+@given(_documents, _documents)
+def test_a_difference_is_what_makes_one_document_of_another(old, new):
+    assert merge(old, changes.difference(old, new)) == new
+
+
+# --- files to begin with
+
+
+def test_every_kind_of_part_has_a_skeleton_with_what_it_must_have():
+    files = {path.stem for path in (skeletons.SKELETONS / "part").glob("*.py")}
+    assert files == set(skeletons.PART_KINDS)
+
+
+def test_files_are_written_where_they_are_found_and_never_over_others(said, refused):
+    said("new paper mine")
+    for kind in skeletons.PART_KINDS:
+        name = f"own_{kind}"
+        assert f"papers/mine/{kind}/{name}.py" in said(f"new part {name} --kind {kind}")
+        text = Path(f"papers/mine/{kind}/{name}.py").read_text("utf-8")
+        assert "NAME" not in text
+        ast.parse(text)
+    settings = load("papers/mine/config.yaml")
+    registry = settings.types.registry
+    for kind in skeletons.OPTIONS:
+        assert registry.parts(kind)[f"own_{kind}"].paper == "mine"
+    assert registry.claim("own_claims", "mine").reads == ("loss",)
+    assert registry.figure("own_figures", "mine").reads[0] == "loss"
+    assert "config/experiments/swish.yaml" in said("new experiment swish")
+    assert load(ROOT / "config" / "config.yaml").experiments["swish"].paper == "mine"
+    said("new experiment own --in papers/mine")
+    assert "paper:" not in Path("papers/mine/experiments/own.yaml").read_text("utf-8")
+    for line in ("new paper mine", "new experiment swish", "new part own_data --kind data"):
+        before = {p: p.read_bytes() for p in Path().rglob("*.*") if p.is_file()}
+        assert "exists already; nothing was written" in refused(line)
+        assert before == {p: p.read_bytes() for p in Path().rglob("*.*") if p.is_file()}
+
+
+def test_a_part_goes_to_the_paper_that_is_named_where_there_are_several(said, refused):
+    said("new paper one")
+    said("new paper two")
+    message = refused("new part net --kind models")
+    assert "papers/one, papers/two" in message
+    assert "papers/two/models/net.py" in said("new part net --kind models --in papers/two")
+    assert "has no paper.yaml" in refused("new part net --kind models --in papers")
+
+
+# --- a module of the user's
+
+NET = """
+import torch
+from torch.nn.functional import mse_loss
+from torch.utils.data import DataLoader, TensorDataset
+
+inputs = torch.diag(torch.tensor([1.0, 2.0, 3.0]))
+
+def build():
+    model = torch.nn.Linear(3, 1, bias=False)
+    return model, mse_loss, inputs, torch.zeros(3, 1)
+
+def batches():
+    model, loss, *data = build()
+    loader = DataLoader(TensorDataset(*data), batch_size=2)
+    return model, lambda model, batch: loss(model(batch[0]), batch[1]), loader
+
+def one(): return 3
+def two(): return 3, 4
+def fails(): raise KeyError("gone")
+def mismatch():
+    model, loss, inputs, targets = build()
+    return model, loss, inputs[:, :2], targets
+def explodes():
+    model, _, inputs, targets = build()
+    return model, lambda f, y: {}["key"], inputs, targets
+number = 3
+"""
+
+
+@pytest.fixture
+def net(here):
+    (here / "net.py").write_text(NET)
+
+
+@pytest.mark.parametrize("function", ["build", "batches"])
+def test_a_modules_sharpness(net, function):
+    """The Hessian of the mean of (xᵢθᵢ)² over three samples is diagonal, 2xᵢ²/3."""
+    found = measure.measure(f"net.py:{function}", k=3, tol=1e-6)
+    assert found.values == pytest.approx([6.0, 8 / 3, 2 / 3], rel=1e-5)
+    assert found.converged
+    assert found.parameters == 3
+
+
+def test_what_is_printed_of_a_module(net, said):
+    lines = said("measure net.py:build").splitlines()
+    assert lines[0].startswith("6  residual ")
+    assert lines[0].endswith("gradient descent is stable for η < 0.3333")
+    assert lines[1].startswith("3 parameters, ")
+
+
+@pytest.mark.parametrize(
+    ("function", "fragment"),
+    [
+        ("one", "returns int, and must return (model, loss, batches) or"),
+        ("two", "returns tuple of 2, and must return"),
+        ("fails", "net.py, line 19: KeyError: 'gone'"),
+        ("mismatch", "loss_fn(model(inputs), targets) fails, with RuntimeError"),
+        ("explodes", "fails, with KeyError"),
+        ("number", "has no function 'number'"),
+        ("absent", "has no function 'absent'"),
+    ],
+)
+def test_a_module_that_cannot_be_measured_is_one_paragraph(net, function, fragment):
+    with pytest.raises(PartError) as caught:
+        measure.measure(f"net.py:{function}")
+    assert fragment in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+# --- results
+
+
+def results(root: Path, level: float, verdict: str, steps: int = 6, case: str = "a") -> Path:
+    """A results folder with one curve that ends at a level, and one verdict."""
+    table = pd.DataFrame(
+        {
+            "case": case,
+            "width": 5,
+            "learning_rate": 0.01,
+            "step": range(steps),
+            "quantity": "gauss_newton_sharpness",
+            "index": 0,
+            "mean": [level / 2] * (steps - 2) + [level] * 2,
+        }
+    )
+    place = root / "tables" / "e" / "summary"
+    place.mkdir(parents=True)
+    write_table(place / "1-of-1.parquet", table)
+    row = {"experiment": "e", "claim": "c", "case": case, "verdict": verdict, "statistic": level}
+    rows = [row | {"summary": False}, row | {"summary": True}]
+    write_table(root / "claims.parquet", pd.DataFrame(rows))
+    setup = {"training": {"steps": steps}, "model": {"kind": "mlp"}}
+    write_json(root / "manifest.json", {"experiments": {"e": {"seeds": 2, "cases": {case: setup}}}})
+    return root
+
+
+def test_two_results_are_compared(said, here):
+    results(here / "one", 100.0, "supported")
+    results(here / "two", 150.0, "not supported", steps=9)
+    text = said("compare one two --figure both.png")
+    lines = [" ".join(line.split()) for line in text.splitlines()]
+    assert "e.cases.a.training.steps 6 9" in lines
+    assert not any("e.seeds" in line or "kind" in line for line in lines)
+    assert "0 the same, 1 not" in lines
+    assert "e c a supported (100) not supported (150)" in lines
+    assert "e/a, width 5, 2/η = 200 100 125 1.25" in lines  # over steps 6 to 8
+    assert (here / "both.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_results_with_the_same_and_with_other_cases(said, here):
+    for name, case in (("one", "a"), ("same", "a"), ("other", "b")):
+        results(here / name, 100.0, "supported", case=case)
+    text = said("compare one same")
+    assert "the same" in text.partition("Verdicts")[0]
+    assert "1 the same, 0 not" in text
+    lines = [" ".join(line.split()) for line in said("compare one other").splitlines()]
+    assert "e c a supported (100) –" in lines
+    assert "e/b, width 5, 2/η = 200 – 100 –" in lines
+
+
+def test_results_that_cannot_be_compared_are_named(refused, here):
+    results(here / "one", 100.0, "supported")
+    assert "quantity 'speed'" in refused("compare one one --quantity speed")
+    results(here / "two", 100.0, "supported")
+    (here / "two" / "claims.parquet").write_bytes(b"x")
+    assert "two/claims.parquet" in refused("compare one two")
+
+
+def test_the_newest_page_is_opened(said, here, monkeypatch):
+    opened = []
+    monkeypatch.setattr("click.launch", lambda address: opened.append(address) or 0)
+    for age, name in ((2, "old"), (1, "new")):
+        page = here / "results" / name / runs.PAGE
+        page.parent.mkdir(parents=True)
+        page.write_text("")
+        os.utime(page, (1e9 - age, 1e9 - age))
+    assert said("open").strip() == f"results/new/{runs.PAGE}"
+    said("open results/old")
+    assert [address.split("/")[-3] for address in opened] == ["new", "old"]
+    assert "report" in VOUCHED

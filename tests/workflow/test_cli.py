@@ -1,0 +1,118 @@
+"""sharpflow as it is installed, without a clone: from an empty folder to a page."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import installed
+import pytest
+import yaml
+from small_run import compare
+
+from sharpflow.cli.skeletons import PART_KINDS
+
+
+class Shell:
+    """An environment with the wheel, and an empty folder to work in."""
+
+    def __init__(self, programs: Path, folder: Path):
+        self.programs, self.folder = programs, folder
+
+    def run(self, *words: str) -> subprocess.CompletedProcess:
+        foreign = ("SNAKEMAKE", "PYTHONPATH")
+        environment = {k: v for k, v in os.environ.items() if not k.startswith(foreign)}
+        return subprocess.run(
+            [self.programs / "sharpflow", *words],
+            cwd=self.folder,
+            env=environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+
+    def said(self, *words: str) -> str:
+        done = self.run(*words)
+        assert done.returncode == 0, done.stdout[-3000:]
+        return done.stdout
+
+
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory) -> Path:
+    return installed.environment(tmp_path_factory.mktemp("installed"))
+
+
+@pytest.fixture
+def shell(programs, tmp_path) -> Shell:
+    return Shell(programs, tmp_path)
+
+
+def test_an_experiment_runs_to_the_bytes_of_a_clone(shell, tree):
+    said = shell.said("run", "linear", "--config", "smoke", "--name", "here", "--cores", "2")
+    results = shell.folder / "results" / "here"
+    assert {path.name for path in shell.folder.iterdir()} == {".snakemake", "results"}
+    assert (results / "report" / "index.html").is_file()
+    assert "linear: progressive_sharpening" in said
+    assert "Page: results/here/report/index.html" in said
+    files = {str(p.relative_to(results)): p for p in results.rglob("*") if p.is_file()}
+    files.pop("config.yaml")
+    compare({name: path.read_bytes() for name, path in files.items()}, tree.results)
+    planned = shell.said("snakemake", "-n", "--configfile", "results/here/config.yaml")
+    assert "Nothing to be done" in planned
+    assert "every file is as the manifest says" in shell.said("verify", "results/here")
+    same = shell.said("compare", "results/here", "results/here")
+    assert "the same, 0 not" in same
+
+
+def test_a_target_that_an_option_would_take_is_explained(shell):
+    done = shell.run("snakemake", "-n", "--configfile", "mine.yaml", "report")
+    assert done.returncode == 1
+    assert (
+        done.stdout.endswith("--configfile mine.yaml -n -- report\n") or "-- report" in done.stdout
+    )
+    assert done.stdout.count("\n") == 1
+
+
+def test_what_new_writes_runs_to_its_page(shell):
+    """A paper with a part of every kind in one experiment, and the experiment of library parts."""
+    shell.said("new", "paper", "mine")
+    for kind in PART_KINDS:
+        shell.said("new", "part", f"own_{kind}", "--kind", kind)
+    shell.said("new", "experiment", "plain")
+    own = {
+        "title": "Every part that was written",
+        "seeds": 3,
+        "seeds_per_job": 3,
+        "data": {"source": "own_data", "samples": 20},
+        "model": {"kind": "own_models", "initialisation": "own_initialisations"},
+        "loss": "own_losses",
+        "optimiser": "own_optimisers",
+        "schedule": "own_schedules",
+        "widths": [6],
+        "learning_rates": [0.5],
+        "training": {"steps": 40},
+        "measurements": {"own_measurements": {}, "gauss_newton": {}},
+        "cases": {"plain": {}},
+        "figures": ["own_figures"],
+        "claims": ["own_claims"],
+    }
+    paper = shell.folder / "papers" / "mine"
+    (paper / "experiments" / "own.yaml").write_text(yaml.safe_dump(own))
+    configuration = yaml.safe_load((paper / "config.yaml").read_text("utf-8")) | {
+        "papers": [".", "papers/li2022"],
+        "experiments": ["first", "own", "plain"],
+        "experiments_folder": "config/experiments",
+        "overrides": {"plain": {"data": {"samples": 20}, "training": {"steps": 40}}},
+        "seeds": 3,
+    }
+    (paper / "config.yaml").write_text(yaml.safe_dump(configuration))
+    said = shell.said("run", "--config", "papers/mine/config.yaml", "--cores", "2")
+    verdicts = {tuple(line.split()[1:3]): line for line in said.splitlines() if ": " in line}
+    assert "✓" in verdicts["first:", "loss_falls"]
+    assert "✓" in verdicts["own:", "own_claims"]
+    assert ("plain:", "edge_of_stability") in verdicts
+    results = shell.folder / "results" / "mine"
+    drawn = {path.stem for path in (results / "figures" / "mine").glob("*.png")}
+    assert drawn == {"first", "own_figures", "output_norm"}
+    assert "parameter_length" in shell.said(
+        "compare", "results/mine", "results/mine", "--quantity", "parameter_length"
+    )
