@@ -181,7 +181,7 @@ class Checker(HTMLParser):
             place = tuple(given[f"data-{name}"] for name in ("experiment", "claim", "case"))
             self.numbers.append((place, len(self.open), []))
         if tag == "data" and self.numbers:
-            self.numbers[-1][2].append((float(given["value"]), len(self.words)))
+            self.numbers[-1][2].append((float(given["value"] or "nan"), len(self.words)))
         if tag == "a":
             self.links.append(given["href"])
         if tag == "img":
