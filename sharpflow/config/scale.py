@@ -38,7 +38,7 @@ def shortfalls(file: str, settings: Settings) -> dict[str, list[Difference]] | N
     if other is None or not other.is_file():
         raise ConfigError(
             f"{file}: full_scale names {named!r}, which is no file beside it, in the working "
-            "directory or among those that ship."
+            "directory, or that comes with sharpflow."
         )
     configuration = settings.configuration
     full = read_yaml(other)
