@@ -577,8 +577,10 @@ function draw() {
 function sparse(panel) {
   const strides = [...new Set(panel.lines.filter(({ curve }) => !curve.joined).map(({ curve }) => curve.every))].sort((p, q) => p - q);
   if (!strides.length) return "";
+  const binned = panel.lines.some(({ curve }) => !curve.joined && curve.bands);
   const branch = panel.curvature && strides.some((every) => every % 2 === 0);
   return `. Points: recorded every ${strides.join(" or ")} steps` +
+    (binned ? ", of which some runs have the extremes of bins alone" : "") +
     (branch ? "; an even stride shows one branch of an alternation of period two" : "");
 }
 
