@@ -14,10 +14,9 @@ measured; `CASES`, patterns of the only cases that it can draw, if they are not 
 
 from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
-import pandas as pd
 from matplotlib.figure import Figure
 
 from sharpflow.errors import PartError
@@ -234,14 +233,15 @@ def numbers_table(
         `columns` and `rows`: the network, n, width, η, S, steps and seeds as far as they are known,
         then `columns`; None without networks.
     """
+    extents = _extents(tables, chosen)
     known: dict[str, Callable[[results.Network], str]] = {
         "network": lambda n: case(n, chosen),
         "n": lambda n: number(_samples(tables, n) or np.nan),
         "width": lambda n: str(n.width),
         "η": lambda n: number(n.learning_rate),
         "S": lambda n: str(n.batch or "all") if any(m.batch for m in chosen) else "",
-        "steps": lambda n: f"{_last_record(tables, n):,}",
-        "seeds": lambda n: str(len(_seeds(tables, n))),
+        "steps": lambda n: f"{extents[n].last:,}",
+        "seeds": lambda n: str(extents[n].seeds),
         "diverged": lambda n: str(len(results.diverged(tables, n)) or ""),
     }
     cells = {
@@ -253,21 +253,22 @@ def numbers_table(
     return {"columns": list(shown), "rows": rows} if chosen else None
 
 
-def _own_rows(tables: results.Tables, network: results.Network) -> pd.DataFrame:
-    runs = tables[network.experiment].runs
-    return runs[
-        (runs["case"] == network.case)
-        & (runs["width"] == network.width)
-        & (runs["learning_rate"] == network.learning_rate)
-    ]
+class _Extent(NamedTuple):
+    """Last recorded step of a network, and how many seeds it has."""
+
+    last: int
+    seeds: int
 
 
-def _last_record(tables: results.Tables, network: results.Network) -> int:
-    return int(_own_rows(tables, network)["step"].max())
-
-
-def _seeds(tables: results.Tables, network: results.Network) -> list[int]:
-    return sorted(_own_rows(tables, network)["seed"].unique())
+def _extents(
+    tables: results.Tables, chosen: Sequence[results.Network]
+) -> dict[results.Network, _Extent]:
+    found = {}
+    for experiment in {network.experiment for network in chosen}:
+        grouped = tables[experiment].runs.groupby(["case", "width", "learning_rate"])
+        for key, own in grouped:
+            found[experiment, *key] = _Extent(int(own["step"].max()), own["seed"].nunique())
+    return {n: found[n.experiment, n.case, n.width, n.learning_rate] for n in chosen}
 
 
 def seeds_sentence(tables: results.Tables, quantity: str) -> str:

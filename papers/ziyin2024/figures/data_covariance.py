@@ -265,14 +265,15 @@ def numbers(tables: results.Tables) -> dict[str, list] | None:
     """Ends of the norm ratio and of Tr H beside their closed forms."""
     runs = runs_by_network(tables, *READS)
     places = {network: f"φ = {base.number(phi)}" for phi, network in swept(tables)}
-    places |= {network: f"k = {k:g}" for k, network in sharpening(tables)}
+    balanced = {network: f"k = {k:g}" for k, network in sharpening(tables)}
+    places |= balanced
     mean = ensemble.mean
 
     def known(value: float) -> str:
         return f"{value:.3f}" if np.isfinite(value) else ""
 
     def closed(network: results.Network) -> str:
-        if network in dict.fromkeys(n for _, n in sharpening(tables)):
+        if network in balanced:
             return known(_predicted_change(tables, network))
         return ""
 
