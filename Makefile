@@ -71,6 +71,7 @@ bench: $(READY)
 	python -m benchmarks.ensemble
 	python -m benchmarks.paper_run --threads 2
 	python -m benchmarks.paper_run --threads 2 --model cnn
+	python -m benchmarks.first_minute
 
 cluster-ready: $(READY)
 	@python -m sharpflow.cluster

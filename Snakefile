@@ -9,6 +9,8 @@ report: "rules/captions/workflow.rst"
 
 
 include: "rules/common.smk"
+include: "rules/files.smk"
+include: "rules/hooks.smk"
 
 
 localrules:

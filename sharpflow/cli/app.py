@@ -271,7 +271,7 @@ def new_part(name: str, kind: str, paper: Path | None) -> None:
     from sharpflow.cli import skeletons
 
     _told(skeletons.new_part(name, kind, paper))
-    click.echo("Name it in an experiment of its paper; docs/how-to/extending.md has an example of each.")
+    click.echo("Name it in an experiment of its paper; docs/how-to/extending.md has examples.")
 
 
 def _told(files: Sequence[Path]) -> None:

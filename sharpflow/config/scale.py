@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from sharpflow.config.home import HOME
 from sharpflow.config.load import Settings, merge
 from sharpflow.config.papers import beside, find_experiments
 from sharpflow.config.yaml_files import read_yaml
@@ -33,11 +34,11 @@ def shortfalls(file: str, settings: Settings) -> dict[str, list[Difference]] | N
     named = settings.configuration.full_scale
     if named is None:
         return None
-    other = beside(named, (Path(file).parent, "."))
+    other = beside(named, (Path(file).parent, ".", HOME))
     if other is None or not other.is_file():
         raise ConfigError(
-            f"{file}: full_scale names {named!r}, which is no file beside it or in the working "
-            "directory."
+            f"{file}: full_scale names {named!r}, which is no file beside it, in the working "
+            "directory, or that comes with sharpflow."
         )
     configuration = settings.configuration
     full = read_yaml(other)

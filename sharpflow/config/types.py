@@ -202,8 +202,9 @@ class ConfigurationKeys(Strict):
     """Number of seeds of every experiment, in the place of its own; a job then takes at most as
     many of them as before."""
     full_scale: str | None = None
-    """Configuration of the same experiments at their papers' own scale, relative to this file or to
-    the working directory; the page says in what an experiment falls short of it."""
+    """Configuration of the same experiments at their papers' own scale, relative to this file, to
+    the working directory or to what comes with sharpflow; the page says in what an experiment falls
+    short of it."""
     device: Annotated[str, AfterValidator(a_device)] = "auto"
     """Where jobs compute: `auto`, `cpu`, `cuda`, or one GPU by its number, `cuda:1`; `auto` is CUDA
     where there is one, and `cuda` the GPU with the fewest jobs."""

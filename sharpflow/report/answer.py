@@ -92,8 +92,14 @@ def _by_statement(groups: Sequence[Mapping[str, Any]]) -> list[str]:
         number = counts(group["entries"])
         kept, every = number["supported"], number["all"]
         kind = "every" if kept == every else "some" if kept else "none"
-        found[kind].append(f"{group['name']} ({kept} of {every})")
-    words = {"every": "every claim is supported on ", "some": "some are on ", "none": "none is on "}
+        single = counts(single_rows(group["entries"]))
+        parts = f"{kept} of {every}, {single['supported']} of {_many(single['all'], 'measurement')}"
+        found[kind].append(f"{group['name']} ({parts})")
+    words = {
+        "every": "every claim is supported on ",
+        "some": "some are on ",
+        "none": "none is, in every case, on ",
+    }
     parts = [words[kind] + _listed(names) for kind, names in found.items() if names]
     return [_capital("; ".join(parts)) + "."] if parts else []
 

@@ -58,10 +58,11 @@ def runs(experiment: str) -> pd.DataFrame:
             for seed in (100, 101, 102):
                 own = curves(seed - 100, scale * width / 100)
                 part = rows(own, case=case, width=width, rate=rate, seed=seed, steps=STEPS)
-                every = part[
-                    (part["quantity"] == "gauss_newton_sharpness") & (part["step"] % 25 == 0)
-                ]
-                parts += [part, every.assign(quantity="hessian_sharpness")]
+                stride = 25 if experiment == "dense" else 10
+                sharpness = part["quantity"] == "gauss_newton_sharpness"
+                seldom = part[sharpness & (part["step"] % stride == 0)]
+                names = ("hessian_sharpness", "hessian_trace")
+                parts += [part, *(seldom.assign(quantity=name) for name in names)]
     frame = pd.concat(parts, ignore_index=True)
     lost = (frame["case"] == "relu") & (frame["seed"] == 102) & (frame["step"] >= 250)
     frame.loc[lost & (frame["quantity"] == "loss"), "value"] = np.inf

@@ -111,6 +111,19 @@ def test_seeds_are_chosen_one_by_one_or_at_once(visit):
     assert values(page) == {}
 
 
+def test_what_was_recorded_more_rarely_says_how_often(visit):
+    page = visit("#explorer?a=dense&q=gauss_newton_sharpness,hessian_sharpness")
+    captions = page.locator("#explorer-panels figcaption").all_inner_texts()
+    assert captions == [
+        "Gauss-Newton sharpness",
+        "Hessian sharpness. Points: recorded every 25 steps",
+    ]
+    page.evaluate("location.hash = '#explorer?a=adaptive&q=hessian_trace'")
+    page.get_by_text("Hessian trace. Points: recorded every 10 steps").wait_for()
+    page.evaluate("location.hash = '#explorer?a=adaptive&q=hessian_sharpness'")
+    page.get_by_text("recorded every 10 steps; an even stride shows one branch").wait_for()
+
+
 def test_quantities_are_panels(visit):
     page = visit()
     box(page, "q", "norm_squared.1").check()

@@ -257,7 +257,8 @@ def test_what_is_written_says_by_which_command_and_is_written_over_by_the_next(h
     path.write_text(path.read_text().partition("\n")[2])
     with pytest.raises(ConfigError, match="choose another folder with --name"):
         changes.write(first, "")
-    path.rename("results/mine/manifest.json")
+    path.rename("results/mine/old.yaml")
+    Path("results/mine/runs").mkdir()
     with pytest.raises(ConfigError, match="results of another configuration"):
         changes.write(first, "")
 

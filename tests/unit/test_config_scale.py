@@ -133,3 +133,11 @@ def test_a_figure_of_other_cases_is_not_that_of_a_claim(shipped):
     }
     assert found["gd_charge_conserved"] == ""
     assert found["rate_width"] == "convergence_speed"
+
+
+def test_the_papers_scale_is_found_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.yaml").write_bytes((ROOT / "config" / "config.yaml").read_bytes())
+    here = shortfalls("mine.yaml", load("mine.yaml"))
+    assert here["dense"]
+    assert here["warmup"] == []

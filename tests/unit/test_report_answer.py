@@ -80,11 +80,15 @@ class TestSentences:
             "more, and for 1 the runs do not decide; behind them are 3 measurements, of which 1 "
             "is supported and 1 not."
         )
-        assert second == "Some are on the edge (1 of 2); none is on the norm (0 of 1)."
+        assert second == (
+            "Some are on the edge (1 of 2, 1 of 2 measurements); "
+            "none is, in every case, on the norm (0 of 1, 0 of 1 measurement)."
+        )
 
     def test_other_verdicts_give_other_sentences(self):
         _, second = sentences(self.groups(claim(), claim(claim="norm")))
-        assert second == "Every claim is supported on the edge (1 of 1) and the norm (1 of 1)."
+        counts = "(1 of 1, 1 of 1 measurement)"
+        assert second == f"Every claim is supported on the edge {counts} and the norm {counts}."
 
     def test_without_statements_or_claims(self):
         assert len(sentences(self.groups(claim(), says=["It stays."]))) == 1
@@ -252,3 +256,11 @@ class TestCards:
 
     def test_the_paper_of_a_mean(self):
         assert self.card(claim(**MEAN))["shown"]["interval"] == "[0.98, 1.04]"
+
+    def test_a_card_leads_to_the_figure_of_the_publication(self):
+        figures = [entry(published="Figure 3, left", links={"PDF": "../figures/a.pdf"})]
+        page = checked(full_page(figures=figures))
+        assert "Title of phases Figure 3, left of the publication" in page.text
+        assert page.links.count(PAPERS["li2022"]["link"]) == 2
+        assert "../figures/a.pdf" in page.links
+        assert "Figure 3, left: Title of phases li2022" in page.text

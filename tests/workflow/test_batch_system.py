@@ -20,7 +20,7 @@ while getopts 'VN:j:o:l:' option; do
     case $option in N) name=$OPTARG ;; esac
 done
 shift $((OPTIND - 1))
-cd / && echo "$(tsp -n -L "$name" sh "$1").head"
+cd / && echo "$(TMPDIR=$QUEUE tsp -L "$name" sh "$1").head"
 """
 QSTAT = """
 for id; do :; done

@@ -147,6 +147,8 @@ function prepare() {
     const found = run.curves.get(key);
     if (!found) return null;
     found.curve ||= { ...decode(packed, found.block, found.row), joined: found.block.joined, quantity: found.block.quantity };
+    const grid = packed.grids[found.block.grid];
+    found.curve.every = grid[1] - grid[0];
     return found.curve;
   };
   for (const each of packed.header.experiments) {
@@ -558,7 +560,7 @@ function draw() {
   place.replaceChildren();
   showing.forEach((panel, number) => {
     const figure = document.createElement("figure"), caption = document.createElement("figcaption"), canvas = document.createElement("div");
-    caption.textContent = panel.title;
+    caption.textContent = panel.title + sparse(panel);
     canvas.setAttribute("role", "img");
     canvas.setAttribute("aria-label", summary(panel));
     figure.append(caption, canvas);
@@ -569,6 +571,17 @@ function draw() {
   showPhases(shaded);
   showRange(range);
   showCursor(chosen);
+}
+
+/** What has to be known of curves that were recorded more rarely than the rest of their runs. */
+function sparse(panel) {
+  const strides = [...new Set(panel.lines.filter(({ curve }) => !curve.joined).map(({ curve }) => curve.every))].sort((p, q) => p - q);
+  if (!strides.length) return "";
+  const binned = panel.lines.some(({ curve }) => !curve.joined && curve.bands);
+  const branch = panel.curvature && strides.some((every) => every % 2 === 0);
+  return `. Points: recorded every ${strides.join(" or ")} steps` +
+    (binned ? ", of which some runs have the extremes of bins alone" : "") +
+    (branch ? "; an even stride shows one branch of an alternation of period two" : "");
 }
 
 function summary(panel) {
@@ -599,7 +612,7 @@ function chart(panel, place, shaded, range, last) {
     axes: [{ ...axis, label: last ? "step" : undefined, labelSize: 18, size: 30, values: written }, { ...axis, size: 64, values: written, splits: (_, i, low, high) => ticksOf(low, high, state.log), filter: (_, ticks) => ticks }],
     cursor: {
       sync: { key: "explorer", setSeries: false }, focus: { prox: 30 }, drag: { x: true, y: false },
-      dataIdx: (u, i, at) => (i === 0 ? at : nearestDefined(data[i], at)), points: { size: 7 },
+      dataIdx: (u, i, at) => (i === 0 ? at : nearestDefined(data[i], at)), points: { size: 7 }, y: false,
     },
     focus: { alpha: 0.25 },
     series: [{}, ...series],

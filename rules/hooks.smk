@@ -1,0 +1,58 @@
+"""What is done before the first job of a run and after its last."""
+
+import sys
+
+from sharpflow import cluster, console
+from sharpflow.config import gpus
+from sharpflow.config.writable import check_writable_results
+from sharpflow.progress import Failure
+
+
+def on_slurm(step):
+    """Do a step of `sharpflow.cluster` where jobs go to Slurm."""
+    if workflow.executor_plugin.name == "slurm":
+        refused(step)
+
+
+onstart:
+    refused(lambda: check_writable_results(ROOT, CONFIG_FILE))
+    on_slurm(lambda: cluster.begin(workflow))
+    if (here := gpus_here()) is not None:
+        refused(lambda: gpus.check(CONFIGURATION.device, here, TORCH))
+        if here and "gpu" not in workflow.global_resources:
+            slots = here * CONFIGURATION.jobs_per_gpu
+            workflow.register_resource("gpu", slots)
+            # without this the jobs of one round of scheduling are limited, and not those of all
+            workflow.scheduler.global_resources["gpu"] = slots
+    console.watch(workflow, logger, foretold)
+
+
+onsuccess:
+    tell_the_end()
+    if failed_figures():
+        sys.exit(1)
+
+
+onerror:
+    on_slurm(cluster.end)
+    tell_the_end()
+
+
+def tell_the_end():
+    """Print what a run did, and where to look."""
+    if workflow.dryrun:
+        return
+    prefix = f"{workflow.storage_settings.default_storage_prefix}/" if stored() else ""
+    failed = [
+        Failure(
+            f"figure {figure.paper}/{figure.name}",
+            f"{ROOT}/logs/figures/{figure.paper}/{figure.name}.log",
+            reason,
+        )
+        for figure, reason in failed_figures().items()
+    ]
+    console.tell(logger, console.outcome(workflow, f"{prefix}{ROOT}", failed))
+
+
+if workflow.is_main_process:
+    logger.addHandler(console.AtRest(tell_the_end))
