@@ -101,7 +101,7 @@ def rule_graph():
     while waiting:
         name, wildcards = waiting.pop(0)
         files = rules_by_name[name].expand_input(wildcards)[0]
-        kinds = {(f.removeprefix(ROOT).split("/")[1], os.path.basename(f)): f for f in files}
+        kinds = {(*f.removeprefix(ROOT).split("/")[:2], os.path.basename(f)): f for f in files}
         for file in kinds.values():
             maker = next((rule for rule in workflow.rules if rule.is_producer(file)), None)
             if maker is None:

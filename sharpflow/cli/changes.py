@@ -144,13 +144,15 @@ def changed(
             "change it there."
         )
     name = name or _name(experiment, pairs, cases, seeds)
+    # with other settings it is no smaller version of the paper's experiment
+    replaced = (*_REPLACED, *(["full_scale"] if pairs else []))
     result = Changed(
         name,
         {
             "results": f"results/{name}",
             "papers": [_portable(paper.folder) for paper in settings.papers.values()],
             "experiments": [experiment],
-            **{key: value for key, value in top.items() if key not in _REPLACED},
+            **{key: value for key, value in top.items() if key not in replaced},
             **({"seeds": seeds} if seeds is not None else {}),
             **({"overrides": {experiment: changes}} if changes else {}),
         },

@@ -93,12 +93,12 @@ def _by_statement(groups: Sequence[Mapping[str, Any]]) -> list[str]:
         kept, every = number["supported"], number["all"]
         kind = "every" if kept == every else "some" if kept else "none"
         single = counts(single_rows(group["entries"]))
-        parts = f"{kept} of {every}, {single['supported']} of {_many(single['all'], 'measurement')}"
-        found[kind].append(f"{group['name']} ({parts})")
+        rows = f"{single['supported']} of {_many(single['all'], 'measurement')}"
+        found[kind].append(f"{group['name']} ({kept} of {every}, {rows})")
     words = {
-        "every": "every claim is supported on ",
-        "some": "some are on ",
-        "none": "none is, in every case, on ",
+        "every": "supported in every claim: ",
+        "some": "supported in some claims: ",
+        "none": "in no claim throughout: ",
     }
     parts = [words[kind] + _listed(names) for kind, names in found.items() if names]
     return [_capital("; ".join(parts)) + "."] if parts else []

@@ -385,7 +385,7 @@ def test_a_paper_that_ships_is_found_from_any_folder(config_folder, tmp_path, mo
     (tmp_path / "papers" / "li2022").mkdir(parents=True)
     (tmp_path / "papers" / "li2022" / "paper.yaml").write_text("{key: li2022, title: Mine}")
     config_folder.write(papers=["papers/li2022"], experiments="all")
-    with pytest.raises(ConfigError, match="there are none"):  # in the nearer folder
+    with pytest.raises(ConfigError, match="there is no figure 'phases'"):  # in the nearer folder
         load(config_folder.file)
 
 

@@ -81,14 +81,14 @@ class TestSentences:
             "is supported and 1 not."
         )
         assert second == (
-            "Some are on the edge (1 of 2, 1 of 2 measurements); "
-            "none is, in every case, on the norm (0 of 1, 0 of 1 measurement)."
+            "Supported in some claims: the edge (1 of 2, 1 of 2 measurements); "
+            "in no claim throughout: the norm (0 of 1, 0 of 1 measurement)."
         )
 
     def test_other_verdicts_give_other_sentences(self):
         _, second = sentences(self.groups(claim(), claim(claim="norm")))
         counts = "(1 of 1, 1 of 1 measurement)"
-        assert second == f"Every claim is supported on the edge {counts} and the norm {counts}."
+        assert second == f"Supported in every claim: the edge {counts} and the norm {counts}."
 
     def test_without_statements_or_claims(self):
         assert len(sentences(self.groups(claim(), says=["It stays."]))) == 1
