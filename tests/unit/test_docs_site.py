@@ -98,7 +98,7 @@ def test_the_gallery_has_every_figure_of_the_default_and_is_small():
 
 def test_every_file_that_the_pages_name_is_there():
     """Tests, scripts and modules; results and files of the reader have other folders."""
-    named = re.compile(r"(?<![\w/])(?:tests|scripts|rules|sharpflow|benchmarks)/[\w/.-]+\.\w+\b")
+    named = re.compile(r"(?<![\w/])(?:tests|scripts|rules|sharpflow)/[\w/.-]+\.\w+\b")
     found = {}
     for page in pages():
         if page != "CHANGELOG.md":

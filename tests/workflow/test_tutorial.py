@@ -95,5 +95,5 @@ def test_the_last_step_ends_with_what_all_of_them_made(study):
         assert (study.results / "figures" / f"{figure}.png").is_file()
     page = (study.results / "report" / "index.html").read_text(encoding="utf-8")
     assert "A study of my own" in page
-    assert "Most of the loss is gone by then." in page
+    assert "what is learnt before the edge" in page
     assert "The approach to the edge of stability" in page
