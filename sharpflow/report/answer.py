@@ -30,9 +30,10 @@ def answer(
 
     Returns:
         `sentences`: two, on what came out; `groups`: the paper's statements, each with its
-        `entries`; `open`: a line for each claim that is not supported; `cards`: a card a figure;
-        `source`: of what is recorded at the paper's scale; `smaller`: in what each experiment falls
-        short of that; `ordered`: all entries in their order.
+        `entries`; `unjudged`: what it says beside them; `open`: a line for each claim that is not
+        supported; `cards`: a card a figure; `source`: of what is recorded at the paper's scale;
+        `smaller`: in what each experiment falls short of that; `ordered`: all entries in their
+        order.
     """
     groups = statements(paper, entries)
     ordered = [entry for group in groups for entry in group["entries"]]
@@ -41,6 +42,7 @@ def answer(
     return {
         "sentences": sentences(groups),
         "groups": groups,
+        "unjudged": [each for each in paper.get("says", ()) if isinstance(each, str)],
         "open": [
             why_open(entry, scale, verdicts.get(entry["experiment"], {}).get(entry["claim"]))
             for entry in ordered

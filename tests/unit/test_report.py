@@ -113,6 +113,11 @@ def test_any_figure_names_give_distinct_anchors(names):
     assert len({entry(name).anchor for name in names}) == len(names)
 
 
+def test_what_a_paper_says_beyond_its_claims_is_shown():
+    papers = {key: dict(paper) | {"says": ["Depth helps."]} for key, paper in PAPERS.items()}
+    assert "Depth helps." in checked(full_page(papers=papers)).text
+
+
 def test_page_of_nothing():
     page = checked(build([], pd.DataFrame(), {}, {}, {}))
     assert "No claim was judged" in page.text
