@@ -90,18 +90,23 @@ def links(figure):
     return {what: os.path.relpath(path, os.path.dirname(PAGE)) for what, path in found.items()}
 
 
+def folder_of(file):
+    """The first folder of a file below the results root, which may be a copy of a store's."""
+    return file.rpartition(f"{ROOT}/")[2].partition("/")[0]
+
+
 def rule_graph():
     """Pairs of rules, the second of which reads what the first writes, found from the last one on.
 
     Of the files that a rule reads, one of each folder and kind is looked at.
     """
     rules_by_name = {rule.name: rule for rule in workflow.rules}
-    last = next(rule.name for rule in workflow.rules if rule.is_producer(MANIFEST))
+    last = next(rule.name for rule in workflow.rules if rule.name.endswith("manifest"))
     waiting, known, edges = [(last, Wildcards())], {last}, {}
     while waiting:
         name, wildcards = waiting.pop(0)
         files = rules_by_name[name].expand_input(wildcards)[0]
-        kinds = {(*f.removeprefix(ROOT).split("/")[:2], os.path.basename(f)): f for f in files}
+        kinds = {(folder_of(file), os.path.basename(file)): file for file in files}
         for file in kinds.values():
             maker = next((rule for rule in workflow.rules if rule.is_producer(file)), None)
             if maker is None:

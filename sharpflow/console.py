@@ -78,7 +78,12 @@ class Narrow(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """The text of one message."""
         text = self._inner.format(record)
-        return "\n".join(cut(line, WIDEST) for line in text.split("\n")) if text else text
+        return "\n".join(map(self._narrowed, text.split("\n"))) if text else text
+
+    @staticmethod
+    def _narrowed(line: str) -> str:
+        # what a job says of a mistake ends with what to do about it
+        return line if line.startswith("Error: ") else cut(line, WIDEST)
 
 
 def untold(record: logging.LogRecord) -> bool:

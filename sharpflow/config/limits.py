@@ -76,6 +76,7 @@ OWN = frozenset(
         "scripts",
         "sharpflow",
         "tests",
+        "workflow",
     }
 )
 """Folders of the project; hidden ones are its own too."""

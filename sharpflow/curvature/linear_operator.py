@@ -17,6 +17,13 @@ def check_dtype(dtype: torch.dtype, argument: str) -> None:
         )
 
 
+_NOT_SYMMETRIC = (
+    "a product of two symmetric operators is not symmetric in general, and eigenpairs, trace and "
+    "spectral density need a symmetric one: take D H D by H.scaled(d), or multiply vectors with it "
+    "by @."
+)
+
+
 class NonFiniteError(ValueError):
     """Curvature was asked for where a number is NaN or infinite, as in a run that diverged."""
 
@@ -225,11 +232,7 @@ class OperatorProduct:
     @property
     def matvec(self) -> Product:
         """What solvers ask symmetric operators for; here it raises TypeError."""
-        raise TypeError(
-            "a product of two symmetric operators is not symmetric in general, and eigenpairs, "
-            "trace and spectral density need a symmetric one: take D H D by H.scaled(d), or "
-            "multiply vectors with it by @."
-        )
+        raise TypeError(_NOT_SYMMETRIC)
 
 
 Factor = LinearOperator | OperatorProduct
@@ -247,6 +250,8 @@ def _check_one_space(first: Factor, second: Factor, verb: str) -> None:
 
 def check_operator(operator: object) -> None:
     """Raise TypeError unless this is a `LinearOperator`, with how to make one."""
+    if isinstance(operator, OperatorProduct):
+        raise TypeError(_NOT_SYMMETRIC)
     if not isinstance(operator, LinearOperator):
         raise TypeError(
             f"operator is a {type(operator).__name__}; it must be a LinearOperator: of a matrix, "

@@ -9,7 +9,7 @@ from debian_chromium import found, why_not
 from synthetic_page import make_page
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def addresses(tmp_path_factory) -> dict[str, str]:
     """Where the page is: `whole`, and `small` where curves had to become bands."""
     folder = tmp_path_factory.mktemp("page")
@@ -21,7 +21,7 @@ def addresses(tmp_path_factory) -> dict[str, str]:
     return places
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # its event loop would be in the way of other folders' tests
 def browser():
     """Headless Chromium; skips where there is none and none can be installed."""
     api = pytest.importorskip("playwright.sync_api", reason="tests/browser.txt is not installed")
