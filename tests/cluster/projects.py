@@ -21,7 +21,7 @@ def _load(path: Path, name: str):
     return module
 
 
-copies = _load(Path(__file__).parent.parent / "workflow" / "conftest.py", "project_copies")
+copies = _load(Path(__file__).parent.parent / "workflow" / "trees.py", "project_copies")
 
 SMALL = """\
 results: results/small

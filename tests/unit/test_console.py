@@ -122,6 +122,8 @@ def test_no_line_is_wide(logger):
     rows = printed.getvalue().splitlines()
     assert [len(row) <= 300 for row in rows] == [True] * 3
     assert rows[1].endswith("word …")
+    logger.error("Error: %s", "what to do about it, " * 20)
+    assert printed.getvalue().splitlines()[-1].endswith("about it, ")
 
 
 def test_the_last_word_of_a_killed_job_is_forgotten(logger, tmp_path):

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import yaml
-from conftest import CONFIG, PROJECT, Tree, copy_project
+from trees import CONFIG, PROJECT, Tree, copy_project
 
 __all__ = ["NAME", "PROJECT", "compare", "run", "small_project", "verify"]
 

@@ -1,7 +1,7 @@
 """A mistake in the configuration ends in one paragraph, before any job."""
 
 import pytest
-from conftest import copy_project
+from trees import copy_project
 
 CASES = {
     "unknown_key": ("dense: {training: {stepz: 5}}", ["training.stepz", "Did you mean 'steps'"]),

@@ -10,10 +10,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from conftest import CONFIG
 from docs_blocks import ROOT, blocks, commands, files, pages, run
 from PIL import Image
 from snakemake.cli import parse_args
+from trees import CONFIG
 
 SHELL = [block for page in pages() for block in blocks(page) if block.language == "sh"]
 DEFAULT = "config/config.yaml"

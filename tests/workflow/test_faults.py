@@ -10,7 +10,7 @@ import sys
 from contextlib import contextmanager
 
 import pytest
-from conftest import PROJECT, Tree, copy_project
+from trees import PROJECT, Tree, copy_project
 
 from sharpflow.storage.files import sha256_of
 from sharpflow.verify import differences

@@ -4,7 +4,7 @@ import os
 import shutil
 
 import pytest
-from conftest import Tree
+from trees import Tree
 
 from sharpflow.errors import IntegrityError
 from sharpflow.verify import differences

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import Tree, copy_project
+from trees import Tree, copy_project
 
 from sharpflow.storage.files import sha256_of
 from sharpflow.verify import differences

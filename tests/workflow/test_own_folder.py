@@ -6,7 +6,7 @@ from pathlib import Path
 import own_folder
 import pandas as pd
 import pytest
-from conftest import Tree, _Edit
+from trees import Edit, Tree
 
 from sharpflow.storage.parts import read_parts
 
@@ -38,8 +38,8 @@ class Own:
         assert run.returncode == 0, run.stdout
         return self.tree.counted(run.stdout)
 
-    def edited(self, name: str, old: str, new: str) -> _Edit:
-        return _Edit(self.folder / name, old, new)
+    def edited(self, name: str, old: str, new: str) -> Edit:
+        return Edit(self.folder / name, old, new)
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import sys
 import time
 
 import pytest
-from conftest import copy_project
+from trees import copy_project
 
 from sharpflow.config import load, make_plan
 from sharpflow.storage import ledger

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import Tree, copy_project
 from docs_blocks import blocks, commands, pages
 from snakemake.cli import parse_args
+from trees import Tree, copy_project
 
 STEPS = [page for page in pages() if page.startswith("docs/tutorial/") and page[14].isdigit()]
 
