@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 
 from sharpflow.curvature import SharpnessTracker
 from sharpflow.errors import PartError
-from sharpflow.parts.loading import described, explained, load_file
+from sharpflow.parts.loading import described, explained
 from sharpflow.parts.registry import LIBRARY
+from sharpflow.parts.user_code import user_function
 
 FORMS = "(model, loss, batches) or (model, loss, inputs, targets)"
 
@@ -42,9 +43,7 @@ def built(target: str) -> tuple[Any, ...]:
             f"{target!r}: write FILE:BUILD, such as net.py:build, with a function that returns "
             f"{FORMS}."
         )
-    function = getattr(load_file(Path(file)), name, None)
-    if not callable(function):
-        raise PartError(f"{file} has no function {name!r}.")
+    function = user_function(file, name, {}, {}, target)
     with explained(target):
         found = function()
     if not isinstance(found, tuple) or len(found) not in (3, 4):

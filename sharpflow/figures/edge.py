@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from sharpflow.figures import base, style
 from sharpflow.results import tables as results
 from sharpflow.results.crossings import first_crossing, up_crossing_indices
-from sharpflow.results.curves import resolves_alternation
+from sharpflow.results.curves import resolves_alternation, two_step_average
 from sharpflow.results.edge import SHARPNESS
 
 
@@ -113,11 +113,10 @@ def draw_sharpness(
         return style.draw_seeds(axes, curves, strong, colour, linestyle, label, width)
     records = curves[strong].dropna()
     axes.plot(records.index, records, ".", color=colour, markersize=2, alpha=0.6, zorder=2)
-    steps = np.asarray(curves.index, dtype=float)
     means = pd.DataFrame(
-        (curves.to_numpy()[1:] + curves.to_numpy()[:-1]) / 2, columns=curves.columns
+        {seed: two_step_average(curves[seed]) for seed in curves.columns},
+        index=pd.Index(two_step_average(curves.index)),
     )
-    means.index = pd.Index((steps[1:] + steps[:-1]) / 2)
     return style.draw_seeds(axes, means, strong, colour, linestyle, label, width)
 
 

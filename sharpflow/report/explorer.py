@@ -300,18 +300,18 @@ def collect(
     """
     found: dict[str, Curves] = {}
     thinned = iter([d for d in DETAILS if d.seeds > 1])
-    detail, held = Detail(), 0
+    detail, held = Detail(), dict[str, int]()
     for name, frame in pieces:
         check_run_table(frame)
         curves = found.setdefault(name, Curves())
         cases = settings.get(name, {}).get("cases") or {}
         added = _blocks(frame, curves, cases)
-        held += sum(block.words.nbytes for block in added)
-        while held > kept_bytes and (following := next(thinned, None)):
+        held[name] = held.get(name, 0) + sum(block.words.nbytes for block in added)
+        while sum(held.values()) > kept_bytes and (following := next(thinned, None)):
             detail = following
-            held = sum(_thin(each, detail) for each in found.values())
+            held = {each: _thin(own, detail) for each, own in found.items()}
         if detail.seeds > 1:
-            held = sum(_thin(each, detail) for each in found.values())
+            held[name] = _thin(curves, detail)
     for curves in found.values():
         curves.blocks = _merged(curves.blocks)
     return ExplorerData(found, settings, detail)
