@@ -193,12 +193,12 @@ def snakemake_(arguments: tuple[str, ...]) -> int:
     return runs.snakemake(arguments)
 
 
-_KINDS = ("experiment", "claim", "figure", "part")
+KINDS = ("experiment", "claim", "figure", "part")
 
 
 @cli.command("list")
 @click.argument(
-    "kind", type=click.Choice([*(f"{kind}s" for kind in _KINDS), "papers"]), default="experiments"
+    "kind", type=click.Choice([*(f"{kind}s" for kind in KINDS), "papers"]), default="experiments"
 )
 @_config
 def list_(kind: str, config: str | None) -> None:
@@ -213,7 +213,7 @@ def list_(kind: str, config: str | None) -> None:
 
 
 @cli.command()
-@click.argument("kind", type=click.Choice(_KINDS))
+@click.argument("kind", type=click.Choice(KINDS))
 @click.argument("name", shell_complete=_completer(_things))
 @_config
 def show(kind: str, name: str, config: str | None) -> None:

@@ -19,8 +19,6 @@ from sharpflow.errors import ConfigError
 from sharpflow.parts.registry import OPTIONS, Declared, Part, Registry
 from sharpflow.parts.words import nearest
 
-KINDS = ("experiment", "claim", "figure", "part")
-
 
 def configuration_file(name: str) -> Path:
     """The file of a configuration that is named as one that ships, or by its path.
@@ -145,7 +143,7 @@ def shown(found: Catalogue, kind: str, name: str, changes: Mapping[str, Any] | N
 
     Args:
         found: where it is looked for.
-        kind: one of `KINDS`.
+        kind: experiment, claim, figure or part.
         name: as `Catalogue.names` has it.
         changes: to an experiment, of the configuration that runs it.
 

@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sharpflow.cli import changes, measure, runs, skeletons
-from sharpflow.cli.app import run_command
-from sharpflow.cli.catalogue import KINDS, base_of, catalogue
+from sharpflow.cli.app import KINDS, run_command
+from sharpflow.cli.catalogue import base_of, catalogue
 from sharpflow.config import load
 from sharpflow.config.load import merge
 from sharpflow.errors import ConfigError, PartError
