@@ -2,15 +2,14 @@
 
 import os
 import sys
-from contextlib import suppress
 from functools import cache
 
 from snakemake.iocontainers import Wildcards
 
 from sharpflow.config.gaps import gaps
-from sharpflow.errors import IntegrityError
+from sharpflow.storage import files
+from sharpflow.storage.captions import failures
 from sharpflow.storage.ledger import altered
-from sharpflow.storage.seal import read_json
 
 
 def figure_path(figure, suffix):
@@ -32,15 +31,13 @@ def kept_page(wildcards):
 
 def failed_figures():
     """Why which figure could not be drawn, of those that are there."""
-    found = {}
-    for figure in [] if stored() else PLAN.figures:
-        with suppress(IntegrityError):
-            found[figure] = read_json(figure_path(figure, "json")).get("failed")
-    return {figure: reason for figure, reason in found.items() if reason}
+    names = {figure_path(figure, "json"): figure for figure in PLAN.figures}
+    found = {} if stored() else failures(".", names)
+    return {names[name]: reason for name, reason in found.items()}
 
 
 MANIFEST = f"{ROOT}/manifest.json"
-PAGE, RUN_PAGE = f"{ROOT}/report/index.html", f"{ROOT}/benchmarks/run.html"
+PAGE, RUN_PAGE = f"{ROOT}/{files.PAGE}", f"{ROOT}/benchmarks/run.html"
 RESULTS = [
     *tables(EXPERIMENTS),
     *tables(EXPERIMENTS, "summary"),

@@ -28,8 +28,7 @@ onstart:
 
 
 onsuccess:
-    tell_the_end()
-    if failed_figures():
+    if tell_the_end():
         sys.exit(1)
 
 
@@ -39,9 +38,9 @@ onerror:
 
 
 def tell_the_end():
-    """Print what a run did, and where to look."""
+    """Print what a run did, and where to look; the figures that could not be drawn."""
     if workflow.dryrun:
-        return
+        return []
     prefix = f"{workflow.storage_settings.default_storage_prefix}/" if stored() else ""
     failed = [
         Failure(
@@ -52,6 +51,7 @@ def tell_the_end():
         for figure, reason in failed_figures().items()
     ]
     console.tell(logger, console.outcome(workflow, f"{prefix}{ROOT}", failed))
+    return failed
 
 
 if workflow.is_main_process:

@@ -5,17 +5,17 @@ A file that is not what its job wrote is refused; what killed jobs left beside t
 
 import platform
 import subprocess
-from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 
 from sharpflow import jobs
 from sharpflow.report import build_run, machine, stage
 from sharpflow.storage.benchmarks import read_benchmark
+from sharpflow.storage.captions import failures
 from sharpflow.storage.files import is_leftover
 from sharpflow.storage.ledger import examine
 from sharpflow.storage.provenance import trained_on
-from sharpflow.storage.seal import read_json, sealed_path, write_json
+from sharpflow.storage.seal import sealed_path, write_json
 
 PACKAGES = (
     "torch",
@@ -41,13 +41,6 @@ def commit() -> str:
     return head.stdout.strip() + ("+changes" if status.stdout.strip() else "")
 
 
-def failed(root: Path, names: Iterable[str]) -> dict[str, str]:
-    """Why which figure could not be drawn, by the name of the file that says so."""
-    captions = [n for n in names if n.startswith("figures/") and n.endswith(".json")]
-    said = {name: read_json(root / name) for name in captions}
-    return {name: words["failed"] for name, words in said.items() if "failed" in words}
-
-
 def main(job: jobs.Job) -> None:
     root = Path(job.outputs["manifest"]).parent  # a local copy, of a store
     examined = examine(root, job.spec["vouched"])
@@ -56,11 +49,12 @@ def main(job: jobs.Job) -> None:
     for folder in {(root / name).parent for name in job.spec["vouched"]}:
         for left in filter(is_leftover, folder.iterdir()):
             left.unlink(missing_ok=True)
+    captions = [n for n in job.spec["vouched"] if n.startswith("figures/") and n.endswith(".json")]
     manifest = {
         "commit": commit(),
         "configuration": job.spec["configuration"],
         "experiments": job.spec["experiments"],
-        "failed": failed(root, job.spec["vouched"]),
+        "failed": failures(root, captions),
         "devices": trained_on(root, job.spec["states"]),
         "packages": {package: metadata.version(package) for package in PACKAGES},
         "python": platform.python_version(),

@@ -14,6 +14,7 @@ from snakemake_interface_logger_plugins.common import LogEvent
 from tqdm import tqdm
 
 from sharpflow.progress import Event, Failure, Outcome, Planned, Run, ending
+from sharpflow.storage.files import CLAIMS, PAGE
 from sharpflow.storage.heartbeat import Beat, beat_path, read_beat
 
 SHOWN = 3
@@ -312,7 +313,7 @@ def outcome(workflow: Any, root: str, failed_figures: Sequence[Failure] = ()) ->
     open_ = {job for job in wanted if not dag.finished(job)}
     made = {job.rule.name for job in dag.jobs if job not in open_}
     failed = [one for job in scheduler.failed for one in (job if job.is_group() else [job])]
-    page, claims = f"{root}/report/index.html", f"{root}/claims.csv"
+    page, claims = f"{root}/{PAGE}", f"{root}/{CLAIMS}"
     return Outcome(
         len(wanted) - len(open_),
         len(wanted),

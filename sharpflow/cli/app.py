@@ -304,8 +304,9 @@ def compare(a: Path, b: Path, quantity: str, figure: Path | None) -> None:
 def open_(results: Path | None) -> int:
     """Open the page of a results folder, or the newest below results/, in the browser."""
     from sharpflow.cli import runs
+    from sharpflow.storage.files import PAGE
 
-    page = runs.newest(results or Path("results")) / runs.PAGE
+    page = runs.newest(results or Path("results")) / PAGE
     click.echo(page)
     return click.launch(page.resolve().as_uri())
 

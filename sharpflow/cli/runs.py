@@ -9,9 +9,7 @@ from pathlib import Path
 
 from sharpflow.config.home import SNAKEFILE
 from sharpflow.errors import ConfigError
-from sharpflow.storage.files import VOUCHED
-
-PAGE = Path("report/index.html")
+from sharpflow.storage.files import PAGE, VOUCHED
 
 
 def snakemake(arguments: Sequence[str]) -> int:

@@ -13,6 +13,8 @@ from sharpflow.errors import SharpflowError
 
 VOUCHED = ("data", "runs", "tables", "claims", "figures", "report")
 """Folders of a results root whose files jobs seal."""
+PAGE, CLAIMS = "report/index.html", "claims.csv"
+"""What a reader opens, from the results root on."""
 
 
 @contextmanager

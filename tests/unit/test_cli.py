@@ -14,13 +14,13 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sharpflow.cli import changes, measure, runs, skeletons
+from sharpflow.cli import changes, measure, skeletons
 from sharpflow.cli.app import KINDS, run_command
 from sharpflow.cli.catalogue import base_of, catalogue
 from sharpflow.config import load
 from sharpflow.config.load import merge
 from sharpflow.errors import ConfigError, PartError
-from sharpflow.storage.files import VOUCHED
+from sharpflow.storage.files import PAGE, VOUCHED
 from sharpflow.storage.seal import write_json
 from sharpflow.storage.tables import write_table
 from sharpflow.version import VERSION
@@ -453,11 +453,11 @@ def test_the_newest_page_is_opened(said, here, monkeypatch):
     opened = []
     monkeypatch.setattr("click.launch", lambda address: opened.append(address) or 0)
     for age, name in ((2, "old"), (1, "new")):
-        page = here / "results" / name / runs.PAGE
+        page = here / "results" / name / PAGE
         page.parent.mkdir(parents=True)
         page.write_text("")
         os.utime(page, (1e9 - age, 1e9 - age))
-    assert said("open").strip() == f"results/new/{runs.PAGE}"
+    assert said("open").strip() == f"results/new/{PAGE}"
     said("open results/old")
     assert [address.split("/")[-3] for address in opened] == ["new", "old"]
     assert "report" in VOUCHED
