@@ -1,6 +1,6 @@
 """Two results folders beside each other: settings, verdicts, curves."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
+from sharpflow.config.scale import differing
 from sharpflow.errors import ConfigError, IntegrityError
 from sharpflow.report.text import flatten, number
 from sharpflow.storage.parts import read_parts
@@ -76,13 +77,6 @@ class Results:
         return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=[*CURVE])
 
 
-def differing(a: Mapping[str, str], b: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
-    """Keys of settings that differ, with both values; those that one lacks have a dash."""
-    for key in dict.fromkeys([*a, *b]):
-        if a.get(key) != b.get(key):
-            yield key, a.get(key, "–"), b.get(key, "–")
-
-
 def levels(curves: pd.DataFrame) -> pd.Series:
     """Mean of each curve over the last third of its steps, by the columns of `CURVE`."""
     if curves.empty:
@@ -99,7 +93,7 @@ def report(a: Results, b: Results, quantity: str) -> str:
         IntegrityError: a file is missing or was altered.
     """
     lines = [f"A  {a.root}", f"B  {b.root}", "", "Settings"]
-    both = [(key, *pair) for key, *pair in differing(a.settings, b.settings)]
+    both = list(differing(a.settings, b.settings, "–"))
     lines += _table(["", "A", "B"], both) if both else ["  the same"]
     lines += ["", "Verdicts", *_verdicts(a.verdicts, b.verdicts)]
     lines += ["", f"Curves: {quantity}, mean over seeds and the last third of the steps"]

@@ -79,9 +79,15 @@ def differences(here: Mapping[str, Any], there: Mapping[str, Any]) -> list[Diffe
 
 
 def _compared(here: Mapping[str, Any], there: Mapping[str, Any]) -> Iterator[Difference]:
-    own, other = dict(_flat(here)), dict(_flat(there))
-    for key in dict.fromkeys([*own, *other]):
-        values = own.get(key, "default"), other.get(key, "default")
+    return differing(dict(_flat(here)), dict(_flat(there)), "default")
+
+
+def differing(
+    here: Mapping[str, str], there: Mapping[str, str], absent: str
+) -> Iterator[Difference]:
+    """Keys whose values differ, with both; `absent` stands for the value that one lacks."""
+    for key in dict.fromkeys([*here, *there]):
+        values = here.get(key, absent), there.get(key, absent)
         if values[0] != values[1]:
             yield key, *values
 
