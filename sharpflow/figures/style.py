@@ -235,21 +235,13 @@ def draw_seeds(
     Returns:
         The strong line.
     """
-    for seed in curves.columns:
-        if seed != strong:
-            faint = curves[seed].dropna()
-            axes.plot(faint.index, faint, color=colour, linewidth=0.5, alpha=0.28, zorder=1.5)
-    drawn = curves[strong].dropna()
-    (line,) = axes.plot(
-        drawn.index,
-        drawn,
-        color=colour,
-        linestyle=linestyle,
-        linewidth=width,
-        label=label,
-        zorder=3,
+    return _draw(
+        axes,
+        curves,
+        strong,
+        {"color": colour, "linewidth": 0.5, "alpha": 0.28, "zorder": 1.5},
+        {"color": colour, "linestyle": linestyle, "linewidth": width, "label": label, "zorder": 3},
     )
-    return line
 
 
 def draw_apart(
@@ -264,31 +256,30 @@ def draw_apart(
 
     A line through such records would say what nobody measured.
     """
+    look = {"marker": marker, "linestyle": "none", "color": colour, "markeredgewidth": 0}
+    return _draw(
+        axes,
+        curves,
+        strong,
+        look | {"markersize": 2.2, "alpha": 0.35, "zorder": 1.6},
+        look | {"markersize": 3.6, "label": label, "zorder": 3.5},
+    )
+
+
+def _draw(
+    axes: Axes,
+    curves: pd.DataFrame,
+    strong: int,
+    faint: Mapping[str, Any],
+    full: Mapping[str, Any],
+) -> Line2D:
+    """Draw all seeds, one in full with its own look; its line."""
     for seed in curves.columns:
         if seed != strong:
-            faint = curves[seed].dropna()
-            axes.plot(
-                faint.index,
-                faint,
-                marker,
-                color=colour,
-                markersize=2.2,
-                markeredgewidth=0,
-                alpha=0.35,
-                zorder=1.6,
-            )
+            drawn = curves[seed].dropna()
+            axes.plot(drawn.index, drawn, **faint)
     drawn = curves[strong].dropna()
-    (line,) = axes.plot(
-        drawn.index,
-        drawn,
-        marker,
-        color=colour,
-        markersize=3.6,
-        markeredgewidth=0,
-        label=label,
-        zorder=3.5,
-    )
-    return line
+    return axes.plot(drawn.index, drawn, **full)[0]
 
 
 def draw_threshold(axes: Axes, threshold: float | pd.Series, label: str = "2/η") -> Line2D | None:
