@@ -71,6 +71,7 @@ for paper in PAPERS:
 
 include: "rules/data.smk"
 include: "rules/train.smk"
+include: "rules/flows.smk"
 include: "rules/sharpness.smk"
 include: "rules/figures.smk"
 include: "rules/report.smk"

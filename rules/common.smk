@@ -139,15 +139,25 @@ def shard_of(wildcards):
     return PLAN.shards[f"runs/{wildcards.shard}"]
 
 
+def process_of(wildcards):
+    """The shard, or what runs beside it, whose folder the wildcards spell."""
+    if "process" in wildcards.keys():
+        return PLAN.processes[f"runs/{wildcards.process}"]
+    shard = shard_of(wildcards)
+    if "flow" in wildcards.keys():
+        return PLAN.flows[f"{shard.folder}/flow={wildcards.flow}"]
+    return shard
+
+
 def dataset_files(wildcards):
     """The datasets of a shard."""
     mend()
-    return [f"{ROOT}/data/{name}.safetensors" for name in shard_of(wildcards).datasets]
+    return [f"{ROOT}/data/{name}.safetensors" for name in process_of(wildcards).datasets]
 
 
-def shard_files(shards, name):
-    """One file of each shard."""
-    return [f"{ROOT}/{shard.folder}/{name}" for shard in shards]
+def process_files(shards, name):
+    """One file of each shard, and of what runs beside it."""
+    return [f"{ROOT}/{each.folder}/{name}" for each in PLAN.with_flows(shards)]
 
 
 def tables(experiments, kind="runs"):
@@ -178,8 +188,10 @@ def job_of(stage, wildcards):
     """What decides the cost of a job; None where nobody can tell beforehand."""
     if stage == "generate_data":
         return SWEEP.dataset(wildcards.dataset)
-    if stage in ("train", "evaluate_sharpness"):
-        return SWEEP.shard(stage, shard_of(wildcards))
+    if stage in ("train", "integrate_flow", "evaluate_sharpness"):
+        process = process_of(wildcards)
+        beside = process.folder in PLAN.flows
+        return SWEEP.flow(stage, process) if beside else SWEEP.shard(stage, process)
     if stage == "plot_figure":
         return SWEEP.table(stage, list(figure_of(wildcards).experiments))
     if stage == "aggregate":
@@ -213,20 +225,30 @@ def foretold(stage, wildcards, threads):
 
 def evaluation_code(wildcards):
     """Digests of the measurements that are made, and of what training is replayed with."""
-    shard = shard_of(wildcards)
+    process = process_of(wildcards)
     return [
-        code("evaluate_sharpness.py", shard.measuring_code),
-        code("train.py", shard.training_code),
+        code("evaluate_sharpness.py", process.measuring_code),
+        code("train.py", shard_in(process).training_code),
     ]
 
 
+def shard_in(process):
+    """The shard of a process: itself, or the one beside which it runs."""
+    return getattr(process, "shard", process)
+
+
 SHARD = "runs/{shard}"
+FLOW = f"{SHARD}/flow={{flow}}"
+PROCESS = "runs/{process}"
+NAMED = "[^/]+/[^/]+/width=[0-9]+/lr=[^/]+/seeds=[0-9]+-[0-9]+"
 
 
 wildcard_constraints:
     dataset="[^/]+",
     experiment="[^/]+",
     part="[0-9]+-of-[0-9]+",
-    shard="[^/]+/[^/]+/width=[0-9]+/lr=[^/]+/seeds=[0-9]+-[0-9]+",  # one, and cheaper than five
+    shard=NAMED,  # one, and cheaper than five
+    flow="[^/]+",
+    process=f"{NAMED}(/flow=[^/]+)?",
     paper="[^/]+",
     figure="[^/]+",

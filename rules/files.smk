@@ -54,14 +54,14 @@ def steps():
     for name in EXPERIMENTS:
         for part, shards in PLAN.parts_of(name).items():
             table = f"{ROOT}/tables/{name}/runs/{part}.parquet"
-            for shard in shards:
-                made = f"{ROOT}/{shard.folder}"
+            for process in PLAN.with_flows(shards):
+                made = f"{ROOT}/{process.folder}"
                 trajectory = f"{made}/trajectory.parquet"
                 measurements = f"{made}/measurements.parquet"
                 yield trajectory, table
                 yield f"{made}/states.safetensors", measurements
                 yield measurements, table
-                for dataset in shard.datasets:
+                for dataset in process.datasets:
                     yield f"{ROOT}/data/{dataset}.safetensors", trajectory
     for name in JUDGED:
         yield f"{ROOT}/claims/{name}.parquet", f"{ROOT}/claims.parquet"
@@ -75,8 +75,8 @@ def everything():
 
 
 def states():
-    """The states of every shard, below the results root."""
-    return [f"{shard.folder}/states.safetensors" for shard in PLAN.shards.values()]
+    """The states of every process, below the results root."""
+    return [f"{folder}/states.safetensors" for folder in PLAN.processes]
 
 
 def links(figure):
@@ -95,7 +95,7 @@ def folder_of(file):
 def rule_graph():
     """Pairs of rules, the second of which reads what the first writes, found from the last one on.
 
-    Of the files that a rule reads, one of each folder and kind is looked at.
+    Of the files that a rule reads, one of each folder, depth and kind is looked at.
     """
     rules_by_name = {rule.name: rule for rule in workflow.rules}
     last = next(rule.name for rule in workflow.rules if rule.name.endswith("manifest"))
@@ -103,7 +103,7 @@ def rule_graph():
     while waiting:
         name, wildcards = waiting.pop(0)
         files = rules_by_name[name].expand_input(wildcards)[0]
-        kinds = {(folder_of(file), os.path.basename(file)): file for file in files}
+        kinds = {(folder_of(f), f.count("/"), os.path.basename(f)): f for f in files}
         for file in kinds.values():
             maker = next((rule for rule in workflow.rules if rule.is_producer(file)), None)
             if maker is None:
@@ -118,8 +118,12 @@ def rule_graph():
 def benchmarks():
     """The record that each job leaves of its time and memory, below the results root, by rule."""
     found = {"generate_data": [f"data/{name}.tsv" for name in PLAN.datasets]}
-    for stage in ("train", "evaluate_sharpness"):
-        found[stage] = [f"{shard.folder}/{stage}.tsv" for shard in PLAN.shards.values()]
+    for stage, folders in (
+        ("train", PLAN.shards),
+        ("integrate_flow", PLAN.flows),
+        ("evaluate_sharpness", PLAN.processes),
+    ):
+        found |= {stage: [f"{folder}/{stage}.tsv" for folder in folders]} if folders else {}
     found["aggregate"] = [f"aggregate/{e}/{p}.tsv" for e in EXPERIMENTS for p in PLAN.parts_of(e)]
     found["plot_figure"] = [f"figures/{f.paper}/{f.name}.tsv" for f in PLAN.figures]
     found["judge_claims"] = [f"claims/{name}.tsv" for name in JUDGED]

@@ -1,13 +1,13 @@
 rule evaluate_sharpness:
     input:
         datasets=dataset_files,
-        states=f"{ROOT}/{SHARD}/states.safetensors",
+        states=f"{ROOT}/{PROCESS}/states.safetensors",
     output:
-        measurements=f"{ROOT}/{SHARD}/measurements.parquet",
+        measurements=f"{ROOT}/{PROCESS}/measurements.parquet",
     log:
-        f"{ROOT}/logs/{SHARD}/evaluate_sharpness.log",
+        f"{ROOT}/logs/{PROCESS}/evaluate_sharpness.log",
     benchmark:
-        f"{ROOT}/benchmarks/{SHARD}/evaluate_sharpness.tsv"
+        f"{ROOT}/benchmarks/{PROCESS}/evaluate_sharpness.tsv"
     group:
         group_of("evaluate")
     conda:
@@ -18,7 +18,7 @@ rule evaluate_sharpness:
         runtime=runtime("evaluate_sharpness"),
         gpu=gpus_of_a_job,
     params:
-        spec=lambda w: shard_of(w).evaluation,
+        spec=lambda w: process_of(w).evaluation,
         code=evaluation_code,
         torch=TORCH,
     script:
@@ -27,8 +27,8 @@ rule evaluate_sharpness:
 
 rule aggregate:
     input:
-        trajectories=lambda w: shard_files(part_of(w), "trajectory.parquet"),
-        measured=lambda w: shard_files(part_of(w), "measurements.parquet"),
+        trajectories=lambda w: process_files(part_of(w), "trajectory.parquet"),
+        measured=lambda w: process_files(part_of(w), "measurements.parquet"),
     output:
         runs=f"{ROOT}/tables/{{experiment}}/runs/{{part}}.parquet",
         summary=f"{ROOT}/tables/{{experiment}}/summary/{{part}}.parquet",
@@ -46,7 +46,7 @@ rule aggregate:
     params:
         spec=lambda w: {
             "confidence": CONFIGURATION.confidence,
-            "shards": [shard.described for shard in part_of(w)],
+            "shards": PLAN.described(part_of(w)),
             "parts": list(PLAN.parts_of(w.experiment)),
         },
         code=code("aggregate.py"),

@@ -8,8 +8,11 @@ import pyarrow as pa
 
 from sharpflow import jobs
 from sharpflow.results.summaries import summarise_pieces
+from sharpflow.results.tables import PROCESS
 from sharpflow.storage.parts import read_pieces, remove_others, write_part
 from sharpflow.storage.tables import read_table
+
+RUN = ("case", "width", "learning_rate")
 
 
 def shards(job: jobs.Job) -> Iterator[pa.Table]:
@@ -21,7 +24,8 @@ def shards(job: jobs.Job) -> Iterator[pa.Table]:
             read_table(measured, shard["measured"]),
         ]
         frame = pd.concat([f for f in frames if len(f)] or frames[:1], ignore_index=True)
-        for position, key in enumerate(("case", "width", "learning_rate")):
+        columns = [key for key in (*RUN, PROCESS) if key in shard]
+        for position, key in enumerate(columns):
             frame.insert(position, key, shard[key])
         yield pa.Table.from_pandas(frame, preserve_index=False)
 
@@ -41,6 +45,6 @@ if __name__ == "__main__":
         globals(),
         ["trajectories", "measured"],
         ["runs", "summary"],
-        "shards (case, width, learning_rate and the fingerprints of their tables), parts (names of "
-        "all parts of the table), confidence",
+        "shards (case, width, learning_rate, process if there are several, and the fingerprints of "
+        "their tables), parts (names of all parts of the table), confidence",
     )

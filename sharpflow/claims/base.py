@@ -1,7 +1,7 @@
 """What a claim is, and how it is judged from a run table alone."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from importlib import import_module
 from typing import Any, Literal, get_args
@@ -64,6 +64,8 @@ class Claim:
             the list of its runs with one seed. `experiment`: all cases, likewise.
         support: the values that a mean's statistic can take: all by default, `(0, inf)` for a
             positive one, or two finite ends.
+        beside: quantities that it needs of processes beside training, by the process; the
+            statistic asks for `run.process(name)`.
     """
 
     name: str
@@ -77,6 +79,7 @@ class Claim:
     cases: tuple[str, ...] = ("*",)
     scope: Scope = "run"
     support: Support = REAL
+    beside: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def judged(self, values: Sequence[float], confidence: float) -> Judgement:
         """The verdict from one value a seed."""
@@ -96,11 +99,13 @@ def claim(
     cases: Iterable[str] = ("*",),
     scope: Scope = "run",
     support: Support = REAL,
+    beside: Mapping[str, Iterable[str]] | None = None,
 ) -> Callable[[Statistic], Claim]:
     """Make a claim of a statistic; its name is the function's.
 
-    `reads`, `cases` and `scope` are read without running the module, to refuse a configuration that
-    cannot feed the claim: they have to be texts, or constants of the same module.
+    `reads`, `cases`, `scope` and `beside` are read without running the module, to refuse a
+    configuration that cannot feed the claim: they have to be texts, or constants of the same
+    module.
 
     Args:
         statement: as for `Claim`, as all others.
@@ -112,6 +117,7 @@ def claim(
         cases: those it is about.
         scope: what a row is about.
         support: the values that are possible.
+        beside: quantities of processes beside training, by the process.
 
     Raises:
         ValueError: the band is none, its origin does not begin with one of `ORIGINS`, or the
@@ -140,6 +146,7 @@ def claim(
             tuple(cases),
             scope,
             support,
+            {process: tuple(quantities) for process, quantities in (beside or {}).items()},
         )
 
     return made
@@ -270,8 +277,12 @@ def _values(claim: Claim, runs: Iterable[Run]) -> list[float]:
 
 def _value(claim: Claim, runs: Run | list[Run]) -> float:
     members = runs if isinstance(runs, list) else [runs]
-    for run in members:
-        for quantity in claim.reads:
+    needed = [(run, claim.reads) for run in members]
+    needed += [
+        (r.process(p), quantities) for r in members for p, quantities in claim.beside.items()
+    ]
+    for run, quantities in needed:
+        for quantity in quantities:
             bad, whole = run.unconverged(quantity)
             if bad > MOST_UNCONVERGED * whole:
                 return Undefined(f"{bad} of {whole} values of {quantity} did not converge")

@@ -13,7 +13,7 @@ from sharpflow.errors import exit_status
 from sharpflow.version import VERSION
 
 SHELLS = ("bash", "zsh", "fish")
-_PARTS = "data models losses initialisations optimisers schedules measurements claims figures"
+_PARTS = "data models losses initialisations optimisers schedules measurements flows claims figures"
 Completer = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
 

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from sharpflow.config.scale import differing
 from sharpflow.errors import ConfigError, IntegrityError
 from sharpflow.report.text import flatten, number
+from sharpflow.results.tables import of_training
 from sharpflow.storage.parts import read_parts
 from sharpflow.storage.seal import read_json
 from sharpflow.storage.tables import read_table
@@ -71,7 +72,7 @@ class Results:
         found = []
         for folder in sorted(self.root.glob("tables/*/summary")):
             paths = sorted(map(str, folder.glob("*.parquet")))
-            table = read_parts(paths, [quantity])
+            table = of_training(read_parts(paths, [quantity]))
             table = table[table["index"] == table["index"].min()]
             found.append(table.assign(experiment=folder.parent.name)[[*CURVE, "step", "mean"]])
         return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=[*CURVE])

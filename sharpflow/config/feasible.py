@@ -6,7 +6,8 @@ from typing import Any, get_args
 
 from sharpflow.config.types import Types, parts_in
 from sharpflow.errors import ConfigError
-from sharpflow.parts.options import Form, MeasurementOptions, Options
+from sharpflow.parts.options import FlowOptions, Form, MeasurementOptions, Options
+from sharpflow.parts.processes import BESIDE, DISCRETE
 from sharpflow.parts.registry import Declared
 from sharpflow.parts.words import nearest
 
@@ -61,6 +62,10 @@ def check_parts(setup: Any, seeds: range, types: Types, file_of: FileOf) -> None
     for name, options in measured(setup):
         keys = ["measurements", name]
         _sentence(lambda o=options: o.check(seeds), file_of, keys, ".".join(keys))
+    for name, options in flows(setup):
+        keys = ["flows", name]
+        _sentence(lambda o=options: o.check(setup.training), file_of, keys, ".".join(keys))
+        _check_strides(setup, name, options, file_of)
 
 
 def _sentence(check: Callable[[], None], file_of: FileOf, keys: list[str], what: str) -> None:
@@ -68,6 +73,24 @@ def _sentence(check: Callable[[], None], file_of: FileOf, keys: list[str], what:
         check()
     except ValueError as error:
         raise ConfigError(f"{file_of(keys)}: {what}: {error}.") from None
+
+
+def _check_strides(setup: Any, name: str, flow: FlowOptions, file_of: FileOf) -> None:
+    """Refuse a measurement whose steps are not those of a flow's stored states."""
+    for other, measurement in measured(setup):
+        strides = sorted((flow.every, stride_of(measurement)))
+        if strides[1] % strides[0]:
+            raise ConfigError(
+                f"{file_of(['flows', name])}: flows.{name}.every = {flow.every} and "
+                f"measurements.{other}.every = {stride_of(measurement)}: a flow is measured at its "
+                "stored states and not between them, so one of the two must be a multiple of the "
+                "other."
+            )
+
+
+def stride_of(measurement: Any) -> int:
+    """The stride of a measurement, in steps."""
+    return measurement.every
 
 
 def _check_training(setup: Any, form: Form, file_of: FileOf) -> None:
@@ -101,13 +124,24 @@ def _with_needs(setup: Any) -> Iterator[tuple[str, Any]]:
             yield f"model.initialisation = {options.part.name!r}", options
     for name, options in measured(setup):
         yield f"measurements.{name}", options
+    for name, options in flows(setup):
+        yield f"flows.{name}", options
 
 
 def measured(setup: Any) -> Iterator[tuple[str, MeasurementOptions]]:
     """The measurements of a set-up, by name."""
-    for name in type(setup.measurements).model_fields:
-        if (options := getattr(setup.measurements, name)) is not None:
-            yield name, options
+    yield from _chosen(setup.measurements)
+
+
+def flows(setup: Any) -> Iterator[tuple[str, FlowOptions]]:
+    """What runs beside the training of a set-up, by name."""
+    yield from _chosen(setup.flows)
+
+
+def _chosen(options: Any) -> Iterator[tuple[str, Any]]:
+    for name in type(options).model_fields:
+        if (one := getattr(options, name)) is not None:
+            yield name, one
 
 
 def _check_need(
@@ -152,12 +186,26 @@ def _is_tag(name: str, field: Any) -> bool:
 # --- claims and figures
 
 
-def given(setup: Any) -> frozenset[str]:
-    """Quantities that the tables of a case will have."""
+def given(setup: Any, process: str = DISCRETE) -> frozenset[str]:
+    """Quantities that the tables of a case will have of a process; none where it does not run."""
+    measurable = frozenset().union(*(options.gives() for _, options in measured(setup)))
+    if process != DISCRETE:
+        beside = dict(flows(setup))
+        return measurable | BESIDE | beside[process].gives() if process in beside else frozenset()
     words = TRAINED | {"diverged_step"}
     if "finite samples" in capabilities(setup):
         words |= {"samples"}
-    return words.union(*(options.gives() for _, options in measured(setup)))
+    return words | measurable
+
+
+def lacking(declared: Declared, setup: Any) -> dict[str, list[str]]:
+    """Quantities that a claim or a figure needs and a case does not give, by the process."""
+    wanted = {DISCRETE: declared.reads, **declared.beside}
+    found = {
+        process: [q for q in quantities if q not in given(setup, process)]
+        for process, quantities in wanted.items()
+    }
+    return {process: missing for process, missing in found.items() if missing}
 
 
 def matching(patterns: tuple[str, ...], cases: Iterable[str]) -> list[str]:
@@ -179,11 +227,11 @@ def check_claim(claim: Declared, cases: Mapping[str, Any], types: Types, where: 
             f"{nearest(claim.cases[0], cases)}"
         )
     for case in chosen:
-        missing = [q for q in claim.reads if q not in given(cases[case])]
-        if missing:
+        for process, missing in lacking(claim, cases[case]).items():
             raise ConfigError(
-                f"{where}: claims names {claim.name!r}, which reads {', '.join(missing)}, and the "
-                f"case {case!r} does not measure it.{_help(missing, types)}"
+                f"{where}: claims names {claim.name!r}, which reads {', '.join(missing)}"
+                f"{_of(process)}, and the case {case!r} does not measure it."
+                f"{_help(process, missing, cases[case], types)}"
             )
 
 
@@ -202,27 +250,40 @@ def check_figure(
     Raises:
         ConfigError: it names the measurement that would help.
     """
-    lacking: list[str] = []
+    lacks: dict[str, list[str]] = {}
+    setup: Any = None
     for setups in cases.values():
         for case in matching(figure.cases, setups):
-            missing = [q for q in figure.reads if q not in given(setups[case])]
-            if not missing:
+            lacks, setup = lacking(figure, setups[case]), setups[case]
+            if not lacks:
                 return
-            lacking = missing
-    if not lacking:
+    if not lacks:
         known = [case for setups in cases.values() for case in setups]
         raise ConfigError(
             f"{where}: figures names {name!r}, which draws the cases {', '.join(figure.cases)}, "
             f"and there are only {', '.join(known)}.{nearest(figure.cases[0], known)}"
         )
+    process, missing = next(iter(lacks.items()))
     raise ConfigError(
-        f"{where}: figures names {name!r}, which draws {', '.join(lacking)}, and no case measures "
-        f"it.{_help(lacking, types)}"
+        f"{where}: figures names {name!r}, which draws {', '.join(missing)}{_of(process)}, and no "
+        f"case measures it.{_help(process, missing, setup, types)}"
     )
 
 
-def _help(quantities: list[str], types: Types) -> str:
+def _of(process: str) -> str:
+    """Whose a quantity is, where it is not training's."""
+    return "" if process == DISCRETE else f" of the process {process!r}"
+
+
+def _help(process: str, quantities: list[str], setup: Any, types: Types) -> str:
     """` measurements.x gives it`, and what that needs."""
+    known = types.options("flows")
+    if process != DISCRETE and process not in dict(flows(setup)):
+        asked = f" It runs where the set-up has flows.{process}." if process in known else ""
+        return asked or f" There is no flow {process!r}.{nearest(process, known)}"
+    if process != DISCRETE:
+        own = dict(flows(setup))[process].gives() | BESIDE
+        return f" It gives {', '.join(sorted(own))}, and what measurements give."
     texts = []
     for quantity in quantities:
         found = [

@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from sharpflow.cost import Job, shipped, size
+from sharpflow.config.feasible import flows
+from sharpflow.cost import Job, beside, shipped, size
 from sharpflow.errors import ConfigError
 
 MEMORY_VARIABLE = "SHARPFLOW_MEMORY_GIB"
@@ -51,6 +52,7 @@ def check_memory(setup: Any, runs: int, file_of: Callable[[list[str]], str]) -> 
         if sizes is None:
             continue
         jobs = [Job(stage, **sizes) for stage in ("train", "evaluate_sharpness")]
+        jobs += [Job("integrate_flow", **beside(sizes, flow)) for _, flow in flows(setup)]
         job = max(jobs, key=shipped().memory)
         needed = shipped().memory(job) * 2**20
         if needed > limit:
@@ -127,10 +129,12 @@ def check_jobs(experiment: Any, cases: Mapping[str, Any], where: str) -> None:
         ConfigError: it gives the number of jobs and the limit.
     """
     blocks = experiment.seeds // experiment.seeds_per_job
-    count = sum(len(s.widths) * len(s.learning_rates) for s in cases.values()) * blocks
+    count = blocks * sum(
+        len(s.widths) * len(s.learning_rates) * (1 + len([*flows(s)])) for s in cases.values()
+    )
     if count > JOBS:
         raise ConfigError(
             f"{where}: cases × widths × learning_rates × seeds / seeds_per_job is {count:,} "
-            f"training jobs, where at most {JOBS:,} are allowed; raise seeds_per_job = "
-            f"{experiment.seeds_per_job}, or shorten the lists."
+            f"training jobs, flows beside them included, where at most {JOBS:,} are allowed; raise "
+            f"seeds_per_job = {experiment.seeds_per_job}, or shorten the lists."
         )

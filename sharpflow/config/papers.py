@@ -18,7 +18,7 @@ from sharpflow.parts.names import files_in, name_of
 PAPER_FILE, RECORDED_FILE = "paper.yaml", "recorded.yaml"
 TARGETS = frozenset(
     {"all", "figures", "claims", "report", "manifest", "generate_data", "train", "aggregate"}
-    | {"evaluate_sharpness", "judge_claims", "collect_claims", "plot_figure"}
+    | {"integrate_flow", "evaluate_sharpness", "judge_claims", "collect_claims", "plot_figure"}
 )
 """Names of Snakemake's rules, which no paper can have: each paper is a target."""
 

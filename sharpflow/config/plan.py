@@ -3,21 +3,22 @@
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
-from sharpflow.config.feasible import BY_THE_WAY, matching, measured
+from sharpflow.config.feasible import BY_THE_WAY, flows, matching, measured
 from sharpflow.config.load import Settings
 from sharpflow.config.numbers import canonical
 from sharpflow.config.parts import in_parts
-from sharpflow.config.types import parts_in, user_paths
+from sharpflow.config.types import BY_KEY, parts_in, user_paths
 from sharpflow.errors import ConfigError
 from sharpflow.parts.loading import PAPERS
 from sharpflow.parts.names import RULE, is_name
+from sharpflow.parts.processes import DISCRETE
 from sharpflow.parts.registry import Declared
 from sharpflow.storage.files import fingerprint
 
@@ -61,8 +62,7 @@ class Shard:
     def evaluation(self) -> dict[str, Any]:
         """Plain values that the evaluation job needs."""
         papers = self.training.get("paper_folders", {}) | self.measuring_papers
-        plain = {"training": self.training, "measurements": self.measurements}
-        return plain | ({"paper_folders": papers} if papers else {})
+        return _with_papers({"training": self.training, "measurements": self.measurements}, papers)
 
     @property
     def described(self) -> dict[str, Any]:
@@ -74,6 +74,80 @@ class Shard:
             "trajectories": fingerprint(self.training),
             "measured": fingerprint(self.evaluation),
         }
+
+
+@dataclass(frozen=True)
+class Flow:
+    """A process that runs beside the runs of a shard, from the same start.
+
+    Attributes:
+        shard: whose training it runs beside.
+        name: of the part, and of the process in the tables.
+        options: plain, of the part.
+        code: modules and files that its job loads by name.
+        papers: folder of each paper whose parts it uses, by its key.
+    """
+
+    shard: Shard
+    name: str
+    options: dict[str, Any]
+    code: tuple[str, ...]
+    papers: dict[str, str]
+
+    @property
+    def folder(self) -> str:
+        """Path below the results root."""
+        return f"{self.shard.folder}/flow={self.name}"
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """Keys of `Plan.datasets`."""
+        return self.shard.datasets
+
+    @property
+    def training(self) -> dict[str, Any]:
+        """Plain values that the job needs that makes its states."""
+        papers = self.shard.training.get("paper_folders", {}) | self.papers
+        own = {"flow": self.options | {"kind": self.name}}
+        return _with_papers(self.shard.training | own, papers)
+
+    @property
+    def training_code(self) -> tuple[str, ...]:
+        """Modules and files that its job loads by name."""
+        return (*self.shard.training_code, *self.code)
+
+    @property
+    def measurements(self) -> dict[str, Any]:
+        """Plain options of each measurement, at no shorter stride than states are stored."""
+        every = self.options["every"]
+        return {
+            name: options | {"every": max(options["every"], every)}
+            for name, options in self.shard.measurements.items()
+        }
+
+    @property
+    def measuring_code(self) -> tuple[str, ...]:
+        """Modules and files that the job of its evaluation loads by name."""
+        return self.shard.measuring_code
+
+    @property
+    def evaluation(self) -> dict[str, Any]:
+        """Plain values that the evaluation job needs."""
+        training = self.training
+        papers = training.get("paper_folders", {}) | self.shard.measuring_papers
+        return _with_papers({"training": training, "measurements": self.measurements}, papers)
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """What aggregation needs, as of a shard."""
+        return self.shard.described | {
+            "trajectories": fingerprint(self.training),
+            "measured": fingerprint(self.evaluation),
+        }
+
+
+Process = Shard | Flow
+"""Something with states that are measured: training, or what runs beside it."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +207,7 @@ class Plan:
     Attributes:
         papers: what the page says of each paper that has an experiment, by key, in order.
         folders: folder of each listed paper, by key.
+        flows: what runs beside shards, by folder.
     """
 
     datasets: dict[str, Dataset]
@@ -142,6 +217,37 @@ class Plan:
     claims: dict[str, list[Verdict]]
     papers: dict[str, dict[str, Any]]
     folders: dict[str, str]
+    flows: dict[str, Flow] = field(default_factory=dict)
+
+    @cached_property
+    def processes(self) -> dict[str, Process]:
+        """Shards and what runs beside them, by folder."""
+        return {**self.shards, **self.flows}
+
+    def with_flows(self, shards: Iterable[Shard]) -> list[Process]:
+        """Shards, each before what runs beside it."""
+        return [each for shard in shards for each in (shard, *self.beside(shard))]
+
+    def beside(self, shard: Shard) -> list[Flow]:
+        """What runs beside a shard."""
+        return self._beside.get(shard.folder, [])
+
+    @cached_property
+    def _beside(self) -> dict[str, list[Flow]]:
+        found: dict[str, list[Flow]] = {}
+        for flow in self.flows.values():
+            found.setdefault(flow.shard.folder, []).append(flow)
+        return found
+
+    def described(self, shards: Iterable[Shard]) -> list[dict[str, Any]]:
+        """What aggregation needs of shards; with the process where the experiment has several."""
+        several = {flow.shard.experiment for flow in self.flows.values()}
+        return [
+            each.described
+            if _home(each).experiment not in several
+            else {"process": _process(each)} | each.described
+            for each in self.with_flows(shards)
+        ]
 
     def shards_of(self, experiment: str) -> list[Shard]:
         """The shards of one experiment."""
@@ -168,6 +274,14 @@ class Plan:
     def folders_of(self, modules: Iterable[str]) -> dict[str, str]:
         """Folders of the papers that modules stand in, by key."""
         return folders_of(modules, self.folders)
+
+
+def _home(process: Process) -> Shard:
+    return process.shard if isinstance(process, Flow) else process
+
+
+def _process(process: Process) -> str:
+    return process.name if isinstance(process, Flow) else DISCRETE
 
 
 def folders_of(modules: Iterable[str], folders: Mapping[str, str]) -> dict[str, str]:
@@ -221,6 +335,7 @@ class _Planner:
         self.folders = {key: str(paper.folder) for key, paper in settings.papers.items()}
         self.datasets: dict[str, Dataset] = {}
         self.shards: dict[str, Shard] = {}
+        self.flows: dict[str, Flow] = {}
 
     def dataset(self, data: Any) -> str:
         """Name of a dataset, which is planned."""
@@ -282,6 +397,16 @@ class _Planner:
                         measuring_papers,
                     )
                     self.shards[shard.folder] = shard
+                    for name, flow in flows(setup):
+                        code = _code([flow])
+                        beside = Flow(
+                            shard,
+                            name,
+                            plain["flows"][name],
+                            code,
+                            folders_of(code, self.folders),
+                        )
+                        self.flows[beside.folder] = beside
 
 
 def _figures(settings: Settings, papers: Iterable[str]) -> list[Figure]:
@@ -309,11 +434,11 @@ def _verdicts(settings: Settings, experiment: str) -> list[Verdict]:
     figures, found = settings.figures[experiment], []
     for claim in settings.claims[experiment]:
         cases = matching(claim.cases, settings.cases[experiment])
-        wanted = set(claim.reads) - BY_THE_WAY or set(claim.reads)
+        wanted = claim.quantities - BY_THE_WAY or claim.quantities
         beside = (
             name
             for name, f in figures.items()
-            if wanted <= {*f.reads, *f.draws} and set(cases) <= {*matching(f.cases, cases)}
+            if wanted <= {*f.quantities, *f.draws} and set(cases) <= {*matching(f.cases, cases)}
         )
         found.append(
             Verdict(
@@ -329,16 +454,20 @@ def _verdicts(settings: Settings, experiment: str) -> list[Verdict]:
 
 def _described(settings: Settings, name: str) -> dict[str, Any]:
     """An experiment's settings as tables, figures and the page get them."""
-    experiment = settings.experiments[name].model_dump(mode="json")
+    experiment = _without_the_rest(settings.experiments[name].model_dump(mode="json"))
     cases = {}
     for case, setup in settings.cases[name].items():
-        plain = setup.model_dump(mode="json")
-        plain["measurements"] = {k: v for k, v in plain["measurements"].items() if v is not None}
-        cases[case] = plain | {
+        cases[case] = _without_the_rest(setup.model_dump(mode="json")) | {
             "threshold_symbol": setup.optimiser.threshold_symbol,
             "preconditioned": "preconditioner" in setup.optimiser.capabilities(),
         }
     return experiment | {"cases": cases}
+
+
+def _without_the_rest(plain: dict[str, Any]) -> dict[str, Any]:
+    """Settings without the measurements and flows that are not made: a new one changes none."""
+    chosen = {key: {k: v for k, v in plain[key].items() if v is not None} for key in BY_KEY}
+    return {k: v for k, v in (plain | chosen).items() if k != "flows" or v}
 
 
 def _told(settings: Settings, key: str) -> dict[str, Any]:
@@ -365,11 +494,11 @@ def differences(settings: Settings) -> dict[str, dict[str, Any]]:
 def _chosen(options: BaseModel) -> dict[str, Any]:
     """What differs from the defaults; a part with all at its defaults is that where it is one."""
     plain = options.model_dump(mode="json", exclude_defaults=True)
-    for name, field in type(options).model_fields.items():
+    for name, key in type(options).model_fields.items():
         value = getattr(options, name)
         if isinstance(value, BaseModel) and name in plain:
             plain[name] = _chosen(value)
-            if plain[name] == {"kind": field.default}:
+            if plain[name] == {"kind": key.default}:
                 del plain[name]
     return plain
 
@@ -392,4 +521,5 @@ def make_plan(settings: Settings) -> Plan:
         {name: _verdicts(settings, name) for name in settings.experiments},
         papers,
         planner.folders,
+        planner.flows,
     )

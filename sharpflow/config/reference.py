@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from sharpflow.config.papers import shipped_papers
-from sharpflow.config.types import Paper, Training, Types
+from sharpflow.config.types import BY_KEY, Paper, Training, Types
 from sharpflow.parts.registry import Registry
 
 _FIRST = ("data", "model", "loss", "optimiser", "schedule", "widths", "learning_rates")
@@ -114,9 +114,9 @@ A paper is a folder with a `paper.yaml`; an experiment is one file of its `exper
 `config/experiments/`. Every combination of case × width × learning rate × seed is a run; its
 figures go to `<results>/figures/<paper>/`.
 
-Networks, sources of data, losses, initialisations, optimisers, schedules and measurements are
-*parts*: each is named by its `kind` (data by `source`, measurements by their key) and brings its
-own options, whether it is of the library, of a paper here, or of a folder of your own
+Networks, sources of data, losses, initialisations, optimisers, schedules, measurements and flows
+are *parts*: each is named by its `kind` (data by `source`, measurements and flows by their key) and
+brings its own options, whether it is of the library, of a paper here, or of a folder of your own
 ([how to add one](../docs/how-to/extending.md)). A part without options, or with all at their
 defaults, may stand as its name alone: `loss: mse`.
 
@@ -141,6 +141,7 @@ _SECTIONS = {
     "optimisers": "Optimisers",
     "schedules": "Schedules",
     "measurements": "Measurements",
+    "flows": "Flows",
 }
 
 
@@ -165,8 +166,8 @@ def readme(types: Types) -> str:
     write("Paper", "##", Paper.model_fields)
     for kind, title in _SECTIONS.items():
         lines += [f"## {title}", ""]
-        if kind == "measurements":
-            write("Measurements", "###", types.measurements.model_fields)
+        if kind in BY_KEY:
+            write(title, "###", getattr(types, kind).model_fields)
         for name, options in types.options(kind).items():
             owner = f"papers/{options.paper_key}" if options.paper_key else "sharpflow"
             home = f"`{owner}/{kind}/{name}`. "

@@ -22,6 +22,7 @@ from pydantic import (
 )
 from pydantic.fields import FieldInfo
 
+from sharpflow.errors import ConfigError
 from sharpflow.parts.options import (
     LearningRate,
     Name,
@@ -33,10 +34,13 @@ from sharpflow.parts.options import (
     Width,
     distinct,
 )
+from sharpflow.parts.processes import DISCRETE
 from sharpflow.parts.registry import Part, Registry
 
 TAGS = {"data": "source"}
 """The key that names a part, where it is not `kind`."""
+BY_KEY = ("measurements", "flows")
+"""Kinds of which a set-up has several, each under its name as the key."""
 WORD = {
     "data": "Data",
     "models": "Model",
@@ -45,6 +49,7 @@ WORD = {
     "optimisers": "Optimiser",
     "schedules": "Schedule",
     "measurements": "Measurement",
+    "flows": "Flow",
 }
 
 
@@ -255,7 +260,7 @@ class Types:
     def _named(self, part: Part, made: Mapping[str, Mapping[str, type[Options]]]) -> type[Options]:
         written = self.registry.options_class(part)
         fields: dict[str, Any] = {}
-        if part.kind != "measurements":
+        if part.kind not in BY_KEY:
             tag = TAGS.get(part.kind, "kind")
             described = Field(description=f"Names this {WORD[part.kind].lower()}.")
             fields[tag] = (Literal[part.name], described)
@@ -271,13 +276,29 @@ class Types:
     @cached_property
     def measurements(self) -> type[Strict]:
         """What may stand under `measurements`."""
-        found = self.options("measurements")
+        return self._by_key(
+            "measurements", "What is measured along a run; each name is a measurement's."
+        )
+
+    @cached_property
+    def flows(self) -> type[Strict]:
+        """What may stand under `flows`."""
+        if DISCRETE in self.options("flows"):
+            raise ConfigError(
+                f"{self.options('flows')[DISCRETE].part.file}: training itself is called "
+                f"{DISCRETE!r} in the tables; give what runs beside it another name."
+            )
+        return self._by_key(
+            "flows", "What runs beside training, from the same start; each name is a process's."
+        )
+
+    def _by_key(self, kind: str, text: str) -> type[Strict]:
         fields: dict[str, Any] = {}
-        for name, options in found.items():
+        for name, options in self.options(kind).items():
             first = " ".join((options.__doc__ or "").split("\n\n")[0].split())
             fields[name] = (options | None, Field(default=None, description=first))
-        made = _made("Measurements", __base__=Strict, **fields)
-        made.__doc__ = "What is measured along a run; each name is a measurement's."
+        made = _made(camel(kind), __base__=Strict, **fields)
+        made.__doc__ = text
         return made
 
     @cached_property
@@ -290,6 +311,7 @@ class Types:
             "optimiser": (_choice(self.options("optimisers"), "kind"), Field(**_optimiser)),
             "schedule": (_choice(self.options("schedules"), "kind"), Field(**_schedule)),
             "measurements": (self.measurements, Field(default=self.measurements(), **_measured)),
+            "flows": (self.flows, Field(default=self.flows(), **_flows)),
         }
         return _made("Setup", __base__=SetupKeys, **parts)
 
@@ -333,6 +355,9 @@ _schedule: dict[str, Any] = {
     "description": "The course of the learning rate.",
 }
 _measured: dict[str, Any] = {"description": "What is measured along the runs."}
+_flows: dict[str, Any] = {
+    "description": "Flows and other processes that run beside training, measured as it is."
+}
 
 
 def _as(field: FieldInfo) -> FieldInfo:

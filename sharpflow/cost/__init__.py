@@ -1,6 +1,15 @@
 """What a job will take: memory, time and storage, from its parameters alone."""
 
 from sharpflow.cost.model import Coefficients, around, shipped
-from sharpflow.cost.work import Job, Measured, device_megabytes, size
+from sharpflow.cost.work import Job, Measured, beside, device_megabytes, size
 
-__all__ = ["Coefficients", "Job", "Measured", "around", "device_megabytes", "shipped", "size"]
+__all__ = [
+    "Coefficients",
+    "Job",
+    "Measured",
+    "around",
+    "beside",
+    "device_megabytes",
+    "shipped",
+    "size",
+]

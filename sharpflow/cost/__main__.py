@@ -24,7 +24,7 @@ def storage_gb(jobs: Iterable[Job]) -> float:
     """Gigabytes of what jobs leave: stored states, and tables, which aggregation writes again."""
     total = 0.0
     for job in jobs:
-        if job.stage == "train":
+        if job.stage in ("train", "integrate_flow"):
             total += job.runs * job.state_bytes * job.stored + _ROW_BYTES * job.trajectory_rows
         elif job.stage == "evaluate_sharpness":
             total += _ROW_BYTES * job.measured_rows

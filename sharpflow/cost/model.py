@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from sharpflow.cost.work import MEMORY, TIME, Job
+from sharpflow.cost.work import LIKE, MEMORY, TIME, Job
 from sharpflow.errors import ConfigError
 
 VARIABLE = "SHARPFLOW_COST"
@@ -19,6 +19,8 @@ SNAKEMAKES, SNAKEMAKE_MB, SHARD_MB = 2, 200, 0.005
 _WAIT = 4
 """Times the predicted CPU time that a job may take: machines differ, and are shared."""
 _LEAST_MINUTES = 5
+_UNRECORDED = 1.5
+"""Times what another stage's coefficients foretell, where a stage has none of its own."""
 
 
 @dataclass(frozen=True)
@@ -40,15 +42,17 @@ class Coefficients:
 
     def time(self, job: Job) -> float:
         """CPU seconds, the middle of what is expected."""
-        return _product(TIME[job.stage](job), self.seconds[job.stage])
+        factor, known = _nearest(self.seconds, job.stage)
+        return factor * _product(TIME[job.stage](job), known)
 
     def typical_memory(self, job: Job) -> float:
         """Megabytes, the middle of what is expected."""
-        return _product(MEMORY[job.stage](job), self.megabytes[job.stage])
+        factor, known = _nearest(self.megabytes, job.stage)
+        return factor * _product(MEMORY[job.stage](job), known)
 
     def memory(self, job: Job) -> float:
         """Megabytes that the job stays within."""
-        return self.typical_memory(job) * self.margin[job.stage]
+        return self.typical_memory(job) * self.margin.get(job.stage, max(self.margin.values()))
 
     def wall(self, job: Job, threads: int = 1) -> float:
         """Seconds on a machine with nothing else to do; threads share half of the work."""
@@ -93,6 +97,15 @@ def around(shards: int) -> int:
         shards: of the whole plan, which each of them reads.
     """
     return round(SNAKEMAKES * (SNAKEMAKE_MB + SHARD_MB * shards) + 0.5)
+
+
+def _nearest(
+    by_stage: Mapping[str, Mapping[str, float]], stage: str
+) -> tuple[float, Mapping[str, float]]:
+    """The coefficients of a stage; those of another with a factor where nothing is recorded."""
+    if stage in by_stage or stage not in LIKE:
+        return 1.0, by_stage[stage]
+    return _UNRECORDED, by_stage[LIKE[stage]]
 
 
 def _product(features: Mapping[str, float], coefficients: Mapping[str, float]) -> float:

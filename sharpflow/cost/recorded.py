@@ -87,7 +87,7 @@ def _read(row: dict[str, str]) -> Recorded:
     kinds = {f.name: f.type for f in fields(Job)}
     values: dict[str, object] = {"stage": row["stage"]}
     for name in (n for n in _FIELDS if n not in ("stage", "measured")):
-        number = int(row[name] or 0)
+        number = int(row.get(name) or 0)  # one of an earlier table lacks the later fields
         values[name] = bool(number) if kinds[name] is bool else number
     measured = (map(int, one.split(":")) for one in row["measured"].split())
     values["measured"] = tuple(Measured(*one) for one in measured)

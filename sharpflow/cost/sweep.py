@@ -3,9 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from sharpflow.cost.work import Job, size
+from sharpflow.cost.work import Job, beside, size
 
-TRAIN, EVALUATE = "train", "evaluate_sharpness"
+TRAIN, INTEGRATE, EVALUATE = "train", "integrate_flow", "evaluate_sharpness"
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,18 @@ class Sweep:
             setup = self.settings.cases[shard.experiment][shard.case]
             known = size(setup, shard.width, runs)
             self._sizes[key] = None if known is None else Job(stage, **known)
+        return self._sizes[key]
+
+    def flow(self, stage: str, flow: Any) -> Job | None:
+        """The job of a process beside a shard: of its integration, or its evaluation."""
+        shard = flow.shard
+        runs = len(shard.training["seeds"])
+        key = (stage, shard.experiment, shard.case, shard.width, runs, flow.name)
+        if key not in self._sizes:
+            setup = self.settings.cases[shard.experiment][shard.case]
+            known = size(setup, shard.width, runs)
+            options = getattr(setup.flows, flow.name)
+            self._sizes[key] = None if known is None else Job(stage, **beside(known, options))
         return self._sizes[key]
 
     def dataset(self, name: str) -> Job | None:
@@ -66,13 +78,15 @@ class Sweep:
         key = ("aggregate", experiment, part)
         if key not in self._sizes:
             shards = self.plan.parts_of(experiment)[part]
-            self._sizes[key] = self._reading("aggregate", shards, files=2 * len(shards))
+            files = 2 * len(self.plan.with_flows(shards))
+            self._sizes[key] = self._reading("aggregate", shards, files=files)
         return self._sizes[key]
 
     def _reading(
         self, stage: str, shards: list[Any], files: int = 0, panels: int = 0
     ) -> Job | None:
         jobs = [self.shard(EVALUATE, shard) for shard in shards]
+        jobs += [self.flow(EVALUATE, f) for shard in shards for f in self.plan.beside(shard)]
         if any(job is None for job in jobs):
             return None
         rows = sum(j.trajectory_rows + j.measured_rows for j in jobs if j is not None)
@@ -87,6 +101,10 @@ class Sweep:
         for shard in plan.shards.values():
             for stage in (TRAIN, EVALUATE):
                 found[f"{shard.folder}/{stage}.tsv"] = shard.experiment, self.shard(stage, shard)
+        for flow in plan.flows.values():
+            for stage in (INTEGRATE, EVALUATE):
+                owner = flow.shard.experiment
+                found[f"{flow.folder}/{stage}.tsv"] = owner, self.flow(stage, flow)
         for name in plan.settings:
             for part in plan.parts_of(name):
                 found[f"aggregate/{name}/{part}.tsv"] = name, self.part(name, part)

@@ -21,8 +21,12 @@ COLD, WARM = 16, 4
 """Products that an eigenpair takes as a rule, from a random start and from the last step's."""
 REPLAYED = "replayed_"
 """What the names of features begin with that evaluation shares with the steps of training."""
-_QUANTITIES = 4
-"""Of a trajectory, beside a norm a layer."""
+_QUANTITIES, _BESIDE = 4, 3
+"""Of a trajectory, beside a norm a layer; of a flow's, beside its own."""
+_GRAPHS = 4
+"""Times what a pass keeps that a derivative of a curvature does."""
+LIKE = {"integrate_flow": "train"}
+"""Stages that go by another's coefficients until their own jobs have been recorded."""
 _MB = 2.0**20
 
 
@@ -49,8 +53,8 @@ class Job:
     """What decides the cost of a job; what a stage does not have is 0.
 
     Attributes:
-        stage: `generate_data`, `train`, `evaluate_sharpness`, `aggregate`, `judge_claims` or
-            `plot_figure`.
+        stage: `generate_data`, `train`, `integrate_flow`, `evaluate_sharpness`, `aggregate`,
+            `judge_claims` or `plot_figure`.
         runs: R, trained together.
         parameters: P, of one run.
         multiplications: of one sample's forward pass.
@@ -71,6 +75,8 @@ class Job:
         rows: of the tables that are read.
         files: that are read.
         panels: of a figure.
+        passes: through the network and back, for a step's length of a flow.
+        quantities: of a flow's own.
     """
 
     stage: str
@@ -97,6 +103,8 @@ class Job:
     rows: int = 0
     files: int = 0
     panels: int = 0
+    passes: int = 0
+    quantities: int = 0
 
     @property
     def state_bytes(self) -> int:
@@ -118,7 +126,8 @@ class Job:
     @property
     def trajectory_rows(self) -> int:
         """Rows of the table that training writes."""
-        return self.runs * self.recorded * (_QUANTITIES + self.layers)
+        own = _BESIDE + self.quantities if self.passes else _QUANTITIES + self.layers
+        return self.runs * self.recorded * own
 
     @property
     def measured_rows(self) -> int:
@@ -195,6 +204,24 @@ def size(setup: Any, width: int, runs: int) -> dict[str, Any] | None:
         "dense": "dense stack" in able,
         "convolution": "convolution stack" in able and form.outputs == 1,
         "measured": measured,
+    }
+
+
+def beside(known: Mapping[str, Any], flow: Any) -> dict[str, Any]:
+    """The fields of `Job` of what runs beside a training.
+
+    Args:
+        known: those of the training, as `size` gives them.
+        flow: options.
+    """
+    kept = -(-known["steps"] // flow.every) + 1
+    state = known["parameters"] * (1 + known["copies"]) * known["item"]
+    return dict(known) | {
+        # what `stored` makes of these is `kept`, however many steps are recorded
+        "states": (kept + 1) * max(state, 1),
+        "measured": tuple(replace(m, every=max(m.every, flow.every)) for m in known["measured"]),
+        "passes": flow.passes(),
+        "quantities": len(flow.gives()),
     }
 
 
@@ -335,6 +362,24 @@ def _evaluate_memory(job: Job) -> dict[str, float]:
     }
 
 
+def _flow_time(job: Job) -> dict[str, float]:
+    """As of training, whose steps a flow takes beside its own passes; every loss is one more."""
+    found = _train_time(job)
+    often = ("dense_gflop", "other_gflop", "layer_steps", "written_out_steps", "moved_gb")
+    return {n: v * (2 + job.passes) if n in often else v for n, v in found.items()}
+
+
+def _flow_memory(job: Job) -> dict[str, float]:
+    """As of training, with the graph of a third derivative, and a basis of eigenvectors."""
+    found = _train_memory(job)
+    third = job.samples * job.units * job.item / _MB
+    basis = 2 * BASIS * job.parameters * job.item / _MB
+    return found | {
+        "pass": _GRAPHS * max(found["pass"], third),
+        "stored": found["stored"] + basis,
+    }
+
+
 def _table(job: Job) -> dict[str, float]:
     return {
         "job": 1.0,
@@ -353,6 +398,7 @@ _TABLES = ("aggregate", "judge_claims", "plot_figure")
 TIME: Mapping[str, Features] = {
     "generate_data": _data,
     "train": _train_time,
+    "integrate_flow": _flow_time,
     "evaluate_sharpness": _evaluate_time,
     **dict.fromkeys(_TABLES, _table),
 }
@@ -360,6 +406,7 @@ TIME: Mapping[str, Features] = {
 MEMORY: Mapping[str, Features] = {
     "generate_data": _data,
     "train": _train_memory,
+    "integrate_flow": _flow_memory,
     "evaluate_sharpness": _evaluate_memory,
     **dict.fromkeys(_TABLES, _table),
 }
@@ -373,7 +420,7 @@ def device_megabytes(job: Job) -> float:
     It counts no driver or context, no workspace and no fragmentation; the stored states, which
     training gathers on its device, are in it.
     """
-    if job.stage not in ("train", "evaluate_sharpness"):
+    if job.stage not in ("train", "integrate_flow", "evaluate_sharpness"):
         return 0.0
     apart = ("job", "table_rows")
     return sum(value for name, value in MEMORY[job.stage](job).items() if name not in apart)

@@ -255,3 +255,29 @@ class MeasurementOptions(Options):
 
     def check(self, seeds: range) -> None:
         """Raise ValueError, with a sentence, where the experiment's seeds do not do."""
+
+
+class FlowOptions(Options):
+    """Options of a process that runs beside training, a flow say, from the same start."""
+
+    every: Stride = 10
+    """Stride, in steps, at which its states are stored. They are measured at that of each
+    measurement, or at this one if it is the longer; one is a multiple of the other."""
+
+    def needs(self) -> Needs:
+        """Capabilities of network, data, loss and optimiser that it needs."""
+        return ()
+
+    def gives(self) -> Words:
+        """Quantities that its table will have, beyond those that every process beside training has.
+
+        Those are the loss at its states, the stability threshold, and the distance from training.
+        """
+        return frozenset()
+
+    def passes(self) -> int:
+        """Passes through the network and back that one step's length takes, for estimates."""
+        return 1
+
+    def check(self, training: Any) -> None:
+        """Raise ValueError, with a sentence, where the key `training` of the set-up does not do."""

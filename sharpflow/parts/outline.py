@@ -75,6 +75,9 @@ def _literal(expression: ast.expr, values: dict[str, ast.expr]) -> Any:
         return _literal(values[expression.id], values)
     if isinstance(expression, ast.Tuple | ast.List | ast.Set):
         return [_literal(item, values) for item in expression.elts]
+    if isinstance(expression, ast.Dict) and all(expression.keys):
+        keys = (_literal(key, values) for key in expression.keys if key is not None)
+        return dict(zip(keys, (_literal(v, values) for v in expression.values), strict=True))
     return ast.literal_eval(expression)
 
 

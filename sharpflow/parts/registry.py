@@ -14,6 +14,7 @@ from sharpflow.parts.loading import module_name, parse, register
 from sharpflow.parts.names import files_in, name_of
 from sharpflow.parts.options import (
     DataOptions,
+    FlowOptions,
     InitialisationOptions,
     LossOptions,
     MeasurementOptions,
@@ -33,6 +34,7 @@ OPTIONS: Mapping[str, type[Options]] = {
     "optimisers": OptimiserOptions,
     "schedules": ScheduleOptions,
     "measurements": MeasurementOptions,
+    "flows": FlowOptions,
 }
 """The class that the options of each kind of part derive from."""
 ENTRY = {
@@ -43,9 +45,12 @@ ENTRY = {
     "optimisers": "build",
     "schedules": "build",
     "measurements": "build",
+    "flows": "build",
     "figures": "draw",
 }
 """The function that a part of each kind must have."""
+_SAID = ("reads", "cases", "scope", "beside")
+"""What a claim says of itself that is read without running it."""
 _HAS_OPTIONS = re.compile(rb"^class Options\b", re.M)
 
 
@@ -97,6 +102,7 @@ class Declared:
         draws: quantities that a figure draws too, where they were measured.
         cases: shell-style patterns of the cases it is about.
         scope: what a verdict is about; empty for a figure.
+        beside: quantities that it needs of processes beside training, by the process.
     """
 
     part: Part
@@ -105,6 +111,12 @@ class Declared:
     cases: tuple[str, ...] = ("*",)
     scope: str = ""
     draws: tuple[str, ...] = ()
+    beside: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def quantities(self) -> frozenset[str]:
+        """What it needs, of whichever process."""
+        return frozenset(self.reads).union(*self.beside.values())
 
 
 @dataclass(frozen=True)
@@ -277,7 +289,7 @@ def _literals(part: Part, tree: ast.Module, expressions: Mapping[str, ast.expr])
 
 def _claims_in(part: Part, tree: ast.Module) -> Iterable[Declared]:
     for name, keywords in outline.decorated(tree, "claim").items():
-        asked = {key: keywords[key] for key in ("reads", "cases", "scope") if key in keywords}
+        asked = {key: keywords[key] for key in _SAID if key in keywords}
         said = _literals(part, tree, asked)
         yield Declared(
             part,
@@ -285,6 +297,7 @@ def _claims_in(part: Part, tree: ast.Module) -> Iterable[Declared]:
             tuple(said.get("reads", ())),
             tuple(said.get("cases", ("*",))),
             said.get("scope", "run"),
+            beside=_by_process(said.get("beside", {})),
         )
 
 
@@ -296,9 +309,14 @@ def _figures_in(part: Part, tree: ast.Module) -> Iterable[Declared]:
             tuple(outline.constant(tree, name, default))
             for name, default in (("READS", ()), ("DRAWS", ()), ("CASES", ("*",)))
         )
+        beside = _by_process(outline.constant(tree, "BESIDE", {}))
     except ValueError as error:
         raise PartError(
-            f"{part.file}: READS, DRAWS and CASES are read without running the file, so they must "
-            "be lists of texts."
+            f"{part.file}: READS, DRAWS, CASES and BESIDE are read without running the file, so "
+            "they must be lists of texts, BESIDE a mapping of such."
         ) from error
-    yield Declared(part, part.name, reads, cases, draws=draws)
+    yield Declared(part, part.name, reads, cases, draws=draws, beside=beside)
+
+
+def _by_process(said: Mapping[str, Iterable[str]]) -> dict[str, tuple[str, ...]]:
+    return {process: tuple(quantities) for process, quantities in said.items()}

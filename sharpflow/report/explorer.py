@@ -19,7 +19,14 @@ from sharpflow.report.tables import SHARPNESS
 from sharpflow.report.text import anchor
 from sharpflow.results.edge import entries
 from sharpflow.results.phases import WINDOW, phases
-from sharpflow.results.tables import CONVERGED, IN_THE_METRIC, RUN_COLUMNS, check_run_table, usable
+from sharpflow.results.tables import (
+    CONVERGED,
+    IN_THE_METRIC,
+    RUN_COLUMNS,
+    check_run_table,
+    of_training,
+    usable,
+)
 
 BUDGET = 600_000
 """Bytes of the page that the curves may take."""
@@ -287,7 +294,7 @@ def collect(
 
     Args:
         pieces: name of an experiment and rows of its run table (`RUN_COLUMNS`), in any number; the
-            rows of one run are together.
+            rows of one run are together. Those of what ran beside training are left out.
         settings: of each experiment, by its name.
         kept_bytes: of curves in memory, beyond which runs are left out: at first seeds, then
             whole networks.
@@ -303,6 +310,7 @@ def collect(
     detail, held = Detail(), dict[str, int]()
     for name, frame in pieces:
         check_run_table(frame)
+        frame = of_training(frame)
         curves = found.setdefault(name, Curves())
         cases = settings.get(name, {}).get("cases") or {}
         added = _blocks(frame, curves, cases)

@@ -8,11 +8,13 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 
+from sharpflow.parts.processes import DISCRETE
 from sharpflow.results.curves import finite_prefix
 from sharpflow.results.tables import (
     RUN_COLUMNS,
     Network,
     Tables,
+    by_process,
     check_run_table,
     comparable,
     networks,
@@ -34,6 +36,7 @@ class Run:
         known: quantities that any run of the table has.
         setup: settings of the run's case: data, model, loss, optimiser, schedule, training, ….
         read: is told what is asked of the run: case, width, learning rate and quantity.
+        beside: the same run of each process beside training, by its name.
     """
 
     case: str
@@ -44,6 +47,20 @@ class Run:
     known: frozenset[str] = field(repr=False)
     setup: Mapping[str, Any] = field(repr=False, default_factory=dict)
     read: set[tuple[str, int, float, str]] = field(repr=False, default_factory=set)
+    beside: Mapping[str, "Run"] = field(repr=False, default_factory=dict)
+
+    def process(self, name: str) -> "Run":
+        """What ran beside the run under a name.
+
+        Raises:
+            ValueError: nothing did.
+        """
+        if name not in self.beside:
+            raise ValueError(
+                f"Beside the run of {self.case!r} no process {name!r} ran, only "
+                f"{', '.join(self.beside) or 'none'}."
+            )
+        return self.beside[name]
 
     def setting(self, key: str) -> Any:
         """A setting of the run's case by its dotted key, `training.batch` say.
@@ -182,35 +199,39 @@ def runs_of(
     Values that did not converge are left out.
 
     Args:
-        run_table: columns `RUN_COLUMNS`.
+        run_table: columns `RUN_COLUMNS`, and `process` where something ran beside training: then
+            each run has what ran beside it.
         cases: settings of each case.
         read: is told what is asked of the runs.
     """
-    read = set() if read is None else read
-    check_run_table(run_table)
-    groups = usable(run_table).groupby(_RUN, sort=True)
-    known = frozenset(map(str, run_table["quantity"].unique()))
+    return _runs(by_process(run_table), cases, set() if read is None else read)
+
+
+def _runs(
+    rows_of: Mapping[str, pd.DataFrame],
+    cases: Mapping[str, Mapping[str, Any]],
+    read: set[tuple[str, int, float, str]],
+) -> list[Run]:
+    """The runs of training, with those of what ran beside it, from the rows of each process."""
+    found: dict[tuple[str, int, float, int], dict[str, Run]] = {}
     columns = [name for name in RUN_COLUMNS if name not in _RUN]
-    return [
-        Run(
-            str(case),
-            int(width),
-            float(learning_rate),
-            int(seed),
-            rows[columns],
-            known,
-            cases.get(str(case), {}),
-            read,
-        )
-        for (case, width, learning_rate, seed), rows in cast("Iterable[_Group]", groups)
-    ]
+    for process, table in sorted(rows_of.items(), key=lambda item: item[0] == DISCRETE):
+        check_run_table(table)
+        known = frozenset(map(str, table["quantity"].unique()))
+        groups = usable(table).groupby(_RUN, sort=True)
+        for (case, width, rate, seed), rows in cast("Iterable[_Group]", groups):
+            key = str(case), int(width), float(rate), int(seed)
+            setup, beside = cases.get(key[0], {}), found.setdefault(key, {})
+            beside[process] = Run(*key, rows[columns], known, setup, read, dict(beside))
+    return [runs[DISCRETE] for _, runs in sorted(found.items()) if DISCRETE in runs]
 
 
 def runs_by_network(tables: Tables, *quantities: str) -> dict[Network, list[Run]]:
     """The runs of each network for which all of the quantities were recorded, sorted by seed."""
     found: dict[Network, list[Run]] = {network: [] for network in networks(tables, *quantities)}
     for experiment, table in tables.items():
-        for run in runs_of(table.runs, table.settings.get("cases") or {}, table.read):
+        rows_of = {DISCRETE: table.runs, **table.beside}
+        for run in _runs(rows_of, table.settings.get("cases") or {}, table.read):
             key = Network(experiment, run.case, run.width, run.learning_rate)
             if key in found:
                 found[key].append(run)

@@ -7,11 +7,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sharpflow.parts.processes import DISCRETE
+
 RUN_COLUMNS = ("case", "width", "learning_rate", "seed", "step", "quantity", "index", "value")
 CONVERGED = "_converged"
 """Ends the name of the quantity that says of another's values whether they converged."""
 
 
+PROCESS = "process"
+"""A further column, where something ran beside training: whose row it is, DISCRETE for training."""
 IN_THE_METRIC = frozenset({"preconditioned_sharpness"})
 """Curvatures in an optimiser's metric; only they compare with its threshold, where it has one."""
 
@@ -33,6 +37,20 @@ def check_run_table(run_table: pd.DataFrame) -> None:
         )
 
 
+def by_process(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """A table's rows by process, without that column; one without it is of training alone."""
+    if PROCESS not in table.columns:
+        return {DISCRETE: table}
+    groups = table.groupby(PROCESS, sort=False, observed=True)
+    found = {str(name): rows.drop(columns=PROCESS) for name, rows in groups}
+    return {DISCRETE: table.iloc[:0].drop(columns=PROCESS)} | found
+
+
+def of_training(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of training alone."""
+    return by_process(table)[DISCRETE]
+
+
 def usable(run_table: pd.DataFrame) -> pd.DataFrame:
     """The table without the values that did not converge.
 
@@ -44,7 +62,7 @@ def usable(run_table: pd.DataFrame) -> pd.DataFrame:
     if failed.empty:
         return run_table
     names = failed["quantity"].astype(str).str.removesuffix(CONVERGED)
-    keys = ["case", "width", "learning_rate", "seed", "step", "quantity", "index"]
+    keys = [name for name in (PROCESS, *RUN_COLUMNS) if name in run_table and name != "value"]
     wanted = pd.MultiIndex.from_frame(failed.assign(quantity=names)[keys])
     suspects = run_table["quantity"].isin(names.unique())
     found = pd.MultiIndex.from_frame(run_table.loc[suspects, keys]).isin(wanted)
@@ -58,9 +76,11 @@ class ExperimentTable:
     """Results of one experiment.
 
     Attributes:
-        runs: one row a scalar: case, width, learning_rate, seed, step, quantity, index, value;
-            values that did not converge are left out.
+        runs: of training: one row a scalar: case, width, learning_rate, seed, step, quantity,
+            index, value; values that did not converge are left out. It is made of a table that may
+            have a column `process` too.
         summary: the same without seed, and with mean, low, high and seeds in place of value.
+        beside: rows like those of `runs`, of each process beside training.
         settings: the experiment's: title, paper, seeds, …, and `cases`, each a whole set-up.
         confidence: of intervals over seeds.
         read: what was asked of the runs so far: case, width, learning rate and quantity.
@@ -71,9 +91,17 @@ class ExperimentTable:
     settings: Mapping[str, Any]
     confidence: float = 0.95
     read: set[tuple[str, int, float, str]] = field(default_factory=set, compare=False, repr=False)
+    beside: Mapping[str, pd.DataFrame] = field(init=False, compare=False, repr=False)
 
     def __post_init__(self):
-        object.__setattr__(self, "runs", usable(self.runs))
+        found = by_process(usable(self.runs))
+        object.__setattr__(self, "runs", found.pop(DISCRETE))
+        object.__setattr__(self, "summary", of_training(self.summary))
+        object.__setattr__(self, "beside", found)
+
+    def of(self, process: str) -> pd.DataFrame:
+        """The rows of a process; empty where it did not run."""
+        return self.runs if process == DISCRETE else self.beside.get(process, self.runs.iloc[:0])
 
 
 Tables = Mapping[str, ExperimentTable]
@@ -151,18 +179,24 @@ def _last_thresholds(runs: pd.DataFrame) -> dict[tuple[str, int, float], float]:
     return {(str(c), int(w), float(r)): float(value) for (c, w, r), value in values}
 
 
-def curves(tables: Tables, network: Network, quantity: str, index: int = 0) -> pd.DataFrame:
+def curves(
+    tables: Tables, network: Network, quantity: str, index: int = 0, process: str = DISCRETE
+) -> pd.DataFrame:
     """One quantity of a network: steps as the index, one column a seed, NaN where unmeasured.
 
-    Infinite values are returned as NaN. The frame is empty if nothing was recorded.
+    Infinite values are returned as NaN. The frame is empty if nothing was recorded. It is that of
+    training, or of the process beside it that is named.
     """
-    return _recorded(tables, network, quantity, index).replace([np.inf, -np.inf], np.nan)
+    found = _recorded(tables, network, quantity, index, process)
+    return found.replace([np.inf, -np.inf], np.nan)
 
 
-def _recorded(tables: Tables, network: Network, quantity: str, index: int = 0) -> pd.DataFrame:
+def _recorded(
+    tables: Tables, network: Network, quantity: str, index: int = 0, process: str = DISCRETE
+) -> pd.DataFrame:
     table = tables[network.experiment]
     table.read.add((network.case, network.width, network.learning_rate, quantity))
-    runs = table.runs
+    runs = table.of(process)
     chosen = runs[
         (runs["quantity"] == quantity)
         & (runs["index"] == index)
@@ -174,15 +208,17 @@ def _recorded(tables: Tables, network: Network, quantity: str, index: int = 0) -
     return frame.astype(float)
 
 
-def relative(tables: Tables, network: Network, quantity: str, index: int = 0) -> pd.DataFrame:
+def relative(
+    tables: Tables, network: Network, quantity: str, index: int = 0, process: str = DISCRETE
+) -> pd.DataFrame:
     """A curvature of a network over the stability threshold of the same run and step.
 
     NaN for one that does not compare with it (`comparable`).
     """
-    frame = curves(tables, network, quantity, index)
+    frame = curves(tables, network, quantity, index, process)
     if not comparable(quantity, network.setup):
         return frame * np.nan
-    thresholds = _recorded(tables, network, "stability_threshold")
+    thresholds = _recorded(tables, network, "stability_threshold", 0, process)
     steps = thresholds.index.union(frame.index)
     known = thresholds.reindex(steps).ffill().reindex(index=frame.index, columns=frame.columns)
     return frame / known

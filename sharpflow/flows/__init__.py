@@ -1,0 +1,1 @@
+"""Gradient flow, central flow and other theories that run beside training."""
