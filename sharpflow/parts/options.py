@@ -147,6 +147,11 @@ class DataOptions(Options):
         return ""
 
 
+def smoothness(activation: Activation) -> Words:
+    """`third derivatives` where networks of an activation have them; ELU has them but at 0."""
+    return frozenset() if activation == "relu" else frozenset({"third derivatives"})
+
+
 class ModelOptions(Options):
     """Options of a network."""
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from sharpflow.parts.options import Activation, Form, ModelOptions
+from sharpflow.parts.options import Activation, Form, ModelOptions, Words, smoothness
 
 
 class Options(ModelOptions):
@@ -18,6 +18,9 @@ class Options(ModelOptions):
     """Whether pre-activations are normalised over the batch, with a trained gain and offset."""
     residual: bool = False
     """Whether each hidden layer but the first is added to its input."""
+
+    def capabilities(self) -> Words:
+        return smoothness(self.activation)
 
     def parameter_count(self, form: Form, width: int) -> int | None:
         if form.size is None or form.outputs is None:

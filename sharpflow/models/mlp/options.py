@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from sharpflow.parts.options import Activation, Form, ModelOptions, PartOf, Words
+from sharpflow.parts.options import Activation, Form, ModelOptions, PartOf, Words, smoothness
 
 
 class Options(ModelOptions):
@@ -20,7 +20,7 @@ class Options(ModelOptions):
     """Distribution of the initial weights."""
 
     def capabilities(self) -> Words:
-        return frozenset({"dense stack"})
+        return frozenset({"dense stack"}) | smoothness(self.activation)
 
     def parameter_count(self, form: Form, width: int) -> int | None:
         if form.size is None or form.outputs is None:
