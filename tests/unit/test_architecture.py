@@ -23,6 +23,7 @@ FLOORS = (
     "curvature",
     "integrations",
     "symmetry",
+    "flows",
     "measurements",
     "statistics",
     "results",
