@@ -64,7 +64,7 @@ def check_parts(setup: Any, seeds: range, types: Types, file_of: FileOf) -> None
         _sentence(lambda o=options: o.check(seeds), file_of, keys, ".".join(keys))
     for name, options in flows(setup):
         keys = ["flows", name]
-        _sentence(lambda o=options: o.check(setup.training), file_of, keys, ".".join(keys))
+        _sentence(lambda o=options: o.check(setup), file_of, keys, ".".join(keys))
         _check_strides(setup, name, options, file_of)
 
 

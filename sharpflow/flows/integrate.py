@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sharpflow.curvature import NonFiniteError
-from sharpflow.errors import PartError
+from sharpflow.errors import FlowError, PartError
 from sharpflow.flows.process import Process, Window, distance, without_own
 from sharpflow.optimisers.base import State
 from sharpflow.parts.loading import guarded, load_part
@@ -60,24 +60,26 @@ def integrate(
         here = _first_window(problem)
         with guard():
             begun = [p.begin(here.of_run(run)) for run, p in enumerate(processes)]
-        done, state, states, records = 0, _stacked(begun), dict[int, State](), Records()
+        done, runs, states, records = 0, begun, dict[int, State](), Records()
     else:
         tensors = {name: tensor.to(problem.device) for name, tensor in saved[0].items()}
         done = saved[1]["step"]
-        here, state, states, records = _unpack(tensors, done)
+        here, runs, states, records = _unpack(tensors, done)
     beat = beat or Heartbeat(None)
     for step in range(done, steps + 1):
         there = here.following(problem.advance(here.after, step + 1, step + 2).state)
         with guard():
-            state_after, predicted = _advance(processes, state, here, there)
-        if step in keep:
-            states[step] = {n: t.clone() for n, t in without_own(state).items()}
-        if step in recorded:
-            _record(records, _values(problem, state, here) | predicted)
-        state, here = state_after, there
+            after, predicted = _advance(processes, runs, here, there)
+        if step in keep or step in recorded:
+            ensemble = _ensemble(runs)
+            if step in keep:
+                states[step] = ensemble
+            if step in recorded:
+                _record(records, _values(problem, ensemble, here) | predicted)
+        runs, here = after, there
         if checkpoint is not None and step < steps:
             checkpoint.offer(
-                lambda: (_pack(here, state, states, records), {"step": step + 1})  # noqa: B023
+                lambda: (_pack(here, runs, states, records), {"step": step + 1})  # noqa: B023
             )
         beat.at(step, steps)
     return Trajectory(_table(problem.seeds, np.asarray(recorded), records), states)
@@ -88,27 +90,36 @@ def _first_window(problem: Problem) -> Window:
     return Window(0, first, first, problem.advance(first, 0, 1).state)
 
 
-def _stacked(runs: Sequence[State]) -> State:
-    return {name: torch.stack([run[name] for run in runs]) for name in runs[0]}
+def _ensemble(runs: Sequence[State]) -> State:
+    """The state of all runs in the form of training's."""
+    seen = [without_own(run) for run in runs]
+    return {name: torch.stack([run[name] for run in seen]) for name in seen[0]}
 
 
 def _advance(
-    processes: Sequence[Process], state: State, here: Window, there: Window
-) -> tuple[State, dict[str, Tensor]]:
-    """The ensemble's state one step later, and what is predicted at this one, each (R, k)."""
+    processes: Sequence[Process], runs: Sequence[State], here: Window, there: Window
+) -> tuple[list[State], dict[str, Tensor]]:
+    """The states of the runs one step later, and what is predicted at these, each (R, k)."""
     after: list[State] = []
     found: list[dict[str, Tensor] | None] = []
-    for run, process in enumerate(processes):
-        own = {name: tensor[run] for name, tensor in state.items()}
+    for run, (process, state) in enumerate(zip(processes, runs, strict=True)):
         try:
-            moved, predicted = process.advance(own, here.of_run(run), there.of_run(run))
-        except NonFiniteError:
-            after.append({n: _lost(t) for n, t in own.items()})
+            if not _finite(state):
+                raise NonFiniteError("it is lost already")
+            moved, predicted = process.advance(state, here.of_run(run), there.of_run(run))
+        except (NonFiniteError, FlowError) as error:
+            if _finite(state):
+                print(f"seed {process.problem.seeds[run]}, step {here.step}: {error}")
+            after.append({name: _lost(tensor) for name, tensor in state.items()})
             found.append(None)
             continue
-        after.append(moved)
+        after.append(dict(moved))
         found.append({n: torch.as_tensor(v).reshape(-1).double() for n, v in predicted.items()})
-    return _stacked(after), _predictions(found)
+    return after, _predictions(found)
+
+
+def _finite(state: State) -> bool:
+    return all(bool(t.isfinite().all()) for t in state.values() if t.is_floating_point())
 
 
 def _lost(tensor: Tensor) -> Tensor:
@@ -123,9 +134,8 @@ def _predictions(found: Sequence[dict[str, Tensor] | None]) -> dict[str, Tensor]
     return {name: torch.stack([row[name].cpu() for row in rows]) for name in sizes}
 
 
-def _values(problem: Problem, state: State, here: Window) -> dict[str, Tensor]:
-    own, step, runs = without_own(state), here.step, len(problem.seeds)
-    middle = here.midpoint
+def _values(problem: Problem, own: State, here: Window) -> dict[str, Tensor]:
+    step, runs, middle = here.step, len(problem.seeds), here.midpoint
     gaps = [
         distance({n: t[r] for n, t in own.items()}, {n: t[r] for n, t in middle.items()})
         for r in range(runs)
@@ -153,9 +163,10 @@ def _record(records: Records, values: Mapping[str, Tensor]) -> None:
 
 
 def _pack(
-    here: Window, state: State, states: Mapping[int, State], records: Records
+    here: Window, runs: Sequence[State], states: Mapping[int, State], records: Records
 ) -> dict[str, Tensor]:
-    parts = {"before": here.before, "now": here.now, "after": here.after, "state": state}
+    parts = {"before": here.before, "now": here.now, "after": here.after}
+    parts |= {f"run|{run}": state for run, state in enumerate(runs)}
     parts |= {f"kept|{step}": kept for step, kept in states.items()}
     parts |= {"records": {name: torch.stack(rows) for name, rows in records.items()}}
     return {
@@ -167,18 +178,19 @@ def _pack(
 
 def _unpack(
     tensors: Mapping[str, Tensor], step: int
-) -> tuple[Window, State, dict[int, State], Records]:
+) -> tuple[Window, list[State], dict[int, State], Records]:
     parts: dict[str, State] = {}
     for name, tensor in tensors.items():
         part, _, inner = name.rpartition("|")
         parts.setdefault(part, {})[inner] = tensor
     here = Window(step, parts["before"], parts["now"], parts["after"])
-    kept = (name for name in parts if name.startswith("kept|"))
-    states = {
-        step: parts[f"kept|{step}"] for step in sorted(int(n.partition("|")[2]) for n in kept)
-    }
+
+    def numbered(kind: str) -> dict[int, State]:
+        numbers = sorted(int(name.partition("|")[2]) for name in parts if name.startswith(kind))
+        return {number: parts[f"{kind}{number}"] for number in numbers}
+
     records = {name: [*rows.cpu()] for name, rows in parts.get("records", {}).items()}
-    return here, parts["state"], states, records
+    return here, [*numbered("run|").values()], numbered("kept|"), records
 
 
 def _table(seeds: Sequence[int], steps: np.ndarray, records: Records) -> Any:

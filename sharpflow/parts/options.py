@@ -284,5 +284,26 @@ class FlowOptions(Options):
         """Passes through the network and back that one step's length takes, for estimates."""
         return 1
 
-    def check(self, training: Any) -> None:
-        """Raise ValueError, with a sentence, where the key `training` of the set-up does not do."""
+    def check(self, setup: Any) -> None:
+        """Raise ValueError, with a sentence, where the rest of the set-up does not do."""
+
+
+class DescentFlowOptions(FlowOptions):
+    """Options of a flow of full-batch descent on one loss with one learning rate."""
+
+    def needs(self) -> Needs:
+        return (("plain steps", "mean square"), "finite samples")
+
+    def check(self, setup: Any) -> None:
+        training = setup.training
+        for wrong, key, wanted in (
+            (training.batch is not None, "training.batch", "null, for all samples"),
+            (training.weight_decay != 0, "training.weight_decay", "0"),
+            (training.clip_norm is not None, "training.clip_norm", "null"),
+            (setup.schedule.part.name != "constant", "schedule", "constant"),
+        ):
+            if wrong:
+                raise ValueError(
+                    "it is the flow of descent on one loss with one learning rate, for which "
+                    f"{key} must be {wanted}"
+                )

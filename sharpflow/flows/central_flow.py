@@ -1,0 +1,273 @@
+"""The central flow: the mean path of an optimiser that oscillates at the edge of stability.
+
+Source: Cohen, Damian, Talwalkar, Kolter and Lee 2024, "Understanding Optimization in Deep Learning
+with Central Flows" (arXiv 2410.24206).
+"""
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sharpflow.curvature.eigen import top_eigenpairs
+from sharpflow.errors import FlowError
+from sharpflow.flows.complementarity import Complement, complement
+from sharpflow.flows.gradient_flow import begin
+from sharpflow.flows.objective import Objective, Point
+from sharpflow.flows.pairs import multiplicities, packed, pairwise_rows, unpacked
+from sharpflow.flows.rules import Rule
+from sharpflow.flows.state import FlowState, FlowStep, Observation
+
+_THRESHOLD = 2.0
+_CRITICAL = 1.95
+_TRACKED = 1.5
+_SLACK = 0.02
+"""How far above the threshold a start may lie, relatively: what an eigenvalue's error may be."""
+_SMALLEST = 2.0**-12
+
+
+class CentralFlow:
+    """dw/dt = −P⁻¹ (∇L + ½ ∇⟨H, Σ⟩), dν/dt = c (∇L² + [H Σ H] − ν).
+
+    The oscillation's covariance Σ = U X Uᵀ, with U the eigenvectors of P⁻¹H at the threshold
+    (Uᵀ P U = 1), is what keeps the eigenvalues there: X ⪰ 0 ⟂ d/dt Uᵀ(2P − H)U ⪰ 0, a semidefinite
+    complementarity problem that is linear in X. [H Σ H] is its diagonal for RMSprop, its trace for
+    scalar RMSprop. Under gradient descent P = 1/η, and the threshold on H is 2/η.
+
+    Time is in steps of the optimiser. A substep of length h takes X from the problem at its end,
+    Uᵀ(2P − H)U + h d/dt Uᵀ(2P − H)U ⪰ 0 over all eigenvalues above 1.95, so that what a substep
+    leaves of the constraint the next one mends. Gradients are averaged over both ends (Heun's
+    method); third derivatives and U are those of its beginning. Hence it is of second order where
+    nothing is at the threshold and of first order where something is. The difference of the two ends from
+    Euler's method estimates a substep's error, and h is chosen so that it stays below `tol` times
+    the substep's length, with h times the largest eigenvalue of P⁻¹H at most 1.
+
+    Args:
+        objective: what is descended; it must have third derivatives.
+        rule: of the steps.
+        tol: as said.
+        limit: most eigenvalues that may be at the threshold.
+        accuracy: relative residual of the eigenpairs.
+        check_every: steps from one search for eigenvalues that were overtaken to the next.
+        kinks: whether an objective that is known to have no third derivatives is followed all the
+            same, with the third derivatives that it has away from its kinks.
+
+    Raises:
+        FlowError: the objective has no third derivatives, or a number is out of its range.
+    """
+
+    def __init__(
+        self,
+        objective: Objective,
+        rule: Rule,
+        *,
+        tol: float = 0.1,
+        limit: int = 10,
+        accuracy: float = 1e-3,
+        check_every: int = 50,
+        kinks: bool = False,
+    ) -> None:
+        for name, value in (("tol", tol), ("limit", limit), ("accuracy", accuracy)):
+            if not value > 0:
+                raise FlowError(f"central flow: {name} is {value}; it must be positive.")
+        if check_every < 1:
+            raise FlowError(f"central flow: check_every is {check_every}; it must be at least 1.")
+        if objective.kinks and not kinks:
+            raise FlowError(
+                f"central flow: {objective.kinks} has no usable third derivative, and the flow is "
+                "driven by the gradient of the sharpness, which is one; take a smooth activation "
+                "(tanh, softplus, gelu, swish or ELU) and mean pooling, or say kinks=True to "
+                "follow what is left without it."
+            )
+        self.objective, self.rule = objective, rule
+        self.tol, self.limit, self.accuracy = tol, limit, accuracy
+        self.check_every = check_every
+
+    def start(
+        self, weights: Tensor | None = None, average: Tensor | None = None, time: float = 0.0
+    ) -> FlowState:
+        """The state from which the flow goes; arguments as for `StableFlow.start`.
+
+        Raises:
+            FlowError: the largest eigenvalue of P⁻¹H is above the threshold, or as there.
+        """
+        state = begin(self.objective, self.rule, weights, average, time)
+        values, vectors = self._eigenpairs(self.objective.at(state.weights), state, cold=True)
+        if float(values[0]) > _THRESHOLD * (1 + _SLACK):
+            largest = float(values[0]) / self.rule.learning_rate
+            raise FlowError(
+                f"central flow: it starts above the threshold, with a largest eigenvalue of "
+                f"{largest:.4g} where {_THRESHOLD / self.rule.learning_rate:.4g} (2/η) is stable: "
+                "there the optimiser's first steps are no slow motion with an oscillation on it. "
+                "Take a smaller learning rate, or start later, after some steps of the optimiser."
+            )
+        return FlowState(state.weights, state.average, state.time, state.substep, vectors)
+
+    def step(self, state: FlowState) -> FlowStep:
+        """One step of the optimiser's time.
+
+        Raises:
+            FlowError: more than `limit` eigenvalues are at the threshold, nothing holds them there,
+                or the flow leaves the finite numbers.
+        """
+        end = state.time + 1.0
+        now, taken, error = state, 0, 0.0
+        first: Observation | None = None
+        cold = state.time > 0 and round(state.time) % self.check_every == 0
+        values: Tensor | None = None
+        while end - now.time > 1e-9:
+            point = self.objective.at(now.weights)
+            if values is None or float(values[0]) > _TRACKED:
+                values, vectors = self._eigenpairs(point, now, cold and taken == 0)
+                now = FlowState(now.weights, now.average, now.time, now.substep, vectors)
+            piece = _Substep(self.objective, self.rule, point, now, values)
+            length = _fitted(min(now.substep, 1.0 / max(float(values[0]), 1.0)), end - now.time)
+            while True:
+                moved = piece.take(length)
+                speed = float(moved.motion.norm()) / length
+                estimate = moved.error / (length * speed) if speed > 0 else 0.0
+                change = 0.9 * self.tol / estimate if estimate > 0 else 2.0
+                if estimate <= self.tol or length <= _SMALLEST:
+                    break
+                length = _fitted(length * max(0.2, min(change, 0.9)), end - now.time)
+            if first is None:
+                first = piece.observation(moved.complement)
+            taken, error = taken + 1, error + moved.error
+            following = length * max(0.2, min(change, 2.0))
+            now = FlowState(
+                now.weights + moved.motion, now.average + moved.change, now.time + length,
+                min(1.0, following), now.vectors,
+            )  # fmt: skip
+            if not bool(torch.isfinite(now.weights).all()):
+                raise FlowError(f"central flow: it left the finite numbers at time {now.time:g}.")
+        assert first is not None
+        length = float((now.weights - state.weights).norm())
+        observation = replace(first, substeps=taken, error=error / length if length > 0 else 0.0)
+        after = FlowState(now.weights, now.average, end, now.substep, now.vectors)
+        return FlowStep(after, observation)
+
+    def _eigenpairs(self, point: Point, state: FlowState, cold: bool) -> tuple[Tensor, Tensor]:
+        """Eigenvalues of P⁻¹H, of P^-½ H P^-½ that is, down to one below 1.5, and its vectors."""
+        metric = self.rule.metric(state.average).to(self.objective.dtype)
+        operator = point.hessian()
+        if metric.numel() == 1:
+            operator = operator * (1.0 / float(metric))
+        else:
+            operator = operator.scaled(metric.rsqrt())
+        start = state.vectors
+        most = min(self.limit + 1, self.objective.size)
+        count = min(max(1, start.shape[1]), most)
+        initial = start if start.shape[1] else None
+        while True:
+            found = top_eigenpairs(operator, count, self.accuracy, initial)
+            if cold and initial is not None:
+                again = top_eigenpairs(operator, count, self.accuracy)
+                slack = again.residuals + found.residuals
+                found = again if bool((again.values > found.values + slack).any()) else found
+            if float(found.values[-1]) <= _TRACKED or count == most:
+                break
+            initial, count = found.refined, count + 1
+        if int((found.values > _CRITICAL).sum()) > self.limit:
+            raise FlowError(
+                f"central flow: more than {self.limit} eigenvalues are at the threshold at time "
+                f"{state.time:g}; give a larger limit, or a smaller learning rate."
+            )
+        kept = min(count, int((found.values > _TRACKED).sum()) + 1)
+        return found.values[:kept].cpu(), found.vectors[:, :kept]
+
+
+@dataclass(frozen=True)
+class _Moved:
+    """What a substep gives: how far w and ν move, the estimated error in w, and X."""
+
+    motion: Tensor
+    change: Tensor
+    error: float
+    complement: Complement
+
+
+class _Substep:
+    """The flow linearised in X at one point, from which substeps of several lengths are tried."""
+
+    def __init__(
+        self, objective: Objective, rule: Rule, point: Point, state: FlowState, values: Tensor
+    ) -> None:
+        self.objective, self.rule, self.point, self.state = objective, rule, point, state
+        self.values = values
+        count = int((values > _CRITICAL).sum())
+        self.metric = rule.metric(state.average)
+        self.gradient = point.gradient.double()
+        # U with Uᵀ P U = 1 from the eigenvectors of P^-½ H P^-½
+        self.directions = state.vectors[:, :count] / self.metric.sqrt().reshape(-1, 1).to(
+            state.vectors
+        )
+        third = point.third_derivatives(self.directions)
+        first, second = pairwise_rows(self.directions)
+        weighed = self.metric.to(first)
+        self.forces = third  # ∇⟨H, uᵢuⱼᵀ⟩
+        self.squares = 4.0 * rule.square(weighed * first, weighed * second).double()  # H U = 2 P U
+        self.metric_parts = rule.square(first, second).double()
+        # d/dt Uᵀ(2P − H)U = constant + 2 [dP/dν-part of dν/dt] + third · P⁻¹(∇L + ½ Tᵀ X)
+        scaled = third / self.metric.to(third)
+        self._steepness = (0.5 * scaled @ third.T).double().cpu().numpy()
+        self._scaled = scaled
+        self.multiplicities = multiplicities(count)
+        self._level = np.diag(_THRESHOLD - values[:count].numpy())
+
+    def rates(
+        self, gradient: Tensor, metric: Tensor, average: Tensor, time: float
+    ) -> tuple[Tensor, Tensor, float]:
+        """dw/dt and dν/dt without oscillation, and c."""
+        pace = self.rule.pace(time)
+        square = self.rule.square(gradient, gradient)
+        return -gradient / metric, pace * (square - average), pace
+
+    def take(self, length: float) -> _Moved:
+        """A substep."""
+        state, rule = self.state, self.rule
+        here = self.rates(self.gradient, self.metric, state.average, state.time)
+        motion, change, _ = self._move(length, *here)
+        weights, average = state.weights + motion, state.average + change
+        there = self.rates(
+            self.objective.at(weights).gradient.double(), rule.metric(average), average,
+            state.time + length,
+        )  # fmt: skip
+        better, change, found = self._move(
+            length, (here[0] + there[0]) / 2, (here[1] + there[1]) / 2, (here[2] + there[2]) / 2
+        )
+        return _Moved(better, change, float((better - motion).norm()), found)
+
+    def _move(
+        self, length: float, drift: Tensor, relaxation: Tensor, pace: float
+    ) -> tuple[Tensor, Tensor, Complement]:
+        """Motion of w and ν in a substep whose rates without oscillation are given."""
+        count = len(self._level)
+        if not count:
+            found = complement(np.zeros((0, 0)), np.zeros((0, 0)))
+            return length * drift, length * relaxation, found
+        slope = self.rule.slope(self.state.average)
+        curving = (self.forces @ drift.to(self.forces)).double()
+        stiffening = 2.0 * (self.metric_parts @ (slope * relaxation))
+        constant = packed(self._level) + length * (stiffening - curving).cpu().numpy()
+        held = 2.0 * pace * ((self.metric_parts * slope) @ self.squares.T).cpu().numpy()
+        found = complement(unpacked(constant, count), length * (self._steepness + held))
+        weights = torch.from_numpy(self.multiplicities * packed(found.matrix)).to(drift.device)
+        push = (weights.to(self._scaled) @ self._scaled).double()
+        motion = length * (drift - 0.5 * push)
+        change = length * (relaxation + pace * (weights @ self.squares))
+        return motion, change, found
+
+    def observation(self, found: Complement) -> Observation:
+        """What is read off here, with X that a substep from here took."""
+        return Observation(
+            self.state.time, self.point.loss, float(self.gradient.norm()), self.values,
+            self.rule.learning_rate, 0, 0.0, self.directions, torch.from_numpy(found.matrix),
+            found.violation,
+        )  # fmt: skip
+
+
+def _fitted(length: float, left: float) -> float:
+    """A length, no larger, of which a whole number fits into what is left."""
+    return left / math.ceil(left / length - 1e-9)

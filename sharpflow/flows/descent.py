@@ -1,0 +1,71 @@
+"""A flow of this package as a process beside a run."""
+
+from torch import Tensor
+
+from sharpflow.flows.central_flow import CentralFlow
+from sharpflow.flows.gradient_flow import StableFlow
+from sharpflow.flows.objective import Objective
+from sharpflow.flows.process import OWN, Advance, Process, Window
+from sharpflow.flows.state import FlowState, Observation
+from sharpflow.optimisers.base import State
+from sharpflow.training import Problem
+
+
+class Descent(Process):
+    """A flow of descent, from where training starts.
+
+    Args:
+        problem: the shard.
+        run: index of the run.
+        objective: of the run, which starts where training does.
+        flow: of the objective.
+    """
+
+    def __init__(
+        self, problem: Problem, run: int, objective: Objective, flow: CentralFlow | StableFlow
+    ):
+        super().__init__(problem, run)
+        self.objective, self.flow = objective, flow
+
+    def begin(self, window: Window) -> State:
+        """The state at step 0."""
+        return self._state(window.now, self.flow.start())
+
+    def advance(self, state: State, here: Window, there: Window) -> Advance:
+        """The state one step later, and what the flow predicts at this one."""
+        own = {n.removeprefix(OWN): t for n, t in state.items() if n.startswith(OWN)}
+        done = self.flow.step(FlowState.of(own))
+        return Advance(self._state(state, done.state), self.predicted(done.observation))
+
+    def predicted(self, seen: Observation) -> dict[str, float]:
+        """What a table has of an observation."""
+        return {}
+
+    def _state(self, like: State, at: FlowState) -> State:
+        """The state of training that the flow is at, and its own tensors."""
+        found = {n: t for n, t in like.items() if not n.startswith(OWN)}
+        names = self.objective.named(at.weights.to(self.objective.dtype))
+        found |= {name: t.detach().to(like[name]) for name, t in names.items()}
+        found |= self._averages(like, at.average)
+        return found | {f"{OWN}{name}": tensor for name, tensor in at.tensors().items()}
+
+    def _averages(self, like: State, average: Tensor) -> State:
+        """The running mean of squared gradients in the optimiser's slot, where it has one."""
+        slots = self.problem.optimiser.slots
+        if not slots:
+            return {}
+        names = self.objective.named(average.to(self.objective.dtype))
+        return {f"{slots[0]}/{n}": t.detach().to(like[f"{slots[0]}/{n}"]) for n, t in names.items()}
+
+
+class Central(Descent):
+    """A central flow, with what it says of the oscillation."""
+
+    def predicted(self, seen: Observation) -> dict[str, float]:
+        """The loss and the variance that are predicted, on the average over the oscillation."""
+        return {
+            "predicted_loss": seen.averaged_loss,
+            "predicted_variance": seen.variance,
+            "unstable": seen.critical,
+            "flow_error": seen.error,
+        }

@@ -1,0 +1,225 @@
+"""Objectives of a model of one's own, and of a run of a problem."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import Node
+
+from sharpflow.curvature.linear_operator import LinearOperator
+from sharpflow.curvature.model_loss import LossOfModel, ModelLoss
+from sharpflow.curvature.streamed_loss import StreamedLoss, Weight, check_form
+from sharpflow.errors import FlowError
+from sharpflow.flows.objective import AutogradObjective, Objective, Parameters
+from sharpflow.flows.rules import GradientDescent, RMSprop, Rule
+from sharpflow.optimisers.base import State
+from sharpflow.training import Problem
+
+_KINKS = {
+    "ReluBackward": "ReLU",
+    "LeakyReluBackward": "leaky ReLU",
+    "PreluKernelBackward": "PReLU",
+    "RreluWithNoiseBackward": "RReLU",
+    "HardtanhBackward": "hardtanh (ReLU6)",
+    "HardsigmoidBackward": "hard sigmoid",
+    "HardswishBackward": "hard swish",
+    "HardshrinkBackward": "hard shrinkage",
+    "SoftshrinkBackward": "soft shrinkage",
+    "ThresholdBackward": "a threshold",
+    "ClampBackward": "clamp",
+    "ClampMinBackward": "clamp",
+    "ClampMaxBackward": "clamp",
+    "MaximumBackward": "a maximum",
+    "MaxBackward": "a maximum",
+    "AmaxBackward": "a maximum",
+    "AbsBackward": "an absolute value",
+    "MaxPool": "max pooling",
+    "AdaptiveMaxPool": "max pooling",
+    "SmoothL1LossBackward": "the smooth L1 loss",
+    "HuberLossBackward": "the Huber loss",
+    "L1LossBackward": "the L1 loss",
+}
+"""What nodes of a graph, by how their names begin, have no third derivative in a useful sense."""
+
+
+def model_objective(
+    model: nn.Module,
+    loss_fn: Callable[..., Tensor],
+    inputs: Any,
+    targets: Tensor | None = None,
+    *,
+    micro_batch: int | None = None,
+    weight: Weight | None = None,
+    only: str | Sequence[str] | None = None,
+    dtype: torch.dtype | None = None,
+) -> Objective:
+    """The loss of any module as a function of its trainable parameters.
+
+    Flat vectors hold the trainable `model.parameters()` row-major. The model is not changed.
+
+    Args:
+        model: any module.
+        loss_fn: `loss_fn(model(inputs), targets)` is the scalar loss; without targets
+            `loss_fn(model, batch)` that of a batch.
+        inputs: (n, …), or a tuple of such; without targets an iterable of batches: as for
+            `sharpflow.curvature.SharpnessTracker`.
+        targets: (n, …), or None.
+        micro_batch: most samples whose graph is held at once.
+        weight: with batches, what the mean over them weighs one with.
+        only: shell-style patterns of the parameters that vary.
+        dtype: float32 or float64: the flow is that of a copy of the model and its data in this
+            precision.
+
+    Returns:
+        The objective, which starts at the model's present parameters.
+
+    Raises:
+        ValueError, TypeError: as for `SharpnessTracker`.
+    """
+    check_form(targets, micro_batch, weight=weight)
+    if targets is None:
+        loss: LossOfModel = StreamedLoss(model, loss_fn, inputs, weight, only, dtype=dtype)
+    else:
+        loss = ModelLoss(model, loss_fn, inputs, targets, micro_batch, only, dtype)
+    return ModelObjective(loss)
+
+
+class ModelObjective(AutogradObjective):
+    """The loss of a model over its data, part by part.
+
+    Args:
+        loss: of the model; the objective starts at the model's present parameters.
+    """
+
+    def __init__(self, loss: LossOfModel) -> None:
+        self._of_model = loss
+        super().__init__(lambda _: torch.zeros(()), loss.present())
+        part, _ = next(iter(loss.parts()))
+        self.kinks = found_kinks(lambda p: loss.value(p, part), loss.present())
+
+    def pieces(self) -> Iterator[tuple[Callable[[Parameters], Tensor], float]]:
+        """Losses of the parts of the data, inside `inside`, with their weights."""
+        for part, weight in self._of_model.parts():
+            yield lambda _, part=part: self._of_model.loss_of(part), weight
+
+    def inside(self, leaves: Parameters, compute: Callable[[], Any]) -> Any:
+        """What `compute()` gives while the model has the parameters `leaves`."""
+        return self._of_model.inside(leaves, compute)
+
+    def hessian(self, parameters: Parameters) -> LinearOperator:
+        """∇²L at parameters; the graphs of a loss whose data are held are kept."""
+        loss = self._of_model
+        if isinstance(loss, ModelLoss) and loss.micro_batch is None:
+            kept = [(loss.part_hessian(part, parameters), weight) for part, weight in loss.parts()]
+            return kept[0][0] if len(kept) == 1 else loss.summed(parameters, lambda: kept)
+        return loss.summed(
+            parameters,
+            lambda: ((loss.part_hessian(part, parameters), w) for part, w in loss.parts()),
+        )
+
+    def outputs(self, leaves: Parameters) -> Tensor:
+        """The model's outputs over all its data, as a function of parameters."""
+        loss = self._of_model
+        if not isinstance(loss, ModelLoss):
+            raise ValueError("outputs are known for inputs with targets; batches have none.")
+        return loss.inside(leaves, lambda: loss.outputs_of(slice(None)))
+
+
+def found_kinks(loss: Callable[[Parameters], Tensor], parameters: Parameters) -> str | None:
+    """What in the graph of a loss has no third derivative in a useful sense; None for nothing."""
+    leaves = {name: t.detach().clone().requires_grad_() for name, t in parameters.items()}
+    with torch.enable_grad():
+        value = loss(leaves)
+    ahead: list[Node] = [value.grad_fn] if value.grad_fn is not None else []
+    seen = set(ahead)
+    while ahead:
+        node = ahead.pop()
+        for start, words in _KINKS.items():
+            if node.name().startswith(start):
+                return words
+        for following, _ in node.next_functions:
+            if following is not None and following not in seen:
+                seen.add(following)
+                ahead.append(following)
+    return None
+
+
+def problem_objective(problem: Problem, run: int = 0, state: State | None = None) -> Objective:
+    """The full-batch loss of one run of a problem as a function of its trained parameters.
+
+    Args:
+        problem: the shard.
+        run: index of the run.
+        state: where the objective starts, and what frozen parameters are; the initial state by
+            default.
+
+    Returns:
+        The objective; `named` gives the trained parameters, which take the places of those of
+        `problem.parameters(state)`.
+
+    Raises:
+        FlowError: the problem has no one loss: it is trained on batches, with weight decay, clipped
+            gradients, a schedule, or a network that draws random numbers.
+    """
+    check_problem(problem)
+    begun = problem.initial_state() if state is None else state
+    own = {name: t[run].detach() for name, t in problem.parameters(begun).items()}
+    inputs, targets = problem.batches.of_run(run)
+    targets = problem.rows(targets)
+    network = problem.model.network(problem.moment(begun, 0), run)
+    fixed = {name: t for name, t in own.items() if name in problem.frozen}
+    trained = {name: t for name, t in own.items() if name not in problem.frozen}
+
+    def outputs(parameters: Parameters) -> Tensor:
+        return network(parameters | fixed, inputs)
+
+    def loss(parameters: Parameters) -> Tensor:
+        return problem.loss(outputs(parameters), targets)
+
+    objective = AutogradObjective(loss, trained, outputs)
+    objective.kinks = found_kinks(loss, trained)
+    return objective
+
+
+def problem_rule(problem: Problem) -> Rule:
+    """The update rule of a problem in continuous time.
+
+    Raises:
+        FlowError: its optimiser is none whose flow is known.
+    """
+    check_problem(problem)
+    rate = problem.learning_rate(0)
+    if problem.optimiser.plain:
+        return GradientDescent(rate)
+    average = problem.optimiser.squared_gradients
+    if average is None:
+        name = type(problem.optimiser).__name__
+        raise FlowError(
+            f"flow: {name} has no flow here, which takes a rule of the form w − P⁻¹∇L(w) whose "
+            "preconditioner P follows squared gradients: gradient descent (sgd with the whole "
+            "batch) or rmsprop."
+        )
+    return RMSprop(rate, average.beta, average.epsilon)
+
+
+def check_problem(problem: Problem) -> None:
+    """Raise FlowError unless a problem is deterministic descent with one learning rate."""
+    reasons = (
+        (problem.training["batch"] is not None, "training.batch is a number", "the whole batch"),
+        (problem.samples is None, "the data are drawn anew at each step", "a number of samples"),
+        (problem.training["weight_decay"] != 0, "training.weight_decay is not 0", "none"),
+        (problem.training["clip_norm"] is not None, "gradients are clipped", "none"),
+        (problem.model.draws, "the network draws random numbers", "no dropout"),
+        (
+            len({problem.learning_rate(step) for step in range(problem.steps)}) > 1,
+            "the schedule changes the learning rate",
+            "a constant one",
+        ),
+    )
+    for wrong, what, instead in reasons:
+        if wrong:
+            raise FlowError(
+                f"flow: {what}, and a flow is that of full-batch descent on one loss with one "
+                f"learning rate; it needs {instead}."
+            )

@@ -1,0 +1,140 @@
+"""Where a flow is, and what is read off it there."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import Tensor
+
+from sharpflow.errors import FlowError
+
+
+@dataclass(frozen=True)
+class FlowState:
+    """Everything that the way from here on depends on.
+
+    Attributes:
+        weights: w, (p,), float64.
+        average: ν of the update rule, float64; empty for gradient descent.
+        time: in steps of the optimiser.
+        substep: length of the next substep, before it is fitted into a step.
+        vectors: eigenvectors that the next solve starts from, (p, m); (p, 0) where there are none.
+    """
+
+    weights: Tensor
+    average: Tensor
+    time: float
+    substep: float
+    vectors: Tensor
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The state as tensors by name, for safetensors say."""
+        numbers = {
+            name: torch.tensor(getattr(self, name), dtype=torch.float64) for name in _NUMBERS
+        }
+        return {"weights": self.weights, "average": self.average, "vectors": self.vectors} | numbers
+
+    @classmethod
+    def of(cls, tensors: Mapping[str, Tensor]) -> "FlowState":
+        """The state that `tensors` gave.
+
+        Raises:
+            FlowError: a tensor is missing.
+        """
+        names = [field.name for field in fields(cls)]
+        missing = sorted(set(names) - set(tensors))
+        if missing:
+            raise FlowError(f"a flow's state lacks {', '.join(missing)}; it is of something else.")
+        return cls(
+            tensors["weights"],
+            tensors["average"],
+            float(tensors["time"]),
+            float(tensors["substep"]),
+            tensors["vectors"],
+        )
+
+    def at(self, weights: Tensor) -> "FlowState":
+        """The same with other weights."""
+        return replace(self, weights=weights)
+
+
+_NUMBERS = ("time", "substep")
+
+
+@dataclass(frozen=True)
+class Observation:
+    """A flow at one time.
+
+    Attributes:
+        time: in steps of the optimiser.
+        loss: L(w).
+        gradient_norm: ‖∇L(w)‖.
+        values: largest eigenvalues of P⁻¹H, descending, (m,); the threshold is 2. Empty where none
+            were asked for.
+        learning_rate: η.
+        substeps: that the step from here took.
+        error: estimate of what the substeps' errors add up to over the length of that step.
+        directions: U of the eigenvalues that are at the threshold, (p, k), with Uᵀ P U = 1.
+        covariance: X, (k, k): the oscillation's covariance is Σ = U X Uᵀ.
+        violation: of the complementarity problem, see `Complement`.
+    """
+
+    time: float
+    loss: float
+    gradient_norm: float
+    values: Tensor
+    learning_rate: float
+    substeps: int
+    error: float
+    directions: Tensor
+    covariance: Tensor
+    violation: float = 0.0
+
+    @property
+    def sharpness(self) -> Tensor:
+        """The values over η: eigenvalues of H under gradient descent, with the threshold 2/η."""
+        return self.values / self.learning_rate
+
+    @property
+    def critical(self) -> int:
+        """Number k of eigenvalues at the threshold."""
+        return self.covariance.shape[0]
+
+    @property
+    def averaged_loss(self) -> float:
+        """L + ½ Tr(H Σ), the predicted mean of the loss; L + Tr Σ/η under gradient descent."""
+        values = self.values[: self.critical]
+        return self.loss + 0.5 * float((values * self.covariance.diagonal()).sum())
+
+    @property
+    def averaged_square_gradient(self) -> float:
+        """‖∇L‖² + Tr(H Σ H), the predicted mean of the squared gradient under gradient descent."""
+        values = self.values[: self.critical]
+        extra = float((values.square() * self.covariance.diagonal()).sum()) / self.learning_rate
+        return self.gradient_norm**2 + extra
+
+    @property
+    def variance(self) -> float:
+        """Tr Σ, the predicted mean of ‖w_t − w(t)‖²."""
+        gram = self.directions.double().T @ self.directions.double()
+        return float((gram * self.covariance.to(gram)).sum())
+
+    def variances(self) -> tuple[Tensor, Tensor]:
+        """Eigenvalues of Σ, descending, (k,), and its eigenvectors, orthonormal, (p, k)."""
+        directions = self.directions.double()
+        basis, corner = torch.linalg.qr(directions)
+        values, turn = torch.linalg.eigh(corner @ self.covariance.to(corner) @ corner.T)
+        return values.flip(0), (basis @ turn).flip(1)
+
+
+@dataclass(frozen=True)
+class FlowStep:
+    """One step of the optimiser along a flow.
+
+    Attributes:
+        state: after it.
+        observation: before it.
+    """
+
+    state: FlowState
+    observation: Observation
