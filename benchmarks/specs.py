@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from sharpflow.config.papers import shipped_papers
-from sharpflow.config.types import TAGS, Training, Types
+from sharpflow.config.types import BY_KEY, TAGS, Training, Types
 from sharpflow.parts.registry import Registry
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -14,7 +14,7 @@ TYPES = Types(Registry(PAPERS))
 
 def part(kind: str, name: str, **options: Any) -> dict[str, Any]:
     """The plain options of a part, with its defaults."""
-    tag = {} if kind == "measurements" else {TAGS.get(kind, "kind"): name}
+    tag = {} if kind in BY_KEY else {TAGS.get(kind, "kind"): name}
     return TYPES.options(kind)[name].model_validate(tag | options).model_dump(mode="json")
 
 
