@@ -29,7 +29,7 @@ class ResourceError(SharpflowError):
 
 
 class FlowError(SharpflowError):
-    """A flow that runs beside training is not defined, or cannot be followed, where it was asked."""
+    """A flow that runs beside training is not defined, or cannot be followed any further."""
 
 
 class ClusterError(SharpflowError):

@@ -63,7 +63,7 @@ class CentralFlow:
         objective: Objective,
         rule: Rule,
         *,
-        tol: float = 0.1,
+        tol: float = 0.01,
         limit: int = 10,
         accuracy: float = 1e-3,
         check_every: int = 50,
@@ -103,7 +103,7 @@ class CentralFlow:
                 "there the optimiser's first steps are no slow motion with an oscillation on it. "
                 "Take a smaller learning rate, or start later, after some steps of the optimiser."
             )
-        return FlowState(state.weights, state.average, state.time, state.substep, vectors)
+        return replace(state, vectors=vectors)
 
     def step(self, state: FlowState) -> FlowStep:
         """One step of the optimiser's time.
@@ -112,41 +112,59 @@ class CentralFlow:
             FlowError: more than `limit` eigenvalues are at the threshold, nothing holds them there,
                 or the flow leaves the finite numbers.
         """
+        checked = round(state.time) % self.check_every == 0
+        ahead = self._advance(state, state.longest, cold=checked and state.time > 0)
+        error = math.nan
+        if checked:
+            while True:
+                finer = self._advance(state, ahead.used / 2, cold=False)
+                moved = float((finer.state.weights - state.weights).norm())
+                between = float((finer.state.weights - ahead.state.weights).norm())
+                error = between / moved if moved > 0 else 0.0
+                ahead = finer
+                if error <= self.tol or ahead.used <= _SMALLEST:
+                    break
+        change = 1.0 if math.isnan(error) else 0.9 * self.tol / max(error, 1e-300)
+        longest = min(1.0, ahead.used * min(max(change, 0.5), 4.0)) if checked else state.longest
+        after = replace(ahead.state, time=state.time + 1.0, longest=longest)
+        return FlowStep(after, replace(ahead.observation, error=error))
+
+    def _advance(self, state: FlowState, longest: float, cold: bool) -> "_Advance":
+        """One step of the optimiser's time in substeps that are no longer than `longest`."""
         end = state.time + 1.0
-        now, taken, error = state, 0, 0.0
+        now, taken, used = state, 0, 0.0
         first: Observation | None = None
-        cold = state.time > 0 and round(state.time) % self.check_every == 0
         values: Tensor | None = None
         while end - now.time > 1e-9:
             point = self.objective.at(now.weights)
             if values is None or float(values[0]) > _TRACKED:
                 values, vectors = self._eigenpairs(point, now, cold and taken == 0)
-                now = FlowState(now.weights, now.average, now.time, now.substep, vectors)
+                now = replace(now, vectors=vectors)
             piece = _Substep(self.objective, self.rule, point, now, values)
-            length = _fitted(min(now.substep, 1.0 / max(float(values[0]), 1.0)), end - now.time)
+            stable = 1.0 / max(float(values[0]), 1.0)
+            length = _fitted(min(now.substep, longest, stable), end - now.time)
             while True:
                 moved = piece.take(length)
-                speed = float(moved.motion.norm()) / length
-                estimate = moved.error / (length * speed) if speed > 0 else 0.0
-                change = 0.9 * self.tol / estimate if estimate > 0 else 2.0
+                distance = float(moved.motion.norm())
+                estimate = moved.error / distance if distance > 0 else 0.0
+                change = 0.9 * self.tol / max(estimate, 1e-300)
                 if estimate <= self.tol or length <= _SMALLEST:
                     break
-                length = _fitted(length * max(0.2, min(change, 0.9)), end - now.time)
+                length = _fitted(length * min(max(change, 0.2), 0.9), end - now.time)
             if first is None:
                 first = piece.observation(moved.complement)
-            taken, error = taken + 1, error + moved.error
-            following = length * max(0.2, min(change, 2.0))
-            now = FlowState(
-                now.weights + moved.motion, now.average + moved.change, now.time + length,
-                min(1.0, following), now.vectors,
-            )  # fmt: skip
+            taken, used = taken + 1, max(used, length)
+            now = replace(
+                now,
+                weights=now.weights + moved.motion,
+                average=now.average + moved.change,
+                time=now.time + length,
+                substep=min(1.0, length * min(max(change, 0.2), 2.0)),
+            )
             if not bool(torch.isfinite(now.weights).all()):
                 raise FlowError(f"central flow: it left the finite numbers at time {now.time:g}.")
         assert first is not None
-        length = float((now.weights - state.weights).norm())
-        observation = replace(first, substeps=taken, error=error / length if length > 0 else 0.0)
-        after = FlowState(now.weights, now.average, end, now.substep, now.vectors)
-        return FlowStep(after, observation)
+        return _Advance(now, replace(first, substeps=taken), used)
 
     def _eigenpairs(self, point: Point, state: FlowState, cold: bool) -> tuple[Tensor, Tensor]:
         """Eigenvalues of P⁻¹H, of P^-½ H P^-½ that is, down to one below 1.5, and its vectors."""
@@ -176,6 +194,15 @@ class CentralFlow:
             )
         kept = min(count, int((found.values > _TRACKED).sum()) + 1)
         return found.values[:kept].cpu(), found.vectors[:, :kept]
+
+
+@dataclass(frozen=True)
+class _Advance:
+    """A step of the optimiser's time; `used` is its longest substep."""
+
+    state: FlowState
+    observation: Observation
+    used: float
 
 
 @dataclass(frozen=True)

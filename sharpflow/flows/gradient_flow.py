@@ -1,6 +1,7 @@
 """Gradient flow, and the flow of a preconditioned rule as it would be without oscillation."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -108,11 +109,15 @@ class StableFlow:
         empty = torch.zeros(0, dtype=torch.float64)
         observation = Observation(
             state.time, seen["loss"], seen["norm"], empty, rule.learning_rate, count,
-            count * self.tol, state.vectors[:, :0], torch.zeros(0, 0, dtype=torch.float64),
+            math.nan, state.vectors[:, :0], torch.zeros(0, 0, dtype=torch.float64),
         )  # fmt: skip
         length = min(1.0, float(solver.step_size or 1.0)) if count > 1 else 1.0
-        moved = FlowState(
-            after[:size].clone(), after[size:].clone(), state.time + 1.0, length, state.vectors
+        moved = replace(
+            state,
+            weights=after[:size].clone(),
+            average=after[size:].clone(),
+            time=state.time + 1.0,
+            substep=length,
         )
         return FlowStep(moved, observation)
 
@@ -152,4 +157,4 @@ def begin(
             f"{tuple(wanted.shape)}."
         )
     empty = torch.zeros(objective.size, 0, dtype=objective.dtype, device=objective.device)
-    return FlowState(where, average, float(time), 0.5, empty)
+    return FlowState(where, average, float(time), 0.5, 1.0, empty)

@@ -7,12 +7,16 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import Node
 
+from sharpflow.curvature.closed_form import ClosedForm
+from sharpflow.curvature.dense_inputs import prepare_inputs
 from sharpflow.curvature.linear_operator import LinearOperator
 from sharpflow.curvature.model_loss import LossOfModel, ModelLoss
 from sharpflow.curvature.streamed_loss import StreamedLoss, Weight, check_form
 from sharpflow.errors import FlowError
+from sharpflow.flows.dense import DenseObjective, TargetLoss
 from sharpflow.flows.objective import AutogradObjective, Objective, Parameters
 from sharpflow.flows.rules import GradientDescent, RMSprop, Rule
+from sharpflow.losses.mse import SquaredError
 from sharpflow.optimisers.base import State
 from sharpflow.training import Problem
 
@@ -56,7 +60,9 @@ def model_objective(
 ) -> Objective:
     """The loss of any module as a function of its trainable parameters.
 
-    Flat vectors hold the trainable `model.parameters()` row-major. The model is not changed.
+    A plain stack of `Linear` layers and activations under the mean squared error takes the closed
+    form, all else autograd. `named` gives the trainable parameters by name. The model is not
+    changed.
 
     Args:
         model: any module.
@@ -78,11 +84,34 @@ def model_objective(
         ValueError, TypeError: as for `SharpnessTracker`.
     """
     check_form(targets, micro_batch, weight=weight)
+    if targets is not None and not micro_batch and only is None and dtype is None:
+        closed = ClosedForm.recognise(model, loss_fn, inputs, targets, compress=False)
+        if closed is not None:
+            return _dense_of_model(model, closed)
     if targets is None:
         loss: LossOfModel = StreamedLoss(model, loss_fn, inputs, weight, only, dtype=dtype)
     else:
         loss = ModelLoss(model, loss_fn, inputs, targets, micro_batch, only, dtype)
     return ModelObjective(loss)
+
+
+def _dense_of_model(model: nn.Module, closed: ClosedForm) -> DenseObjective:
+    layers, targets = closed.layers, closed.targets
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    biased = layers[0].bias is not None
+    order = [
+        names[id(each)]
+        for layer in layers
+        for each in ((layer.weight, layer.bias) if biased else (layer.weight,))
+    ]
+    return DenseObjective(
+        [layer.weight.detach().T for layer in layers],
+        [layer.bias.detach() for layer in layers] if biased else None,
+        closed.activations,
+        closed.inputs,
+        TargetLoss(SquaredError(), targets, 1 / targets.numel()),
+        lambda found: {n: t.T if t.ndim == 2 else t for n, t in zip(order, found, strict=True)},
+    )
 
 
 class ModelObjective(AutogradObjective):
@@ -167,6 +196,8 @@ def problem_objective(problem: Problem, run: int = 0, state: State | None = None
     own = {name: t[run].detach() for name, t in problem.parameters(begun).items()}
     inputs, targets = problem.batches.of_run(run)
     targets = problem.rows(targets)
+    if "dense stack" in problem.model.capabilities and not problem.frozen:
+        return _dense_of_problem(problem, own, inputs, targets)
     network = problem.model.network(problem.moment(begun, 0), run)
     fixed = {name: t for name, t in own.items() if name in problem.frozen}
     trained = {name: t for name, t in own.items() if name not in problem.frozen}
@@ -180,6 +211,26 @@ def problem_objective(problem: Problem, run: int = 0, state: State | None = None
     objective = AutogradObjective(loss, trained, outputs)
     objective.kinks = found_kinks(loss, trained)
     return objective
+
+
+def _dense_of_problem(
+    problem: Problem, own: Parameters, inputs: Tensor, targets: Tensor
+) -> DenseObjective:
+    model: Any = problem.model
+    weights, biases = model.dense_stack(own)
+    places = {id(tensor): name for name, tensor in own.items()}
+    tensors = (
+        weights if biases is None else [t for p in zip(weights, biases, strict=True) for t in p]
+    )
+    order = [places[id(tensor)] for tensor in tensors]
+    return DenseObjective(
+        weights,
+        biases,
+        model.activation,
+        prepare_inputs(inputs),
+        TargetLoss(problem.loss, targets, 1 / len(targets)),
+        lambda found: dict(zip(order, found, strict=True)),
+    )
 
 
 def problem_rule(problem: Problem) -> Rule:

@@ -18,6 +18,7 @@ class FlowState:
         average: ν of the update rule, float64; empty for gradient descent.
         time: in steps of the optimiser.
         substep: length of the next substep, before it is fitted into a step.
+        longest: that a substep may be.
         vectors: eigenvectors that the next solve starts from, (p, m); (p, 0) where there are none.
     """
 
@@ -25,6 +26,7 @@ class FlowState:
     average: Tensor
     time: float
     substep: float
+    longest: float
     vectors: Tensor
 
     def tensors(self) -> dict[str, Tensor]:
@@ -50,6 +52,7 @@ class FlowState:
             tensors["average"],
             float(tensors["time"]),
             float(tensors["substep"]),
+            float(tensors["longest"]),
             tensors["vectors"],
         )
 
@@ -58,7 +61,7 @@ class FlowState:
         return replace(self, weights=weights)
 
 
-_NUMBERS = ("time", "substep")
+_NUMBERS = ("time", "substep", "longest")
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,8 @@ class Observation:
             were asked for.
         learning_rate: η.
         substeps: that the step from here took.
-        error: estimate of what the substeps' errors add up to over the length of that step.
+        error: how far that step ends from the same with substeps of twice the length, over its own
+            length; NaN where it was not tried.
         directions: U of the eigenvalues that are at the threshold, (p, k), with Uᵀ P U = 1.
         covariance: X, (k, k): the oscillation's covariance is Σ = U X Uᵀ.
         violation: of the complementarity problem, see `Complement`.
