@@ -6,8 +6,7 @@ rule integrate_flow:
         states=f"{ROOT}/{FLOW}/states.safetensors",
     log:
         f"{ROOT}/logs/{FLOW}/integrate_flow.log",
-    benchmark:
-        f"{ROOT}/benchmarks/{FLOW}/integrate_flow.tsv"
+        used=f"{ROOT}/benchmarks/{FLOW}/integrate_flow.tsv",
     group:
         group_of("train")
     conda:
