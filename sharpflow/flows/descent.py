@@ -38,8 +38,8 @@ class Descent(Process):
         return Advance(self._state(state, done.state), self.predicted(done.observation))
 
     def predicted(self, seen: Observation) -> dict[str, float]:
-        """What a table has of an observation."""
-        return {}
+        """The loss and the variance about the flow that are predicted; without oscillation, 0."""
+        return {"predicted_loss": seen.averaged_loss, "predicted_variance": seen.variance}
 
     def _state(self, like: State, at: FlowState) -> State:
         """The state of training that the flow is at, and its own tensors."""
@@ -62,10 +62,5 @@ class Central(Descent):
     """A central flow, with what it says of the oscillation."""
 
     def predicted(self, seen: Observation) -> dict[str, float]:
-        """The loss and the variance that are predicted, on the average over the oscillation."""
-        return {
-            "predicted_loss": seen.averaged_loss,
-            "predicted_variance": seen.variance,
-            "unstable": seen.critical,
-            "flow_error": seen.error,
-        }
+        """With how many eigenvalues are at the threshold, and the error of the step."""
+        return super().predicted(seen) | {"unstable": seen.critical, "flow_error": seen.error}

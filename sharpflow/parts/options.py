@@ -294,6 +294,9 @@ class DescentFlowOptions(FlowOptions):
     def needs(self) -> Needs:
         return (("plain steps", "mean square"), "finite samples")
 
+    def gives(self) -> Words:
+        return frozenset({"predicted_loss", "predicted_variance"})
+
     def check(self, setup: Any) -> None:
         training = setup.training
         for wrong, key, wanted in (

@@ -49,7 +49,7 @@ ENTRY = {
     "figures": "draw",
 }
 """The function that a part of each kind must have."""
-_SAID = ("reads", "cases", "scope", "beside")
+_SAID = ("reads", "cases", "controls", "scope", "beside", "stand_ins")
 """What a claim says of itself that is read without running it."""
 _HAS_OPTIONS = re.compile(rb"^class Options\b", re.M)
 
@@ -101,8 +101,10 @@ class Declared:
         reads: quantities that it needs.
         draws: quantities that a figure draws too, where they were measured.
         cases: shell-style patterns of the cases it is about.
+        controls: patterns of the cases on which a claim must fail.
         scope: what a verdict is about; empty for a figure.
         beside: quantities that it needs of processes beside training, by the process.
+        stand_ins: processes, by those in whose place they stand in a claim's control.
     """
 
     part: Part
@@ -111,7 +113,9 @@ class Declared:
     cases: tuple[str, ...] = ("*",)
     scope: str = ""
     draws: tuple[str, ...] = ()
+    controls: tuple[str, ...] = ()
     beside: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    stand_ins: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def quantities(self) -> frozenset[str]:
@@ -282,8 +286,8 @@ def _literals(part: Part, tree: ast.Module, expressions: Mapping[str, ast.expr])
         return {key: outline.literal(tree, value) for key, value in expressions.items()}
     except ValueError as error:
         raise PartError(
-            f"{part.file}: what a claim reads, its cases and its scope are read without running "
-            "the file, so they must be texts, or constants of the same file."
+            f"{part.file}: what a claim reads, its cases, controls and scope are read without "
+            "running the file, so they must be texts, or constants of the same file."
         ) from error
 
 
@@ -297,7 +301,9 @@ def _claims_in(part: Part, tree: ast.Module) -> Iterable[Declared]:
             tuple(said.get("reads", ())),
             tuple(said.get("cases", ("*",))),
             said.get("scope", "run"),
+            controls=tuple(said.get("controls", ())),
             beside=_by_process(said.get("beside", {})),
+            stand_ins=said.get("stand_ins", {}),
         )
 
 

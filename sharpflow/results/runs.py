@@ -1,7 +1,7 @@
 """Runs of a run table, each with its settings."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, cast
 
@@ -61,6 +61,16 @@ class Run:
                 f"{', '.join(self.beside) or 'none'}."
             )
         return self.beside[name]
+
+    def with_stand_ins(self, instead: Mapping[str, str]) -> "Run":
+        """The run with processes in the places of others beside it, which its case then says.
+
+        Args:
+            instead: names of the processes, by those in whose place they stand.
+        """
+        said = ", ".join(f"{other} for {name}" for name, other in instead.items())
+        beside = {**self.beside, **{name: self.process(o) for name, o in instead.items()}}
+        return replace(self, case=f"{self.case} ({said})", beside=beside)
 
     def setting(self, key: str) -> Any:
         """A setting of the run's case by its dotted key, `training.batch` say.

@@ -22,7 +22,7 @@ class Options(DescentFlowOptions):
         return (*super().needs(), *(() if self.kinks else ("third derivatives",)))
 
     def gives(self) -> Words:
-        return frozenset({"predicted_loss", "predicted_variance", "unstable", "flow_error"})
+        return super().gives() | {"unstable", "flow_error"}
 
     def passes(self) -> int:
         return 40
