@@ -47,7 +47,9 @@ class Descent(Process):
         names = self.objective.named(at.weights.to(self.objective.dtype))
         found |= {name: t.detach().to(like[name]) for name, t in names.items()}
         found |= self._averages(like, at.average)
-        return found | {f"{OWN}{name}": tensor for name, tensor in at.tensors().items()}
+        # as it is read from a checkpoint: BLAS rounds otherwise for another layout
+        own = {f"{OWN}{name}": tensor.contiguous() for name, tensor in at.tensors().items()}
+        return found | own
 
     def _averages(self, like: State, average: Tensor) -> State:
         """The running mean of squared gradients in the optimiser's slot, where it has one."""

@@ -195,7 +195,7 @@ def _unpack(
 
 def _table(seeds: Sequence[int], steps: np.ndarray, records: Records) -> Any:
     """The long table of what was recorded; `diverged_step` of runs that left the finite numbers."""
-    found = {name: torch.stack(rows).numpy() for name, rows in records.items()}
+    found = {name: torch.stack(rows).numpy() for name, rows in sorted(records.items())}
     parts = []
     for quantity, array in enumerate(found.values()):
         step, run, index = (axis.reshape(-1) for axis in np.indices(array.shape))
