@@ -25,6 +25,8 @@ _CRITICAL = 1.95
 _TRACKED = 1.5
 _SLACK = 0.02
 """How far above the threshold a start may lie, relatively: what an eigenvalue's error may be."""
+_STABLE = 1.05
+"""Longest substep times the largest eigenvalue of P⁻¹H."""
 _SMALLEST = 2.0**-12
 
 
@@ -40,9 +42,13 @@ class CentralFlow:
     Uᵀ(2P − H)U + h d/dt Uᵀ(2P − H)U ⪰ 0 over all eigenvalues above 1.95, so that what a substep
     leaves of the constraint the next one mends. Gradients are averaged over both ends (Heun's
     method); third derivatives and U are those of its beginning. Hence it is of second order where
-    nothing is at the threshold and of first order where something is. The difference of the two ends from
-    Euler's method estimates a substep's error, and h is chosen so that it stays below `tol` times
-    the substep's length, with h times the largest eigenvalue of P⁻¹H at most 1.
+    nothing is at the threshold and of first order where something is.
+
+    h times the largest eigenvalue of P⁻¹H is at most 1.05. The change from Euler's method estimates
+    what the gradient's change costs, and h is chosen so that in each substep it is below `tol`
+    times how far the weights move. At the start and every `check_every` steps the whole step is
+    taken again with half the substeps, until the two ends differ by less than `tol` times the
+    step's length (`Observation.error`); the finer one is kept.
 
     Args:
         objective: what is descended; it must have third derivatives.
@@ -141,7 +147,7 @@ class CentralFlow:
                 values, vectors = self._eigenpairs(point, now, cold and taken == 0)
                 now = replace(now, vectors=vectors)
             piece = _Substep(self.objective, self.rule, point, now, values)
-            stable = 1.0 / max(float(values[0]), 1.0)
+            stable = _STABLE / max(float(values[0]), 1.0)
             length = _fitted(min(now.substep, longest, stable), end - now.time)
             while True:
                 moved = piece.take(length)
