@@ -28,6 +28,9 @@ _SLACK = 0.02
 _STABLE = 1.05
 """Longest substep times the largest eigenvalue of P⁻¹H."""
 _SMALLEST = 2.0**-12
+_MOVE = 0.01
+"""How much of itself uᵀHu changes by in differences of it."""
+_WRONG = 0.02
 
 
 class CentralFlow:
@@ -97,7 +100,8 @@ class CentralFlow:
         """The state from which the flow goes; arguments as for `StableFlow.start`.
 
         Raises:
-            FlowError: the largest eigenvalue of P⁻¹H is above the threshold, or as there.
+            FlowError: the largest eigenvalue of P⁻¹H is above the threshold, the objective's third
+                derivative is not the derivative of its second one, or as there.
         """
         state = begin(self.objective, self.rule, weights, average, time)
         values, vectors = self._eigenpairs(self.objective.at(state.weights), state, cold=True)
@@ -109,6 +113,8 @@ class CentralFlow:
                 "there the optimiser's first steps are no slow motion with an oscillation on it. "
                 "Take a smaller learning rate, or start later, after some steps of the optimiser."
             )
+        if not self.objective.kinks and not self.objective.spread:
+            check_third_derivatives(self.objective, state.weights, vectors[:, :1])
         return replace(state, vectors=vectors)
 
     def step(self, state: FlowState) -> FlowStep:
@@ -200,6 +206,42 @@ class CentralFlow:
             )
         kept = min(count, int((found.values > _TRACKED).sum()) + 1)
         return found.values[:kept].cpu(), found.vectors[:, :kept]
+
+
+def check_third_derivatives(objective: Objective, weights: Tensor, direction: Tensor) -> None:
+    """Check the gradient of uᵀHu against differences of uᵀHu along it.
+
+    Args:
+        objective: what is differentiated.
+        weights: where, (p,).
+        direction: u, (p, 1).
+
+    Raises:
+        FlowError: they differ by more than 2 % and than what two differences differ by.
+    """
+    unit = direction[:, 0] / direction[:, 0].norm()
+
+    def bend(step: float) -> float:
+        moved = weights + step * along
+        return float((unit @ objective.at(moved).hessian().matvec(unit)).double())
+
+    slope = objective.at(weights).third_derivatives(unit[:, None])[0].double()
+    length = float(slope.norm())
+    if length == 0.0:
+        return
+    along = slope / length
+    step = _MOVE * abs(bend(0.0)) / length
+    if step == 0.0:
+        return
+    coarse, fine = ((bend(h) - bend(-h)) / (2 * h) for h in (step, step / 2))
+    if abs(fine - length) > _WRONG * abs(length) + 2 * abs(fine - coarse):
+        raise FlowError(
+            f"central flow: the third derivative that autograd gives along the gradient of the "
+            f"sharpness is {length:.4g}, and differences of the second one give {fine:.4g}; a "
+            "function that the network or the loss calls has kinks, or a backward pass that is not "
+            "differentiable (a custom autograd function, a fused kernel): write it in plain "
+            "operations."
+        )
 
 
 @dataclass(frozen=True)
