@@ -79,9 +79,6 @@ class DenseLoss:
 
         Returns:
             (k(k + 1)/2, P), for i ≤ j, in the order (1, 1), (1, 2), …, (1, k), (2, 2), …
-
-        Raises:
-            ValueError: an activation has no third derivative.
         """
         net, weights = self.net, self.net.weights
         pairs = list(combinations_with_replacement(range(directions.shape[1]), 2))

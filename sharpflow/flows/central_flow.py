@@ -25,7 +25,12 @@ _CRITICAL = 1.95
 _TRACKED = 1.5
 _SLACK = 0.02
 """How far above the threshold a start may lie, relatively: what an eigenvalue's error may be."""
+_STABLE = 1.05
+"""Longest substep times the largest eigenvalue of P⁻¹H."""
 _SMALLEST = 2.0**-12
+_MOVE = 0.01
+"""How much of itself uᵀHu changes by in differences of it."""
+_WRONG = 0.02
 
 
 class CentralFlow:
@@ -40,9 +45,13 @@ class CentralFlow:
     Uᵀ(2P − H)U + h d/dt Uᵀ(2P − H)U ⪰ 0 over all eigenvalues above 1.95, so that what a substep
     leaves of the constraint the next one mends. Gradients are averaged over both ends (Heun's
     method); third derivatives and U are those of its beginning. Hence it is of second order where
-    nothing is at the threshold and of first order where something is. The difference of the two ends from
-    Euler's method estimates a substep's error, and h is chosen so that it stays below `tol` times
-    the substep's length, with h times the largest eigenvalue of P⁻¹H at most 1.
+    nothing is at the threshold and of first order where something is.
+
+    h times the largest eigenvalue of P⁻¹H is at most 1.05. The change from Euler's method estimates
+    what the gradient's change costs, and h is chosen so that in each substep it is below `tol`
+    times how far the weights move. At the start and every `check_every` steps the whole step is
+    taken again with half the substeps, until the two ends differ by less than `tol` times the
+    step's length (`Observation.error`); the finer one is kept.
 
     Args:
         objective: what is descended; it must have third derivatives.
@@ -91,7 +100,8 @@ class CentralFlow:
         """The state from which the flow goes; arguments as for `StableFlow.start`.
 
         Raises:
-            FlowError: the largest eigenvalue of P⁻¹H is above the threshold, or as there.
+            FlowError: the largest eigenvalue of P⁻¹H is above the threshold, the objective's third
+                derivative is not the derivative of its second one, or as there.
         """
         state = begin(self.objective, self.rule, weights, average, time)
         values, vectors = self._eigenpairs(self.objective.at(state.weights), state, cold=True)
@@ -103,6 +113,8 @@ class CentralFlow:
                 "there the optimiser's first steps are no slow motion with an oscillation on it. "
                 "Take a smaller learning rate, or start later, after some steps of the optimiser."
             )
+        if not self.objective.kinks and not self.objective.spread:
+            check_third_derivatives(self.objective, state.weights, vectors[:, :1])
         return replace(state, vectors=vectors)
 
     def step(self, state: FlowState) -> FlowStep:
@@ -141,7 +153,7 @@ class CentralFlow:
                 values, vectors = self._eigenpairs(point, now, cold and taken == 0)
                 now = replace(now, vectors=vectors)
             piece = _Substep(self.objective, self.rule, point, now, values)
-            stable = 1.0 / max(float(values[0]), 1.0)
+            stable = _STABLE / max(float(values[0]), 1.0)
             length = _fitted(min(now.substep, longest, stable), end - now.time)
             while True:
                 moved = piece.take(length)
@@ -194,6 +206,42 @@ class CentralFlow:
             )
         kept = min(count, int((found.values > _TRACKED).sum()) + 1)
         return found.values[:kept].cpu(), found.vectors[:, :kept]
+
+
+def check_third_derivatives(objective: Objective, weights: Tensor, direction: Tensor) -> None:
+    """Check the gradient of uᵀHu against differences of uᵀHu along it.
+
+    Args:
+        objective: what is differentiated.
+        weights: where, (p,).
+        direction: u, (p, 1).
+
+    Raises:
+        FlowError: they differ by more than 2 % and than what two differences differ by.
+    """
+    unit = direction[:, 0] / direction[:, 0].norm()
+
+    def bend(step: float) -> float:
+        moved = weights + step * along
+        return float((unit @ objective.at(moved).hessian().matvec(unit)).double())
+
+    slope = objective.at(weights).third_derivatives(unit[:, None])[0].double()
+    length = float(slope.norm())
+    if length == 0.0:
+        return
+    along = slope / length
+    step = _MOVE * abs(bend(0.0)) / length
+    if step == 0.0:
+        return
+    coarse, fine = ((bend(h) - bend(-h)) / (2 * h) for h in (step, step / 2))
+    if abs(fine - length) > _WRONG * abs(length) + 2 * abs(fine - coarse):
+        raise FlowError(
+            f"central flow: the third derivative that autograd gives along the gradient of the "
+            f"sharpness is {length:.4g}, and differences of the second one give {fine:.4g}; a "
+            "function that the network or the loss calls has kinks, or a backward pass that is not "
+            "differentiable (a custom autograd function, a fused kernel): write it in plain "
+            "operations."
+        )
 
 
 @dataclass(frozen=True)

@@ -5,15 +5,18 @@ with Central Flows".
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
 from sharpflow.errors import FlowError
-from sharpflow.flows.pairs import multiplicities, packed, unpacked
+from sharpflow.flows.pairs import multiplicities, packed, pairs, unpacked
 
-_TOLERANCE = 1e-10
+_TOLERANCE = 1e-12
+_ALLOWED = 1e-6
 _NEWTON, _GRADIENT = 50, 20_000
-_RIDGE = 1e-12
+_RIDGE = 1e-14
+_ROUNDING = 1e-15
 
 
 @dataclass(frozen=True)
@@ -23,8 +26,8 @@ class Complement:
     Attributes:
         matrix: X, (k, k), positive semidefinite to rounding.
         slack: A + B[X], (k, k).
-        violation: ‖X − (X − Z)₊‖ over the size of the problem in the units in which ‖A‖ = ‖B‖ = 1,
-            Z the slack and M₊ the positive semidefinite part of M; 0 for a solution.
+        violation: the larger of −λ_min(Z) and ‖X Z‖/‖X‖, Z the slack, over ‖A‖; 0 for a solution.
+            X is positive semidefinite by construction.
         iterations: that were needed.
     """
 
@@ -71,30 +74,36 @@ def complement(constant: np.ndarray, operator: np.ndarray) -> Complement:
         return Complement(np.zeros((0, 0)), np.zeros((0, 0)), 0.0, 0)
     if np.linalg.eigvalsh(constant)[0] >= 0:
         return Complement(np.zeros_like(constant), constant.copy(), 0.0, 0)
-    # in an orthonormal basis of the symmetric matrices B is an ordinary symmetric matrix
+    diagonal = np.array([operator[r, r] for r, (i, j) in enumerate(pairs(count)) if i == j])
+    if not diagonal.max() > 0:
+        raise FlowError(_NO_FORCE)
+    # X = D Y D with D that makes the diagonal of B equal, then A and B of norm 1, and an
+    # orthonormal basis of the symmetric matrices, in which B is an ordinary symmetric matrix
+    stretch = np.maximum(diagonal, 1e-12 * diagonal.max()) ** -0.25
+    across = packed(stretch[:, None] * stretch)
     root = np.sqrt(multiplicities(count))
-    turned = root[:, None] * ((operator + operator.T) / 2) * root
-    scale_a = float(np.linalg.norm(constant))
-    scale_b = float(np.linalg.norm(turned, 2))
-    if scale_b <= 0:
-        raise FlowError(_NO_FORCE)
-    a, b = root * packed(constant) / scale_a, turned / scale_b
+    turned = (root * across)[:, None] * ((operator + operator.T) / 2) * (root * across)
+    level = root * across * packed(constant)
+    scale_a, scale_b = float(np.linalg.norm(level)), float(np.linalg.norm(turned, 2))
+    a, b = level / scale_a, turned / scale_b
     if count == 1:
-        if operator[0, 0] <= 0:
-            raise FlowError(_NO_FORCE)
-        moved, steps = np.array([-a[0] / b[0, 0]]), 0
+        moved, steps = -a / b[0], 0
     else:
-        moved, steps = _solve(a, b, root, count)
-    positive = _positive(moved, root, count)[0]
-    slack = a + b @ positive
-    violation = float(
-        np.linalg.norm(positive - _positive(positive - slack, root, count)[0])
-        / max(1.0, float(np.linalg.norm(positive)))
-    )
-    if violation > 1e3 * _TOLERANCE:
+        moved, steps = _solve(a, b, count)
+    positive = _positive(moved, count)[0]
+    matrix = unpacked(positive * across / root, count) * scale_a / scale_b
+    slack = constant + unpacked(operator @ (multiplicities(count) * packed(matrix)), count)
+    violation = _violation(matrix, slack, float(np.linalg.norm(constant)))
+    if violation > _ALLOWED:
         raise FlowError(_NO_FORCE)
-    matrix = unpacked(positive / root, count) * scale_a / scale_b
-    return Complement(matrix, unpacked(slack / root, count) * scale_a, violation, steps)
+    return Complement(matrix, slack, violation, steps)
+
+
+def _violation(matrix: np.ndarray, slack: np.ndarray, size: float) -> float:
+    below = max(0.0, -float(np.linalg.eigvalsh(slack)[0]))
+    length = float(np.linalg.norm(matrix))
+    overlap = float(np.linalg.norm(matrix @ slack)) / length if length > 0 else 0.0
+    return max(below, overlap) / size
 
 
 _NO_FORCE = (
@@ -104,38 +113,40 @@ _NO_FORCE = (
 )
 
 
-def _positive(
-    numbers: np.ndarray, root: np.ndarray, count: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """M₊ of scaled numbers of M, and M's eigenvalues and vectors."""
-    values, vectors = np.linalg.eigh(unpacked(numbers / root, count))
+@lru_cache
+def _basis(count: int) -> np.ndarray:
+    """An orthonormal basis of the symmetric matrices, (m, k²), in the order of `pairs`."""
+    size = count * (count + 1) // 2
+    scaled = np.eye(size) / np.sqrt(multiplicities(count))
+    return np.stack([unpacked(row, count) for row in scaled]).reshape(size, -1)
+
+
+def _positive(numbers: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """M₊ of the numbers of M in the basis, and M's eigenvalues and vectors."""
+    basis = _basis(count)
+    values, vectors = np.linalg.eigh((numbers @ basis).reshape(count, count))
     kept = (vectors * np.maximum(values, 0)) @ vectors.T
-    return root * packed(kept), values, vectors
+    return basis @ kept.ravel(), values, vectors
 
 
-def _slope(values: np.ndarray, vectors: np.ndarray, root: np.ndarray, count: int) -> np.ndarray:
-    """Derivative of M ↦ M₊ on scaled numbers, an element of the generalised Jacobian."""
+def _slope(values: np.ndarray, vectors: np.ndarray, count: int) -> np.ndarray:
+    """Derivative of M ↦ M₊ in the basis, an element of the generalised Jacobian."""
+    basis = _basis(count)
     high = np.maximum(values, 0)
     gap = values[:, None] - values[None, :]
     near = np.abs(gap) < 1e-14 * max(1.0, float(np.abs(values).max()))
     share = np.where(
         near, (values[:, None] > 0).astype(float), (high[:, None] - high) / np.where(near, 1.0, gap)
     )
-    size = len(root)
-    slope = np.empty((size, size))
-    for column in range(size):
-        unit = np.zeros(size)
-        unit[column] = 1.0
-        moved = vectors.T @ unpacked(unit / root, count) @ vectors
-        slope[:, column] = root * packed(vectors @ (share * moved) @ vectors.T)
-    return slope
+    moved = share * (vectors.T @ basis.reshape(-1, count, count) @ vectors)
+    return basis @ (vectors @ moved @ vectors.T).reshape(len(basis), -1).T
 
 
-def _solve(a: np.ndarray, b: np.ndarray, root: np.ndarray, count: int) -> tuple[np.ndarray, int]:
-    """M = X − Z for A, B of norm 1 on scaled numbers."""
+def _solve(a: np.ndarray, b: np.ndarray, count: int) -> tuple[np.ndarray, int]:
+    """M = X − Z for A, B of norm 1 in the basis."""
 
     def parts(moved: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        positive, values, vectors = _positive(moved, root, count)
+        positive, values, vectors = _positive(moved, count)
         return a + b @ positive - (positive - moved), positive, values, vectors
 
     moved = -a
@@ -144,10 +155,10 @@ def _solve(a: np.ndarray, b: np.ndarray, root: np.ndarray, count: int) -> tuple[
     identity = np.eye(len(a))
     steps = 0
     for _ in range(_NEWTON):
-        if best <= _TOLERANCE * max(1.0, float(np.linalg.norm(positive))):
+        if best <= _TOLERANCE + _ROUNDING * float(np.linalg.norm(moved)):
             return moved, steps
         steps += 1
-        slope = _slope(values, vectors, root, count)
+        slope = _slope(values, vectors, count)
         jacobian = (b - identity) @ slope + identity
         change = np.linalg.solve(jacobian + _RIDGE * identity, -force)
         length = 1.0
@@ -158,17 +169,17 @@ def _solve(a: np.ndarray, b: np.ndarray, root: np.ndarray, count: int) -> tuple[
                 break
             length /= 2
         else:  # the projected gradient goes on from here
-            moved, taken = _project(a, b, root, count, positive, 200)
+            moved, taken = _project(a, b, count, positive, 200)
             steps += taken
             trial = parts(moved)
         force, positive, values, vectors = trial
         best = float(np.linalg.norm(force))
-    moved, taken = _project(a, b, root, count, positive, _GRADIENT)
+    moved, taken = _project(a, b, count, positive, _GRADIENT)
     return moved, steps + taken
 
 
 def _project(
-    a: np.ndarray, b: np.ndarray, root: np.ndarray, count: int, start: np.ndarray, most: int
+    a: np.ndarray, b: np.ndarray, count: int, start: np.ndarray, most: int
 ) -> tuple[np.ndarray, int]:
     """Accelerated projected gradient on the cone, restarted where it turns back."""
     now = ahead = start
@@ -176,8 +187,8 @@ def _project(
     step = 0
     while step < most:
         step += 1
-        after = _positive(ahead - (a + b @ ahead), root, count)[0]  # ‖B‖ = 1: the step is 1
-        if np.linalg.norm(after - ahead) <= _TOLERANCE * max(1.0, float(np.linalg.norm(after))):
+        after = _positive(ahead - (a + b @ ahead), count)[0]  # ‖B‖ = 1: the step is 1
+        if np.linalg.norm(after - ahead) <= _TOLERANCE:
             now = after
             break
         if (ahead - after) @ (after - now) > 0:

@@ -83,9 +83,10 @@ class DenseObjective(Objective):
         self.size = len(self._start)
         self.dtype, self.device = inputs.matrix.dtype, inputs.matrix.device
         used = [activation] if isinstance(activation, str) else activation
-        kinked = [name for name in used if ACTIVATIONS[name].third_derivative is None]
+        kinked = [name for name in used if not ACTIVATIONS[name].smooth]
         if kinked and len(weights) > 1:
             self.kinks = kinked[0]
+        self.spread = "elu" in used
 
     @property
     def start(self) -> Tensor:

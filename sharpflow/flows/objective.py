@@ -11,6 +11,7 @@ from sharpflow.curvature.graphs import Leaves, check_scalar, dense, graph_mode, 
 from sharpflow.curvature.linear_operator import LinearOperator, check_finite
 from sharpflow.curvature.operators import flatten_parameters, hessian_operator
 from sharpflow.flows.pairs import pairs
+from sharpflow.flows.third_derivatives import RightThirdDerivatives
 
 Parameters = dict[str, Tensor]
 
@@ -68,12 +69,15 @@ class Objective(ABC):
         dtype, device: of the vectors that it takes.
         kinks: what keeps it from having third derivatives, ReLU say; None where nothing is known
             to.
+        spread: whether a jump of the second derivative (ELU) is spread in the third one, which then
+            is one over many samples only.
     """
 
     size: int
     dtype: torch.dtype
     device: torch.device
     kinks: str | None = None
+    spread: bool = False
 
     @abstractmethod
     def at(self, weights: Tensor) -> Point:
@@ -201,7 +205,7 @@ class AutogradPoint(Point):
             len(pairs(count)), leaves.total, dtype=leaves.dtype, device=leaves.device
         )
         for loss, weight in self._of.pieces():
-            with graph_mode(), second_derivatives():
+            with graph_mode(), second_derivatives(), RightThirdDerivatives():
                 found = self._of.inside(
                     dict(leaves.by_name), lambda loss=loss: _third(loss, leaves, split)
                 )

@@ -5,10 +5,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.graph import Node
 
 from sharpflow.curvature.closed_form import ClosedForm
 from sharpflow.curvature.dense_inputs import prepare_inputs
+from sharpflow.curvature.graphs import graph_mode, nodes_of
 from sharpflow.curvature.linear_operator import LinearOperator
 from sharpflow.curvature.model_loss import LossOfModel, ModelLoss
 from sharpflow.curvature.streamed_loss import StreamedLoss, Weight, check_form
@@ -16,6 +16,7 @@ from sharpflow.errors import FlowError
 from sharpflow.flows.dense import DenseObjective, TargetLoss
 from sharpflow.flows.objective import AutogradObjective, Objective, Parameters
 from sharpflow.flows.rules import GradientDescent, RMSprop, Rule
+from sharpflow.flows.third_derivatives import SPREAD, RightThirdDerivatives
 from sharpflow.losses.mse import SquaredError
 from sharpflow.optimisers.base import State
 from sharpflow.training import Problem
@@ -30,6 +31,8 @@ _KINKS = {
     "HardswishBackward": "hard swish",
     "HardshrinkBackward": "hard shrinkage",
     "SoftshrinkBackward": "soft shrinkage",
+    "EluBackward": "ELU with a kink (alpha other than 1, or SELU)",
+    "CeluBackward": "CELU with a kink (alpha other than 1)",
     "ThresholdBackward": "a threshold",
     "ClampBackward": "clamp",
     "ClampMinBackward": "clamp",
@@ -125,7 +128,7 @@ class ModelObjective(AutogradObjective):
         self._of_model = loss
         super().__init__(lambda _: torch.zeros(()), loss.present())
         part, _ = next(iter(loss.parts()))
-        self.kinks = found_kinks(lambda p: loss.value(p, part), loss.present())
+        _examined(self, lambda p: loss.value(p, part), loss.present())
 
     def pieces(self) -> Iterator[tuple[Callable[[Parameters], Tensor], float]]:
         """Losses of the parts of the data, inside `inside`, with their weights."""
@@ -155,23 +158,19 @@ class ModelObjective(AutogradObjective):
         return loss.inside(leaves, lambda: loss.outputs_of(slice(None)))
 
 
-def found_kinks(loss: Callable[[Parameters], Tensor], parameters: Parameters) -> str | None:
-    """What in the graph of a loss has no third derivative in a useful sense; None for nothing."""
+def _examined(
+    objective: AutogradObjective, loss: Callable[[Parameters], Tensor], parameters: Parameters
+) -> None:
+    """Note in an objective what the graph of its loss says of third derivatives."""
     leaves = {name: t.detach().clone().requires_grad_() for name, t in parameters.items()}
-    with torch.enable_grad():
+    with graph_mode(), RightThirdDerivatives():
         value = loss(leaves)
-    ahead: list[Node] = [value.grad_fn] if value.grad_fn is not None else []
-    seen = set(ahead)
-    while ahead:
-        node = ahead.pop()
+    names = [node.name() for node in nodes_of([value])]
+    for name in names:
         for start, words in _KINKS.items():
-            if node.name().startswith(start):
-                return words
-        for following, _ in node.next_functions:
-            if following is not None and following not in seen:
-                seen.add(following)
-                ahead.append(following)
-    return None
+            if name.startswith(start):
+                objective.kinks = words
+    objective.spread = any(name.startswith(SPREAD) for name in names)
 
 
 def problem_objective(problem: Problem, run: int = 0, state: State | None = None) -> Objective:
@@ -209,7 +208,7 @@ def problem_objective(problem: Problem, run: int = 0, state: State | None = None
         return problem.loss(outputs(parameters), targets)
 
     objective = AutogradObjective(loss, trained, outputs)
-    objective.kinks = found_kinks(loss, trained)
+    _examined(objective, loss, trained)
     return objective
 
 

@@ -1,13 +1,21 @@
 """Symmetric k×k matrices as the k(k + 1)/2 numbers on and above their diagonal, row by row."""
 
+from functools import lru_cache
+
 import numpy as np
 import torch
 from torch import Tensor
 
 
-def pairs(count: int) -> list[tuple[int, int]]:
+@lru_cache
+def pairs(count: int) -> tuple[tuple[int, int], ...]:
     """(i, j) with i ≤ j, in the order of the numbers."""
-    return [(i, j) for i in range(count) for j in range(i, count)]
+    return tuple((i, j) for i in range(count) for j in range(i, count))
+
+
+@lru_cache
+def _places(count: int) -> tuple[np.ndarray, np.ndarray]:
+    return np.triu_indices(count)
 
 
 def multiplicities(count: int) -> np.ndarray:
@@ -17,14 +25,14 @@ def multiplicities(count: int) -> np.ndarray:
 
 def packed(matrix: np.ndarray) -> np.ndarray:
     """The numbers of a symmetric matrix (k, k)."""
-    return matrix[np.triu_indices(len(matrix))]
+    return matrix[_places(len(matrix))]
 
 
 def unpacked(numbers: np.ndarray, count: int) -> np.ndarray:
     """The symmetric matrix (k, k) of its numbers."""
     matrix = np.empty((count, count))
-    matrix[np.triu_indices(count)] = numbers
-    matrix.T[np.triu_indices(count)] = numbers
+    matrix[_places(count)] = numbers
+    matrix.T[_places(count)] = numbers
     return matrix
 
 

@@ -13,18 +13,20 @@ from torch.nn import functional as F
 class Activation:
     """An elementwise function and its derivatives, each Tensor -> Tensor of one shape.
 
-    At a kink (ReLU and ELU at 0) the derivatives are PyTorch's: ReLU'(0) = 0, ELU'(0) = 1. ReLU has
-    no third derivative (None): its second one is not zero but a peak at 0. That of ELU is its value
-    beside 0, where the second one jumps.
+    At a kink (ReLU and ELU at 0) the first two derivatives are PyTorch's: ReLU'(0) = 0,
+    ELU'(0) = 1. The second derivative of ELU falls from 1 to 0 there: in its third one the fall is
+    spread over a Gaussian of standard deviation 0.1, without which sums over many samples would
+    have even the wrong sign. ReLU's is what there is away from the kink, and of no use (`smooth`).
     """
 
     function: Callable[[Tensor], Tensor]
     derivative: Callable[[Tensor], Tensor]
     second_derivative: Callable[[Tensor], Tensor]
-    third_derivative: Callable[[Tensor], Tensor] | None
+    third_derivative: Callable[[Tensor], Tensor]
     derivative_of_value: Callable[[Tensor], Tensor] | None = None
     second_of_value: Callable[[Tensor, Tensor], Tensor] | None = None
     third_of_value: Callable[[Tensor, Tensor], Tensor] | None = None
+    smooth: bool = True
 
     def value_and_derivative(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """φ(z) and φ'(z), the latter from the former where that is cheaper."""
@@ -40,16 +42,14 @@ class Activation:
         return self.second_derivative(z)
 
     def twist(self, z: Tensor, value: Tensor, slope: Tensor) -> Tensor:
-        """The third derivative, from φ(z) and φ'(z) where that is cheaper.
-
-        Raises:
-            ValueError: there is none.
-        """
+        """The third derivative, from φ(z) and φ'(z) where that is cheaper."""
         if self.third_of_value is not None:
             return self.third_of_value(value, slope)
-        if self.third_derivative is None:
-            raise ValueError("the activation has no third derivative.")
         return self.third_derivative(z)
+
+
+_FALL = 0.1
+"""Over how much of z the fall of ELU's second derivative is spread."""
 
 
 def _tanh_second(z: Tensor) -> Tensor:
@@ -120,12 +120,14 @@ ACTIVATIONS: dict[str, Activation] = {
         lambda h, slope: -2.0 * h * slope,
         lambda h, slope: 2.0 * slope * (2.0 * h * h - slope),
     ),
-    "relu": Activation(torch.relu, lambda z: (z > 0).to(z.dtype), torch.zeros_like, None),
+    "relu": Activation(
+        torch.relu, lambda z: (z > 0).to(z.dtype), torch.zeros_like, torch.zeros_like, smooth=False
+    ),
     "elu": Activation(
         F.elu,
         lambda z: torch.where(z >= 0, torch.ones_like(z), torch.exp(z.clamp(max=0))),
         _elu_bend,
-        _elu_bend,
+        lambda z: _elu_bend(z) - _normal_density(z / _FALL) / _FALL,
     ),
     "softplus": Activation(F.softplus, torch.sigmoid, _sigmoid_slope, _sigmoid_second),
     "swish": Activation(F.silu, _swish_derivative, _swish_second, _swish_third),
