@@ -41,7 +41,7 @@ def followed(run: Run, *processes: str) -> bool:
     band=(0.0, 0.35),
     origin="chosen: a third of the way; 0.05 to 0.2 was found on other seeds and pictures",
     method="distance to (w₋ + 2w + w₊)/4 of training at the end, central flow over gradient flow",
-    reads=["stability_threshold", "loss"],
+    reads=["stability_threshold", "loss", "hessian_sharpness"],
     beside={"central": ["distance"], "gradient": ["distance"]},
     stand_ins={"central": "gradient"},
 )
@@ -68,7 +68,7 @@ def follows_the_mean_path(run: Run) -> float:
     band=(0.85, 1.15),
     origin="chosen: three times the spread that was found on other seeds and pictures",
     method="mean of Tr Σ over mean of ‖w − (w₋ + 2w + w₊)/4‖² from the first crossing on",
-    reads=["stability_threshold", "loss"],
+    reads=["stability_threshold", "loss", "hessian_sharpness"],
     estimand="mean",
     beside={"central": ["predicted_variance"], "midpoint": ["oscillation_squared"]},
     stand_ins={"central": "gradient"},
@@ -94,10 +94,10 @@ def predicts_the_variance(run: Run) -> float:
     band=(0.85, 1.15),
     origin="chosen: as for the variance",
     method=(
-        "mean of the predicted loss less that at the flow, over mean of L(w) − L((w₋ + 2w + w₊)/4), "
-        "from the first crossing on"
+        "mean of the predicted loss less that at the flow, over mean of L(w) less "
+        "L((w₋ + 2w + w₊)/4), from the first crossing on"
     ),
-    reads=["stability_threshold", "loss"],
+    reads=["stability_threshold", "loss", "hessian_sharpness"],
     estimand="mean",
     beside={"central": ["predicted_loss", "loss"], "midpoint": ["loss"]},
     stand_ins={"central": "gradient"},

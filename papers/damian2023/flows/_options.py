@@ -1,0 +1,26 @@
+"""What the options of the processes of one cycle share; light to import."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from sharpflow.parts.options import DescentFlowOptions, Needs, Words
+
+
+class CycleOptions(DescentFlowOptions):
+    """Options of what happens from a crossing of 2/η on."""
+
+    kick: Annotated[float, Field(gt=0, le=2)] = 0.5
+    """The displacement along the unstable direction at the crossing, in units of δ = √(2α/β)."""
+
+    def needs(self) -> Needs:
+        """Third derivatives: those of the sharpness are looked at."""
+        return (*super().needs(), "third derivatives")
+
+    def gives(self) -> Words:
+        """The steps since the crossing, and the sharpness that is predicted."""
+        return frozenset({"since_crossing", "predicted_sharpness"})
+
+    def passes(self) -> int:
+        """As measured, at the most."""
+        return 60
