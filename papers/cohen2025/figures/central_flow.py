@@ -182,8 +182,8 @@ def caption(tables: results.Tables) -> str:
         "From above: largest eigenvalue of the Hessian (under RMSprop of the preconditioned one) "
         f"over the threshold {base.symbols(networks)}; loss of training and of gradient flow, and "
         "the mean over the oscillation that the central flow predicts; squared distance of "
-        f"training from its path without oscillation, (w₋ + 2w + w₊)/4 (running mean of {_SMOOTH} steps), "
-        "and Tr Σ of the central flow; distance of the two flows from that path.",
+        f"training from its path without oscillation, (w₋ + 2w + w₊)/4 (running mean of {_SMOOTH} "
+        "steps), and Tr Σ of the central flow; distance of the two flows from that path.",
         "Sharpness, loss and variance: the lowest finite seed; distances: faint, the others.",
         base.stride_sentence(tables, {name: symbol for symbol, name in quantities.items()}),
         base.scale_sentence(tables),

@@ -2,6 +2,7 @@
 
 import math
 from abc import abstractmethod
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -26,7 +27,8 @@ class Progress(NamedTuple):
         sharpness: S.
         direction: its eigenvector u, (p,).
         slope: ∇S without its part along u, (p,).
-        rate: α = −∇L·∇S, at which S rises by itself.
+        rate: α = −∇L·∇S⊥, at which S rises by itself; what the loss slopes along u is the answer of
+            a mean path to the oscillation, and no cause of sharpening.
         strength: β = ‖∇S⊥‖².
     """
 
@@ -48,7 +50,7 @@ def progress(point: Point, start: Tensor | None = None) -> Progress:
     direction = found.vectors[:, 0].double()
     whole = point.third_derivatives(found.vectors[:, :1])[0].double()
     slope = whole - (whole @ direction) * direction
-    rate = -float(point.gradient.double() @ whole)
+    rate = -float(point.gradient.double() @ slope)
     return Progress(float(found.values[0]), direction, slope, rate, float(slope @ slope))
 
 
@@ -100,6 +102,10 @@ class UntilCrossing(Process):
     def beyond(self, own: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, float]]:
         """Its own tensors one step later, and what it predicts at this one."""
 
+    def shown(self, own: Mapping[str, Tensor]) -> Tensor:
+        """The weights that are measured, (p,)."""
+        return own["weights"]
+
     def _near(self, own: dict[str, Tensor], step: int) -> bool:
         return step % _SELDOM == 0 or float(own.get("last", 0.0)) >= _CLOSE * self.threshold
 
@@ -118,6 +124,6 @@ class UntilCrossing(Process):
     def _state(self, like: State, own: dict[str, Tensor | float]) -> State:
         found = {n: t for n, t in like.items() if not n.startswith(OWN)}
         tensors = {n: torch.as_tensor(t, dtype=torch.float64).contiguous() for n, t in own.items()}
-        names = self.objective.named(tensors["weights"].to(self.objective.dtype))
+        names = self.objective.named(self.shown(tensors).to(self.objective.dtype))
         found |= {name: t.detach().to(like[name]) for name, t in names.items()}
         return found | {f"{OWN}{name}": tensor for name, tensor in tensors.items()}
