@@ -12,7 +12,7 @@ from sharpflow.storage.parts import read_parts
 
 AFTER = {"aggregate", "judge_claims", "collect_claims", "plot_figure", "report", "manifest"}
 EVALUATED = AFTER | {"evaluate_sharpness"}
-TRAINED = EVALUATED | {"train"}
+TRAINED = EVALUATED | {"train", "integrate_flow"}
 
 
 def state_of(tree: Tree) -> dict[str, str]:
@@ -77,6 +77,7 @@ EDITS = {
     "losses/log_cosh.py": ("error = outputs", "error = 1 * outputs", TRAINED),
     "schedules/linear_decay.py": ("nominal * (1.0", "nominal * 1 * (1.0", TRAINED),
     "optimisers/fixed_length.py": ("self.length / norm", "1 * self.length / norm", TRAINED),
+    "flows/small_steps.py": ("float(before[", "1 * float(before[", EVALUATED | {"integrate_flow"}),
     "measurements/spread.py": (".mean())}", ".mean()) * 1}", EVALUATED),
     "claims/own.py": (
         "values[-1] / values[0]",
@@ -84,7 +85,7 @@ EDITS = {
         AFTER - {"aggregate", "plot_figure"},
     ),
     "figures/loss.py": ("(2.0, 2.0)", "(2.0, 2.1)", {"plot_figure", "report", "manifest"}),
-    "experiments/rings.yaml": ("every: 2", "every: 3", EVALUATED),
+    "experiments/rings.yaml": ("every: 2", "every: 5", EVALUATED),
 }  # fmt: skip
 
 

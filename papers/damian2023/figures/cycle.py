@@ -51,8 +51,8 @@ def draw(tables: results.Tables) -> Figure:
 def alt(tables: results.Tables) -> str:
     """What is seen."""
     return (
-        "A panel a seed. The measured sharpness rises above 2/η, falls below it and comes back; the "
-        "prediction along the central flow goes with it, and the one with frozen coefficients "
+        "A panel a seed. The measured sharpness rises above 2/η, falls below it and comes back; "
+        "the prediction along the central flow goes with it, and the one with frozen coefficients "
         "swings further and further away."
     )
 
