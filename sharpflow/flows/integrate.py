@@ -202,7 +202,7 @@ def _table(seeds: Sequence[int], steps: np.ndarray, records: Records) -> Any:
         codes = np.full(array.size, quantity)
         parts.append((np.asarray(seeds)[run], steps[step], codes, index, array.reshape(-1)))
     finite = np.isfinite(found["loss"][:, :, 0])
-    for run in np.flatnonzero(~finite.all(axis=0)):
+    for run in np.flatnonzero(~finite.all(axis=0)).tolist():
         lost = steps[np.argmin(finite[:, run])]
         parts.append(([seeds[run]], [lost], [len(found)], [0], [lost]))
     columns = (np.concatenate(part) for part in zip(*parts, strict=True))

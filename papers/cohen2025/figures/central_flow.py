@@ -1,11 +1,14 @@
 """Sharpness, loss, oscillation and path: training, its central flow and gradient flow."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from sharpflow.claims.base import Claim
 from sharpflow.figures import base, style
 from sharpflow.parts.processes import DISCRETE
 from sharpflow.results import tables as results
@@ -148,7 +151,7 @@ def numbers(tables: results.Tables) -> dict[str, list] | None:
     members = runs_by_network(tables, *READS)
     members = {n: runs for n, runs in members.items() if n in chosen(tables)}
 
-    def mean_of(claim) -> "object":
+    def mean_of(claim: Claim) -> Callable[[results.Network], str]:
         def said(network: results.Network) -> str:
             values = [float(claim.statistic(run)) for run in members[network]]
             known = [value for value in values if np.isfinite(value)]

@@ -121,7 +121,7 @@ class UntilCrossing(Process):
         kept = self.at_crossing(own["weights"], progress(point, found.vectors[:, :1]))
         return own | kept | {"crossed": torch.tensor(float(step))}, float(step)
 
-    def _state(self, like: State, own: dict[str, Tensor | float]) -> State:
+    def _state(self, like: State, own: Mapping[str, Tensor | float]) -> State:
         found = {n: t for n, t in like.items() if not n.startswith(OWN)}
         tensors = {n: torch.as_tensor(t, dtype=torch.float64).contiguous() for n, t in own.items()}
         names = self.objective.named(self.shown(tensors).to(self.objective.dtype))
