@@ -317,7 +317,8 @@ def _check_statements(settings: Settings) -> None:
         named = [
             name for each in home.paper.says if isinstance(each, Statement) for name in each.claims
         ]
-        for name in [*named, *home.paper.published]:
+        paper = home.paper
+        for name in [*named, *paper.published, *paper.sources, *paper.explanations]:
             try:
                 settings.types.registry.claim(name, key)
             except ConfigError as error:
