@@ -6,6 +6,7 @@ from typing import Any
 
 from sharpflow.report.entries import FigureEntry
 from sharpflow.report.reasons import Differences, reason, shortfall
+from sharpflow.report.text import many, times
 from sharpflow.report.verdicts import FEW, counts, few_runs, names, single_rows
 
 Entry = Mapping[str, Any]
@@ -83,13 +84,12 @@ def sentences(groups: Sequence[Mapping[str, Any]]) -> list[str]:
     whole, single = counts(entries), counts(single_rows(entries))
     few = few_runs(entries)
     first = (
-        f"{_many(names(entries), 'claim')}, judged {_times(whole['all'])} (each in an experiment): "
+        f"{many(names(entries), 'claim')}, judged {times(whole['all'])}: "
         f"{whole['supported']} {_are(whole['supported'])} supported in every case"
-        + f" ({few} of them on {FEW} runs or fewer in a case)"
-        * bool(few)
+        + (f" ({few} of them on {FEW} runs or fewer in a case)" if few else "")
         + f", {whole['not supported']} {_are(whole['not supported'])} not supported in one or "
         f"more, and for {whole['straddles'] + whole['undefined']} the runs do not decide; behind "
-        f"them are {_many(single['all'], 'measurement')}, of which {single['supported']} "
+        f"them are {many(single['all'], 'measurement')}, of which {single['supported']} "
         f"{_are(single['supported'])} supported and {single['not supported']} not."
     )
     return [first, *_by_statement([group for group in groups if group["name"]])]
@@ -103,7 +103,7 @@ def _by_statement(groups: Sequence[Mapping[str, Any]]) -> list[str]:
         kept, every = number["supported"], number["all"]
         kind = "every" if kept == every else "some" if kept else "none"
         single = counts(single_rows(group["entries"]))
-        rows = f"{single['supported']} of {_many(single['all'], 'measurement')}"
+        rows = f"{single['supported']} of {many(single['all'], 'measurement')}"
         found[kind].append(f"{group['name']} ({kept} of {every}, {rows})")
     words = {
         "every": "supported in every claim: ",
@@ -188,14 +188,6 @@ def card(figure: FigureEntry, ordered: Sequence[Entry], paper: Paper) -> dict[st
 def fallen_short(scale: Mapping[str, Differences] | None) -> list[tuple[str, str]]:
     """Experiments that fall short of the papers' scale, with the differences as text."""
     return [(name, shortfall(found)) for name, found in (scale or {}).items() if found]
-
-
-def _many(count: int, noun: str) -> str:
-    return f"{count} {noun}{'s' if count != 1 else ''}"
-
-
-def _times(count: int) -> str:
-    return "once" if count == 1 else f"{count} times"
 
 
 def _are(count: int) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from sharpflow.errors import exit_status
+from sharpflow.report.text import many, times
 from sharpflow.report.verdicts import VERDICTS, claim_entries, counts, names, single_rows
 from sharpflow.storage.files import write_bytes
 
@@ -35,8 +36,8 @@ def lines(claims: pd.DataFrame) -> Iterator[str]:
     rows = [row for entry in entries for row in (*single_rows([entry]), *entry["controls"])]
     parts = ", ".join(f"{found[verdict]} {verdict}" for verdict in VERDICTS)
     yield (
-        f"{names(entries)} claims, judged {len(entries)} times (each in an experiment), "
-        f"{found['all']} measurements: {parts}."
+        f"{many(names(entries), 'claim')}, judged {times(len(entries))}, "
+        f"{many(found['all'], 'measurement')}: {parts}."
     )
     if len(rows) > len(single):
         failing = sum(row["control"] and row["verdict"] == "not supported" for row in rows)

@@ -63,10 +63,9 @@ def _both(*parts: str) -> str:
 
 def _found(row: Row) -> str:
     """What came out, against the band."""
-    if row["runs"]:
+    if row["runs"] or not math.isfinite(row["raw"]["statistic"]):
         return row["reason"]
-    level = row["result"] if row["interval"] == "[−∞, ∞]" else f"{row['result']} {row['interval']}"
-    return row["reason"] if row["failed"] else f"{level} against a band of {row['band']}"
+    return f"{row['result']} {row['interval']} against a band of {row['band']}"
 
 
 def _unlike(differences: Differences | None, recorded: bool) -> str:

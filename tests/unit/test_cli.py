@@ -410,8 +410,7 @@ def results(root: Path, level: float, verdict: str, steps: int = 6, case: str = 
     place.mkdir(parents=True)
     write_table(place / "1-of-1.parquet", table)
     row = {"experiment": "e", "claim": "c", "case": case, "verdict": verdict, "statistic": level}
-    rows = [row | {"summary": False}, row | {"summary": True}]
-    write_table(root / "claims.parquet", pd.DataFrame(rows))
+    write_table(root / "claims.parquet", pd.DataFrame([row]))
     setup = {"training": {"steps": steps}, "model": {"kind": "mlp"}}
     write_json(root / "manifest.json", {"experiments": {"e": {"seeds": 2, "cases": {case: setup}}}})
     return root

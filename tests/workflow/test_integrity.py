@@ -68,6 +68,8 @@ KINDS = {
     "all verdicts": "claims.parquet",
     "claims.csv": "claims.csv",
     "its checksum": "claims.csv.sha256",
+    "values": "claims/seeds/*.parquet",
+    "values.csv": "claims_by_seed.csv",
     "picture": "figures/*/*.png",
     "PDF": "figures/*/*.pdf",
     "SVG": "figures/*/*.svg",
