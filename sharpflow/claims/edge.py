@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from sharpflow.claims.base import INF, claim
-from sharpflow.results.crossings import rising_trend, settled
+from sharpflow.results.crossings import APPROACH_TO, rising_trend, settled
 from sharpflow.results.curves import finite_prefix, running_mean
 from sharpflow.results.edge import (
     BAND_HIGH,
@@ -43,7 +43,7 @@ LEAST_RECORDS, LEAST_RATES = 10, 3
         "chosen: the paper shows monotone curves; one random walk in three passes too, judged from "
         "its own minimum, so that three runs that pass by chance are one in thirty"
     ),
-    method="Spearman correlation of Λ and the step, early minimum to 0.9 of 2/η (or the end)",
+    method=f"Spearman correlation of Λ and the step, {APPROACH_TO} 0.9 of 2/η (or the end)",
     reads=["gauss_newton_sharpness"],
     diverged="counts",
 )

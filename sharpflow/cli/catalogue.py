@@ -168,6 +168,13 @@ def shown(found: Catalogue, kind: str, name: str, changes: Mapping[str, Any] | N
     declared = found.declared(kind)[name]
     describe = _claim if kind == "claim" else _figure
     lines = {**describe(declared), "experiments": ", ".join(users) or "(none)"}
+    if kind == "claim":
+        for key, home in found.papers.items():
+            paper, plain = home.paper, name.rpartition("/")[2]
+            if plain in paper.sources:
+                lines[f"source ({key})"] = paper.sources[plain]
+            if plain in paper.explanations:
+                lines[f"where it fails ({key})"] = paper.explanations[plain].strip()
     return _lines(name, lines, declared.part.file)
 
 
@@ -205,6 +212,8 @@ def _claim(declared: Declared) -> dict[str, str]:
         "estimand": claim.estimand,
         "band": band(*claim.band),
         "origin": claim.origin,
+        "revised": claim.revised,
+        "diverged": claim.diverged,
         "reads": ", ".join(claim.reads),
         "cases": ", ".join(claim.cases),
     }

@@ -3,7 +3,7 @@
 import numpy as np
 
 from sharpflow.claims.base import INF, claim
-from sharpflow.results.crossings import approach, first_crossing, first_cycle_end
+from sharpflow.results.crossings import APPROACH_TO, approach, first_crossing, first_cycle_end
 from sharpflow.results.curves import two_step_average
 from sharpflow.results.edge import LEAST_FLIPS, SHARPNESS
 from sharpflow.results.residual import growth_steps
@@ -98,8 +98,11 @@ def outputs_turn(run: Run) -> float:
         "is 1 ± 0.25."
     ),
     band=(0.75, 1.25),
-    origin="derived: 1 if the output layer alone moves Λ, 2 if two equal layers do",
-    method="least-squares slope over the approach, early minimum to 0.9 of 2/η",
+    origin=(
+        "derived: 1 if the output layer alone moves Λ, 2 if two equal layers do; a quarter of the "
+        "way from the one to the other is chosen"
+    ),
+    method=f"least-squares slope over the approach, {APPROACH_TO} 0.9 of 2/η",
     reads=["gauss_newton_sharpness", "output_norm_squared"],
     estimand="mean",
     diverged="counts",

@@ -52,6 +52,7 @@ def output_norm_before_crossing(run: Run) -> float:
         "the larger of ½ and its 95th percentile over circular shifts by 20 steps or more"
     ),
     reads=["gauss_newton_sharpness", "output_norm_squared"],
+    revised="≥ 2/3 before, of the share of steps itself, without a null",
 )
 def output_norm_tracks(run: Run) -> float:
     """Agreement in direction of ‖A‖² and Λ after the crossing, less what chance gives.

@@ -34,6 +34,7 @@ NEVER = Failed("it never reaches 2/η")
         "2 % of 2/η"
     ),
     reads=["gauss_newton_sharpness"],
+    revised="≥ 0.05 before, over phase-randomised surrogates",
 )
 def cycles(run: Run) -> float:
     """Share of the free exits in order while the curve swings, less that of shuffles.

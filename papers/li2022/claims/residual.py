@@ -21,6 +21,7 @@ TOO_LATE = Undefined(f"fewer than {WINDOW} steps follow a first crossing")
     origin="derived: ½ if the two did not know of each other, 0 if they moved together",
     method="share of falls of ‖R‖² among the raw steps of rising loss, from the first crossing on",
     reads=["gauss_newton_sharpness", "rest_norm_squared"],
+    revised="≥ 0.1 before, of the share of falls of ‖R‖² less that of the loss",
 )
 def loss_not_residual(run: Run) -> float:
     """Share of falls of ‖R‖² among the steps at which the loss rises, from the first crossing on.

@@ -63,6 +63,7 @@ def gd_norm_still(run: Run) -> float:
     reads=["norm_squared"],
     estimand="mean",
     cases=["net_*_sgd"],
+    revised="0.45 to 0.55 before, of the slope of log ‖θ‖²",
 )
 def norm_growth_exponent(run: Run) -> float:
     """Slope of log(‖θ‖⁴ − ‖θ₀‖⁴) on log step over the last decade of steps.
