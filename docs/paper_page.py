@@ -112,6 +112,7 @@ def markdown(key: str) -> str:
     stated, origins = paper.get("published", {}), paper.get("sources", {})
     names = dict.fromkeys(name for e in experiments.values() for name in e.get("claims", []))
     entries = []
+    told_revised = " Changed after verdicts had been seen: {}."
     for name in names:
         declared = registry.claim(name, key)
         claim = load_claim(declared.part.module, declared.name)
@@ -122,7 +123,7 @@ def markdown(key: str) -> str:
             f"* `{name}`: {claim.statement}{given}\n"
             f"  * Source: {origins.get(declared.name, 'not given')}.\n"
             f"  * Band: {_band(claim)}; {claim.origin}."
-            f"{f' Changed after verdicts had been seen: {claim.revised}.' if claim.revised else ''}\n"
+            f"{told_revised.format(claim.revised) if claim.revised else ''}\n"
             f"  * Recorded: {told}."
         )
     lines.append("\n".join(entries))

@@ -290,6 +290,13 @@ class TestDiverged:
             )
 
 
+def test_the_page_on_verdicts_explains_every_column():
+    page = (ROOT / "docs" / "results" / "verdicts.md").read_text(encoding="utf-8")
+    for columns in (COLUMNS, SEED_COLUMNS):
+        rows = "\n".join(f"| `{name}` | {holds} |" for name, holds in columns.items())
+        assert f"| column | holds |\n|---|---|\n{rows}\n\n" in page
+
+
 class TestBySeed:
     def values(self, statistic, **more) -> pd.DataFrame:
         claim = mine(statistic, **more)

@@ -166,5 +166,5 @@ def test_a_source_says_whether_the_paper_states_it(tmp_path, source):
     (folder / "paper.yaml").write_text(f"key: mine\ntitle: Mine\nsources: {{loss: '{source}'}}\n")
     file = tmp_path / "config.yaml"
     file.write_text(f"results: results/mine\npapers: [{folder}]\n")
-    with pytest.raises(ConfigError, match="begins with 'paper: '.* or with 'drawn here: '"):
+    with pytest.raises(ConfigError, match=r"begins with 'paper: '.* or with 'drawn here: '"):
         load(file)
