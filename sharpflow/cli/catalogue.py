@@ -173,8 +173,9 @@ def shown(found: Catalogue, kind: str, name: str, changes: Mapping[str, Any] | N
             paper, plain = home.paper, name.rpartition("/")[2]
             if plain in paper.sources:
                 lines[f"source ({key})"] = paper.sources[plain]
-            if plain in paper.explanations:
-                lines[f"where it fails ({key})"] = paper.explanations[plain].strip()
+            for experiment, why in paper.explanations.items():
+                if plain in why:
+                    lines[f"where it fails ({experiment})"] = why[plain]
     return _lines(name, lines, declared.part.file)
 
 

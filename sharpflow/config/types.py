@@ -185,9 +185,10 @@ class Paper(Strict):
     sources: dict[str, Annotated[str, AfterValidator(a_source)]] = Field(default={})
     """Where each claim comes from, by its name: `paper: …` with the theorem, equation, figure or
     section, or `drawn here: …` for a consequence that the publication does not state."""
-    explanations: dict[str, str] = Field(default={})
-    """Why a claim does not hold here, or not in every case, and what shows it, by its name: a
-    phrase without a full stop, that the page prints where it is not supported."""
+    explanations: dict[Name, dict[str, str]] = Field(default={})
+    """Why a claim does not hold in an experiment, or not in every case of it, and what shows it, by
+    experiment and claim: a phrase without a full stop, that the page prints where the claim is not
+    supported there."""
     figures: list[str] = Field(default=[])
     """Its figures, in the order in which the page shows them."""
     experiments: dict[Name, dict[str, Any]] = Field(default={})

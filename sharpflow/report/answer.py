@@ -49,7 +49,7 @@ def answer(
                 entry,
                 scale,
                 verdicts.get(entry["experiment"], {}).get(entry["claim"]),
-                explanations.get(entry["claim"], ""),
+                explanations.get(entry["experiment"], {}).get(entry["claim"], ""),
             )
             for entry in ordered
             if entry["verdict"] != "supported"

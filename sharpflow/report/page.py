@@ -152,7 +152,7 @@ def _entries(
             "anchor": place.get((experiment, name)),
             "settings": anchor("experiment", experiment) if experiment in order else None,
             "published": paper.get("published", {}).get(name, ""),
-            "explanation": paper.get("explanations", {}).get(name, ""),
+            "explanation": paper.get("explanations", {}).get(experiment, {}).get(name, ""),
             "rows": drawn_rows(entry),
         }
         found.append(entry | more)

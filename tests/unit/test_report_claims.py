@@ -148,11 +148,13 @@ class TestRows:
 
     def test_a_written_explanation_stands_under_the_claim(self):
         papers = PAPERS | {
-            "li2022": PAPERS["li2022"] | {"explanations": {"edge_of_stability": "Depth"}}
+            "li2022": PAPERS["li2022"] | {"explanations": {"dense": {"edge_of_stability": "Depth"}}}
         }
         said = "Why it does not hold throughout: Depth."
         assert said in checked(full_page(claims=claims(claim(**RELU)), papers=papers)).folded
         assert said not in checked(full_page(claims=claims(claim()), papers=papers)).folded
+        other = claims(claim(experiment="linear", **RELU))
+        assert said not in checked(full_page(claims=other, papers=papers)).folded
 
     def test_verdicts_have_symbol_and_text(self):
         text = checked(full_page()).text
