@@ -82,9 +82,11 @@ def sentences(groups: Sequence[Mapping[str, Any]]) -> list[str]:
     if not entries:
         return ["No claim of this paper was judged in this run."]
     whole, single = counts(entries), counts(single_rows(entries))
-    few = few_runs(entries)
+    few, drawn = few_runs(entries), names(entry for entry in entries if entry["drawn"])
     first = (
-        f"{many(names(entries), 'claim')}, judged {times(whole['all'])}: "
+        f"{many(names(entries), 'claim')}"
+        + (f" ({drawn} of them consequences drawn here)" if drawn else "")
+        + f", judged {times(whole['all'])}: "
         f"{whole['supported']} {_are(whole['supported'])} supported in every case"
         + (f" ({few} of them on {FEW} runs or fewer in a case)" if few else "")
         + f", {whole['not supported']} {_are(whole['not supported'])} not supported in one or "

@@ -141,6 +141,7 @@ def _row(record: Mapping[str, Any]) -> dict[str, Any]:
         "why": why,
         "revised": _text(record["revised"]),
         "source": _source(_text(record["source"])),
+        "drawn": _text(record["source"]).startswith("drawn here: "),
         "noticed": str(record["noticed"]),
         "p_value": float(record["p_value"]),
         "size": float(record["size"]),

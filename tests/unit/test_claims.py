@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from specs import PAPERS, ROOT, TYPES
-from synthetic_runs import edge, judge, outcome, sharp, table, training
+from synthetic_runs import Curves, edge, judge, outcome, sharp, table, training
 
 from sharpflow.claims import base
 from sharpflow.claims.base import ORIGINS, by_seed, load_claim, measure
@@ -261,7 +261,7 @@ class TestDiverged:
         assert (row["failed"], row["diverged"], row["inside"]) == (1, 1, 4)
 
     def test_values_that_did_not_converge_are_no_excuse(self):
-        flags = {"gauss_newton_sharpness_converged": np.zeros(600)}
+        flags: Curves = {"gauss_newton_sharpness_converged": np.zeros(600)}
         frame = pd.concat([lost(46), table(lambda s: flags)])
         reads = ["gauss_newton_sharpness"]
         assert self.row(frame, reads=reads)["diverged"] == 5

@@ -92,6 +92,14 @@ class TestSentences:
         counts = "(1 of 1, 1 of 1 measurement)"
         assert second == f"Supported in every claim: the edge {counts} and the norm {counts}."
 
+    def test_consequences_drawn_here_are_told_apart(self):
+        rows = [claim(), claim(claim="norm", source="drawn here: from it", **RELU)]
+        first, _ = sentences(self.groups(*rows))
+        assert first.startswith("2 claims (1 of them consequences drawn here), judged 2 times")
+        text = checked(full_page(claims=claims(*rows))).text
+        assert text.count("; a consequence drawn here") == 1
+        assert "; a consequence drawn here" not in checked(full_page()).text
+
     def test_without_statements_or_claims(self):
         assert len(sentences(self.groups(claim(), says=["It stays."]))) == 1
         assert sentences([]) == ["No claim of this paper was judged in this run."]
