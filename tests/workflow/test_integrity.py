@@ -70,6 +70,7 @@ KINDS = {
     "its checksum": "claims.csv.sha256",
     "values": "claims/seeds/*.parquet",
     "values.csv": "claims_by_seed.csv",
+    "their checksum": "claims_by_seed.csv.sha256",
     "picture": "figures/*/*.png",
     "PDF": "figures/*/*.pdf",
     "SVG": "figures/*/*.svg",
