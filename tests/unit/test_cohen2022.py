@@ -19,7 +19,7 @@ LEVELS = {"rmsprop": "rmsprop_level", "adam": "adam_level", "nesterov": "momentu
 
 
 def climb(level, start=0.2):
-    """A rise from `start` to `level` that crosses it at step 200, and then small cycles about it."""
+    """A rise from `start` that crosses `level` at step 200, and then small cycles about it."""
     rise = np.minimum(start + (1.05 * level - start) * STEPS / 200, 1.05 * level)
     return np.where(STEPS < 220, rise, level * (1 + 0.1 * np.sin(STEPS / 30)))
 

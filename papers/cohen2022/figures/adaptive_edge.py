@@ -65,8 +65,8 @@ def alt(tables: results.Tables) -> str:
     chosen = results.networks(tables, *READS)
     return (
         f"{len(chosen)} panels, one an optimiser: above, the preconditioned sharpness rises to "
-        "one, its threshold; below, on a logarithmic axis, the sharpness itself over 2/η, which for "
-        "adaptive methods is far from one."
+        "one, its threshold; below, on a logarithmic axis, the sharpness itself over 2/η, which "
+        "for adaptive methods is far from one."
     )
 
 

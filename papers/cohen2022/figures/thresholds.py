@@ -1,6 +1,7 @@
 """The level at which each optimiser's preconditioned sharpness settles, against its threshold."""
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 
 from sharpflow.figures import base, ensemble, style
@@ -44,7 +45,8 @@ def draw(tables: results.Tables) -> Figure:
     axes.set(xscale="log", yscale="log")
     expected = [predicted(network) for network in chosen]
     ends = np.array([min(expected) / 1.6, max(expected) * 1.6])
-    handles = axes.plot(ends, ends, label="predicted", **ensemble.PREDICTION)
+    handles: list[Artist | None] = []
+    handles += axes.plot(ends, ends, label="predicted", **ensemble.PREDICTION)
     for place, (network, runs) in enumerate(found.items()):
         colour, _ = style.look(place)
         marker = MARKERS[place % len(MARKERS)]
@@ -98,8 +100,8 @@ def caption(tables: results.Tables) -> str:
     """What is drawn, and the scale."""
     return base.join(
         "Full marks: mean over seeds of the level at which the largest eigenvalue of the "
-        "Hessian in the optimiser's metric settles, with its interval; dotted: the optimiser's stability "
-        "threshold, which is the prediction. Open marks: the largest eigenvalue of the Hessian "
+        "Hessian in the optimiser's metric settles, with its interval; dotted: the optimiser's "
+        "stability threshold, which is the prediction. Open marks: the largest eigenvalue of the Hessian "
         "itself. Levels are means of two-step averages over the last third; all are times η.",
         base.scale_sentence(tables),
     )
