@@ -55,12 +55,18 @@ def judge(
 
 def outcome(name: str, run_table: pd.DataFrame, cases: Cases | None = None) -> str:
     """The verdict on a claim: that of its one row, or of its summary."""
-    return judge(name, run_table, cases=cases).iloc[-1]["verdict"]
+    return final(name, run_table, cases)["verdict"]
+
+
+def final(name: str, run_table: pd.DataFrame, cases: Cases | None = None) -> pd.Series:
+    """A claim's one row, or its summary; what stands behind it are controls."""
+    judged = judge(name, run_table, cases=cases)
+    return judged[~judged["control"].astype(bool)].iloc[-1]
 
 
 def undefined(name: str, run_table: pd.DataFrame, cases: Cases | None = None) -> str:
     """Why a claim is undefined, without how many seeds are."""
-    row = judge(name, run_table, cases=cases).iloc[-1]
+    row = final(name, run_table, cases)
     assert row["verdict"] == "undefined", row["verdict"]
     return why(row["reason"])
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from specs import ROOT
-from synthetic_runs import outcome, rows, undefined
+from synthetic_runs import judge, outcome, rows, undefined
 
 from papers.cohen2022.claims.levels import NEVER
 from papers.cohen2022.figures import adaptive_edge, thresholds
@@ -46,17 +46,24 @@ def test_a_level_at_the_own_threshold(case, claim):
 
 
 @pytest.mark.parametrize(("case", "claim"), LEVELS.items())
+def test_the_controls_fail_where_the_claim_holds(case, claim):
+    controls = judge(claim, runs(case, 1.0)).query("control")
+    wanted = {"λ₁(H) over the threshold"} if case != "nesterov" else set()
+    wanted |= {"λ₁(P^-½ H P^-½) over 2/η"} if case != "rmsprop" else set()
+    assert set(controls["case"]) == {f"{case}, {name}" for name in wanted}
+    assert set(controls["verdict"]) == {"not supported"}
+
+
+@pytest.mark.parametrize(("case", "claim"), LEVELS.items())
 @pytest.mark.parametrize("level", [0.8, 1.2])
 def test_a_level_beside_it(case, claim, level):
     assert outcome(claim, runs(case, level)) == "not supported"
 
 
-@pytest.mark.parametrize(("case", "claim"), LEVELS.items())
-def test_what_would_be_there_without_the_optimisers_own_threshold(case, claim):
+@pytest.mark.parametrize("case", ["adam", "nesterov"])
+def test_what_would_be_there_without_the_optimisers_own_threshold(case):
     """Adam and Nesterov held at 2/η, as gradient descent is."""
-    if case == "rmsprop":
-        pytest.skip("its threshold is 2/η")
-    assert outcome(claim, runs(case, 2.0 / FACTORS[case])) == "not supported"
+    assert outcome(LEVELS[case], runs(case, 2.0 / FACTORS[case])) == "not supported"
 
 
 @pytest.mark.parametrize(("case", "claim"), LEVELS.items())
@@ -77,6 +84,10 @@ def test_curvature_goes_on_or_is_held():
     assert outcome("curvature_goes_on", runs("adam", 1.0)) == "supported"
     held = 50.0 * np.minimum(1 + STEPS / 400, 1.5)
     assert outcome("curvature_goes_on", runs("adam", 1.0, raw=held)) == "not supported"
+    both = pd.concat([runs("adam", 1.0), runs("nesterov", 1.0, raw=held)])
+    judged = judge("curvature_goes_on", both)
+    assert judged["control"].tolist() == [False, True]
+    assert judged["verdict"].tolist() == ["supported", "not supported"]
     short = undefined("curvature_goes_on", runs("adam", 0.9))
     assert short == "it never comes to its threshold"
 

@@ -26,6 +26,7 @@ RAW = "hessian_sharpness"
     ),
     reads=[PRECONDITIONED, RAW],
     cases=["rmsprop*", "adam*"],
+    controls=["nesterov*", "heavy_ball*"],
 )
 def curvature_goes_on(run: Run) -> float:
     """Mean of λ₁(H) over the last third of the run, over what it was at the first crossing.

@@ -5,7 +5,7 @@ import numpy as np
 from sharpflow.claims.base import INF, claim
 from sharpflow.results.crossings import first_crossing
 from sharpflow.results.curves import finite_prefix
-from sharpflow.results.edge import LEAST_RECORDS, end_level
+from sharpflow.results.edge import DIVERGED, LEAST_RECORDS, end_level
 from sharpflow.results.runs import Run
 from sharpflow.statistics.verdicts import Failed, Undefined
 
@@ -24,6 +24,26 @@ def level(run: Run) -> float:
     found = end_level(run, PRECONDITIONED)
     reached = first_crossing(run.relative(PRECONDITIONED)[1], 1.0) is not None
     return found if reached or not np.isfinite(found) else NEVER
+
+
+def unpreconditioned(run: Run) -> float:
+    """Mean of λ₁(H), without the metric, over the threshold, over the last third of its records."""
+    if run.diverged:
+        return DIVERGED
+    steps, curvature = run.curve(RAW)
+    if curvature.size < LEAST_RECORDS:
+        return Undefined(f"it has fewer than {LEAST_RECORDS} records")
+    thresholds = run.threshold_at(steps, PRECONDITIONED)
+    return float((curvature / thresholds)[2 * curvature.size // 3 :].mean())
+
+
+def over_plain(run: Run) -> float:
+    """Level of λ₁(P^-½ H P^-½) over 2/η, the threshold of gradient descent in the same metric."""
+    return end_level(run, PRECONDITIONED) * run.threshold * run.learning_rate / 2
+
+
+WITHOUT_METRIC = "λ₁(H) over the threshold"
+PLAIN = "λ₁(P^-½ H P^-½) over 2/η"
 
 
 @claim(
@@ -54,6 +74,7 @@ def own_threshold_reached(run: Run) -> float:
     method=METHOD,
     reads=[PRECONDITIONED, RAW],
     cases=["rmsprop*"],
+    foils={WITHOUT_METRIC: unpreconditioned},
 )
 def rmsprop_level(run: Run) -> float:
     """Level over 2/η; see `level` for failures."""
@@ -73,6 +94,7 @@ def rmsprop_level(run: Run) -> float:
     method=METHOD,
     reads=[PRECONDITIONED, RAW],
     cases=["adam*"],
+    foils={WITHOUT_METRIC: unpreconditioned, PLAIN: over_plain},
 )
 def adam_level(run: Run) -> float:
     """Level over the threshold at the case's β₁; see `level` for failures."""
@@ -89,6 +111,7 @@ def adam_level(run: Run) -> float:
     method=METHOD,
     reads=[PRECONDITIONED],
     cases=["nesterov*", "heavy_ball*"],
+    foils={PLAIN: over_plain},
 )
 def momentum_level(run: Run) -> float:
     """Level over the threshold at the case's β; see `level` for failures."""

@@ -101,7 +101,8 @@ def caption(tables: results.Tables) -> str:
     return base.join(
         "Full marks: mean over seeds of the level at which the largest eigenvalue of the "
         "Hessian in the optimiser's metric settles, with its interval; dotted: the optimiser's "
-        "stability threshold, which is the prediction. Open marks: the largest eigenvalue of the Hessian "
-        "itself. Levels are means of two-step averages over the last third; all are times η.",
+        "stability threshold, which is the prediction. Open marks: the largest eigenvalue of the "
+        "Hessian itself. Levels are means of two-step averages over the last third; all are times "
+        "η.",
         base.scale_sentence(tables),
     )
