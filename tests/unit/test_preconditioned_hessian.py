@@ -51,6 +51,12 @@ def the_loss(problem):
     return loss
 
 
+def curve(table, quantity):
+    """The values of a quantity, by seed and step."""
+    rows = table[table["quantity"] == quantity].sort_values(["seed", "step"])
+    return rows["value"].to_numpy()
+
+
 @pytest.mark.parametrize("name", RULES)
 def test_it_is_that_of_the_dense_hessian_in_the_metric_of_torch(make_dataset, name):
     rule, kind, options = RULES[name]
@@ -80,6 +86,23 @@ def test_it_is_that_of_the_dense_hessian_in_the_metric_of_torch(make_dataset, na
                 metric.threshold
             )
     assert set(table[table["quantity"] == "preconditioned_sharpness_converged"]["value"]) == {1.0}
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_a_run_is_the_one_in_the_basis_of_the_inputs(make_dataset, name):
+    """Compression is exact for rules that are the same in every basis, and not made for others."""
+    data = make_dataset(samples=8, dimensions=12)
+    whole = data | {"basis": torch.eye(12, dtype=torch.float64), "coordinates": data["inputs"]}
+    ours, expected = (
+        trained(shard(each, {"kind": "mlp"}, optimiser=RULES[name][0]), **chosen())
+        for each in (data, whole)
+    )
+    for quantity, place in (("loss", 0), ("preconditioned_sharpness", 1)):
+        values, reference = (
+            curve(getattr(pair[place], "table", pair[place]), quantity) for pair in (ours, expected)
+        )
+        assert len(values) > STEPS
+        assert values == pytest.approx(reference, rel=1e-6)
 
 
 @pytest.mark.parametrize("name", RULES)
