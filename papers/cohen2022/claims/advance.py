@@ -19,7 +19,7 @@ RAW = "hessian_sharpness"
         "half or more."
     ),
     band=(1.5, INF),
-    origin="chosen: far from 1.04, of a method that its threshold holds back (Nesterov, other seeds)",
+    origin="chosen: far from the 1.04 of Nesterov, which its threshold holds back, on other seeds",
     method=(
         "mean λ₁(H) of the last third over λ₁(H) at the last record before the preconditioned "
         "sharpness first reaches the threshold"
