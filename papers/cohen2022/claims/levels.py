@@ -11,12 +11,12 @@ from sharpflow.statistics.verdicts import Failed, Undefined
 
 PRECONDITIONED = "preconditioned_sharpness"
 RAW = "hessian_sharpness"
-METHOD = "mean over the threshold of two-step averages of λ₁(P^-½ H P^-½) over the last third"
+METHOD = "mean over the threshold of two-step averages of λ₁(P⁻¹H) over the last third"
 NEVER = Failed("it never comes to its threshold")
 
 
 def level(run: Run) -> float:
-    """Level of λ₁(P^-½ H P^-½) over the threshold at the end of a run.
+    """Level of λ₁(P⁻¹H) over the threshold at the end of a run.
 
     A run that diverged or never came to its threshold fails outright. Undefined: an even stride,
     fewer than twelve records.
@@ -38,19 +38,19 @@ def unpreconditioned(run: Run) -> float:
 
 
 def over_plain(run: Run) -> float:
-    """Level of λ₁(P^-½ H P^-½) over 2/η, the threshold of gradient descent in the same metric."""
+    """Level of λ₁(P⁻¹H) over 2/η, the threshold of gradient descent in the same metric."""
     return end_level(run, PRECONDITIONED) * run.threshold * run.learning_rate / 2
 
 
 WITHOUT_METRIC = "λ₁(H) over the threshold"
-PLAIN = "λ₁(P^-½ H P^-½) over 2/η"
+PLAIN = "λ₁(P⁻¹H) over 2/η"
 
 
 @claim(
     statement="The preconditioned sharpness comes to the optimiser's own stability threshold.",
     band=(1.0, INF),
     origin="stated: it equilibrates at the threshold",
-    method="largest λ₁(P^-½ H P^-½) over the threshold; where it starts above, 1 over the smallest",
+    method="largest λ₁(P⁻¹H) over the threshold; where it starts above, 1 over the smallest",
     reads=[PRECONDITIONED],
 )
 def own_threshold_reached(run: Run) -> float:

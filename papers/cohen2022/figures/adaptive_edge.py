@@ -7,6 +7,8 @@ from matplotlib.figure import Figure
 from sharpflow.figures import base, edge, style
 from sharpflow.results import tables as results
 
+from ._names import named
+
 TITLE = "The preconditioned sharpness at the threshold of each optimiser"
 READS = ("preconditioned_sharpness",)
 DRAWS = ("hessian_sharpness",)
@@ -28,14 +30,14 @@ def raw(tables: results.Tables, network: results.Network) -> pd.DataFrame:
 
 @style.house
 def draw(tables: results.Tables) -> Figure:
-    """Above λ₁(P^-½ H P^-½) over the threshold, below λ₁(H) over 2/η; a stack a case."""
+    """Above λ₁(P⁻¹H) over the threshold, below λ₁(H) over 2/η; a stack a case."""
     chosen = results.networks(tables, *READS)
     figure, stacks = style.panel_grid(len(chosen), heights=(2.6, 1.9))
     handles, lowest, highest = [], [], []
     for network, (above, below) in zip(chosen, stacks, strict=True):
         strong = results.strong_seed(tables, network, PRECONDITIONED)
         ratio, contrast = relative(tables, network), raw(tables, network)
-        name = "λ₁(P^-½ H P^-½) over the threshold"
+        name = "λ₁(P⁻¹H) over the threshold"
         handles.append(edge.draw_sharpness(above, ratio, strong, style.BLUE, label=name))
         handles.append(style.draw_threshold(above, 1.0, "the optimiser's threshold"))
         top = max(style.sharpness_top(ratio, 1.0), LEAST_TOP)
@@ -50,7 +52,7 @@ def draw(tables: results.Tables) -> Figure:
             lowest.append(np.nanmin(shown))
             highest.append(np.nanmax(shown))
         below.axhline(1.0, color=style.GREY, linewidth=0.8, zorder=1)
-        above.set_title(base.label(network, chosen))
+        above.set_title(named(network, chosen))
         below.set(xlabel="step", yscale="log", xlim=(0, float(ratio.index.max())))
     for _, below in stacks:
         below.set_ylim(min(lowest, default=0.1) / 1.5, max([*highest, 1.0]) * 1.5)
@@ -74,7 +76,7 @@ def caption(tables: results.Tables) -> str:
     """What is drawn, and the scale."""
     chosen = results.networks(tables, *READS)
     return base.join(
-        "Above: largest eigenvalue of the Hessian in the optimiser's metric P, from the "
+        "Above: largest eigenvalue of P⁻¹H, the Hessian in the optimiser's metric P, from the "
         "optimiser's state (the identity with plain momentum), over the optimiser's threshold "
         f"{base.symbols(chosen)}. Below: largest eigenvalue of the Hessian itself over 2/η.",
         edge.means_sentence(relative(tables, n) for n in chosen),

@@ -9,6 +9,8 @@ from sharpflow.results import tables as results
 from sharpflow.results.edge import end_level
 from sharpflow.results.runs import Run, runs_by_network
 
+from ._names import factor, named
+
 TITLE = "Predicted and measured thresholds"
 READS = ("preconditioned_sharpness",)
 DRAWS = ("hessian_sharpness",)
@@ -16,11 +18,6 @@ DRAWS = ("hessian_sharpness",)
 (PRECONDITIONED,) = READS
 (RAW,) = DRAWS
 MARKERS = "osD^vPX<>*"
-
-
-def predicted(network: results.Network) -> float:
-    """The threshold times η."""
-    return network.threshold * network.learning_rate
 
 
 def measured(run: Run) -> float:
@@ -38,12 +35,15 @@ def raw(run: Run) -> float:
 
 @style.house
 def draw(tables: results.Tables) -> Figure:
-    """A point a case, seeds beside it, on the line on which the two agree; λ₁(H) as open marks."""
+    """A point a case, seeds beside it, and the line on which the two agree.
+
+    Open marks are λ₁(H), of rules whose metric is another one.
+    """
     found = runs_by_network(tables, *READS)
     chosen = list(found)
     figure, ((axes,),) = style.panel_grid(1, heights=(5.2,), width=5.6)
     axes.set(xscale="log", yscale="log")
-    expected = [predicted(network) for network in chosen]
+    expected = [factor(network) for network in chosen]
     ends = np.array([min(expected) / 1.6, max(expected) * 1.6])
     handles: list[Artist | None] = []
     handles += axes.plot(ends, ends, label="predicted", **ensemble.PREDICTION)
@@ -51,15 +51,17 @@ def draw(tables: results.Tables) -> Figure:
         colour, _ = style.look(place)
         marker = MARKERS[place % len(MARKERS)]
         own = {"confidence": base.confidence(tables), "colour": colour, "marker": marker}
-        name = base.name(network, chosen)
-        x = predicted(network) * np.exp(0.05 * _beside(expected, place))
+        x = factor(network) * np.exp(0.05 * _beside(expected, place))
         handles.append(
-            ensemble.draw_points(axes, x, [measured(run) for run in runs], label=name, **own)
+            ensemble.draw_points(
+                axes, x, [measured(run) for run in runs], label=named(network, chosen), **own
+            )
         )
-        ensemble.draw_points(axes, x, [raw(run) for run in runs], filled=False, **own)
+        if network.setting("preconditioned"):
+            ensemble.draw_points(axes, x, [raw(run) for run in runs], filled=False, **own)
     axes.set(
         xlabel="stability threshold × η",
-        ylabel="λ₁(P^-½ H P^-½)η (full), λ₁(H)η (open), at the end",
+        ylabel="λ₁(P⁻¹H)η (full), λ₁(H)η (open), at the end",
         xlim=ends,
     )
     style.legend_below(figure, handles)
@@ -88,8 +90,8 @@ def numbers(tables: results.Tables) -> dict[str, list] | None:
         tables,
         list(found),
         {
-            "threshold × η": lambda n: f"{predicted(n):.3g}",
-            "λ₁(P^-½ H P^-½) / threshold at first": lambda n: over(n, first),
+            "threshold × η": lambda n: f"{factor(n):.3g}",
+            "λ₁(P⁻¹H) / threshold at first": lambda n: over(n, first),
             "and at the end": lambda n: over(n, lambda r: end_level(r, PRECONDITIONED)),
             "λ₁(H)η/2 at the end": lambda n: over(n, lambda r: raw(r) / 2),
         },
@@ -102,7 +104,7 @@ def caption(tables: results.Tables) -> str:
         "Full marks: mean over seeds of the level at which the largest eigenvalue of the "
         "Hessian in the optimiser's metric settles, with its interval; dotted: the optimiser's "
         "stability threshold, which is the prediction. Open marks: the largest eigenvalue of the "
-        "Hessian itself. Levels are means of two-step averages over the last third; all are times "
-        "η.",
+        "Hessian itself, where P is not 1. Levels are means of two-step averages over the last "
+        "third; all are times η.",
         base.scale_sentence(tables),
     )
