@@ -81,17 +81,18 @@ def scale_pixels(pixels: Tensor, scaling: str) -> Tensor:
 
     Args:
         pixels: (n, channels, rows, columns) uint8.
-        scaling: `unit` maps to [0, 1]; `standardised` to mean 0, variance 1 a channel, and a
-            channel of one value to 0.
+        scaling: `unit` maps to [0, 1]; `standardised` to mean 0, variance 1 a channel, and
+            `contrast` a picture; a channel or picture of one value to 0.
 
     Returns:
         A tensor of the same shape.
     """
     scaled = pixels.to(torch.float64) / 255.0
-    if scaling == "standardised":
-        mean = scaled.mean(dim=(0, 2, 3), keepdim=True)
-        std = scaled.std(dim=(0, 2, 3), keepdim=True, unbiased=False)
-        constant = pixels.amax((0, 2, 3), keepdim=True) == pixels.amin((0, 2, 3), keepdim=True)
+    if scaling != "unit":
+        own = (0, 2, 3) if scaling == "standardised" else (1, 2, 3)
+        mean = scaled.mean(dim=own, keepdim=True)
+        std = scaled.std(dim=own, keepdim=True, unbiased=False)
+        constant = pixels.amax(own, keepdim=True) == pixels.amin(own, keepdim=True)
         scaled = ((scaled - mean) / std).masked_fill(constant, 0.0)
     return scaled.to(torch.float32)
 
