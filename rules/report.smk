@@ -5,8 +5,7 @@ rule judge_claims:
         verdicts=f"{ROOT}/claims/{{experiment}}.parquet",
     log:
         f"{ROOT}/logs/claims/{{experiment}}.log",
-    benchmark:
-        f"{ROOT}/benchmarks/claims/{{experiment}}.tsv"
+        used=f"{ROOT}/benchmarks/claims/{{experiment}}.tsv",
     group:
         group_of("tables")
     conda:
@@ -42,8 +41,7 @@ rule collect_claims:
         digest=f"{ROOT}/claims.csv.sha256",
     log:
         f"{ROOT}/logs/collect_claims.log",
-    benchmark:
-        f"{ROOT}/benchmarks/collect_claims.tsv"
+        used=f"{ROOT}/benchmarks/collect_claims.tsv",
     conda:
         "../environment.yml"
     params:
@@ -70,8 +68,7 @@ rule report:
         ),
     log:
         f"{ROOT}/logs/report.log",
-    benchmark:
-        f"{ROOT}/benchmarks/report.tsv"
+        used=f"{ROOT}/benchmarks/report.tsv",
     conda:
         "../environment.yml"
     params:
@@ -118,8 +115,7 @@ rule manifest:
         page=RUN_PAGE,
     log:
         f"{ROOT}/logs/manifest.log",
-    benchmark:
-        f"{ROOT}/benchmarks/manifest.tsv"
+        used=f"{ROOT}/benchmarks/manifest.tsv",
     conda:
         "../environment.yml"
     params:

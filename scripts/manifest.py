@@ -77,5 +77,5 @@ if __name__ == "__main__":
         ["files"],
         ["manifest", "page"],
         "vouched and states (paths beside the manifest), configuration, experiments (settings), "
-        "benchmarks (files of Snakemake's by rule, likewise)",
+        "benchmarks (what jobs used, by rule, likewise)",
     )

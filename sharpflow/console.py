@@ -294,7 +294,8 @@ def verdict_counts(path: str | Path) -> dict[str, int]:
     except OSError:
         return {}
     claims: dict[tuple[str, ...], str] = {}
-    for row in sorted(rows, key=lambda row: row["summary"].lower() == "true"):
+    counted = [row for row in rows if row["control"].lower() != "true"]
+    for row in sorted(counted, key=lambda row: row["summary"].lower() == "true"):
         keys = ("paper", "claim", "experiment", "figure")
         claims[tuple(row[key] for key in keys)] = row["verdict"]  # of the summary, where there is
     return dict(Counter(claims.values()))

@@ -25,7 +25,7 @@ from sharpflow.statistics.verdicts import (
 )
 
 COLUMNS = (
-    "claim", "paper", "figure", "experiment", "case", "summary", "statement", "estimand",
+    "claim", "paper", "figure", "experiment", "case", "summary", "control", "statement", "estimand",
     "statistic", "low", "high", "confidence", "median", "least", "largest", "band_low", "band_high",
     "origin", "verdict", "reason", "seeds", "inside", "undefined", "failed", "p_value", "size",
     "noticed", "method",
@@ -59,6 +59,8 @@ class Claim:
         estimand: what the sentence is about. `runs`: every run, judged by the share of runs in the
             band. `mean`: a level, judged by an interval for the mean over seeds.
         cases: shell-style patterns of the cases that it is about.
+        controls: patterns of the cases on which it must come out `not supported`; it is about none
+            of them. With `scope="experiment"` they are judged together.
         scope: what a row is about. `run`: one (case, width, learning rate), the statistic takes a
             run. `case`: one case with its sweep over widths and learning rates, the statistic takes
             the list of its runs with one seed. `experiment`: all cases, likewise.
@@ -75,8 +77,13 @@ class Claim:
     reads: tuple[str, ...]
     estimand: Estimand = "runs"
     cases: tuple[str, ...] = ("*",)
+    controls: tuple[str, ...] = ()
     scope: Scope = "run"
     support: Support = REAL
+
+    def is_control(self, case: str) -> bool:
+        """Whether a case is one on which the claim must come out `not supported`."""
+        return any(fnmatchcase(case, pattern) for pattern in self.controls)
 
     def judged(self, values: Sequence[float], confidence: float) -> Judgement:
         """The verdict from one value a seed."""
@@ -94,13 +101,15 @@ def claim(
     reads: Iterable[str],
     estimand: Estimand = "runs",
     cases: Iterable[str] = ("*",),
+    controls: Iterable[str] = (),
     scope: Scope = "run",
     support: Support = REAL,
 ) -> Callable[[Statistic], Claim]:
     """Make a claim of a statistic; its name is the function's.
 
-    `reads`, `cases` and `scope` are read without running the module, to refuse a configuration that
-    cannot feed the claim: they have to be texts, or constants of the same module.
+    `reads`, `cases`, `controls` and `scope` are read without running the module, to refuse a
+    configuration that cannot feed the claim: they have to be texts, or constants of the same
+    module.
 
     Args:
         statement: as for `Claim`, as all others.
@@ -110,6 +119,7 @@ def claim(
         reads: quantities that it needs.
         estimand: `runs` or `mean`.
         cases: those it is about.
+        controls: those on which it must come out `not supported`.
         scope: what a row is about.
         support: the values that are possible.
 
@@ -138,6 +148,7 @@ def claim(
             tuple(reads),
             estimand,
             tuple(cases),
+            tuple(controls),
             scope,
             support,
         )
@@ -175,6 +186,10 @@ def judge(
     `straddles`, and among equals the smallest p-value, then the least share. It is shown and not
     counted: the sentence must hold in every row.
 
+    A control has a row too, with `control` true, which neither counts nor is summed up. Where one
+    comes out other than `not supported`, the reason of every row of the claim says so, for then the
+    claim does not tell what it is about from its control.
+
     Args:
         claim: what is judged.
         paper: the experiment's.
@@ -191,27 +206,44 @@ def judge(
         ValueError: the table has no run of a case that the claim is about, or lacks columns.
         PartError: the statistic raised an error, or did not give a number.
     """
+    found = runs_of(run_table, cases)
+    controls = [run for run in found if claim.is_control(run.case)]
     runs = [
         run
-        for run in runs_of(run_table, cases)
-        if any(fnmatchcase(run.case, pattern) for pattern in claim.cases)
+        for run in found
+        if not claim.is_control(run.case)
+        and any(fnmatchcase(run.case, pattern) for pattern in claim.cases)
     ]
     if not runs:
         raise ValueError(
             f"run_table of {experiment!r} has no run for the claim {claim.name!r}, which is about "
             f"the cases {', '.join(claim.cases)}."
         )
-    groups = {case: _values(claim, members) for case, members in _groups(runs, claim.scope).items()}
     named = {"claim": claim.name, "paper": paper, "figure": figure, "experiment": experiment}
-    rows = [
-        named | _row(claim, case, values, claim.judged(values, confidence))
-        for case, values in groups.items()
-    ]
+    beside = _rows(claim, controls, named | {"control": True}, confidence)
+    rows = _rows(claim, runs, named | {"control": False}, confidence)
+    if untold := [row for row in beside if row["verdict"] != "not supported"]:
+        said = ", ".join(f"{row['case']} {row['verdict']}" for row in untold)
+        for row in rows:
+            kept = (row["reason"], f"its control does not fail: {said}")
+            row["reason"] = "; ".join(part for part in kept if part)
     if len(rows) > 1:
         worst = min(rows, key=_rank)
         reason = f"worst case: {worst['case']}" + (f"; {worst['reason']}" * bool(worst["reason"]))
         rows.append(worst | {"case": "all", "summary": True, "reason": reason})
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    return pd.DataFrame([*rows, *beside], columns=list(COLUMNS))
+
+
+def _rows(
+    claim: Claim, runs: list[Run], named: Mapping[str, Any], confidence: float
+) -> list[dict[str, Any]]:
+    """A row a measurement, of the runs that the claim is about or of its controls."""
+    groups = _groups(runs, claim.scope, "control" if named["control"] else "all")
+    values = {case: _values(claim, members) for case, members in groups.items()}
+    return [
+        {**named, **_row(claim, case, own, claim.judged(own, confidence))}
+        for case, own in values.items()
+    ]
 
 
 def _row(claim: Claim, case: str, values: Sequence[float], found: Judgement) -> dict[str, Any]:
@@ -244,9 +276,9 @@ def _row(claim: Claim, case: str, values: Sequence[float], found: Judgement) -> 
     }
 
 
-def _groups(runs: list[Run], scope: Scope) -> dict[str, list[Run]]:
+def _groups(runs: list[Run], scope: Scope, whole: str) -> dict[str, list[Run]]:
     if scope == "experiment":
-        return {"all": runs}
+        return {whole: runs} if runs else {}
     settings: dict[str, set[tuple[int, float]]] = {}
     for run in runs:
         settings.setdefault(run.case, set()).add((run.width, run.learning_rate))

@@ -29,10 +29,19 @@ def lines(claims: pd.DataFrame) -> Iterator[str]:
     Args:
         claims: columns `sharpflow.claims.base.COLUMNS`.
     """
-    rows = single_rows(claim_entries(claims))
-    found = counts(rows)
+    entries = claim_entries(claims)
+    single = single_rows(entries)
+    found = counts(single)
+    rows = [row for entry in entries for row in (*single_rows([entry]), *entry["controls"])]
     parts = ", ".join(f"{found[verdict]} {verdict}" for verdict in VERDICTS)
     yield f"{claims['claim'].nunique()} claims, {found['all']} measurements: {parts}."
+    if len(rows) > len(single):
+        failing = sum(row["control"] and row["verdict"] == "not supported" for row in rows)
+        yield ""
+        yield (
+            f"Beside them, {failing} of {len(rows) - len(single)} controls, on which a claim must "
+            "fail, are not supported."
+        )
     for (paper, experiment), group in groupby(sorted(rows, key=_experiment), key=_experiment):
         yield from ("", f"### {paper}: `{experiment}`", "", *HEADER)
         yield from map(_row, group)
@@ -46,7 +55,7 @@ def _row(row: Mapping[str, Any]) -> str:
     level = row["result"] + ("" if row["estimand"] == "runs in the band" else f" {row['interval']}")
     cells = (
         f"`{row['claim']}`",
-        row["case"],
+        row["case"] + " (control)" * row["control"],
         row["values"] or "–",
         row["band"],
         level,

@@ -26,7 +26,7 @@ def claim_entries(claims: pd.DataFrame) -> list[dict[str, Any]]:
     """One entry a (claim, experiment), in order of first appearance.
 
     An entry is the claim's summary as text, with `cases`, the rows that it sums up; or its one row,
-    with `only_case`, the name of its case.
+    with `only_case`, the name of its case. `controls` are the rows on which it must fail.
 
     Args:
         claims: columns `sharpflow.claims.base.COLUMNS`, as `judge` gives them; may be empty.
@@ -57,7 +57,7 @@ def counts(rows: Iterable[Mapping[str, Any]]) -> dict[str, int]:
 
 
 def single_rows(entries: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The rows that stand for a measurement each: no summary."""
+    """The rows that stand for a measurement each: no summary, no control."""
     rows: list[Mapping[str, Any]] = []
     for entry in entries:
         rows += entry["cases"] or [entry]
@@ -112,6 +112,7 @@ def _row(record: Mapping[str, Any]) -> dict[str, Any]:
         "experiment": str(record["experiment"]),
         "case": str(record["case"]),
         "summary": str(record["summary"]).lower() == "true",
+        "control": str(record["control"]).lower() == "true",
         "statement": str(record["statement"]),
         "runs": runs,
         "result": f"{int(record['inside'])} of {seeds}" if runs else number(record["statistic"]),
@@ -141,13 +142,15 @@ def _text(value: Any) -> str:
 
 
 def _entry(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    cases = [row for row in rows if not row["summary"]]
+    controls = [row for row in rows if row["control"]]
+    cases = [row for row in rows if not (row["summary"] or row["control"])]
     summaries = [row for row in rows if row["summary"]]
     if len(cases) == 1 and not summaries:
         case = cases[0]["case"]
         return cases[0] | {
             "only_case": "" if case == "all" else case,
             "cases": [],
+            "controls": controls,
             "case_counts": counts([]),
         }
     if len(summaries) != 1:
@@ -156,4 +159,9 @@ def _entry(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
             f"claims has {len(summaries)} summaries of the claim {row['claim']!r} of the "
             f"experiment {row['experiment']!r}; a claim with several rows must have one."
         )
-    return summaries[0] | {"only_case": "", "cases": cases, "case_counts": counts(cases)}
+    return summaries[0] | {
+        "only_case": "",
+        "cases": cases,
+        "controls": controls,
+        "case_counts": counts(cases),
+    }

@@ -50,6 +50,7 @@ def claim(**changes) -> dict:
         "experiment": "dense",
         "case": "tanh",
         "summary": False,
+        "control": False,
         "statement": "Λ hovers around 2/η",
         "estimand": "runs",
         "statistic": 1.0,

@@ -93,6 +93,7 @@ class TestRegistry:
     def test_what_is_read_without_running_is_what_the_claim_has(self, declared):
         claim = load_claim(declared.part.module, declared.name)
         assert (declared.reads, declared.cases) == (claim.reads, claim.cases)
+        assert declared.controls == claim.controls
         assert declared.scope == claim.scope
         assert claim.reads
 
@@ -330,6 +331,36 @@ class TestJudge:
         )
         judged = judged_alone(about, both)
         assert judged["case"].tolist() == ["sgd", "sgd_small", "all"]
+
+    @staticmethod
+    def controlled(scope: base.Scope, **levels: float) -> pd.DataFrame:
+        """A claim that a level lies in [0, 2], judged with the control `slow` on given levels."""
+
+        def level(runs):
+            return levels[(runs if scope == "run" else runs[0]).case]
+
+        about = mine(level, controls=("slow*",), scope=scope)
+        parts = [table(lambda s: sharp(edge(s)), case=case) for case in levels]
+        return judged_alone(about, pd.concat(parts))
+
+    @pytest.mark.parametrize(("scope", "named"), [("run", "slow"), ("experiment", "control")])
+    def test_a_control_is_judged_and_not_summed_up(self, scope, named):
+        judged = self.controlled(scope, fast=1.0, slow=3.0)
+        assert judged["case"].tolist() == ["fast" if scope == "run" else "all", named]
+        assert judged["control"].tolist() == [False, True]
+        assert judged["verdict"].tolist() == ["supported", "not supported"]
+        assert judged["reason"].tolist() == ["", "5 of 5 outside the band"]
+
+    def test_a_control_that_does_not_fail_is_said_of_every_row(self):
+        judged = self.controlled("run", fast=1.0, faster=1.5, slow=1.2)
+        assert judged["control"].tolist() == [False, False, False, True]
+        assert judged["verdict"].tolist() == ["supported"] * 4
+        told = "its control does not fail: slow supported"
+        assert judged["reason"].tolist() == [told, told, f"worst case: fast; {told}", ""]
+
+    def test_a_claim_with_nothing_but_its_control_is_refused(self):
+        with pytest.raises(ValueError, match="no run for the claim 'mine'"):
+            self.controlled("run", slow=3.0)
 
     def test_the_statistic_sees_the_settings_of_its_case(self):
         both = pd.concat([table(lambda s: sharp(edge(s)), case=c) for c in ("small", "large")])

@@ -54,6 +54,16 @@ class TestCounts:
         assert "1 claim was judged: 1 straddles." in text
         assert "They rest on 2 measurements: 1 supported, 1 straddles." in text
 
+    def test_a_control_is_shown_and_not_counted(self):
+        slow = ELU | {"case": "slow", "control": True, "verdict": "not supported"}
+        text = text_of(claim(case="a"), claim(**slow))
+        assert "They rest on 1 measurement: 1 supported." in text
+        assert "slow control" in " ".join(text.split())
+        written = list(lines(claims(claim(case="a"), claim(**slow))))
+        assert written[0].startswith("1 claims, 1 measurements: 1 supported, 0 not supported")
+        assert "1 of 1 controls" in written[2]
+        assert any(line.startswith("| `edge_of_stability` | slow (control) |") for line in written)
+
     def test_one_measurement_stands_for_itself(self):
         assert "They rest on 1 measurement: 1 supported." in text_of(claim(case="all"))
 
