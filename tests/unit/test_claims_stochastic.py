@@ -14,6 +14,11 @@ def settling(level, seed=0, every=17):
     return (THRESHOLD * level * (1 - np.exp(-STEPS / 60)) + noise)[::every]
 
 
+def whole(every=17):
+    """The loss, whose last record says how long a run is."""
+    return np.ones(STEPS[::every].size)
+
+
 @pytest.mark.parametrize(
     ("name", "quantity", "inside", "outside"),
     [
@@ -23,9 +28,9 @@ def settling(level, seed=0, every=17):
 )
 class TestLevels:
     @staticmethod
-    def frame(quantity, level, every=17, case="sgd", **extra):
+    def frame(quantity, level, every=17, case="batch_8", **extra):
         return table(
-            lambda s: {quantity: settling(level, s, every), **extra},
+            lambda s: {quantity: settling(level, s, every), "loss": whole(every), **extra},
             steps=STEPS[::every],
             case=case,
         )
@@ -38,25 +43,28 @@ class TestLevels:
 
     def test_only_the_end_counts(self, name, quantity, inside, outside):
         turned = table(
-            lambda s: {quantity: np.r_[settling(inside[0], s)[:9], settling(outside[1], s)[9:]]},
+            lambda s: {
+                quantity: np.r_[settling(inside[0], s)[:9], settling(outside[1], s)[9:]],
+                "loss": whole(),
+            },
             steps=STEPS[::17],
+            case="batch_8",
         )
         assert outcome(name, turned) == "not supported"
 
     def test_undefined_and_diverged(self, name, quantity, inside, outside):
-        even = self.frame(quantity, inside[0], every=10)
-        assert undefined(name, even) == "an even stride shows one branch of the alternation only"
-        assert undefined(name, self.frame(quantity, inside[0], every=57)).startswith("it has fewer")
+        few = self.frame(quantity, inside[0], every=150)
+        assert undefined(name, few) == "it has fewer than 3 records in its last third"
         gone = self.frame(quantity, inside[0], **DIVERGED)
         assert outcome(name, gone) == "not supported"
 
 
 def test_the_controls_of_the_levels():
-    """Two classes settle elsewhere; under gradient descent the sharpness comes to 2/η itself."""
+    """A run that ends on the way; gradient descent, whose sharpness comes to 2/η itself."""
     held = TestLevels.frame(RATIOS, 1.0)
     found = judge(
         "batch_sharpness_level",
-        pd.concat([held, TestLevels.frame(RATIOS, 0.6, case="two_classes")]),
+        pd.concat([held, TestLevels.frame(RATIOS, 0.6, case="too_short")]),
     )
     control = found[found["control"]]
     assert control["verdict"].tolist() == ["not supported"]
@@ -76,7 +84,7 @@ class TestFlatterWithSmallerBatches:
     @staticmethod
     def frame(**levels):
         return pd.concat(
-            rows({SHARPNESS: settling(level, seed), "samples": np.array([400.0])}, case=case,
+            rows({SHARPNESS: settling(level, seed), "loss": whole()}, case=case,
                  seed=seed, steps=STEPS[::17])
             for seed in range(5)
             for case, level in levels.items()
@@ -88,10 +96,11 @@ class TestFlatterWithSmallerBatches:
         turned = self.frame(batch_4=0.5, batch_8=0.3, batch_16=0.2)
         assert outcome(self.name, turned, SIZES) == "not supported"
 
-    def test_undefined_with_two_sizes(self):
-        two = self.frame(batch_4=0.2, batch_8=0.3)
-        why = "it needs three runs, each with a batch size of its own"
-        assert undefined(self.name, two, SIZES) == why
+    def test_undefined_with_one_size(self):
+        why = "it needs two runs, each with a batch size of its own"
+        assert undefined(self.name, self.frame(batch_4=0.2), SIZES) == why
+        alike = dict.fromkeys(SIZES, training(batch=8))
+        assert undefined(self.name, self.frame(batch_4=0.2, batch_8=0.3), alike) == why
 
 
 def bursting(peak, end):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from sharpflow.data import photos
-from sharpflow.data.base import compress, generate, scale_pixels
+from sharpflow.data.base import WHITENING_FLOOR, compress, generate, scale_pixels, whitened
 from sharpflow.data.cifar_records import read_records
 from sharpflow.data.labelled import with_noise
 from sharpflow.errors import DataError
@@ -151,7 +151,7 @@ def test_labels_of_file_names():
         ("mnist", {"label_noise": 1.0}, "less than 1"),
         ("mnist", {"label_noise": -0.1}, "greater than or equal to 0"),
         ("mnist", {"targets": "real"}, "'signs' or 'one_hot'"),
-        ("mnist", {"scaling": "none"}, "'unit', 'standardised' or 'contrast'"),
+        ("mnist", {"scaling": "none"}, "'unit', 'standardised', 'contrast' or 'whitened'"),
         ("whitened", {"inputs": 9, "samples": 4}, "samples = 4 is less than inputs = 9"),
     ],
 )
@@ -277,6 +277,31 @@ def test_contrast_takes_brightness_and_contrast_out_of_each_picture():
     assert scaled[5].count_nonzero() == 0
 
 
+def test_whitening_evens_out_the_principal_components():
+    source = torch.Generator().manual_seed(0)
+    stds = torch.tensor([100.0, 50.0, 30.0, 1.0, 1e-3], dtype=torch.float64)
+    samples = torch.randn(400, 5, dtype=torch.float64, generator=source) * stds
+    samples = torch.linalg.qr(samples - samples.mean(0)).Q * 400**0.5 * stds + 7.0
+    found = whitened(samples)
+    variances = found.T @ found / 400
+    expected = stds.square() / (stds.square() + WHITENING_FLOOR * stds[0].square())
+    expected *= 5 / expected.sum()
+    torch.testing.assert_close(variances, torch.diag(expected), atol=1e-9, rtol=1e-9)
+    assert whitened(torch.full((4, 3), 2.0, dtype=torch.float64)).count_nonzero() == 0
+    turn = torch.linalg.qr(torch.randn(5, 5, dtype=torch.float64, generator=source)).Q
+    torch.testing.assert_close(whitened(samples @ turn), found @ turn)  # it stays in pixel space
+
+
+def test_whitened_photographs_are_flatter_in_their_spectrum():
+    plain, flat = (make("photos", samples=60, scaling=s)[0] for s in ("contrast", "whitened"))
+    shares = []
+    for tensors in (plain, flat):
+        spectrum = torch.linalg.svdvals(tensors["inputs"].flatten(1).double()).square()
+        shares.append(float(spectrum[0] / spectrum.sum()))
+    assert shares[1] < 0.2 * shares[0]
+    assert float(flat["inputs"].square().mean()) == pytest.approx(1.0, rel=1e-5)
+
+
 def test_a_channel_of_one_value_becomes_zero():
     drawn = torch.full((7, 2, 3, 3), 77, dtype=torch.uint8)
     drawn[0, 1] = 9
@@ -286,7 +311,7 @@ def test_a_channel_of_one_value_becomes_zero():
     torch.testing.assert_close(standard[:, 1].square().mean(), torch.tensor(1.0))
 
 
-@pytest.mark.parametrize("scaling", ["unit", "standardised", "contrast"])
+@pytest.mark.parametrize("scaling", ["unit", "standardised", "contrast", "whitened"])
 def test_generated_photos_are_consistent(scaling):
     tensors, provenance = make("photos", samples=20, scaling=scaling)
     assert sorted(tensors) == ["basis", "coordinates", "inputs", "targets"]

@@ -6,14 +6,29 @@ import numpy as np
 
 from sharpflow.claims.base import INF, claim
 from sharpflow.results.curves import kendall_tau
-from sharpflow.results.edge import BAND_HIGH, BAND_LOW, end_level
+from sharpflow.results.edge import BAND_HIGH, BAND_LOW, DIVERGED
 from sharpflow.results.runs import Run
 from sharpflow.statistics.verdicts import Undefined
 
 BATCH_SHARPNESS = "batch_sharpness_mean_of_ratios"
 SHARPNESS = "hessian_sharpness"
 HALF = 0.5
-LEAST_CASES = 3
+LEAST_CASES, LEAST_RECORDS = 2, 3
+
+
+def level(run: Run, quantity: str) -> float:
+    """Mean of a curvature over 2/η at the records of the last third of a run.
+
+    SGD has no alternation with period two that a stride could miss. A diverged run fails outright;
+    undefined: fewer than three records there.
+    """
+    if run.diverged:
+        return DIVERGED
+    steps, ratio = run.relative(quantity)
+    end = ratio[3 * steps >= 2 * run.curve("loss")[0][-1]]
+    if end.size < LEAST_RECORDS or not np.isfinite(end).all():
+        return Undefined(f"it has fewer than {LEAST_RECORDS} records in its last third")
+    return float(end.mean())
 
 
 @claim(
@@ -23,19 +38,19 @@ LEAST_CASES = 3
     ),
     band=(BAND_LOW, BAND_HIGH),
     origin="chosen: the band of edge_of_stability",
-    method="mean over 2/η of two-step averages of the batch sharpness over the last third",
-    reads=["batch_sharpness_mean_of_ratios"],
+    method="mean of the batch sharpness over 2/η over the records of the last third",
+    reads=["batch_sharpness_mean_of_ratios", "loss"],
     estimand="mean",
-    controls=["two_classes"],
+    cases=["batch_*"],
+    controls=["too_short"],
 )
 def batch_sharpness_level(run: Run) -> float:
     """Mean of E[gᵀ H_B g/‖g‖²] over 2/η, over the last third of the records.
 
     Batches B have gradient g and Hessian H_B; with all samples in the batch it is the curvature
-    along the gradient. A diverged run fails outright; undefined: an even stride, fewer than twelve
-    records.
+    along the gradient. Failed and undefined as `level`.
     """
-    return end_level(run, BATCH_SHARPNESS)
+    return level(run, BATCH_SHARPNESS)
 
 
 @claim(
@@ -45,17 +60,18 @@ def batch_sharpness_level(run: Run) -> float:
     ),
     band=(-INF, HALF),
     origin="chosen: half of what gradient descent settles at",
-    method="mean over 2/η of two-step averages of λ₁ over the last third",
-    reads=["hessian_sharpness"],
+    method="mean of λ₁ over 2/η over the records of the last third",
+    reads=["hessian_sharpness", "loss"],
     estimand="mean",
+    cases=["batch_*"],
     controls=["full"],
 )
 def sharpness_far_below(run: Run) -> float:
     """Mean of λ₁ of the loss of all samples over 2/η, over the last third of the records.
 
-    Failed and undefined as `batch_sharpness_level`.
+    Failed and undefined as `level`.
     """
-    return end_level(run, SHARPNESS)
+    return level(run, SHARPNESS)
 
 
 @claim(
@@ -66,20 +82,20 @@ def sharpness_far_below(run: Run) -> float:
     band=(1.0, 1.0),
     origin="stated: the sharpness at which SGD settles falls with the batch size",
     method="Kendall's τ of the batch size and the mean of λ₁ over 2/η over the last third",
-    reads=["hessian_sharpness", "samples"],
+    reads=["hessian_sharpness", "samples", "loss"],
+    cases=["batch_*"],
     scope="experiment",
 )
 def flatter_with_smaller_batches(runs: Sequence[Run]) -> float:
     """Kendall's τ between the batch size and the level of λ₁, over the runs of one seed.
 
-    A diverged run fails outright. Undefined: fewer than three batch sizes, two runs of one, an even
-    stride, fewer than twelve records.
+    Undefined too: fewer than two batch sizes, two runs of one.
     """
     sizes = [run.batch or run.samples for run in runs]
     if len(runs) < LEAST_CASES or len(set(sizes)) < len(runs):
-        return Undefined("it needs three runs, each with a batch size of its own")
-    levels = [end_level(run, SHARPNESS) for run in runs]
-    for level in levels:
-        if not np.isfinite(level):
-            return level
+        return Undefined("it needs two runs, each with a batch size of its own")
+    levels = [level(run, SHARPNESS) for run in runs]
+    for each in levels:
+        if not np.isfinite(each):
+            return each
     return kendall_tau(sizes, levels)

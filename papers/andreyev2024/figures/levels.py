@@ -6,8 +6,10 @@ from matplotlib.figure import Figure
 
 from sharpflow.figures import base, ensemble, style
 from sharpflow.results import tables as results
-from sharpflow.results.edge import BAND_HIGH, BAND_LOW, end_level
+from sharpflow.results.edge import BAND_HIGH, BAND_LOW
 from sharpflow.results.runs import runs_by_network
+
+from ..claims.levels import level
 
 TITLE = "Batch sharpness and sharpness over 2/η"
 READS = ("batch_sharpness_mean_of_ratios", "hessian_sharpness")
@@ -70,9 +72,9 @@ def numbers(tables: results.Tables) -> dict[str, list] | None:
     """The three levels over the last third of each network's runs, means over seeds."""
     runs = runs_by_network(tables, *READS)
 
-    def level(network: results.Network, quantity: str) -> str:
+    def end(network: results.Network, quantity: str) -> str:
         known = [run for run in runs[network] if quantity in run.known]
-        value = ensemble.mean([end_level(run, quantity) for run in known])
+        value = ensemble.mean([level(run, quantity) for run in known])
         return f"{value:.2f}" if np.isfinite(value) else ""
 
     return base.numbers_table(
@@ -80,9 +82,9 @@ def numbers(tables: results.Tables) -> dict[str, list] | None:
         list(runs),
         {
             "2/η": lambda n: base.number(n.threshold),
-            "mean of ratios / (2/η)": lambda n: level(n, RATIOS),
-            "ratio of means / (2/η)": lambda n: level(n, MEANS),
-            "λ₁ / (2/η)": lambda n: level(n, SHARPNESS),
+            "mean of ratios / (2/η)": lambda n: end(n, RATIOS),
+            "ratio of means / (2/η)": lambda n: end(n, MEANS),
+            "λ₁ / (2/η)": lambda n: end(n, SHARPNESS),
         },
     )
 
