@@ -33,14 +33,14 @@ def _present(root: Path) -> Iterator[Path]:
 
 def _found(root: Path) -> dict[str, str]:
     """What is wrong with which file, by name."""
+    if not (root / "manifest.json").exists():
+        raise IntegrityError(f"{root} holds no manifest.json: is it a finished results folder?")
     try:
         manifest = read_json(root / "manifest.json")
         expected = dict(manifest["sha256"].items())
         failed = dict(manifest.get("failed", {}).items())
     except (IntegrityError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise IntegrityError(
-            f"{root}/manifest.json cannot be read ({error}): is {root} a finished results folder?"
-        ) from error
+        raise IntegrityError(f"{root}/manifest.json is not what a run wrote ({error})") from error
     with ThreadPoolExecutor() as pool:
         reasons = pool.map(lambda item: _difference(root / item[0], item[1]), expected.items())
         found = dict(zip(expected, reasons, strict=True))

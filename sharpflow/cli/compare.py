@@ -85,6 +85,39 @@ def levels(curves: pd.DataFrame) -> pd.Series:
     return curves[curves["step"] >= (1 - END) * last].groupby(CURVE)["mean"].mean()
 
 
+def common(
+    a: Mapping[str, str], b: Mapping[str, str]
+) -> tuple[list[dict[str, str]], dict[str, list[str]]]:
+    """Settings of the set-ups that two results share, and those of one side alone, as `dense/tanh`.
+
+    Args:
+        a: settings by dotted key, as `Results.settings` has them.
+        b: the same, of the other side.
+    """
+    setups = [dict.fromkeys(name for key in side if (name := _setup(key))) for side in (a, b)]
+    alone = {
+        side: [name for name in own if name not in other]
+        for side, own, other in (("A", *setups), ("B", *setups[::-1]))
+    }
+    of_experiments = [{name.partition("/")[0] for name in names} for names in setups]
+    kept = of_experiments[0] & of_experiments[1]
+    shared = [
+        {
+            key: value
+            for key, value in side.items()
+            if key.partition(".")[0] in kept and _setup(key) not in [*alone["A"], *alone["B"]]
+        }
+        for side in (a, b)
+    ]
+    return shared, alone
+
+
+def _setup(key: str) -> str:
+    """Experiment and case of a setting; empty where it is of all cases."""
+    experiment, _, rest = key.partition(".cases.")
+    return f"{experiment}/{rest.partition('.')[0]}" if rest else ""
+
+
 def report(a: Results, b: Results, quantity: str) -> str:
     """Both folders as text.
 
@@ -93,8 +126,11 @@ def report(a: Results, b: Results, quantity: str) -> str:
         IntegrityError: a file is missing or was altered.
     """
     lines = [f"A  {a.root}", f"B  {b.root}", "", "Settings"]
-    both = list(differing(a.settings, b.settings, "–"))
-    lines += _table(["", "A", "B"], both) if both else ["  the same"]
+    shared, alone = common(a.settings, b.settings)
+    lines += [f"  only in {side}: {', '.join(names)}" for side, names in alone.items() if names]
+    both = list(differing(*shared, "–"))
+    if both or not any(alone.values()):
+        lines += _table(["", "A", "B"], both) if both else ["  the same"]
     lines += ["", "Verdicts", *_verdicts(a.verdicts, b.verdicts)]
     lines += ["", f"Curves: {quantity}, mean over seeds and the last third of the steps"]
     ends = [levels(each.curves(quantity)) for each in (a, b)]

@@ -154,7 +154,7 @@ def test_a_claim_is_shown_with_its_band_and_where_it_is_judged(said):
         ("run convergence_speed --set batch=5 --case gd", ["claims"]),
         ("open", ["There is no page in results", "sharpflow demo"]),
         ("compare a b", ["a is no results folder"]),
-        ("verify nothing", ["nothing/manifest.json"]),
+        ("verify nothing", ["nothing holds no manifest.json"]),
         ("measure net.py", ["write FILE:BUILD"]),
         ("measure net.py:build", ["net.py is not a file"]),
         ("new part net --kind models", ["sharpflow new paper NAME"]),
@@ -437,6 +437,12 @@ def test_results_with_the_same_and_with_other_cases(said, here):
     assert "the same" in text.partition("Verdicts")[0]
     assert "1 the same, 0 not" in text
     lines = [" ".join(line.split()) for line in said("compare one other").splitlines()]
+    assert lines[lines.index("Settings") :][:4] == [
+        "Settings",
+        "only in A: e/a",
+        "only in B: e/b",
+        "",
+    ]
     assert "e c a supported (100) –" in lines
     assert "e/b, width 5, 2/η = 200 – 100 –" in lines
 
