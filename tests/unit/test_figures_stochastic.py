@@ -56,7 +56,7 @@ class TestCatapult:
 
     def test_each_run_is_over_its_own_threshold(self):
         axes = catapult.draw(self.given()).axes
-        assert axes[0].get_title().endswith("below, ηλ₀/2 = 0.8")
+        assert axes[0].get_title(loc="left").endswith("below, ηλ₀/2 = 0.8")
         for panel, start in ((0, 0.8), (2, 1.6)):
             ratio = drawn(axes[panel + 1], "λ₁ / (2/η)")
             assert ratio[0] == np.float64(start)
