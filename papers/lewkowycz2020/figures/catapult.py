@@ -1,5 +1,8 @@
 """The loss and the curvature through a catapult (Lewkowycz et al., 2020)."""
 
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sharpflow.figures import base, ensemble, style
@@ -9,20 +12,28 @@ TITLE = "Loss and curvature below and above 2/λ₀"
 READS = ("hessian_sharpness",)
 
 SHARPNESS = "hessian_sharpness"
-DECADES = 4
+ROOM = 1.3
+"""Factor by which a logarithmic axis goes beyond what it shows."""
 
 
 @style.house
 def draw(tables: results.Tables) -> Figure:
-    """Loss over its initial value above, λ₁ over 2/η below; a stack of panels a network."""
+    """Loss over its initial value above, λ₁ over 2/η below; a stack of panels a network.
+
+    All panels have the limits of the runs that came back; one that diverged leaves them.
+    """
     chosen = results.networks(tables, *READS)
     figure, stacks = style.panel_grid(len(chosen), heights=(2.4, 2.4))
     handles = []
+    losses, ratios = [], []
     for network, (above, below) in zip(chosen, stacks, strict=True):
         strong = results.strong_seed(tables, network, SHARPNESS)
         loss = results.curves(tables, network, "loss")
-        ratio = results.relative(tables, network, SHARPNESS)
         grown = style.positive(loss / loss.iloc[0])
+        ratio = results.relative(tables, network, SHARPNESS)
+        gone = results.diverged(tables, network)
+        losses.append(grown.drop(columns=gone))
+        ratios.append(ratio.drop(columns=gone, errors="ignore"))
         handles += [
             style.draw_seeds(above, grown, strong, style.VERMILION, label="loss / initial loss"),
             style.draw_seeds(below, ratio, strong, style.BLUE, label="λ₁ / (2/η)"),
@@ -31,13 +42,25 @@ def draw(tables: results.Tables) -> Figure:
         ]
         above.set_yscale("log")
         above.set_title(base.label(network, chosen))
-        style.log_limits(above, grown, DECADES)
         below.set(xlabel="step", xlim=(0, float(loss.index.max())))
-        below.set_ylim(bottom=0.0)
-    style.common_limits([below for _, below in stacks])
+        if gone:
+            style.note(above, "diverges")
+    _limit([above for above, _ in stacks], losses, log=True)
+    _limit([below for _, below in stacks], ratios, log=False)
     style.label_rows(stacks, "loss / initial", "λ₁ / (2/η)")
     style.legend_below(figure, handles)
     return figure
+
+
+def _limit(panels: list[Axes], curves: list[pd.DataFrame], log: bool) -> None:
+    """Give all panels the limits of the curves, which hold 1 and 2."""
+    values = np.concatenate([frame.to_numpy(float).ravel() for frame in curves] + [[1.0, 2.0]])
+    values = values[np.isfinite(values)]
+    low, high = (values.min() / ROOM, values.max() * ROOM) if log else (0.0, 1.05 * values.max())
+    for axes in panels:
+        axes.set_ylim(low, high)
+        if log:
+            style.plain_log_ticks(axes)
 
 
 def alt(tables: results.Tables) -> str:
