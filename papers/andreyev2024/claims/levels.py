@@ -6,7 +6,7 @@ import numpy as np
 
 from sharpflow.claims.base import INF, claim
 from sharpflow.results.curves import kendall_tau
-from sharpflow.results.edge import BAND_HIGH, BAND_LOW, DIVERGED
+from sharpflow.results.edge import BAND_HIGH, BAND_LOW
 from sharpflow.results.runs import Run
 from sharpflow.statistics.verdicts import Undefined
 
@@ -19,11 +19,9 @@ LEAST_CASES, LEAST_RECORDS = 2, 3
 def level(run: Run, quantity: str) -> float:
     """Mean of a curvature over 2/η at the records of the last third of a run.
 
-    SGD has no alternation with period two that a stride could miss. A diverged run fails outright;
-    undefined: fewer than three records there.
+    SGD has no alternation with period two that a stride could miss. Undefined: fewer than three
+    records there.
     """
-    if run.diverged:
-        return DIVERGED
     steps, ratio = run.relative(quantity)
     end = ratio[3 * steps >= 2 * run.curve("loss")[0][-1]]
     if end.size < LEAST_RECORDS or not np.isfinite(end).all():
@@ -48,7 +46,7 @@ def batch_sharpness_level(run: Run) -> float:
     """Mean of E[gᵀ H_B g/‖g‖²] over 2/η, over the last third of the records.
 
     Batches B have gradient g and Hessian H_B; with all samples in the batch it is the curvature
-    along the gradient. Failed and undefined as `level`.
+    along the gradient. Undefined as `level`.
     """
     return level(run, BATCH_SHARPNESS)
 
@@ -69,7 +67,7 @@ def batch_sharpness_level(run: Run) -> float:
 def sharpness_far_below(run: Run) -> float:
     """Mean of λ₁ of the loss of all samples over 2/η, over the last third of the records.
 
-    Failed and undefined as `level`.
+    Undefined as `level`.
     """
     return level(run, SHARPNESS)
 

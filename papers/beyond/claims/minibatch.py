@@ -27,7 +27,7 @@ LEAST_CASES = 3
 def sgd_stays_below(run: Run) -> float:
     """Mean of Λ over 2/η, over the last third of the records.
 
-    A diverged run fails outright; undefined: an even stride, fewer than twelve records.
+    Undefined: an even stride, fewer than twelve records.
     """
     return end_level(run)
 
@@ -46,7 +46,7 @@ def sgd_stays_below(run: Run) -> float:
 def smaller_batch_flatter(runs: Sequence[Run]) -> float:
     """Kendall's τ between the batch size and the level at which Λ ends.
 
-    Gradient descent counts with all samples. A diverged run fails outright. Undefined: fewer than
+    Gradient descent counts with all samples. Undefined: fewer than
     three cases, several runs of one batch size, an even stride, fewer than twelve records.
     """
     sizes = [run.batch or run.samples for run in runs]

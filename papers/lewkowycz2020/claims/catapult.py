@@ -6,7 +6,6 @@ import numpy as np
 
 from sharpflow.claims.base import INF, claim
 from sharpflow.results.curves import finite_prefix
-from sharpflow.results.edge import DIVERGED
 from sharpflow.results.runs import Run
 from sharpflow.statistics.verdicts import Undefined
 
@@ -28,7 +27,7 @@ AT_REST = Undefined("its loss is 0 at the start")
     controls=["below"],
 )
 def loss_grows_first(run: Run) -> float:
-    """Largest loss over the initial one; inf for a run that diverged, which fails outright."""
+    """Largest loss over the initial one."""
     return _over_first(run, np.max)
 
 
@@ -47,9 +46,7 @@ def loss_grows_first(run: Run) -> float:
     controls=["below"],
 )
 def curvature_falls(run: Run) -> float:
-    """Least λ₁ over the initial one. A diverged run fails outright."""
-    if run.diverged:
-        return DIVERGED
+    """Least λ₁ over the initial one."""
     (values,) = finite_prefix(run.curve(SHARPNESS)[1])
     return float(values.min() / values[0])
 
@@ -66,7 +63,7 @@ def curvature_falls(run: Run) -> float:
     controls=["out_of_reach"],
 )
 def training_converges(run: Run) -> float:
-    """Last loss over the initial one; a diverged run fails outright."""
+    """Last loss over the initial one."""
     return _over_first(run, lambda values: values[-1])
 
 
@@ -85,7 +82,5 @@ def no_growth_below(run: Run) -> float:
 
 
 def _over_first(run: Run, statistic: Callable[[np.ndarray], float]) -> float:
-    if run.diverged:
-        return DIVERGED
     values = run.curve("loss")[1]
     return float(statistic(values) / values[0]) if values[0] > 0 else AT_REST
