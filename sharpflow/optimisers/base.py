@@ -125,10 +125,10 @@ class Optimiser(ABC):
     def preconditioner(self, state: State, step: int) -> Parameters | None:
         """The positive diagonal P in whose metric the rule is gradient descent, by parameter.
 
-        The curvature that compares with the threshold is that of P^-½ H P^-½. None where P is the
-        identity, and before the first step of a rule that learns it.
+        The curvature that compares with the threshold is that of P^-½ H P^-½. Empty where P is the
+        identity, None before the first step of a rule that learns it.
         """
-        return None
+        return {}
 
 
 def norm(tensors: Mapping[str, Tensor]) -> Tensor:

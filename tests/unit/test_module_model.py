@@ -248,7 +248,7 @@ def test_fused_attention_is_measured_by_its_second_derivatives(module, dropout):
     """
     ours = problem(module(source, dropout=dropout), batch=4, steps=1)
     states = train(ours).states
-    hessian = {"every": 1, "k": 1, "tol": 1e-6, "preconditioned": False}
+    hessian = {"every": 1, "k": 1, "tol": 1e-6}
     asked = {"batch_sharpness": {"every": 1, "draws": 50}, "hessian": hessian}
     table = evaluate(ours, [0, 1], states.get, asked).table
     values = table.groupby("quantity")["value"].max()
@@ -317,7 +317,7 @@ def test_a_resumed_training_gives_the_same_bytes(module, tmp_path):
 
 
 def test_a_replay_between_sparse_states_lands_on_them(module):
-    options, measured = module(DROPOUT), {"hessian": {"k": 1, "tol": 1e-6, "preconditioned": False}}
+    options, measured = module(DROPOUT), {"hessian": {"k": 1, "tol": 1e-6}}
     measured["hessian"]["every"] = 5
     dense, sparse = (train(problem(options, states_megabytes=m)) for m in (8.0, 1e-3))
     assert sorted(sparse.states) == [0, 20]

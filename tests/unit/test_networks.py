@@ -102,7 +102,7 @@ def test_a_step_of_all_runs_together_lowers_the_loss(name, width, options, capsy
 def test_the_measured_curvature_is_that_of_the_dense_hessian(name):
     ours = problem(name, *TINY[name])
     states = train(ours).states
-    asked = {"hessian": {"every": 1, "k": 2, "tol": 1e-8, "preconditioned": False}}
+    asked = {"hessian": {"every": 1, "k": 2, "tol": 1e-8}}
     table = evaluate(ours, [0, 1], states.get, asked).table
     state = states[1]
     moment, parameters = ours.moment(state, 1), ours.parameters(state)
