@@ -161,6 +161,22 @@ def test_a_quantity_that_no_measurement_gives(config_folder, tmp_path):
     holds(message, "No measurement gives 'hessian_sharpnes'", "Did you mean 'hessian_sharpness'")
 
 
+@pytest.mark.parametrize(
+    ("document", "why"),
+    [
+        (EXPERIMENT | {"training": {"sampling": "epochs"}}, "training.batch = null takes all"),
+        (
+            GAUSSIAN
+            | {"paper": "ziyin2024", "training": {"steps": 3, "batch": 2, "sampling": "epochs"}},
+            "data.samples = null has no end",
+        ),
+    ],
+)
+def test_epochs_of_what_has_none(config_folder, document, why):
+    message = refusal(config_folder, document)
+    holds(message, "training.sampling = 'epochs' is for batches of a finite dataset", why)
+
+
 def test_an_initialisation_on_networks_that_it_is_not_of(config_folder):
     message = refusal(config_folder, edited(EXPERIMENT, ["model", "initialisation"], "balanced"))
     holds(message, "model.initialisation = 'balanced' needs 'two layers'")
