@@ -11,10 +11,10 @@ from sharpflow.statistics.verdicts import Undefined
 
 @claim(
     statement=(
-        "Where steps are small, the hardest data end at least twice as sharp as the easiest: with "
-        "the largest share of wrong labels against the least."
+        "Where steps are small, the hardest data end at least 1.5 times as sharp as the easiest: "
+        "with the largest share of wrong labels against the least."
     ),
-    band=(2.0, INF),
+    band=(1.5, INF),
     origin="chosen: runs at the edge of stability, which end at 2/η alike, fall short of it",
     method="λ₁, mean over the last third, with the most wrong labels over that with the fewest",
     reads=["hessian_sharpness"],

@@ -6,10 +6,9 @@ from matplotlib.figure import Figure
 
 from sharpflow.figures import base, ensemble, style
 from sharpflow.results import tables as results
-from sharpflow.results.curves import two_step_average
 
 TITLE = "Normalised gradient descent follows a flow to flatter minimisers"
-READS = ("hessian_sharpness", "predicted_log_sharpness_rate")
+READS = ("minimiser_sharpness", "predicted_log_sharpness_rate")
 SHARPNESS, RATE = READS
 ENTRY = 10
 """The prediction starts after the first 1/ENTRY of the records, as the claim's does."""
@@ -37,18 +36,15 @@ def draw(tables: results.Tables) -> Figure:
 
 
 def _pair(tables: results.Tables, network: results.Network) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Two-step averages of λ₁, and exp ∫ rate, both over the average where the flow starts."""
+    """λ₁ at the minimisers, and exp ∫ rate, both over λ₁ where the flow starts."""
     sharpness, rate = (results.curves(tables, network, name).dropna() for name in READS)
-    index = pd.Index(two_step_average(sharpness.index.to_numpy(float)))
-    start = len(index) // ENTRY
-    measured, predicted = {}, {}
-    for seed in sharpness.columns:
-        logs = pd.Series(two_step_average(np.log(sharpness[seed])), index)
-        measured[seed] = np.exp(logs - logs.iloc[start])
-        own = pd.Series(two_step_average(rate[seed]), index).iloc[start:]
-        steps = np.diff(own.index) * two_step_average(own)
-        predicted[seed] = np.exp(pd.Series(np.append(0.0, np.cumsum(steps)), own.index))
-    return pd.DataFrame(measured), pd.DataFrame(predicted)
+    start = len(sharpness) // ENTRY
+    late = rate.iloc[start:]
+    spans = np.diff(late.index.to_numpy(float))[:, None]
+    changes = np.cumsum(spans * (late.to_numpy()[1:] + late.to_numpy()[:-1]) / 2, axis=0)
+    logs = np.vstack([np.zeros((1, late.shape[1])), changes])
+    predicted = pd.DataFrame(np.exp(logs), late.index, late.columns)
+    return sharpness / sharpness.iloc[start], predicted
 
 
 def _ends(tables: results.Tables, network: results.Network) -> tuple[str, str]:
@@ -81,7 +77,7 @@ def numbers(tables: results.Tables) -> dict[str, list] | None:
 def caption(tables: results.Tables) -> str:
     """What is drawn, and the scale."""
     return base.join(
-        "λ₁ on the product of four scalars, means of two records, and (dotted) what the flow along "
+        "λ₁ at the minimiser nearby, product of four scalars, and (dotted) what the flow along "
         "the minimisers makes of it, d log λ₁ = −(η²/4) ‖P∇log λ₁‖² a step. Right: gradient "
         "descent, whose steps vanish at a minimiser, is the control.",
         base.seeds_sentence(tables, SHARPNESS),

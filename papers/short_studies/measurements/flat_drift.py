@@ -1,27 +1,27 @@
-"""How fast normalised gradient descent moves the sharpness along the minimisers.
+"""The sharpness at the nearby minimiser, and how fast normalised gradient descent moves it.
 
 Source: Arora, Li and Panigrahi 2022, "Understanding Gradient Descent on Edge of Stability in Deep
-Learning". On the orbit of period two about the manifold of minimisers, of half width η/2 along the
-top eigenvector, the gradient of the third order pulls by −(η²/4) ∇log λ₁ a step, of which the part
-along the manifold stays; so a step changes log λ₁ by −(η²/4) ‖P∇log λ₁‖².
+Learning". Its iterates alternate about the manifold of minimisers, between a and a − η along the
+top eigenvector for some a in [0, η]. The gradient of third order pulls them by (η/2)|a| ∇log λ₁ at
+the one and (η/2)|η − a| ∇log λ₁ at the other, so by (η²/4) ∇log λ₁ in the mean, whatever a is. Of
+this the part along the manifold stays: a step changes log λ₁ by −(η²/4) ‖P∇log λ₁‖².
 """
 
 import torch
-from torch.func import hessian
+from torch.func import grad, hessian
 
 from sharpflow.curvature import NonFiniteError
 from sharpflow.measurements.base import Measurement
 from sharpflow.parts.options import MeasurementOptions, Stride
 
 FLAT = 0.1
-"""Share of the top eigenvalue below which a direction counts as one along the minimisers.
-
-The orbit is off them by η/2, where none has no curvature at all.
-"""
+"""Share of the top eigenvalue below which a direction counts as one along the minimisers."""
+ROUNDS = 6
+"""Newton's steps across the manifold, each of which squares the distance."""
 
 
 class Options(MeasurementOptions):
-    """Predicted change of log λ₁ a step, −(η²/4) ‖P∇log λ₁‖², of a network of few parameters."""
+    """λ₁ at the nearby minimiser, and the predicted change of log λ₁ a step, for few parameters."""
 
     every: Stride = 1
     """Stride, in steps."""
@@ -31,15 +31,15 @@ class Options(MeasurementOptions):
         return ("few parameters",)
 
     def gives(self):
-        """The rate."""
-        return frozenset({"predicted_log_sharpness_rate"})
+        """The level and the rate."""
+        return frozenset({"minimiser_sharpness", "predicted_log_sharpness_rate"})
 
 
 class FlatDrift(Measurement):
-    """The rate at one state, with P onto the directions of curvature below `FLAT` of the top."""
+    """Both at one state; P is onto the directions of curvature below `FLAT` of the top."""
 
     def measure(self, snapshot):
-        """`predicted_log_sharpness_rate`."""
+        """`minimiser_sharpness` and `predicted_log_sharpness_rate`."""
         names = list(snapshot.parameters)
         shapes = [snapshot.parameters[name].shape for name in names]
         sizes = [shape.numel() for shape in shapes]
@@ -52,13 +52,19 @@ class FlatDrift(Measurement):
             named = zip(names, parts, shapes, strict=True)
             return snapshot.loss({name: part.reshape(shape) for name, part, shape in named})
 
+        for _ in range(ROUNDS):
+            values, vectors = torch.linalg.eigh(hessian(loss)(point))
+            steep = vectors[:, values > FLAT * values[-1]]
+            curvature = values[values > FLAT * values[-1]]
+            point = point - steep @ ((steep.T @ grad(loss)(point)) / curvature)
         vector = point.clone().requires_grad_()
         values, vectors = torch.linalg.eigh(hessian(loss)(vector))
         (slope,) = torch.autograd.grad(values[-1].log(), vector)
         flat = vectors[:, values.abs() < FLAT * values[-1]].detach()
         rate = snapshot.problem.learning_rate(min(snapshot.step, snapshot.problem.steps - 1))
         return {
-            "predicted_log_sharpness_rate": -(rate**2) / 4 * float((flat.T @ slope).square().sum())
+            "minimiser_sharpness": float(values[-1].detach()),
+            "predicted_log_sharpness_rate": -(rate**2) / 4 * float((flat.T @ slope).square().sum()),
         }
 
 
