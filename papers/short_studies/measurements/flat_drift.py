@@ -16,7 +16,7 @@ from sharpflow.parts.options import MeasurementOptions, Stride
 
 FLAT = 0.1
 """Share of the top eigenvalue below which a direction counts as one along the minimisers."""
-ROUNDS = 6
+ROUNDS = 4
 """Newton's steps across the manifold, each of which squares the distance."""
 
 
