@@ -12,7 +12,7 @@ from sharpflow.statistics.verdicts import Failed, Undefined
 SHARPNESS = "hessian_sharpness"
 READS = [SHARPNESS]
 SLOW = ["slow_*"]
-FITTED = ["dense_cross_entropy", "dense_clean"]
+FITTED = ["dense_cross_entropy"]
 WINDOW = 20
 """Steps over which the loss is averaged for its course over long times."""
 LEAST_STEPS = 50
@@ -45,8 +45,8 @@ def hessian_reaches_edge(run: Run) -> float:
     origin="chosen: a tenth tells the threshold from those of learning rates 20 % apart",
     method="mean over 2/η of two-step averages of λ₁ over the last third",
     reads=READS,
-    cases=["dense", "cnn", "resnet_*", "vit", "slow_dense", "slow_resnet"],
-    controls=SLOW,
+    cases=["dense", "cnn", "resnet_*", "vit"],
+    controls=["slow_dense", "slow_resnet"],
 )
 def hessian_at_edge(run: Run) -> float:
     """Mean of λ₁ over 2/η over the last third of the records; a diverged run fails outright."""
@@ -65,7 +65,7 @@ def hessian_at_edge(run: Run) -> float:
     ),
     method="mean over 2/η of two-step averages of λ₁ over the last third",
     reads=READS,
-    cases=["cnn_cross_entropy", "text_cross_entropy", "slow_text_cross_entropy"],
+    cases=["cnn_cross_entropy", "text_cross_entropy"],
     controls=["slow_text_cross_entropy"],
 )
 def hessian_near_edge(run: Run) -> float:

@@ -22,9 +22,10 @@ def draw(tables: results.Tables) -> Figure:
         ratio = results.relative(tables, network, SHARPNESS)
         strong = results.strong_seed(tables, network, SHARPNESS)
         label = base.case(network, chosen)
-        handles.append(style.draw_seeds(axes, ratio, strong, colour, dashes, label))
+        handles.append(edge.draw_sharpness(axes, ratio, strong, colour, dashes, label))
     handles.append(style.draw_threshold(axes, 1.0, "threshold 2/η"))
-    axes.set(xlabel="step", ylabel=edge.unit(chosen).label("λ₁"), xlim=(0, None), ylim=(0, None))
+    axes.set(xlabel="step", ylabel=edge.unit(chosen).label("λ₁"), ylim=(0, None))
+    axes.set_xlim(0, max(results.curves(tables, n, SHARPNESS).index.max() for n in chosen))
     style.legend_below(figure, handles)
     return figure
 
@@ -61,6 +62,9 @@ def caption(tables: results.Tables) -> str:
     return base.join(
         "Gradient descent on (1 − Πθᵢ)² from starts whose λ₁ is above 2/η (dashed), for products "
         "of four and of two scalars; the latter are a factorisation of the number 1.",
+        edge.means_sentence(
+            results.relative(tables, n, SHARPNESS) for n in results.networks(tables, SHARPNESS)
+        ),
         base.seeds_sentence(tables, SHARPNESS),
         ensemble.scale_sentence(tables, width=False),
     )

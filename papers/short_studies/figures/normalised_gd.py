@@ -27,7 +27,7 @@ def draw(tables: results.Tables) -> Figure:
         handles.append(
             style.draw_seeds(axes, predicted, strong, style.BLACK, (0, (1, 1.2)), label="flow")
         )
-        axes.set(xlabel="step", xlim=(0, None))
+        axes.set(xlabel="step", xlim=(0, float(measured.index.max())))
         axes.set_title(base.case(network, chosen))
     style.common_limits([axes for (axes,) in stacks])
     style.label_rows(stacks, "λ₁ / λ₁ at the start of the flow")
