@@ -8,7 +8,7 @@ from sharpflow.results import tables as results
 from sharpflow.results.crossings import sharpness_summary
 from sharpflow.results.edge import BAND_HIGH, BAND_LOW
 
-TITLE = "The Hessian's largest eigenvalue comes to 2/η in every architecture"
+TITLE = "The Hessian's largest eigenvalue against 2/η, by architecture"
 READS = ("hessian_sharpness",)
 DRAWS = ("loss",)
 (SHARPNESS,) = READS

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from sharpflow.figures import base, ensemble, style
 from sharpflow.results import tables as results
 
-TITLE = "The larger η/S, the lower the sharpest point of the trajectory and the earlier"
+TITLE = "The sharpest point of the trajectory of SGD against η/S"
 READS = ("hessian_sharpness",)
 (SHARPNESS,) = READS
 NEAR = 0.9
@@ -68,7 +68,7 @@ def alt(tables: results.Tables) -> str:
     return (
         "Left, the largest sharpness of each run falls over the learning rate divided by the batch "
         f"size, from {base.number(first)} to {base.number(last)} in the mean; right, the step at "
-        "which it comes. A slow sweep at the left of both panels goes the other way."
+        "which it comes. A slow sweep stands at the left of both panels."
     )
 
 

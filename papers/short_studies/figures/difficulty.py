@@ -6,7 +6,7 @@ from sharpflow.figures import base, ensemble, style
 from sharpflow.results import tables as results
 from sharpflow.results.curves import two_step_average
 
-TITLE = "The harder the data, the sharper the end, unless 2/η comes first"
+TITLE = "The sharpness at the end against the share of wrong labels"
 READS = ("hessian_sharpness",)
 (SHARPNESS,) = READS
 
@@ -60,8 +60,8 @@ def alt(tables: results.Tables) -> str:
     chosen = results.networks(tables, SHARPNESS)
     said = (f"{base.number(_share(n))} %: {_text(tables, n)}" for n in chosen)
     return (
-        "The sharpness at the end of training over the share of wrong labels; it rises where steps "
-        f"are small, and stays at the threshold where they are large. Levels: {'; '.join(said)}."
+        "The sharpness at the end of training over the share of wrong labels, for small steps and "
+        f"for large ones, whose threshold is dashed. Levels: {'; '.join(said)}."
     )
 
 

@@ -6,7 +6,7 @@ from matplotlib.ticker import NullFormatter, ScalarFormatter
 from sharpflow.figures import base, ensemble, style
 from sharpflow.results import tables as results
 
-TITLE = "A warm-up lets training stand larger learning rates"
+TITLE = "Which learning rates train, with and without a warm-up"
 READS = ("loss",)
 LEARNT = 0.5
 """A run that trains ends below this share of its first loss, as the claim has it."""
@@ -54,9 +54,8 @@ def _train(tables: results.Tables, network: results.Network) -> list[bool]:
 def alt(tables: results.Tables) -> str:
     """What is seen."""
     return (
-        "Lines of the share of runs that train over the learning rate, a line a schedule: all of "
-        "them at small rates and none at large ones; with the warm-up the fall comes at a larger "
-        "rate."
+        "Lines of the share of runs that train over the learning rate, a line a schedule; they "
+        "fall from left to right, with the warm-up, without it, and with one of a single step."
     )
 
 
