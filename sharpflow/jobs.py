@@ -77,7 +77,7 @@ def _from_snakemake(snakemake: Any) -> tuple[Job, str | None]:
         snakemake.threads,
         json.dumps(versions, sort_keys=True),
         beat_path(log) if log else None,
-        snakemake.log.get("used"),
+        getattr(snakemake.log, "used", None),
     )
     return job, log
 
