@@ -5,7 +5,7 @@ import numpy as np
 from sharpflow.claims.base import INF, claim
 from sharpflow.results.crossings import first_crossing
 from sharpflow.results.curves import running_mean, two_step_average
-from sharpflow.results.edge import BAND_HIGH, BAND_LOW, DIVERGED, end_level
+from sharpflow.results.edge import BAND_HIGH, BAND_LOW, end_level
 from sharpflow.results.runs import Run
 from sharpflow.statistics.verdicts import Failed, Undefined
 
@@ -49,7 +49,7 @@ def hessian_reaches_edge(run: Run) -> float:
     controls=["slow_dense", "slow_resnet"],
 )
 def hessian_at_edge(run: Run) -> float:
-    """Mean of λ₁ over 2/η over the last third of the records; a diverged run fails outright."""
+    """Mean of λ₁ over 2/η over the last third of the records."""
     return end_level(run, SHARPNESS)
 
 
@@ -69,7 +69,7 @@ def hessian_at_edge(run: Run) -> float:
     controls=["slow_text_cross_entropy"],
 )
 def hessian_near_edge(run: Run) -> float:
-    """Mean of λ₁ over 2/η over the last third of the records; a diverged run fails outright."""
+    """Mean of λ₁ over 2/η over the last third of the records."""
     return end_level(run, SHARPNESS)
 
 
@@ -90,11 +90,9 @@ def hessian_near_edge(run: Run) -> float:
 def loss_not_monotone(run: Run) -> float:
     """Share of steps past the crossing at which the loss rises.
 
-    A diverged run fails outright, as does one whose loss, on running means, ends no lower than it
-    was at the crossing. Undefined: fewer than fifty steps follow it.
+    A run whose loss, on running means, ends no lower than it was at the crossing fails outright.
+    Undefined: fewer than fifty steps follow it.
     """
-    if run.diverged:
-        return DIVERGED
     times, loss = run.curve("loss")
     steps, ratio = run.relative(SHARPNESS)
     crossing = first_crossing(ratio, 1.0)
@@ -122,7 +120,5 @@ def loss_not_monotone(run: Run) -> float:
 )
 def cross_entropy_falls(run: Run) -> float:
     """Last two-step average of λ₁ over 2/η; undefined for a run that never reaches it."""
-    if run.diverged:
-        return DIVERGED
     ratio = run.relative(SHARPNESS)[1]
     return NEVER if first_crossing(ratio, 1.0) is None else float(two_step_average(ratio)[-1])

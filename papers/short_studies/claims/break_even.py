@@ -6,7 +6,6 @@ import numpy as np
 
 from sharpflow.claims.base import claim
 from sharpflow.results.curves import kendall_tau
-from sharpflow.results.edge import DIVERGED
 from sharpflow.results.runs import Run
 from sharpflow.statistics.verdicts import Undefined
 
@@ -54,8 +53,6 @@ def break_even_earlier(runs: Sequence[Run]) -> float:
 
 
 def _order(runs: Sequence[Run], statistic: Callable[[np.ndarray, np.ndarray], float]) -> float:
-    if any(run.diverged for run in runs):
-        return DIVERGED
     ratios = [run.learning_rate / (run.batch or run.samples) for run in runs]
     if len(set(ratios)) < LEAST_RATES:
         return Undefined(f"fewer than {LEAST_RATES} values of η/S were run")

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from sharpflow.claims.base import INF, claim
 from sharpflow.results.curves import two_step_average
-from sharpflow.results.edge import DIVERGED
 from sharpflow.results.runs import Run
 from sharpflow.statistics.verdicts import Undefined
 
@@ -23,8 +22,6 @@ from sharpflow.statistics.verdicts import Undefined
 )
 def harder_is_sharper(runs: Sequence[Run]) -> float:
     """λ₁ at the end on the hardest data over that on the easiest, of one seed."""
-    if any(run.diverged for run in runs):
-        return DIVERGED
     shares = {run.setting("data.label_noise"): run for run in runs}
     if len(shares) < 2:
         return Undefined("it needs two shares of wrong labels")

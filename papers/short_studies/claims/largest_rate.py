@@ -22,6 +22,7 @@ LEARNT = 0.5
     reads=["loss"],
     controls=["short_*"],
     scope="experiment",
+    diverged="topic",
 )
 def warmup_gain(runs: Sequence[Run]) -> float:
     """Largest learning rate that trains with the warm-up over that without, of one seed."""

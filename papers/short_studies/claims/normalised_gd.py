@@ -3,7 +3,6 @@
 import numpy as np
 
 from sharpflow.claims.base import claim
-from sharpflow.results.edge import DIVERGED
 from sharpflow.results.runs import Run
 
 ENTRY = 10
@@ -23,8 +22,6 @@ ENTRY = 10
 )
 def normalised_gd_flow(run: Run) -> float:
     """Measured over predicted change of log λ₁, once the run has come to the minimisers."""
-    if run.diverged:
-        return DIVERGED
     steps, sharpness, rate = run.together("minimiser_sharpness", "predicted_log_sharpness_rate")
     late = slice(steps.size // ENTRY, None)
     logs, times = np.log(sharpness[late]), steps[late]

@@ -46,8 +46,6 @@ class NormalisedGD(Optimiser):
         return (over(2.0, learning_rate) - self.weight_decay) * norm(gradients).double()
 
 
-def build(
-    options: Mapping[str, Any], weight_decay: float, clip_norm: float | None
-) -> NormalisedGD:
+def build(options: Mapping[str, Any], weight_decay: float, clip_norm: float | None) -> NormalisedGD:
     """The rule of `{kind: normalised_gd}`."""
     return NormalisedGD(weight_decay, clip_norm)
