@@ -459,6 +459,7 @@ def _described(settings: Settings, name: str) -> dict[str, Any]:
     for case, setup in settings.cases[name].items():
         cases[case] = _without_the_rest(setup.model_dump(mode="json")) | {
             "threshold_symbol": setup.optimiser.threshold_symbol,
+            "rate_symbol": setup.schedule.rate_symbol,
             "preconditioned": "preconditioner" in setup.optimiser.capabilities(),
         }
     return experiment | {"cases": cases}

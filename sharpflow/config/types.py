@@ -59,7 +59,11 @@ class Training(Strict):
     steps: Annotated[int, Field(ge=1, le=10_000_000)] = 600
     """Number of optimiser steps."""
     batch: Annotated[int, Field(ge=1, le=60_000)] | None = None
-    """Samples a step, drawn with replacement (SGD); `null` uses all of them (GD)."""
+    """Samples a step (SGD); `null` uses all of them (GD)."""
+    sampling: Literal["with_replacement", "epochs"] = "with_replacement"
+    """How a batch is drawn: `with_replacement`, each by itself; `epochs`, the parts of a random
+    order of all samples, another one in each epoch, in which what does not fill a batch is left
+    out. A population has no epochs."""
     weight_decay: Annotated[float, Field(ge=0, le=1e3)] = 0.0
     """Coefficient γ: γθ is added to the gradient, or, by `adamw`, taken from θ apart from it."""
     clip_norm: Annotated[float, Field(gt=0, le=1e9)] | None = None
@@ -154,6 +158,20 @@ class Recorded(Strict):
     """Verdict and result, as text, by experiment, claim and case."""
 
 
+SOURCES = ("paper: ", "drawn here: ")
+
+
+def a_source(value: str) -> str:
+    """Where a claim comes from, or ValueError."""
+    if not value.startswith(SOURCES) or value in SOURCES:
+        raise ValueError(
+            "a text that begins with 'paper: ' and names a theorem, an equation, a figure or a "
+            "section there, or with 'drawn here: ' for a consequence that the paper does not "
+            "state, and says from what"
+        )
+    return value
+
+
 class Paper(Strict):
     """A file `paper.yaml`: what the folder that it stands in is about."""
 
@@ -173,6 +191,13 @@ class Paper(Strict):
     """What it claims: a sentence each, or a statement with the claims that it is judged by."""
     published: dict[str, str] = Field(default={})
     """What the publication states where a claim has a number, by the claim's name."""
+    sources: dict[str, Annotated[str, AfterValidator(a_source)]] = Field(default={})
+    """Where each claim comes from, by its name: `paper: …` with the theorem, equation, figure or
+    section, or `drawn here: …` for a consequence that the publication does not state."""
+    explanations: dict[Name, dict[str, str]] = Field(default={})
+    """Why a claim does not hold in an experiment, or not in every case of it, and what shows it, by
+    experiment and claim: a phrase without a full stop, that the page prints where the claim is not
+    supported there."""
     figures: list[str] = Field(default=[])
     """Its figures, in the order in which the page shows them."""
     experiments: dict[Name, dict[str, Any]] = Field(default={})

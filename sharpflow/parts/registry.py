@@ -49,7 +49,7 @@ ENTRY = {
     "figures": "draw",
 }
 """The function that a part of each kind must have."""
-_SAID = ("reads", "cases", "controls", "scope", "beside", "stand_ins")
+_SAID = ("reads", "cases", "controls", "scope", "beside")
 """What a claim says of itself that is read without running it."""
 _HAS_OPTIONS = re.compile(rb"^class Options\b", re.M)
 
@@ -104,7 +104,6 @@ class Declared:
         controls: patterns of the cases on which a claim must fail.
         scope: what a verdict is about; empty for a figure.
         beside: quantities that it needs of processes beside training, by the process.
-        stand_ins: processes, by those in whose place they stand in a claim's control.
     """
 
     part: Part
@@ -115,7 +114,6 @@ class Declared:
     draws: tuple[str, ...] = ()
     controls: tuple[str, ...] = ()
     beside: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    stand_ins: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def quantities(self) -> frozenset[str]:
@@ -174,6 +172,11 @@ class Registry:
             raise PartError(
                 f"{part.options_file}: the class Options of a part of the kind {part.kind!r} must "
                 f"derive from sharpflow.parts.options.{base.__name__}."
+            )
+        if again := sorted({*found.__annotations__} & {*base.model_fields}):
+            raise PartError(
+                f"{part.options_file}: every part of the kind {part.kind!r} has the option "
+                f"{again[0]!r} already, with a meaning of its own; give this one another name."
             )
         if not _defines(part.file, ENTRY[part.kind]):
             raise PartError(
@@ -303,7 +306,6 @@ def _claims_in(part: Part, tree: ast.Module) -> Iterable[Declared]:
             said.get("scope", "run"),
             controls=tuple(said.get("controls", ())),
             beside=_by_process(said.get("beside", {})),
-            stand_ins=said.get("stand_ins", {}),
         )
 
 

@@ -1,7 +1,7 @@
 """Runs of a run table, each with its settings."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, cast
 
@@ -62,16 +62,6 @@ class Run:
             )
         return self.beside[name]
 
-    def with_stand_ins(self, instead: Mapping[str, str]) -> "Run":
-        """The run with processes in the places of others beside it, which its case then says.
-
-        Args:
-            instead: names of the processes, by those in whose place they stand.
-        """
-        said = ", ".join(f"{other} for {name}" for name, other in instead.items())
-        beside = {**self.beside, **{name: self.process(o) for name, o in instead.items()}}
-        return replace(self, case=f"{self.case} ({said})", beside=beside)
-
     def setting(self, key: str) -> Any:
         """A setting of the run's case by its dotted key, `training.batch` say.
 
@@ -109,9 +99,20 @@ class Run:
 
     @property
     def diverged(self) -> bool:
-        """Whether the run left the finite numbers (`diverged_step` present, or a loss that did)."""
-        loss = self.curve("loss")[1] if "loss" in self.known else _NOTHING
-        return bool(self.indices("diverged_step")) or not np.all(np.isfinite(loss))
+        """Whether the run left the finite numbers."""
+        return self.diverged_step is not None
+
+    @property
+    def diverged_step(self) -> int | None:
+        """The recorded step at which the run left the finite numbers, or the first loss that did.
+
+        None for a run that did not.
+        """
+        if self.indices("diverged_step"):
+            return int(self.curve("diverged_step")[1][0])
+        steps, loss = self.curve("loss") if "loss" in self.known else (_NOTHING, _NOTHING)
+        gone = steps[~np.isfinite(loss)]
+        return int(gone[0]) if gone.size else None
 
     def curve(self, quantity: str, index: int = 0) -> tuple[np.ndarray, np.ndarray]:
         """Steps and values of one quantity, each of shape (n,), in order of the steps.

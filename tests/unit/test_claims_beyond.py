@@ -12,8 +12,8 @@ from specs import PAPERS, ROOT, TYPES
 from synthetic_runs import (
     STEPS,
     THRESHOLD,
-    Curves,
     claim,
+    decisive,
     edge,
     judge,
     outcome,
@@ -29,7 +29,6 @@ from sharpflow.config import load, make_plan
 from sharpflow.storage.tables import read_table, write_table
 
 NAMES = {
-    "batch_sharpness_level": "beyond",
     "reaches_threshold": "",
     "sgd_stays_below": "beyond",
     "smaller_batch_flatter": "beyond",
@@ -73,34 +72,6 @@ class TestReachesThreshold:
     def test_getting_there_before_divergence_counts(self):
         up = np.where(STEPS < 200, 100 + 3.0 * STEPS, np.nan)
         assert outcome(self.name, table(lambda s: sharp(up) | DIVERGED)) == "supported"
-
-
-class TestBatchSharpness:
-    name = "batch_sharpness_level"
-
-    @staticmethod
-    def frame(level: float, every: int = 17, **extra) -> pd.DataFrame:
-        def make(seed: int) -> Curves:
-            noise = np.random.default_rng(seed).normal(0, 10, STEPS.size)
-            return {"batch_sharpness": (settling(level) + noise)[::every], **extra}
-
-        return table(make, steps=STEPS[::every])
-
-    def test_verdicts(self):
-        assert outcome(self.name, self.frame(1.0)) == "supported"
-        assert outcome(self.name, self.frame(0.7)) == "not supported"
-        assert outcome(self.name, self.frame(1.3)) == "not supported"
-        four, one = self.frame(1.0).query("seed > 0"), self.frame(0.7).query("seed == 0")
-        assert outcome(self.name, pd.concat([four, one])) == "straddles"
-
-    def test_only_the_end_counts(self):
-        falling = table(lambda s: {"batch_sharpness": settling(1.0)[::-1] + s})
-        assert outcome(self.name, falling) == "not supported"
-
-    def test_undefined_and_diverged(self):
-        assert undefined(self.name, self.frame(1.0, every=10)) == EVEN
-        assert undefined(self.name, self.frame(1.0, every=57)) == "it has fewer than 12 records"
-        assert outcome(self.name, self.frame(1.0, **DIVERGED)) == "not supported"
 
 
 BATCHES = {f"batch_{size}": training(batch=size) for size in (8, 32, 128)}
@@ -159,9 +130,9 @@ class TestSgd:
         levels = self.frame(batch_8=0.6, batch_32=0.8, batch_128=0.9)
         mark = rows(dict(DIVERGED), case="batch_8", seed=2)
         gone = pd.concat([levels, mark[mark["quantity"] == "diverged_step"]])
-        row = judge(name, gone, cases=BATCHES).iloc[-1]
+        row = decisive(judge(name, gone, cases=BATCHES))
         assert (row["verdict"], row["failed"]) == ("straddles", 1)
-        assert row["reason"] == "1 of 5 failed (it diverged)"
+        assert row["reason"] == "1 of 5 failed (it diverged at step 300)"
 
     def test_all_samples_are_the_largest_batch(self):
         name, levels = "smaller_batch_flatter", {"batch_8": 0.6, "batch_32": 0.8}
@@ -212,13 +183,19 @@ class TestWhereAVerdictStands:
             "paper": "beyond",
             "cases": {"tanh": training()},
             "claims": [
-                {"name": found.name, "module": found.part.module, "figure": "momentum"}
+                {
+                    "name": found.name,
+                    "module": found.part.module,
+                    "figure": "momentum",
+                    "source": "drawn here: from it",
+                }
                 for found in asked
             ],
             "confidence": 0.95,
             "papers": {"li2022": str(PAPERS["li2022"])},
         }
-        files = ["--table", tmp_path / "table.parquet", "--verdicts", tmp_path / "verdicts.parquet"]
+        names_of = ("table", "verdicts", "seeds")
+        files = [x for name in names_of for x in (f"--{name}", tmp_path / f"{name}.parquet")]
         subprocess.run(
             [sys.executable, "scripts/judge_claims.py", *files, "--spec", json.dumps(spec)],
             cwd=ROOT,
@@ -228,4 +205,10 @@ class TestWhereAVerdictStands:
         verdicts = read_table(tmp_path / "verdicts.parquet")
         assert set(verdicts["claim"]) == set(names)
         assert set(verdicts["paper"]) == {"beyond"}
+        assert set(verdicts["source"]) == {"drawn here: from it"}
+        seeds = read_table(tmp_path / "seeds.parquet")
+        assert len(seeds) == 5 * len(names)
+        assert seeds.groupby("claim")["inside"].sum().to_dict() == dict(
+            zip(verdicts["claim"], verdicts["inside"], strict=True)
+        )
         assert set(verdicts["figure"]) == {"momentum"}

@@ -50,7 +50,7 @@ def test_training_and_its_flows_stand_in_one_table_and_on_the_page(flowing):
     claims = pd.read_csv(results / "claims.csv")
     assert set(claims["control"]) == {True, False}
     page = (results / "report" / "index.html").read_text()
-    assert "gradient for central" in page
+    assert "gradient flow in its place" in page
     assert (
         not (results / "figures" / "cohen2025" / "central_flow.json")
         .read_text()

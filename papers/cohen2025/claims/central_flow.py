@@ -33,6 +33,36 @@ def followed(run: Run, *processes: str) -> bool:
     return not (run.diverged or any(run.process(name).diverged for name in processes))
 
 
+def distance_ratio(run: Run, flow: str) -> float:
+    """Distance of a flow from training's midpoint at the end, over that of gradient flow."""
+    if not followed(run, flow, GRADIENT):
+        return LOST
+    if past_crossing(run, run.curve("loss")).size < WINDOW:
+        return TOO_LATE
+    ends = [run.process(name).curve("distance")[1][-1] for name in (flow, GRADIENT)]
+    return float(ends[0] / ends[1])
+
+
+def variance_ratio(run: Run, flow: str) -> float:
+    """Variance of the oscillation that a flow predicts over that of training, means over time."""
+    if not followed(run, flow, MIDPOINT):
+        return LOST
+    predicted = past_crossing(run, run.process(flow).curve("predicted_variance"))
+    measured = past_crossing(run, run.process(MIDPOINT).curve("oscillation_squared"))
+    return TOO_LATE if measured.size < WINDOW else float(predicted.mean() / measured.mean())
+
+
+def excess_ratio(run: Run, flow: str) -> float:
+    """Excess of the loss that a flow predicts over that of training, means over time."""
+    if not followed(run, flow, MIDPOINT):
+        return LOST
+    process, middle = run.process(flow), run.process(MIDPOINT)
+    above = past_crossing(run, process.curve("predicted_loss"))
+    below = past_crossing(run, process.curve("loss"))
+    measured = past_crossing(run, run.curve("loss")) - past_crossing(run, middle.curve("loss"))
+    return TOO_LATE if measured.size < WINDOW else float((above - below).mean() / measured.mean())
+
+
 @claim(
     statement=(
         "The central flow follows training past the edge of stability: at the end it is at most "
@@ -43,7 +73,7 @@ def followed(run: Run, *processes: str) -> bool:
     method="distance to (w₋ + 2w + w₊)/4 of training at the end, central flow over gradient flow",
     reads=["stability_threshold", "loss", "hessian_sharpness"],
     beside={"central": ["distance"], "gradient": ["distance"]},
-    stand_ins={"central": "gradient"},
+    foils={"gradient flow in its place": lambda run: distance_ratio(run, GRADIENT)},
 )
 def follows_the_mean_path(run: Run) -> float:
     """Distance of the central flow from training's midpoint over that of gradient flow.
@@ -51,12 +81,7 @@ def follows_the_mean_path(run: Run) -> float:
     A run, or a flow, that diverged fails outright. Undefined: training that does not reach its
     threshold `WINDOW` steps before its end.
     """
-    if not followed(run, CENTRAL, GRADIENT):
-        return LOST
-    if past_crossing(run, run.curve("loss")).size < WINDOW:
-        return TOO_LATE
-    ends = [run.process(name).curve("distance")[1][-1] for name in (CENTRAL, GRADIENT)]
-    return float(ends[0] / ends[1])
+    return distance_ratio(run, CENTRAL)
 
 
 @claim(
@@ -70,19 +95,19 @@ def follows_the_mean_path(run: Run) -> float:
     method="mean of Tr Σ over mean of ‖w − (w₋ + 2w + w₊)/4‖² from the first crossing on",
     reads=["stability_threshold", "loss", "hessian_sharpness"],
     estimand="mean",
-    beside={"central": ["predicted_variance"], "midpoint": ["oscillation_squared"]},
-    stand_ins={"central": "gradient"},
+    beside={
+        "central": ["predicted_variance"],
+        "gradient": ["predicted_variance"],
+        "midpoint": ["oscillation_squared"],
+    },
+    foils={"gradient flow in its place": lambda run: variance_ratio(run, GRADIENT)},
 )
 def predicts_the_variance(run: Run) -> float:
     """Predicted over measured variance of the oscillation, both means over time.
 
     Fails and is undefined as `follows_the_mean_path`.
     """
-    if not followed(run, CENTRAL, MIDPOINT):
-        return LOST
-    predicted = past_crossing(run, run.process(CENTRAL).curve("predicted_variance"))
-    measured = past_crossing(run, run.process(MIDPOINT).curve("oscillation_squared"))
-    return TOO_LATE if measured.size < WINDOW else float(predicted.mean() / measured.mean())
+    return variance_ratio(run, CENTRAL)
 
 
 @claim(
@@ -99,18 +124,16 @@ def predicts_the_variance(run: Run) -> float:
     ),
     reads=["stability_threshold", "loss", "hessian_sharpness"],
     estimand="mean",
-    beside={"central": ["predicted_loss", "loss"], "midpoint": ["loss"]},
-    stand_ins={"central": "gradient"},
+    beside={
+        "central": ["predicted_loss", "loss"],
+        "gradient": ["predicted_loss", "loss"],
+        "midpoint": ["loss"],
+    },
+    foils={"gradient flow in its place": lambda run: excess_ratio(run, GRADIENT)},
 )
 def predicts_the_excess_loss(run: Run) -> float:
     """Predicted over measured excess of the loss, both means over time.
 
     Fails and is undefined as `follows_the_mean_path`.
     """
-    if not followed(run, CENTRAL, MIDPOINT):
-        return LOST
-    flow, middle = run.process(CENTRAL), run.process(MIDPOINT)
-    above = past_crossing(run, flow.curve("predicted_loss"))
-    below = past_crossing(run, flow.curve("loss"))
-    measured = past_crossing(run, run.curve("loss")) - past_crossing(run, middle.curve("loss"))
-    return TOO_LATE if measured.size < WINDOW else float((above - below).mean() / measured.mean())
+    return excess_ratio(run, CENTRAL)

@@ -25,6 +25,19 @@ def cycle(run: Run, process: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return passed[kept], sharpness[kept] - 1, there / kicked.threshold - 1
 
 
+def cycle_error(run: Run, process: str) -> float:
+    """Root mean square error of a predicted cycle over the measured peak."""
+    passed, measured, predicted = cycle(run, process)
+    if not passed.size or passed[-1] < LEAST:
+        return Undefined(f"fewer than {LEAST} steps follow a crossing")
+    if not np.isfinite(predicted).all():
+        return Failed("the prediction left the finite numbers")
+    peak = float(measured.max())
+    if peak <= 0:
+        return Undefined("the sharpness does not rise above 2/η")
+    return float(np.sqrt(np.mean((predicted - measured) ** 2)) / peak)
+
+
 @claim(
     statement=(
         "After a kick at the crossing of 2/η the sharpness goes through the cycle that "
@@ -41,8 +54,9 @@ def cycle(run: Run, process: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     beside={
         "kicked": ["hessian_sharpness", "since_crossing"],
         "coupled": ["predicted_sharpness"],
+        "frozen": ["predicted_sharpness"],
     },
-    stand_ins={"coupled": "frozen"},
+    foils={"frozen coefficients": lambda run: cycle_error(run, "frozen")},
 )
 def predicts_the_cycle(run: Run) -> float:
     """Error of the predicted sharpness over one cycle, over the cycle's peak.
@@ -50,12 +64,4 @@ def predicts_the_cycle(run: Run) -> float:
     A prediction that left the finite numbers fails outright. Undefined: a run that does not cross
     2/η `LEAST` steps before its end, or whose sharpness does not rise above it.
     """
-    passed, measured, predicted = cycle(run, "coupled")
-    if not passed.size or passed[-1] < LEAST:
-        return Undefined(f"fewer than {LEAST} steps follow a crossing")
-    if not np.isfinite(predicted).all():
-        return Failed("the prediction left the finite numbers")
-    peak = float(measured.max())
-    if peak <= 0:
-        return Undefined("the sharpness does not rise above 2/η")
-    return float(np.sqrt(np.mean((predicted - measured) ** 2)) / peak)
+    return cycle_error(run, "coupled")

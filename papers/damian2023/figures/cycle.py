@@ -7,7 +7,7 @@ from sharpflow.figures import base, style
 from sharpflow.results import tables as results
 from sharpflow.results.runs import runs_by_network
 
-from ..claims.cycle import SPAN, cycle, predicts_the_cycle
+from ..claims.cycle import SPAN, cycle, cycle_error
 
 TITLE = "One cycle of self-stabilisation"
 READS = ("hessian_sharpness",)
@@ -62,8 +62,7 @@ def numbers(tables: results.Tables) -> dict[str, list] | None:
     members = runs_by_network(tables, *READS)
 
     def error(network: results.Network, process: str) -> str:
-        instead = {} if process == "coupled" else {"coupled": process}
-        values = [predicts_the_cycle.statistic(r.with_stand_ins(instead)) for r in members[network]]
+        values = [cycle_error(run, process) for run in members[network]]
         known = [value for value in map(float, values) if np.isfinite(value)]
         return f"{np.mean(known):.2f}" if known else ""
 
