@@ -130,11 +130,6 @@ MISTAKES = {
         "cross_entropy",
         ["loss.kind = 'cross_entropy'", "one_hot", "data.source = 'photos'", "signs"],
     ),
-    "a preconditioner that is not there": (
-        ["measurements"],
-        {"gauss_newton": {}, "hessian": {"preconditioned": True}},
-        ["measurements.hessian needs 'preconditioner'", "optimiser.kind = adam"],
-    ),
     "all layers frozen": (["training", "frozen"], 3, ["training.frozen = 3", "3 layers"]),
     "a claim on other networks": (
         ["claims"],

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from sharpflow.config.types import Types
 from sharpflow.models.base import Gradient, differentiate
 from sharpflow.optimisers.base import build
 from sharpflow.parts.registry import Registry
@@ -77,6 +78,17 @@ def assert_same(found, expected):
 
 def test_every_rule_has_a_reference_here():
     assert set(Registry().parts("optimisers")) == {*RULES, "sam", "normalised_gd"}
+
+
+@pytest.mark.parametrize("name", [*RULES, "sam"])
+def test_the_options_say_what_the_rule_is(name):
+    words = Types(Registry()).options("optimisers")[name].model_construct(kind=name).capabilities()
+    optimiser = rule(name, **({"radius": 0.1} if name == "sam" else {}))
+    assert optimiser.rotation_invariant == ("rotation invariant" in words)
+    assert optimiser.plain == ("plain steps" in words)
+    learns = optimiser.preconditioner(optimiser.initial(start()), 0) is None
+    assert learns == ("preconditioner" in words)
+    assert learns != optimiser.rotation_invariant  # a diagonal is another one in every basis
 
 
 @pytest.mark.parametrize("clip_norm", [None, 1.5])
