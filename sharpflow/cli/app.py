@@ -179,10 +179,16 @@ def _make(file: Path, cores: int | None, dry: bool = False, changes: Sequence[st
     return status
 
 
-@cli.command(
-    "snakemake", context_settings={"ignore_unknown_options": True, "help_option_names": []}
-)
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+class _PassedOn(click.Command):
+    """A command that gets its words as they stand: click would take the first `--` away."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read nothing of the words."""
+        ctx.params = {"arguments": tuple(args)}
+        return []
+
+
+@cli.command("snakemake", cls=_PassedOn)
 def snakemake_(arguments: tuple[str, ...]) -> int:
     """Snakemake on the workflow that came with sharpflow, with all arguments of Snakemake's.
 

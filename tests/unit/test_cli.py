@@ -108,6 +108,16 @@ def test_words_are_completed(words, start, expected):
     assert f"plain,{expected}\n" in done.stdout, done.stderr
 
 
+@pytest.mark.parametrize(
+    "words", [["-n", "--configfile", "x.yaml", "--", "li2022"], ["--help"], ["--", "a", "--", "b"]]
+)
+def test_snakemake_gets_its_words_as_they_stand(here, monkeypatch, words):
+    passed = []
+    monkeypatch.setattr("sharpflow.cli.runs.snakemake", lambda given: passed.extend(given) or 0)
+    assert run_command(["snakemake", *words]) == 0
+    assert passed == words
+
+
 # --- what there is
 
 
@@ -393,9 +403,26 @@ def test_a_module_that_cannot_be_measured_is_one_paragraph(net, function, fragme
 # --- results
 
 
-def results(root: Path, level: float, verdict: str, steps: int = 6, case: str = "a") -> Path:
-    """A results folder with one curve that ends at a level, and one verdict."""
-    table = pd.DataFrame(
+def results(root: Path, level: float, verdict: str, steps: int = 6, case="a") -> Path:
+    """A results folder with a curve a case that ends at a level, and a verdict a case."""
+    cases = [case] if isinstance(case, str) else case
+    tables = [curve(level, steps, case) for case in cases]
+    place = root / "tables" / "e" / "summary"
+    place.mkdir(parents=True)
+    write_table(place / "1-of-1.parquet", pd.concat(tables))
+    row = {"experiment": "e", "claim": "c", "verdict": verdict, "statistic": level}
+    rows = [row | {"case": case, "summary": False} for case in cases]
+    write_table(
+        root / "claims.parquet", pd.DataFrame([*rows, row | {"case": "all", "summary": True}])
+    )
+    setup = {"training": {"steps": steps}, "model": {"kind": "mlp"}}
+    own = {"seeds": 2, "cases": dict.fromkeys(cases, setup)}
+    write_json(root / "manifest.json", {"experiments": {"e": own}})
+    return root
+
+
+def curve(level: float, steps: int, case: str) -> pd.DataFrame:
+    return pd.DataFrame(
         {
             "case": case,
             "width": 5,
@@ -406,15 +433,6 @@ def results(root: Path, level: float, verdict: str, steps: int = 6, case: str = 
             "mean": [level / 2] * (steps - 2) + [level] * 2,
         }
     )
-    place = root / "tables" / "e" / "summary"
-    place.mkdir(parents=True)
-    write_table(place / "1-of-1.parquet", table)
-    row = {"experiment": "e", "claim": "c", "case": case, "verdict": verdict, "statistic": level}
-    rows = [row | {"summary": False}, row | {"summary": True}]
-    write_table(root / "claims.parquet", pd.DataFrame(rows))
-    setup = {"training": {"steps": steps}, "model": {"kind": "mlp"}}
-    write_json(root / "manifest.json", {"experiments": {"e": {"seeds": 2, "cases": {case: setup}}}})
-    return root
 
 
 def test_two_results_are_compared(said, here):
@@ -430,21 +448,40 @@ def test_two_results_are_compared(said, here):
     assert (here / "both.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_results_with_the_same_and_with_other_cases(said, here):
-    for name, case in (("one", "a"), ("same", "a"), ("other", "b")):
-        results(here / name, 100.0, "supported", case=case)
+def compared(said, line):
+    return [" ".join(row.split()) for row in said(f"compare {line}").splitlines()]
+
+
+def test_results_with_the_same_cases(said, here):
+    for name in ("one", "same"):
+        results(here / name, 100.0, "supported")
     text = said("compare one same")
     assert "the same" in text.partition("Verdicts")[0]
-    assert "1 the same, 0 not" in text
-    lines = [" ".join(line.split()) for line in said("compare one other").splitlines()]
-    assert lines[lines.index("Settings") :][:4] == [
-        "Settings",
-        "only in A: e/a",
-        "only in B: e/b",
-        "",
-    ]
-    assert "e c a supported (100) –" in lines
+    assert "1 the same, 0 not\n" in text
+
+
+def test_the_only_cases_of_an_experiment_stand_beside_each_other(said, here):
+    """What `run --set activation=gelu` makes of one case has another name than that case."""
+    results(here / "one", 100.0, "supported", case="tanh")
+    results(here / "other", 150.0, "not supported", steps=9, case="gelu")
+    lines = compared(said, "one other --figure both.png")
+    assert "e/tanh→gelu: the only case of A beside the only one of B" in lines
+    assert not any(line.startswith("only in") for line in lines)
+    assert "e.cases.tanh→gelu.training.steps 6 9" in lines
+    assert "0 the same, 1 not" in lines
+    assert "e c tanh→gelu supported (100) not supported (150)" in lines
+    assert "e/tanh→gelu, width 5, 2/η = 200 100 125 1.25" in lines
+
+
+def test_cases_of_one_side_are_named_and_their_verdicts_counted(said, here):
+    results(here / "one", 100.0, "supported", case="a")
+    results(here / "two", 100.0, "supported", case=["a", "b"])
+    lines = compared(said, "one two")
+    assert "only in B: e/b" in lines
+    assert "1 the same, 0 not, 1 in B alone" in lines
+    assert not any(line.endswith(" –") and line.startswith("e c") for line in lines)
     assert "e/b, width 5, 2/η = 200 – 100 –" in lines
+    assert "1 the same, 0 not, 1 in A alone" in compared(said, "two one")
 
 
 def test_results_that_cannot_be_compared_are_named(refused, here):
