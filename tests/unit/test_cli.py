@@ -2,9 +2,11 @@
 
 import ast
 import os
+import re
 import shlex
 import subprocess
 import sys
+import webbrowser
 from functools import cache
 from pathlib import Path
 
@@ -88,6 +90,16 @@ def test_where_only_the_library_is_installed_it_says_what_to_install():
     assert "needs snakemake; `pip install 'sharpflow[workflow]'`" in done.stderr
 
 
+def test_the_library_alone_has_a_version():
+    code = (
+        "import sys; from importlib import util; util.find_spec = lambda name: None;"
+        "sys.argv = ['sharpflow', '--version'];"
+        "from sharpflow.__main__ import main; sys.exit(main())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, f"sharpflow, version {VERSION}\n"), done.stderr
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion(said, shell):
     assert "_SHARPFLOW_COMPLETE" in said(f"completion {shell}")
@@ -147,7 +159,9 @@ def test_a_claim_is_shown_with_its_band_and_where_it_is_judged(said):
     ("line", "fragments"),
     [
         ("show part mpl", ["no part 'mpl'", "Did you mean 'mlp'"]),
-        ("run dens", ["no experiment 'dens'", "Did you mean 'dense'"]),
+        ("run dens", ["no experiment 'dens'. Did you mean 'dense'?"]),
+        ("run toy", ["no experiment 'toy'. config/experiments/toy.yaml is not in this folder"]),
+        ("run dense --config papers", ["no configuration 'papers'", "Did you mean 'paper'"]),
         ("run dense --config papr", ["no configuration 'papr'", "Did you mean 'paper'"]),
         ("check absent.yaml", ["no configuration 'absent.yaml'"]),
         ("run dense --case tanhh", ["cases tanh, relu", "Did you mean 'tanh'"]),
@@ -160,7 +174,9 @@ def test_a_claim_is_shown_with_its_band_and_where_it_is_judged(said):
         ),
         ("run dense --set momentum=0.9", ["optimiser.momentum is one", "--set optimiser=NAME"]),
         ("run dense --set learning_rates=0.01", ["write learning_rates: [0.01]."]),
-        ("run dense --set activation=gleu", ["model.activation = 'gleu'", "Did you mean"]),
+        ("run dense --set learning_rate=0.01", ["such a key. Did you mean 'learning_rates'?"]),
+        ("run dense --set activation=gleu", ["--set: model.activation = 'gleu'", "Did you mean"]),
+        ("show claim mine", ["no claim 'mine'", "found with --config"]),
         ("run convergence_speed --set batch=5 --case gd", ["claims"]),
         ("open", ["There is no page in results", "sharpflow demo"]),
         ("compare a b", ["a is no results folder"]),
@@ -320,6 +336,70 @@ def test_files_are_written_where_they_are_found_and_never_over_others(said, refu
         assert before == {p: p.read_bytes() for p in Path().rglob("*.*") if p.is_file()}
 
 
+def test_an_experiments_file_is_checked_as_one(said, refused):
+    """As `new` writes it: beside all papers, and in a paper's folder."""
+    said("new experiment plain")
+    said("new paper mine")
+    for file in ("config/experiments/plain.yaml", "papers/mine/experiments/first.yaml"):
+        assert said(f"check {file}") == f"{file}: 1 experiment, 5 datasets, 2 shards, 1 figure\n"
+        assert f"{file} is the file of an experiment" in refused(f"run --config {file}")
+    path = Path("config/experiments/plain.yaml")
+    path.write_text(path.read_text("utf-8").replace("samples:", "sampels:"), "utf-8")
+    message = refused("check config/experiments/plain.yaml")
+    assert message.startswith("Error: config/experiments/plain.yaml: unknown key 'data.sampels'")
+
+
+def test_a_check_says_which_experiments_a_configuration_leaves_out(said):
+    assert " experiments (dense_deep, dense_variance left out), " in said("check config")
+
+
+@pytest.mark.parametrize("kind", ["claim", "figure"])
+def test_what_the_other_commands_have_a_word_for_has_one_here(said, kind):
+    said("new paper mine")
+    assert f"papers/mine/{kind}s/own.py" in said(f"new {kind} own")
+    assert f"{kind}s:" in said(f"new {kind} other")
+    assert "own" in said(f"show {kind} own --config papers/mine/config.yaml")
+
+
+# --- a run
+
+
+@pytest.fixture
+def planned(said, monkeypatch):
+    """A function of a command line that starts Snakemake: what it prints, and its words."""
+    words = []
+    monkeypatch.setattr("sharpflow.cli.runs.snakemake", lambda given: words.append(given) or 0)
+    return lambda line: (said(line), words[-1])
+
+
+def test_a_run_says_what_it_takes_and_which_cases_before_it_begins(planned):
+    text, words = planned("run dense --config demo --set activation=gelu -n --cores 2")
+    assert re.search(r"^Estimate: about \d+ s of processor time, .* on 2 idle cores; ", text, re.M)
+    assert "cases" not in text
+    assert words[-1] == "-n"
+    text, _ = planned("run dense --set activation=gelu -n")
+    assert (
+        "\n2 cases: gelu, gelu_standardised, made of tanh, relu, elu, softplus; --case NAME keeps "
+        "one of these.\n" in text
+    )
+    text, _ = planned("run dense -n --cores 1")
+    assert "\n4 cases: tanh, relu, elu, softplus; --case NAME keeps one.\n" in text
+    assert "on 1 idle core; " in text
+    assert "cases" not in planned("run dense --case tanh -n")[0]
+
+
+def test_an_estimate_knows_the_seeds_that_are_asked_for(planned):
+    def seconds(line):
+        text, words = planned(line)
+        ((count, unit),) = re.findall(r"about (\d+) (s|min) of processor", text)
+        return int(count) * (60 if unit == "min" else 1), words
+
+    whole, _ = seconds("run --config smoke -n")
+    more, words = seconds("run --config smoke --seeds 60 -n")
+    assert more > whole
+    assert words[words.index("--config") + 1] == "seeds=60"
+
+
 def test_a_part_goes_to_the_paper_that_is_named_where_there_are_several(said, refused):
     said("new paper one")
     said("new paper two")
@@ -403,7 +483,9 @@ def test_a_module_that_cannot_be_measured_is_one_paragraph(net, function, fragme
 # --- results
 
 
-def results(root: Path, level: float, verdict: str, steps: int = 6, case="a") -> Path:
+def results(
+    root: Path, level: float, verdict: str, steps: int = 6, case: str | list[str] = "a"
+) -> Path:
     """A results folder with a curve a case that ends at a level, and a verdict a case."""
     cases = [case] if isinstance(case, str) else case
     tables = [curve(level, steps, case) for case in cases]
@@ -492,15 +574,45 @@ def test_results_that_cannot_be_compared_are_named(refused, here):
     assert "two/claims.parquet" in refused("compare one two")
 
 
+class Browser:
+    """A browser that has no window."""
+
+    def __init__(self):
+        self.opened = []
+
+    def open(self, address):
+        self.opened.append(address)
+        return True
+
+
+def page_of(name: str) -> Path:
+    page = Path("results") / name / PAGE
+    page.parent.mkdir(parents=True)
+    page.write_text("")
+    return page
+
+
+def test_where_there_is_no_browser_the_page_is_named(here, capsys, monkeypatch):
+    page = page_of("demo")
+
+    def none():
+        raise webbrowser.Error("could not locate runnable browser")
+
+    monkeypatch.setattr("webbrowser.get", none)
+    assert run_command(["open"]) == 1
+    message = capsys.readouterr().err
+    assert message.startswith("Error: There is no browser")
+    assert str(page.resolve()) in message
+    assert message.count("\n") == 1
+
+
 def test_the_newest_page_is_opened(said, here, monkeypatch):
-    opened = []
-    monkeypatch.setattr("click.launch", lambda address: opened.append(address) or 0)
+    browser = Browser()
+    monkeypatch.setattr("webbrowser.get", lambda: browser)
     for age, name in ((2, "old"), (1, "new")):
-        page = here / "results" / name / PAGE
-        page.parent.mkdir(parents=True)
-        page.write_text("")
+        page = page_of(name)
         os.utime(page, (1e9 - age, 1e9 - age))
     assert said("open").strip() == f"results/new/{PAGE}"
     said("open results/old")
-    assert [address.split("/")[-3] for address in opened] == ["new", "old"]
+    assert [address.split("/")[-3] for address in browser.opened] == ["new", "old"]
     assert "report" in VOUCHED
