@@ -19,9 +19,9 @@ from sharpflow.config.papers import (
     read_papers,
     validated,
 )
-from sharpflow.config.types import ConfigurationKeys, Statement, Types, user_paths
+from sharpflow.config.types import ConfigurationKeys, Statement, Types, parts_in, user_paths
 from sharpflow.config.yaml_files import read_yaml
-from sharpflow.errors import ConfigError
+from sharpflow.errors import ConfigError, DataError, PartError
 from sharpflow.parts.options import Options, UserPath
 from sharpflow.parts.registry import Declared, Registry
 from sharpflow.parts.words import nearest
@@ -278,9 +278,25 @@ def _case(
 
     setup = validated(types.setup, merge(shared, own), case_file_of)
     setup = _resolved(setup, folders, case_file_of, [])
+    _check_files(setup, case_file_of)
     check_parts(setup, experiment.seed_range, types, case_file_of)
     check_memory(setup, experiment.seeds_per_job, case_file_of)
     return setup
+
+
+def _check_files(setup: Any, file_of: FileOf) -> None:
+    """Refuse a user's files that the parts of a set-up could not use.
+
+    Raises:
+        ConfigError: it is so.
+    """
+    for key in type(setup).model_fields:
+        value = getattr(setup, key)
+        for part in parts_in(value) if isinstance(value, BaseModel) else ():
+            try:
+                part.check_files()
+            except (PartError, DataError) as error:
+                raise ConfigError(f"{file_of([key])}: {key}: {error}") from None
 
 
 def _resolved(options: Any, folders: list[Path], file_of: FileOf, keys: list[str]) -> Any:
