@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from sharpflow.errors import IntegrityError, exit_status
-from sharpflow.storage.files import VOUCHED, is_leftover, sha256_of
+from sharpflow.storage.files import BY_SEED, CLAIMS, VOUCHED, is_leftover, sha256_of
 from sharpflow.storage.seal import AlteredError, check, read_json
 
 _ALTERED, _MISSING, _UNKNOWN = "altered", "missing", "not in the manifest"
@@ -83,7 +83,7 @@ def repair(results: str | Path) -> list[str]:
     try:
         found = _found(root)
     except IntegrityError:
-        tops = (root / name for name in ("manifest.json", "claims.parquet", "claims.csv"))
+        tops = (root / name for name in ("manifest.json", "claims.parquet", CLAIMS, BY_SEED))
         there = [path for path in tops if path.is_file()]
         found = {str(p.relative_to(root)): _UNKNOWN for p in (*there, *_present(root))}
     lines = []

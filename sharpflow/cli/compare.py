@@ -18,6 +18,8 @@ from sharpflow.storage.tables import read_table
 
 CURVE = ["experiment", "case", "width", "learning_rate"]
 """What a curve is of."""
+BESIDE = ("loss", "diverged_step")
+"""What tells how long runs were, and which diverged."""
 END = 1 / 3
 """Share of the steps, at the end, over which a curve's level is the mean."""
 
@@ -71,30 +73,33 @@ class Results:
 
     @cached_property
     def verdicts(self) -> pd.DataFrame:
-        """Verdicts without the summaries, by experiment, claim and case.
+        """Verdicts by experiment, claim and case.
 
         Raises:
             IntegrityError: the table is missing or was altered.
         """
         table = read_table(self.root / "claims.parquet")
-        single = self._named(table[~table["summary"].astype(bool)])
-        return single.set_index(["experiment", "claim", "case"])[["verdict", "statistic"]]
+        return self._named(table).set_index(["experiment", "claim", "case"])[
+            ["verdict", "statistic"]
+        ]
 
-    def curves(self, quantity: str) -> pd.DataFrame:
-        """Mean over seeds of a quantity: columns of `CURVE`, step, mean; its leading index only.
+    def summary(self, quantity: str) -> pd.DataFrame:
+        """Summary rows of a quantity, and of what tells how long runs were and which diverged.
+
+        Columns of `CURVE`, step, quantity, index, mean, seeds.
 
         Raises:
             IntegrityError: a table was altered.
         """
-        found = []
-        for folder in sorted(self.root.glob("tables/*/summary")):
-            paths = sorted(map(str, folder.glob("*.parquet")))
-            table = read_parts(paths, [quantity])
-            table = table[table["index"] == table["index"].min()]
-            found.append(table.assign(experiment=folder.parent.name)[[*CURVE, "step", "mean"]])
-        if not found:
-            return pd.DataFrame(columns=[*CURVE])
-        return self._named(pd.concat(found, ignore_index=True))
+        found = [
+            read_parts(sorted(map(str, folder.glob("*.parquet"))), [quantity, *BESIDE]).assign(
+                experiment=folder.parent.name
+            )
+            for folder in sorted(self.root.glob("tables/*/summary"))
+        ]
+        columns = [*CURVE, "step", "quantity", "index", "mean", "seeds"]
+        whole = pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=columns)
+        return self._named(whole[columns])
 
     def _named(self, table: pd.DataFrame) -> pd.DataFrame:
         """Rows with cases called as `names` has them; a claim on all cases keeps its `all`."""
@@ -115,12 +120,35 @@ def paired(a: Results, b: Results) -> tuple[Results, Results]:
     return Results(a.root, names), Results(b.root, names)
 
 
-def levels(curves: pd.DataFrame) -> pd.Series:
-    """Mean of each curve over the last third of its steps, by the columns of `CURVE`."""
-    if curves.empty:
-        return pd.Series(dtype=float)
-    last = curves.groupby(CURVE)["step"].transform("max")
-    return curves[curves["step"] >= (1 - END) * last].groupby(CURVE)["mean"].mean()
+def curves(summary: pd.DataFrame, quantity: str) -> pd.DataFrame:
+    """Mean over seeds of a quantity: columns of `CURVE`, step, mean; its leading index only."""
+    table = summary[summary["quantity"] == quantity]
+    leading = table.groupby("experiment")["index"].transform("min")
+    return table[table["index"] == leading][[*CURVE, "step", "mean"]]
+
+
+def levels(summary: pd.DataFrame, quantity: str) -> pd.Series:
+    """Mean of each curve over the last third of its run's steps, by the columns of `CURVE`.
+
+    NaN where nothing was measured so late, as of runs that all diverged before.
+    """
+    own = curves(summary, quantity)
+    ends = summary.groupby(CURVE)["step"].max().rename("last").reset_index()
+    timed = own.merge(ends, on=CURVE)
+    timed["mean"] = timed["mean"].where(timed["step"] >= (1 - END) * timed["last"])
+    return timed.groupby(CURVE)["mean"].mean()
+
+
+def diverged(summary: pd.DataFrame) -> dict[Any, str]:
+    """How many of a network's runs diverged, and when, by the columns of `CURVE`."""
+    marks = summary[summary["quantity"] == "diverged_step"]
+    whole = summary.groupby(CURVE)["seeds"].max().to_dict()
+    found = {}
+    for key, rows in marks.groupby(CURVE):
+        first, last = rows["step"].min(), rows["step"].max()
+        when = f"step {first}" if first == last else f"steps {first} to {last}"
+        found[key] = f"{rows['seeds'].sum()} of {whole.get(key)} diverged at {when}"
+    return found
 
 
 def common(
@@ -176,14 +204,24 @@ def report(a: Results, b: Results, quantity: str) -> str:
         lines += _table(["", "A", "B"], both) if both else ["  the same"]
     lines += ["", "Verdicts", *_verdicts(a.verdicts, b.verdicts)]
     lines += ["", f"Curves: {quantity}, mean over seeds and the last third of the steps"]
-    ends = [levels(each.curves(quantity)) for each in (a, b)]
+    summaries = [each.summary(quantity) for each in (a, b)]
+    ends = [levels(each, quantity) for each in summaries]
     if all(each.empty for each in ends):
         raise ConfigError(f"Neither folder has the quantity {quantity!r} in its tables.")
     joined = pd.concat(ends, axis=1, keys=["A", "B"]).sort_index()
     joined["B/A"] = joined["B"] / joined["A"]
     names = [_curve_name(key) for key in joined.index]
     rows = [(n, *map(number, row)) for n, row in zip(names, joined.to_numpy(), strict=True)]
-    return "\n".join([*lines, *_table(["", "A", "B", "B/A"], rows)])
+    lines += _table(["", "A", "B", "B/A"], rows)
+    marks = [
+        f"  {side}  {_curve_name(key)}: {said}"
+        for side, summary in zip("AB", summaries, strict=True)
+        for key, said in diverged(summary).items()
+        if key in joined.index
+    ]
+    if marks:
+        lines += ["", "Diverged (a mean past that step is of the other runs)", *marks]
+    return "\n".join(lines)
 
 
 def _curve_name(key: Any) -> str:
@@ -233,7 +271,9 @@ def _table(heads: list[str], rows: list[tuple[str, ...]]) -> list[str]:
 def draw(a: Results, b: Results, quantity: str) -> Figure:
     """One panel an experiment: curves of A as lines, of B dashed, one colour a network."""
     a, b = paired(a, b)
-    tables = {"A": a.curves(quantity), "B": b.curves(quantity)}
+    summaries = {"A": a.summary(quantity), "B": b.summary(quantity)}
+    tables = {side: curves(summary, quantity) for side, summary in summaries.items()}
+    lost = {side: diverged(summary) for side, summary in summaries.items()}
     experiments = sorted({name for t in tables.values() for name in t["experiment"].unique()})
     figure = Figure(figsize=(7.0, 3.2 * len(experiments)), layout="constrained")
     panels = figure.subplots(len(experiments), 1, squeeze=False)[:, 0]
@@ -245,6 +285,7 @@ def draw(a: Results, b: Results, quantity: str) -> Figure:
                 colour = colours.setdefault(key, f"C{len(colours) % 10}")
                 style = "-" if side == "A" else "--"
                 label = f"{side}: {_curve_name(key).partition('/')[2]}"
+                label += f" ({lost[side][key]})" if key in lost[side] else ""
                 axes.plot(curve["step"], curve["mean"], style, color=colour, lw=1.2, label=label)
         axes.set(title=experiment, xlabel="step", ylabel=quantity.replace("_", " "))
         axes.legend(fontsize="x-small", ncols=2)

@@ -10,6 +10,7 @@ import webbrowser
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -24,7 +25,7 @@ from sharpflow.config.load import merge
 from sharpflow.errors import ConfigError, PartError
 from sharpflow.storage.files import PAGE, VOUCHED
 from sharpflow.storage.seal import write_json
-from sharpflow.storage.tables import write_table
+from sharpflow.storage.tables import read_table, write_table
 from sharpflow.version import VERSION
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -493,10 +494,8 @@ def results(
     place.mkdir(parents=True)
     write_table(place / "1-of-1.parquet", pd.concat(tables))
     row = {"experiment": "e", "claim": "c", "verdict": verdict, "statistic": level}
-    rows = [row | {"case": case, "summary": False} for case in cases]
-    write_table(
-        root / "claims.parquet", pd.DataFrame([*rows, row | {"case": "all", "summary": True}])
-    )
+    rows = [row | {"case": case} for case in cases]
+    write_table(root / "claims.parquet", pd.DataFrame(rows))
     setup = {"training": {"steps": steps}, "model": {"kind": "mlp"}}
     own = {"seeds": 2, "cases": dict.fromkeys(cases, setup)}
     write_json(root / "manifest.json", {"experiments": {"e": own}})
@@ -513,6 +512,7 @@ def curve(level: float, steps: int, case: str) -> pd.DataFrame:
             "quantity": "gauss_newton_sharpness",
             "index": 0,
             "mean": [level / 2] * (steps - 2) + [level] * 2,
+            "seeds": 5,
         }
     )
 
@@ -564,6 +564,28 @@ def test_cases_of_one_side_are_named_and_their_verdicts_counted(said, here):
     assert not any(line.endswith(" –") and line.startswith("e c") for line in lines)
     assert "e/b, width 5, 2/η = 200 – 100 –" in lines
     assert "1 the same, 0 not, 1 in A alone" in compared(said, "two one")
+
+
+def lose(root: Path, *steps: int, seeds: int) -> None:
+    """Runs of the results diverge at these steps, so many each; nothing is measured after 3."""
+    path = next(root.glob("tables/e/summary/*.parquet"))
+    table = read_table(path)
+    loss = table.assign(quantity="loss", mean=np.nan)
+    marks = table.iloc[: len(steps)].assign(quantity="diverged_step", step=steps, seeds=seeds)
+    write_table(path, pd.concat([table[table["step"] <= 3], loss, marks], ignore_index=True))
+
+
+def test_runs_that_diverged_have_no_level_and_are_named(said, here):
+    results(here / "one", 100.0, "supported", steps=9)
+    results(here / "lost", 40.0, "not supported", steps=9)
+    lose(here / "lost", 2, 3, seeds=2)
+    lines = [" ".join(line.split()) for line in said("compare one lost").splitlines()]
+    assert "e/a, width 5, 2/η = 200 83.33 – –" in lines
+    assert "B e/a, width 5, 2/η = 200: 4 of 5 diverged at steps 2 to 3" in lines
+    assert not any(line.startswith("A e/a") for line in lines)
+    lose(here / "one", 3, seeds=1)
+    assert "1 of 5 diverged at step 3" in said("compare one lost --figure lost.png")
+    assert "Diverged" not in said("compare lost lost").partition("Curves")[0]
 
 
 def test_results_that_cannot_be_compared_are_named(refused, here):

@@ -1,12 +1,11 @@
 """What of Snakemake's messages reaches the console, and the line that stands below them."""
 
-import inspect
 import io
 import logging
 import re
+from importlib.resources import files
 
 import pytest
-from snakemake import workflow
 from snakemake_interface_logger_plugins.common import LogEvent
 
 from sharpflow import console
@@ -140,17 +139,18 @@ def test_the_last_word_of_a_killed_job_is_forgotten(logger, tmp_path):
     assert not (tmp_path / "train.progress").exists(), "of a job that was cancelled"
 
 
-def test_claims_are_counted_by_their_summaries(tmp_path):
+def test_claims_are_counted_by_the_worst_of_their_measurements(tmp_path):
     table = tmp_path / "claims.csv"
     table.write_text(
-        "paper,claim,experiment,figure,case,summary,verdict\n"
-        "p,one,e,f,all,True,supported\n"
+        "paper,claim,experiment,figure,case,control,verdict\n"
         "p,one,e,f,a,False,straddles\n"
         "p,one,e,f,b,False,not supported\n"
+        "p,one,e,f,c,False,supported\n"
         "p,two,e,f,all,False,undefined\n"
         "p,one,other,f,all,False,supported\n"
+        "p,one,other,f,slow,True,not supported\n"
     )
-    assert console.verdict_counts(table) == {"supported": 2, "undefined": 1}
+    assert console.verdict_counts(table) == {"not supported": 1, "supported": 1, "undefined": 1}
     assert console.verdict_counts(tmp_path / "none.csv") == {}
 
 
@@ -171,12 +171,11 @@ def test_a_job_without_a_word_of_an_error_was_killed(tmp_path, text, named, kill
 
 def test_snakemakes_advice_against_its_own_records_is_left_out(logger):
     """It is still what the installed Snakemake says, or this filter is of no use."""
+    installed = (files("snakemake") / "workflow.py").read_text(encoding="utf-8")
     stream = io.StringIO()
     logger.addHandler(logging.StreamHandler(stream))
     logger.addFilter(console.shorten)
-    advice = re.findall(
-        r'"(Some jobs were triggered by provenance information)', inspect.getsource(workflow)
-    )
+    advice = re.findall(r'"(Some jobs were triggered by provenance information)', installed)
     assert len(advice) == 1
     logger.info(f"{advice[0]}, see below.\nuse '--rerun-triggers mtime' or '--cleanup-metadata'")
     assert "--" not in stream.getvalue()
