@@ -1,0 +1,298 @@
+"""Flows against closed forms, and against the discrete processes that they describe."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from sharpflow.errors import FlowError
+from sharpflow.flows import (
+    AutogradObjective,
+    CentralFlow,
+    FlowState,
+    GradientDescent,
+    RMSprop,
+    Rule,
+    StableFlow,
+)
+
+DOUBLE = {"dtype": torch.float64}
+
+
+def vector(*numbers: float) -> Tensor:
+    return torch.tensor(numbers, **DOUBLE)
+
+
+# L = ½ (‖y‖²/2) x² − F y₁: sharpness ‖y‖²/2 at x = 0; with η = 1 the threshold is the circle ‖y‖ = 2,
+# on which the angle follows φ' = −(F/2) sin φ, and the oscillation of x has the variance F cos φ.
+FORCE, RADIUS, ANGLE = 0.3, 2.0, 1.3
+
+
+def circle(x: float = 0.0) -> AutogradObjective:
+    def loss(p: dict[str, Tensor]) -> Tensor:
+        return 0.25 * p["y"].square().sum() * p["x"].square().sum() - FORCE * p["y"][0]
+
+    y = vector(RADIUS * math.cos(ANGLE), RADIUS * math.sin(ANGLE))
+    return AutogradObjective(loss, {"x": vector(x), "y": y})
+
+
+def angle(time: float) -> float:
+    return 2 * math.atan(math.tan(ANGLE / 2) * math.exp(-FORCE * time / RADIUS))
+
+
+def follow(flow: CentralFlow | StableFlow, state: FlowState, steps: int):
+    seen = []
+    for _ in range(steps):
+        done = flow.step(state)
+        seen.append(done.observation)
+        state = done.state
+    return state, seen
+
+
+def test_the_central_flow_moves_along_the_threshold():
+    flow = CentralFlow(circle(), GradientDescent(1.0), tol=1e-3)
+    state, seen = follow(flow, flow.start(), 6)
+    y = state.weights[1:]
+    assert float(y.norm()) == pytest.approx(RADIUS, abs=1e-5)
+    assert float(torch.atan2(y[1], y[0])) == pytest.approx(angle(6), abs=2e-3)
+    for observation in seen:
+        phi = angle(observation.time)
+        assert observation.critical == 1
+        assert observation.sharpness[0] == pytest.approx(2.0, abs=1e-3)
+        variance = FORCE * math.cos(phi)
+        assert observation.variance == pytest.approx(variance, rel=0.02)
+        plain = -FORCE * RADIUS * math.cos(phi)
+        assert observation.averaged_loss == pytest.approx(plain + variance, abs=0.01)
+        assert observation.violation < 1e-6
+        largest, direction = observation.variances()
+        assert largest.item() == pytest.approx(observation.variance)
+        assert abs(direction[0].item()) == pytest.approx(1.0, abs=1e-6)
+
+
+def test_the_error_is_of_first_order_at_the_threshold():
+    ends = []
+    for parts in (4, 8, 16):
+        flow = CentralFlow(circle(), GradientDescent(1.0), tol=1e9, check_every=10**6)
+        state = flow.start(time=1)  # at 0 it would be checked
+        for _ in range(4):
+            state = flow.step(replace(state, substep=1.0, longest=1 / parts)).state
+        y = state.weights[1:]
+        ends.append(abs(float(torch.atan2(y[1], y[0])) - angle(4)))
+    assert ends[0] / ends[1] == pytest.approx(2, abs=0.2)
+    assert ends[1] / ends[2] == pytest.approx(2, abs=0.2)
+
+
+@pytest.mark.parametrize("tol", [3e-2, 1e-2, 3e-3])
+def test_a_step_is_as_accurate_as_it_says(tol):
+    """The error of the step that was compared with half of it is below the difference."""
+    flow = CentralFlow(circle(), GradientDescent(1.0), tol=tol, check_every=1)
+    state = flow.start()
+    done = flow.step(state)
+    moved = RADIUS * abs(ANGLE - angle(1))
+    y = done.state.weights[1:]
+    error = RADIUS * abs(float(torch.atan2(y[1], y[0])) - angle(1)) / moved
+    assert done.observation.error <= tol
+    assert error <= 1.5 * done.observation.error
+    assert done.state.longest <= 1
+
+
+def gradient_descent(objective: AutogradObjective, rule: Rule, steps: int, kick: Tensor):
+    """Iterates of the discrete rule, (steps + 1, p), and its averages ν."""
+    weights = objective.start + kick
+    average, path, averages = None, [weights], []
+    for _ in range(steps):
+        gradient = objective.at(weights).gradient
+        square = rule.square(gradient, gradient)
+        if isinstance(rule, RMSprop):
+            rest = rule.begin(gradient) if average is None else average
+            average = rest if average is None else rule.beta * rest + (1 - rule.beta) * square
+        else:
+            average = rule.begin(gradient)
+        weights = weights - gradient / rule.metric(average)
+        path.append(weights)
+        averages.append(average)
+    return torch.stack(path), torch.stack(averages)
+
+
+def test_gradient_descent_oscillates_about_the_central_flow():
+    """The force is small: one turn of self-stabilisation is short beside the flow's motion."""
+    objective, rule, steps = circle(), GradientDescent(1.0), 24
+    flow = CentralFlow(objective, rule)
+    _, seen = follow(flow, flow.start(), steps)
+    kick = vector(math.sqrt(FORCE * math.cos(ANGLE)), 0.0, 0.0)
+    path, _ = gradient_descent(objective, rule, steps, kick)
+    middle = (path[:-2] + 2 * path[1:-1] + path[2:]) / 4
+    measured = (path[1:-1] - middle).square().sum(1)
+    predicted = torch.tensor([o.variance for o in seen[1:]], **DOUBLE)
+    assert float(predicted.mean() / measured.mean()) == pytest.approx(1, abs=0.1)
+    reached, found = float(torch.atan2(path[-1, 2], path[-1, 1])), angle(steps)
+    assert reached == pytest.approx(found, abs=0.05)
+    # gradient flow has left the circle
+    plain = StableFlow(objective, rule)
+    away, _ = follow(plain, plain.start(), steps)
+    assert float(away.weights[1:].norm()) > 2 * RADIUS
+
+
+def test_two_eigenvalues_are_held_each_by_its_oscillation():
+    """L = ½ y₁ x₁² + ½ y₂ x₂² − F·y: at y = (2, 2) both are critical, with variances 2 Fᵢ."""
+    forces = vector(0.05, 0.02)
+
+    def loss(p: dict[str, Tensor]) -> Tensor:
+        return 0.5 * (p["y"] * p["x"].square()).sum() - forces @ p["y"]
+
+    start = {"x": vector(0.0, 0.0), "y": vector(2.0, 2.0)}
+    flow = CentralFlow(AutogradObjective(loss, start), GradientDescent(1.0))
+    state, seen = follow(flow, flow.start(), 3)
+    torch.testing.assert_close(state.weights, vector(0, 0, 2, 2), rtol=0, atol=1e-6)
+    assert seen[-1].critical == 2
+    values, vectors = seen[-1].variances()
+    torch.testing.assert_close(values, 2 * forces, rtol=0, atol=1e-6)
+    torch.testing.assert_close(vectors[:2].abs(), torch.eye(2, **DOUBLE), rtol=0, atol=1e-5)
+    assert seen[-1].averaged_loss == pytest.approx(seen[-1].loss + float(2 * forces.sum()))
+
+
+def test_eigenvalues_that_join_are_tracked():
+    """The second one, unseen at first, grows into the threshold."""
+    forces = vector(0.05, 0.1)
+
+    def loss(p: dict[str, Tensor]) -> Tensor:
+        return 0.5 * (p["y"] * p["x"].square()).sum() - forces @ p["y"]
+
+    start = {"x": vector(0.0, 0.0), "y": vector(1.9, 0.5)}
+    flow = CentralFlow(AutogradObjective(loss, start), GradientDescent(1.0))
+    state, seen = follow(flow, flow.start(), 20)
+    torch.testing.assert_close(state.weights[2:], vector(2, 2), rtol=0, atol=1e-6)
+    assert [seen[0].critical, seen[5].critical, seen[-1].critical] == [0, 1, 2]
+    limited = CentralFlow(AutogradObjective(loss, start), GradientDescent(1.0), limit=1)
+    with pytest.raises(FlowError, match="more than 1 eigenvalues are at the threshold"):
+        follow(limited, limited.start(), 20)
+
+
+def quadratic() -> tuple[AutogradObjective, Tensor]:
+    scales = vector(0.1, 0.5, 1.2)
+    start = {"w": vector(1.0, -2.0, 0.5)}
+    return AutogradObjective(lambda p: 0.5 * (scales * p["w"].square()).sum(), start), scales
+
+
+def test_gradient_flow_of_a_quadratic():
+    objective, scales = quadratic()
+    for tol in (1e-2, 1e-4):
+        flow = StableFlow(objective, GradientDescent(1.0), tol=tol)
+        state, seen = follow(flow, flow.start(), 5)
+        exact = torch.exp(-5 * scales) * objective.start
+        assert float((state.weights - exact).norm()) < tol * float(objective.start.norm())
+        assert seen[0].loss == pytest.approx(objective.at(objective.start).loss)
+        assert not len(seen[0].values)
+
+
+def test_below_the_threshold_the_central_flow_is_gradient_flow_to_second_order():
+    objective, scales = quadratic()
+    exact = torch.exp(-2 * scales) * objective.start
+    errors = []
+    for parts in (4, 8, 16):
+        flow = CentralFlow(objective, GradientDescent(1.0), tol=1e9, check_every=10**6)
+        state = flow.start(time=1)
+        for _ in range(2):
+            state = flow.step(replace(state, substep=1.0, longest=1 / parts)).state
+        errors.append(float((state.weights - exact).norm()))
+    assert errors[0] / errors[1] == pytest.approx(4, abs=0.8)
+    assert errors[1] / errors[2] == pytest.approx(4, abs=0.4)
+
+
+# L = ½ s(y) x² + ½ c ‖y − a‖² with s = exp(y·q): the descent of y raises the sharpness.
+def valley() -> AutogradObjective:
+    pull, target = vector(0.6, 0.2), vector(2.0, 1.0)
+
+    def loss(p: dict[str, Tensor]) -> Tensor:
+        bend = torch.exp(p["y"] @ pull)
+        return 0.5 * bend * p["x"].square().sum() + 0.5 * (p["y"] - target).square().sum()
+
+    return AutogradObjective(loss, {"x": vector(0.0), "y": vector(-2.0, -1.0)})
+
+
+@pytest.mark.parametrize("scalar", [True, False])
+def test_rmsprop_oscillates_about_its_central_flow(scalar):
+    """Path, variance and average ν over the second half; without oscillation ν is far below."""
+    rate = 0.02 if not scalar else 0.03
+    rule = RMSprop(rate, beta=0.98, bias_correction=True, scalar=scalar)
+    objective, steps = valley(), 1200
+    flow = CentralFlow(objective, rule)
+    state, seen = follow(flow, flow.start(), steps)
+    weights = objective.start + vector(1e-3, 0.0, 0.0)
+    raw = torch.zeros(1 if scalar else 3, **DOUBLE)
+    path, averages = [weights], []
+    for step in range(steps):
+        gradient = objective.at(weights).gradient
+        raw = rule.beta * raw + (1 - rule.beta) * rule.square(gradient, gradient)
+        average = raw / (1 - rule.beta ** (step + 1))
+        weights = weights - gradient / rule.metric(average)
+        path.append(weights)
+        averages.append(average)
+    path = torch.stack(path)
+    middle = (path[:-2] + 2 * path[1:-1] + path[2:]) / 4
+    late = slice(steps // 2, None)
+    measured = (path[1:-1] - middle).square().sum(1)[late].mean()
+    predicted = torch.tensor([o.variance for o in seen[1:]], **DOUBLE)[late].mean()
+    print(
+        float(predicted / measured),
+        float(state.average.sum()),
+        float(torch.stack(averages)[late].mean(0).sum()),
+        seen[-1].values,
+        state.weights,
+        path[-1],
+    )
+    assert seen[-1].values[0] == pytest.approx(2.0, abs=1e-2)
+    assert float(predicted / measured) == pytest.approx(1, abs=0.1)
+    found = torch.stack(averages)[late].mean(0).sum()
+    assert float(state.average.sum() / found) == pytest.approx(1, abs=0.1)
+
+
+def test_a_start_above_the_threshold_is_refused():
+    objective, _ = quadratic()
+    CentralFlow(objective, GradientDescent(1.6)).start()
+    with pytest.raises(FlowError, match="starts above the threshold"):
+        CentralFlow(objective, GradientDescent(1.8)).start()
+
+
+def test_a_flow_goes_on_from_its_tensors_as_if_it_had_not_stopped():
+    for flow in (
+        CentralFlow(circle(), GradientDescent(1.0), check_every=3),
+        StableFlow(circle(), GradientDescent(1.0)),
+    ):
+        state = flow.start()
+        for _ in range(4):
+            state = flow.step(state).state
+        again = FlowState.of({name: t.clone() for name, t in state.tensors().items()})
+        for _ in range(4):
+            state, again = flow.step(state).state, flow.step(again).state
+        for name, tensor in state.tensors().items():
+            assert torch.equal(tensor, again.tensors()[name]), name
+    with pytest.raises(FlowError, match="lacks longest, substep, time, vectors"):
+        FlowState.of({"weights": vector(1), "average": vector(1)})
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: GradientDescent(0.0), "learning rate is 0"),
+        (lambda: RMSprop(0.1, beta=1.0), "beta is 1"),
+        (lambda: RMSprop(0.1, epsilon=-1.0), "epsilon is -1"),
+        (lambda: StableFlow(circle(), GradientDescent(1.0), tol=0.0), "tol is 0"),
+        (lambda: CentralFlow(circle(), GradientDescent(1.0), limit=0), "limit is 0"),
+        (lambda: CentralFlow(circle(), GradientDescent(1.0), check_every=0), "check_every is 0"),
+        (lambda: StableFlow(circle(), GradientDescent(1.0)).start(vector(1)), "shape"),
+        (
+            lambda: StableFlow(circle(), GradientDescent(1.0)).start(average=vector(1)),
+            "average has shape",
+        ),
+        (
+            lambda: StableFlow(circle(), GradientDescent(1.0)).start(vector(math.nan, 1, 1)),
+            "NaN",
+        ),
+    ],
+)
+def test_mistakes_get_a_sentence(make, words):
+    with pytest.raises((FlowError, ValueError), match=words):
+        make()
