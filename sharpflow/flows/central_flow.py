@@ -49,9 +49,9 @@ class CentralFlow:
 
     h times the largest eigenvalue of P⁻¹H is at most 1.05. The change from Euler's method estimates
     what the gradient's change costs, and h is chosen so that in each substep it is below `tol`
-    times how far the weights move. At the start and every `check_every` steps the whole step is
-    taken again with half the substeps, until the two ends differ by less than `tol` times the
-    step's length (`Observation.error`); the finer one is kept.
+    times how far −P⁻¹∇L alone would move the weights. At the start and every `check_every` steps
+    the whole step is taken again in substeps of half the length, until the two ends differ by less
+    than `tol` times that distance (`Observation.error`); the finer one is kept.
 
     Args:
         objective: what is descended; it must have third derivatives.
@@ -130,9 +130,8 @@ class CentralFlow:
         if checked:
             while True:
                 finer = self._advance(state, ahead.used / 2, cold=False)
-                moved = float((finer.state.weights - state.weights).norm())
                 between = float((finer.state.weights - ahead.state.weights).norm())
-                error = between / moved if moved > 0 else 0.0
+                error = between / finer.reach
                 ahead = finer
                 if error <= self.tol or ahead.used <= _SMALLEST:
                     break
@@ -144,7 +143,7 @@ class CentralFlow:
     def _advance(self, state: FlowState, longest: float, cold: bool) -> "_Advance":
         """One step of the optimiser's time in substeps that are no longer than `longest`."""
         end = state.time + 1.0
-        now, taken, used = state, 0, 0.0
+        now, taken, used, reach = state, 0, 0.0, 0.0
         first: Observation | None = None
         values: Tensor | None = None
         while end - now.time > 1e-9:
@@ -157,15 +156,14 @@ class CentralFlow:
             length = _fitted(min(now.substep, longest, stable), end - now.time)
             while True:
                 moved = piece.take(length)
-                distance = float(moved.motion.norm())
-                estimate = moved.error / distance if distance > 0 else 0.0
+                estimate = moved.error / moved.reach
                 change = 0.9 * self.tol / max(estimate, 1e-300)
                 if estimate <= self.tol or length <= _SMALLEST:
                     break
                 length = _fitted(length * min(max(change, 0.2), 0.9), end - now.time)
             if first is None:
                 first = piece.observation(moved.complement)
-            taken, used = taken + 1, max(used, length)
+            taken, used, reach = taken + 1, max(used, length), reach + moved.reach
             now = replace(
                 now,
                 weights=now.weights + moved.motion,
@@ -176,7 +174,7 @@ class CentralFlow:
             if not bool(torch.isfinite(now.weights).all()):
                 raise FlowError(f"central flow: it left the finite numbers at time {now.time:g}.")
         assert first is not None
-        return _Advance(now, replace(first, substeps=taken), used)
+        return _Advance(now, replace(first, substeps=taken), used, reach)
 
     def _eigenpairs(self, point: Point, state: FlowState, cold: bool) -> tuple[Tensor, Tensor]:
         """Eigenvalues of P⁻¹H, of P^-½ H P^-½ that is, down to one below 1.5, and its vectors."""
@@ -246,20 +244,22 @@ def check_third_derivatives(objective: Objective, weights: Tensor, direction: Te
 
 @dataclass(frozen=True)
 class _Advance:
-    """A step of the optimiser's time; `used` is its longest substep."""
+    """A step of the optimiser's time, its longest substep, and how far drift alone would go."""
 
     state: FlowState
     observation: Observation
     used: float
+    reach: float
 
 
 @dataclass(frozen=True)
 class _Moved:
-    """What a substep gives: how far w and ν move, the estimated error in w, and X."""
+    """What a substep gives: motion of w and ν, the error in w, how far drift alone goes, and X."""
 
     motion: Tensor
     change: Tensor
     error: float
+    reach: float
     complement: Complement
 
 
@@ -274,6 +274,7 @@ class _Substep:
         count = int((values > _CRITICAL).sum())
         self.metric = rule.metric(state.average)
         self.gradient = point.gradient.double()
+        self.unit = torch.finfo(objective.dtype).eps * float(state.weights.norm()) + 1e-300
         # U with Uᵀ P U = 1 from the eigenvectors of P^-½ H P^-½
         self.directions = state.vectors[:, :count] / self.metric.sqrt().reshape(-1, 1).to(
             state.vectors
@@ -312,7 +313,8 @@ class _Substep:
         better, change, found = self._move(
             length, (here[0] + there[0]) / 2, (here[1] + there[1]) / 2, (here[2] + there[2]) / 2
         )
-        return _Moved(better, change, float((better - motion).norm()), found)
+        reach = length * float(here[0].norm()) + self.unit
+        return _Moved(better, change, float((better - motion).norm()), reach, found)
 
     def _move(
         self, length: float, drift: Tensor, relaxation: Tensor, pace: float

@@ -76,8 +76,8 @@ class Observation:
             were asked for.
         learning_rate: η.
         substeps: that the step from here took.
-        error: how far that step ends from the same with substeps of twice the length, over its own
-            length; NaN where it was not tried.
+        error: how far that step ends from the same with substeps of twice the length, over how far
+            −P⁻¹∇L alone would go in it; NaN where it was not tried.
         directions: U of the eigenvalues that are at the threshold, (p, k), with Uᵀ P U = 1.
         covariance: X, (k, k): the oscillation's covariance is Σ = U X Uᵀ.
         violation: of the complementarity problem, see `Complement`.

@@ -1,6 +1,7 @@
 """Losses with three derivatives: closed forms, autograd and differences agree."""
 
 import copy
+from itertools import pairwise
 
 import pytest
 import torch
@@ -47,7 +48,7 @@ def stack(activation: str, loss_name: str, biased: bool) -> tuple[DenseObjective
     sizes, n = [5, 7, 6, 3], 9
     loss, x, y = loss_part(loss_name), draw(n, 5), draw(n, 3, seed=1)
     y = {"mse": y, "cross_entropy": y.softmax(1), "binary_cross_entropy": y.sign()}[loss_name]
-    shapes = list(zip(sizes, sizes[1:], strict=False))
+    shapes = list(pairwise(sizes))
     weights = [draw(*shape, seed=2 + i) / 2 for i, shape in enumerate(shapes)]
     biases = [draw(b, seed=9 + i) / 2 for i, (_, b) in enumerate(shapes)] if biased else None
     names = [f"{kind}{i}" for i in range(3) for kind in ("wb" if biased else "w")]
@@ -116,7 +117,7 @@ def test_third_derivatives_of_activations(name):
         (each.second_derivative(z) + 0 * z).sum(), z, materialize_grads=True
     )
     z = z.detach()
-    if name == "elu":  # its fall is added, and what it adds integrates to −1
+    if name == "elu":  # what is added is a fall by 1
         grid = torch.linspace(-1, 1, 20001, **EXACT)
         fall = each.third_derivative(grid) - torch.exp(grid.clamp(max=0)) * (grid < 0)
         assert float(torch.trapezoid(fall, grid)) == pytest.approx(-1, abs=1e-3)
@@ -144,7 +145,7 @@ def test_third_derivatives_of_losses(name):
 
 
 def test_the_jump_of_elu_is_in_its_third_derivative():
-    """Over 20,000 preactivations the spread jump gives the rate of change, and autograd does not."""
+    """Over 20,000 preactivations the spread jump gives the rate of change."""
     n, width = 400, 50
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(10, width), nn.ELU(), nn.Linear(width, 1)).double()
