@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor
 
+from sharpflow.curvature.warm_start import WarmStart
 from sharpflow.errors import FlowError
 
 
@@ -19,7 +20,9 @@ class FlowState:
         time: in steps of the optimiser.
         substep: length of the next substep, before it is fitted into a step.
         longest: that a substep may be.
-        vectors: eigenvectors that the next solve starts from, (p, m); (p, 0) where there are none.
+        vectors: eigenvectors at the last substep, (p, m); (p, 0) before the first.
+        changes: of the vectors in the substeps before, (h, p, m), the oldest first.
+        gram: inner products of the changes, (h, h), float64.
     """
 
     weights: Tensor
@@ -28,13 +31,15 @@ class FlowState:
     substep: float
     longest: float
     vectors: Tensor
+    changes: Tensor
+    gram: Tensor
 
     def tensors(self) -> dict[str, Tensor]:
         """The state as tensors by name, for safetensors say."""
         numbers = {
             name: torch.tensor(getattr(self, name), dtype=torch.float64) for name in _NUMBERS
         }
-        return {"weights": self.weights, "average": self.average, "vectors": self.vectors} | numbers
+        return {name: getattr(self, name) for name in _TENSORS} | numbers
 
     @classmethod
     def of(cls, tensors: Mapping[str, Tensor]) -> "FlowState":
@@ -54,14 +59,29 @@ class FlowState:
             float(tensors["substep"]),
             float(tensors["longest"]),
             tensors["vectors"],
+            tensors["changes"],
+            tensors["gram"],
         )
 
-    def at(self, weights: Tensor) -> "FlowState":
-        """The same with other weights."""
-        return replace(self, weights=weights)
+    def warm_start(self) -> WarmStart:
+        """The prediction of the next eigenvectors."""
+        warm = WarmStart(_STATES)
+        if self.vectors.shape[1]:
+            kept = {"last": self.vectors, "changes": list(self.changes), "gram": self.gram}
+            warm.load_state_dict(kept, self.vectors.device)
+        return warm
+
+    def starting(self, warm: WarmStart) -> "FlowState":
+        """The same with another prediction."""
+        kept = warm.state_dict()
+        last, changes = kept["last"], kept["changes"]
+        stacked = torch.stack(changes) if changes else last.new_zeros(0, *last.shape)
+        return replace(self, vectors=last, changes=stacked, gram=kept["gram"])
 
 
 _NUMBERS = ("time", "substep", "longest")
+_TENSORS = ("weights", "average", "vectors", "changes", "gram")
+_STATES = 5
 
 
 @dataclass(frozen=True)

@@ -293,7 +293,7 @@ def test_a_flow_goes_on_from_its_tensors_as_if_it_had_not_stopped():
             state, again = flow.step(state).state, flow.step(again).state
         for name, tensor in state.tensors().items():
             assert torch.equal(tensor, again.tensors()[name]), name
-    with pytest.raises(FlowError, match="lacks longest, substep, time, vectors"):
+    with pytest.raises(FlowError, match="lacks changes, gram, longest, substep, time, vectors"):
         FlowState.of({"weights": vector(1), "average": vector(1)})
 
 
