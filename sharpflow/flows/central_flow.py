@@ -44,17 +44,17 @@ class CentralFlow:
 
     Time is in steps of the optimiser. A substep of length h takes X from the problem at its end,
     Uᵀ(2P − H)U + h d/dt Uᵀ(2P − H)U ⪰ 0 over all eigenvalues above `critical`, so that what a
-    substep leaves of the constraint the next one mends. Gradients are averaged over both ends (Heun's
-    method); third derivatives and U are those of its beginning. Hence it is of second order where
-    nothing is at the threshold and of first order where something is.
+    substep leaves of the constraint the next one mends. Gradients are averaged over both ends
+    (Heun's method); third derivatives and U are those of its beginning. Hence it is of second order
+    where nothing is at the threshold and of first order where something is.
 
     h times the largest eigenvalue of P⁻¹H is at most 1.05. Below the threshold Heun's method with a
     motion whose rate changes by the share 2d in a substep, where Euler's method ends the share d
     from it, errs by ⅔d²: h keeps this below `tol`, in units of how far −P⁻¹∇L alone would move
     the weights. That includes nothing of what third derivatives change by. So at steps 0, 1, 2, 4,
-    8 … and every `check_every` the whole step is taken again in substeps of half the length, until the
-    two ends differ by less than `tol` times that distance (`Observation.error`), and the finer one
-    is kept; the longest substep follows from it until the next time.
+    8 … and every `check_every` the whole step is taken again in substeps of half the length, until
+    the two ends differ by less than `tol` times that distance (`Observation.error`), and the finer
+    one is kept; the longest substep follows from it until the next time.
 
     Args:
         objective: what is descended; it must have third derivatives.
