@@ -109,9 +109,10 @@ def markdown(key: str) -> str:
         "Each is a number and a band that it must lie in. Recorded are the verdicts on its cases "
         f"in [a finished run](../results/{'beyond' if key == 'beyond' else 'verdicts'}.md)."
     )
-    stated = paper.get("published", {})
+    stated, origins = paper.get("published", {}), paper.get("sources", {})
     names = dict.fromkeys(name for e in experiments.values() for name in e.get("claims", []))
     entries = []
+    told_revised = " Changed after verdicts had been seen: {}."
     for name in names:
         declared = registry.claim(name, key)
         claim = load_claim(declared.part.module, declared.name)
@@ -120,7 +121,10 @@ def markdown(key: str) -> str:
         given = f" The paper gives: {stated[declared.name]}." if declared.name in stated else ""
         entries.append(
             f"* `{name}`: {claim.statement}{given}\n"
-            f"  * Band: {_band(claim)}; {claim.origin}.\n  * Recorded: {told}."
+            f"  * Source: {origins.get(declared.name, 'not given')}.\n"
+            f"  * Band: {_band(claim)}; {claim.origin}."
+            f"{told_revised.format(claim.revised) if claim.revised else ''}\n"
+            f"  * Recorded: {told}."
         )
     lines.append("\n".join(entries))
     scale = folder / "recorded.yaml"

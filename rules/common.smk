@@ -164,6 +164,12 @@ def part_of(wildcards):
     return PLAN.parts_of(wildcards.experiment)[wildcards.part]
 
 
+def source_of(experiment, claim):
+    """Where a claim of an experiment comes from, as its paper says; empty where it does not."""
+    paper = PLAN.papers[PLAN.settings[experiment]["paper"]]
+    return paper.get("sources", {}).get(claim, "")
+
+
 def parts(experiments):
     """How many parts the table of each experiment has."""
     return {name: len(PLAN.parts_of(name)) for name in experiments}

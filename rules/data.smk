@@ -5,8 +5,7 @@ rule generate_data:
         dataset=f"{ROOT}/data/{{dataset}}.safetensors",
     log:
         f"{ROOT}/logs/data/{{dataset}}.log",
-    benchmark:
-        f"{ROOT}/benchmarks/data/{{dataset}}.tsv"
+        used=f"{ROOT}/benchmarks/data/{{dataset}}.tsv",
     group:
         group_of("data")
     conda:

@@ -15,8 +15,7 @@ rule plot_figure:
         caption=f"{ROOT}/figures/{{paper}}/{{figure}}.json",
     log:
         f"{ROOT}/logs/figures/{{paper}}/{{figure}}.log",
-    benchmark:
-        f"{ROOT}/benchmarks/figures/{{paper}}/{{figure}}.tsv"
+        used=f"{ROOT}/benchmarks/figures/{{paper}}/{{figure}}.tsv",
     group:
         group_of("tables")
     conda:

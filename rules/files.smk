@@ -38,12 +38,14 @@ def failed_figures():
 
 MANIFEST = f"{ROOT}/manifest.json"
 PAGE, RUN_PAGE = f"{ROOT}/{files.PAGE}", f"{ROOT}/benchmarks/run.html"
+BY_SEED = f"{ROOT}/{files.BY_SEED}"
 RESULTS = [
     *tables(EXPERIMENTS),
     *tables(EXPERIMENTS, "summary"),
     *(figure_path(figure, "json") for figure in PLAN.figures),
     *FIGURE_FILES,
-    *(f"{ROOT}/claims{suffix}" for suffix in (".parquet", ".csv", ".csv.sha256")),
+    f"{ROOT}/claims.parquet",
+    *(f"{ROOT}/{name}{end}" for name in (files.CLAIMS, files.BY_SEED) for end in ("", ".sha256")),
     PAGE,
 ]
 """What the manifest is made from directly."""
@@ -65,6 +67,7 @@ def steps():
                     yield f"{ROOT}/data/{dataset}.safetensors", trajectory
     for name in JUDGED:
         yield f"{ROOT}/claims/{name}.parquet", f"{ROOT}/claims.parquet"
+        yield f"{ROOT}/claims/seeds/{name}.parquet", BY_SEED
     for file in RESULTS:
         yield file, MANIFEST
 

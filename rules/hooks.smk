@@ -2,10 +2,13 @@
 
 import sys
 
-from sharpflow import cluster, console
+from sharpflow import cluster, console, forkserver
 from sharpflow.config import gpus
 from sharpflow.config.writable import check_writable_results
 from sharpflow.progress import Failure
+
+FORKED_FROM = 6
+"""Jobs of a run from which on to load PyTorch once for all of them is worth it."""
 
 
 def on_slurm(step):
@@ -24,6 +27,8 @@ onstart:
             workflow.register_resource("gpu", slots)
             # without this the jobs of one round of scheduling are limited, and not those of all
             workflow.scheduler.global_resources["gpu"] = slots
+    if workflow.local_exec and len(list(workflow.dag.needrun_jobs())) >= FORKED_FROM:
+        forkserver.start(CONFIGURATION.threads_per_job)
     console.watch(workflow, logger, foretold)
 
 

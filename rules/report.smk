@@ -3,10 +3,10 @@ rule judge_claims:
         tables=lambda w: tables([w.experiment]),
     output:
         verdicts=f"{ROOT}/claims/{{experiment}}.parquet",
+        seeds=f"{ROOT}/claims/seeds/{{experiment}}.parquet",
     log:
         f"{ROOT}/logs/claims/{{experiment}}.log",
-    benchmark:
-        f"{ROOT}/benchmarks/claims/{{experiment}}.tsv"
+        used=f"{ROOT}/benchmarks/claims/{{experiment}}.tsv",
     group:
         group_of("tables")
     conda:
@@ -20,7 +20,12 @@ rule judge_claims:
             "paper": PLAN.settings[w.experiment]["paper"],
             "cases": PLAN.settings[w.experiment]["cases"],
             "claims": [
-                {"name": claim.name, "module": claim.module, "figure": claim.figure}
+                {
+                    "name": claim.name,
+                    "module": claim.module,
+                    "figure": claim.figure,
+                    "source": source_of(w.experiment, claim.name),
+                }
                 for claim in PLAN.claims[w.experiment]
             ],
             "confidence": CONFIGURATION.confidence,
@@ -36,14 +41,16 @@ rule judge_claims:
 rule collect_claims:
     input:
         verdicts=[f"{ROOT}/claims/{experiment}.parquet" for experiment in JUDGED],
+        seeds=[f"{ROOT}/claims/seeds/{experiment}.parquet" for experiment in JUDGED],
     output:
         table=f"{ROOT}/claims.parquet",
-        claims=f"{ROOT}/claims.csv",
-        digest=f"{ROOT}/claims.csv.sha256",
+        claims=f"{ROOT}/{files.CLAIMS}",
+        digest=f"{ROOT}/{files.CLAIMS}.sha256",
+        by_seed=BY_SEED,
+        by_seed_digest=f"{BY_SEED}.sha256",
     log:
         f"{ROOT}/logs/collect_claims.log",
-    benchmark:
-        f"{ROOT}/benchmarks/collect_claims.tsv"
+        used=f"{ROOT}/benchmarks/collect_claims.tsv",
     conda:
         "../environment.yml"
     params:
@@ -70,8 +77,7 @@ rule report:
         ),
     log:
         f"{ROOT}/logs/report.log",
-    benchmark:
-        f"{ROOT}/benchmarks/report.tsv"
+        used=f"{ROOT}/benchmarks/report.tsv",
     conda:
         "../environment.yml"
     params:
@@ -99,6 +105,7 @@ rule report:
             "scale": refused(lambda: shortfalls(CONFIG_FILE, SETTINGS)),
             "rules": rule_graph(),
             "run_page": os.path.relpath(RUN_PAGE, os.path.dirname(PAGE)),
+            "by_seed": os.path.relpath(BY_SEED, os.path.dirname(PAGE)),
             "parts": parts(EXPERIMENTS),
             "measured": SHARPNESS_EXPERIMENTS,
             "explorer_kilobytes": CONFIGURATION.explorer_kilobytes,
@@ -118,8 +125,7 @@ rule manifest:
         page=RUN_PAGE,
     log:
         f"{ROOT}/logs/manifest.log",
-    benchmark:
-        f"{ROOT}/benchmarks/manifest.tsv"
+        used=f"{ROOT}/benchmarks/manifest.tsv",
     conda:
         "../environment.yml"
     params:

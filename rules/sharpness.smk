@@ -6,8 +6,7 @@ rule evaluate_sharpness:
         measurements=f"{ROOT}/{SHARD}/measurements.parquet",
     log:
         f"{ROOT}/logs/{SHARD}/evaluate_sharpness.log",
-    benchmark:
-        f"{ROOT}/benchmarks/{SHARD}/evaluate_sharpness.tsv"
+        used=f"{ROOT}/benchmarks/{SHARD}/evaluate_sharpness.tsv",
     group:
         group_of("evaluate")
     conda:
@@ -34,8 +33,7 @@ rule aggregate:
         summary=f"{ROOT}/tables/{{experiment}}/summary/{{part}}.parquet",
     log:
         f"{ROOT}/logs/aggregate/{{experiment}}/{{part}}.log",
-    benchmark:
-        f"{ROOT}/benchmarks/aggregate/{{experiment}}/{{part}}.tsv"
+        used=f"{ROOT}/benchmarks/aggregate/{{experiment}}/{{part}}.tsv",
     group:
         group_of("tables")
     conda:

@@ -6,8 +6,7 @@ rule train:
         states=f"{ROOT}/{SHARD}/states.safetensors",
     log:
         f"{ROOT}/logs/{SHARD}/train.log",
-    benchmark:
-        f"{ROOT}/benchmarks/{SHARD}/train.tsv"
+        used=f"{ROOT}/benchmarks/{SHARD}/train.tsv",
     group:
         group_of("train")
     conda:

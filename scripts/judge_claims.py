@@ -1,9 +1,9 @@
-"""Judge the claims that an experiment names."""
+"""Judge the claims that an experiment names, and keep what each seed gave."""
 
 import pandas as pd
 
 from sharpflow import jobs
-from sharpflow.claims.base import judge, load_claim
+from sharpflow.claims.base import by_seed, load_claim, measure, verdicts
 from sharpflow.storage.parts import read_parts
 from sharpflow.storage.tables import write_table
 
@@ -11,19 +11,16 @@ from sharpflow.storage.tables import write_table
 def main(job: jobs.Job) -> None:
     table = read_parts(job.inputs["tables"])
     spec = job.spec
-    verdicts = [
-        judge(
-            load_claim(entry["module"], entry["name"]),
-            spec["paper"],
-            entry["figure"],
-            spec["experiment"],
-            table,
-            spec["cases"],
-            spec["confidence"],
-        )
-        for entry in spec["claims"]
-    ]
-    write_table(job.outputs["verdicts"], pd.concat(verdicts, ignore_index=True))
+    paper, experiment = spec["paper"], spec["experiment"]
+    rows, seeds = [], []
+    for entry in spec["claims"]:
+        claim = load_claim(entry["module"], entry["name"])
+        found = measure(claim, experiment, table, spec["cases"])
+        seeds.append(by_seed(claim, paper, experiment, found))
+        about = (paper, entry["figure"], experiment, found, spec["confidence"], entry["source"])
+        rows.append(verdicts(claim, *about))
+    write_table(job.outputs["verdicts"], pd.concat(rows, ignore_index=True))
+    write_table(job.outputs["seeds"], pd.concat(seeds, ignore_index=True))
 
 
 if __name__ == "__main__":
@@ -31,7 +28,7 @@ if __name__ == "__main__":
         main,
         globals(),
         ["tables"],
-        ["verdicts"],
-        "experiment, paper, cases (settings), claims (name, module, figure), confidence, "
+        ["verdicts", "seeds"],
+        "experiment, paper, cases (settings), claims (name, module, figure, source), confidence, "
         "paper_folders (by key, of the modules)",
     )

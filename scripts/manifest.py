@@ -4,7 +4,6 @@ A file that is not what its job wrote is refused; what killed jobs left beside t
 """
 
 import platform
-import subprocess
 from importlib import metadata
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from sharpflow.storage.files import is_leftover
 from sharpflow.storage.ledger import examine
 from sharpflow.storage.provenance import trained_on
 from sharpflow.storage.seal import sealed_path, write_json
+from sharpflow.version import VERSION, commit
 
 PACKAGES = (
     "torch",
@@ -27,18 +27,6 @@ PACKAGES = (
     "matplotlib",
     "snakemake",
 )
-
-
-def commit() -> str:
-    """The git commit of the working directory, `+changes` if it is not clean, or `unknown`."""
-    try:
-        head = subprocess.run(
-            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True
-        )
-        status = subprocess.run(["git", "status", "--porcelain"], capture_output=True, text=True)
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return head.stdout.strip() + ("+changes" if status.stdout.strip() else "")
 
 
 def main(job: jobs.Job) -> None:
@@ -56,7 +44,8 @@ def main(job: jobs.Job) -> None:
         "experiments": job.spec["experiments"],
         "failed": failures(root, captions),
         "devices": trained_on(root, job.spec["states"]),
-        "packages": {package: metadata.version(package) for package in PACKAGES},
+        "packages": {"sharpflow": VERSION}
+        | {package: metadata.version(package) for package in PACKAGES},
         "python": platform.python_version(),
         "sha256": examined.whole,
     }
@@ -77,5 +66,5 @@ if __name__ == "__main__":
         ["files"],
         ["manifest", "page"],
         "vouched and states (paths beside the manifest), configuration, experiments (settings), "
-        "benchmarks (files of Snakemake's by rule, likewise)",
+        "benchmarks (what jobs used, by rule, likewise)",
     )

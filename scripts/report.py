@@ -50,7 +50,8 @@ def main(job: jobs.Job) -> None:
         provenance,
         tables,
         **{
-            name: job.spec[name] for name in ("judged", "differences", "scale", "rules", "run_page")
+            name: job.spec[name]
+            for name in ("judged", "differences", "scale", "rules", "run_page", "by_seed")
         },
         explorer=curves.section(1000 * job.spec["explorer_kilobytes"]),
     )
@@ -89,7 +90,8 @@ if __name__ == "__main__":
         ["pngs", "svgs", "captions", "claims", "tables", "sources"],
         ["page"],
         "figures (paper, name, experiments, command, links), experiments, papers, configuration, "
-        "judged, differences, scale, rules and run_page (as sharpflow.report.build takes them), "
+        "judged, differences, scale, rules, run_page and by_seed (as "
+        "sharpflow.report.build takes them), "
         "parts (how many of the tables are each experiment's, in their order), measured (those "
         "whose sharpness was measured), states (paths from the results folder on), "
         "explorer_kilobytes",

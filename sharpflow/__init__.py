@@ -1,6 +1,10 @@
 """sharpflow: how noise and step size shape the sharpness of neural networks."""
 
+import sys
 from importlib import import_module
+
+if hasattr(sys.modules["__main__"], "__real_file__"):  # of a job that Snakemake started
+    import_module("sharpflow.forkserver").hand_over()
 
 
 def __getattr__(name: str) -> str:

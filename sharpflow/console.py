@@ -13,6 +13,7 @@ from snakemake.common import NOTHING_TO_BE_DONE_MSG
 from snakemake_interface_logger_plugins.common import LogEvent
 from tqdm import tqdm
 
+from sharpflow.claims.columns import worst
 from sharpflow.progress import Event, Failure, Outcome, Planned, Run, ending
 from sharpflow.storage.files import CLAIMS, PAGE
 from sharpflow.storage.heartbeat import Beat, beat_path, read_beat
@@ -283,7 +284,9 @@ def watch(
 
 
 def verdict_counts(path: str | Path) -> dict[str, int]:
-    """How many claims have which verdict, as the page counts them; empty without a table.
+    """How many judgements have which verdict, as the page counts them; empty without a table.
+
+    A judgement is a claim in an experiment: the worst of its measurements.
 
     Args:
         path: of `claims.csv`.
@@ -293,11 +296,12 @@ def verdict_counts(path: str | Path) -> dict[str, int]:
             rows = list(csv.DictReader(handle))
     except OSError:
         return {}
-    claims: dict[tuple[str, ...], str] = {}
-    for row in sorted(rows, key=lambda row: row["summary"].lower() == "true"):
-        keys = ("paper", "claim", "experiment", "figure")
-        claims[tuple(row[key] for key in keys)] = row["verdict"]  # of the summary, where there is
-    return dict(Counter(claims.values()))
+    found: dict[tuple[str, ...], list[str]] = {}
+    for row in rows:
+        if row["control"].lower() != "true":
+            key = tuple(row[name] for name in ("paper", "claim", "experiment", "figure"))
+            found.setdefault(key, []).append(row["verdict"])
+    return dict(Counter(map(worst, found.values())))
 
 
 def outcome(workflow: Any, root: str, failed_figures: Sequence[Failure] = ()) -> Outcome:

@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from sharpflow.errors import SharpflowError
+from sharpflow.forkserver import forked_from
 from sharpflow.parts.loading import register
+from sharpflow.storage.benchmarks import write_benchmark
 from sharpflow.storage.heartbeat import beat_path
 
 if hasattr(sys.modules["__main__"], "snakemake"):
@@ -33,6 +35,7 @@ class Job:
         threads: CPU threads that it may use.
         version: the digests of the code and packages that Snakemake started it with.
         progress: where it may say how far it is; None where nobody looks.
+        used: where its time and memory are written; None where nobody reads them.
     """
 
     inputs: Mapping[str, Any]
@@ -41,6 +44,7 @@ class Job:
     threads: int = 1
     version: str = ""
     progress: Path | None = None
+    used: str | None = None
 
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of glibc's malloc.h
@@ -73,6 +77,7 @@ def _from_snakemake(snakemake: Any) -> tuple[Job, str | None]:
         snakemake.threads,
         json.dumps(versions, sort_keys=True),
         beat_path(log) if log else None,
+        getattr(snakemake.log, "used", None),
     )
     return job, log
 
@@ -114,9 +119,13 @@ def _run(main: Callable[[Job], None], job: Job, log: str | None) -> None:
             handle = stack.enter_context(open(log, "w", encoding="utf-8"))
             stack.enter_context(redirect_stdout(handle))
             stack.enter_context(redirect_stderr(handle))
+        if (server := forked_from()) and log is not None:
+            print(f"forked from process {server}, which had libraries loaded")
         try:
             register(job.spec.get("paper_folders", {}))
             main(job)
+            if job.used is not None:
+                write_benchmark(job.used, forked=bool(server))
         except SharpflowError as error:
             if log is not None:
                 print(f"Error: {error}", file=handle)

@@ -270,7 +270,7 @@ def ending(outcome: Outcome) -> list[str]:
         first = [verdict for verdict in _FIRST if verdict in outcome.verdicts]
         kinds = dict.fromkeys((*first, *sorted(outcome.verdicts)))
         counted = ", ".join(f"{outcome.verdicts[kind]} {kind}" for kind in kinds)
-        lines.append(f"Claims: {counted} ({outcome.claims})")
+        lines.append(f"Claims, each in an experiment: {counted} ({outcome.claims})")
     if outcome.page:
         lines.append(f"Page: {outcome.page}")
     return lines

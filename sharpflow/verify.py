@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from sharpflow.errors import IntegrityError, exit_status
-from sharpflow.storage.files import VOUCHED, is_leftover, sha256_of
+from sharpflow.storage.files import BY_SEED, CLAIMS, VOUCHED, is_leftover, sha256_of
 from sharpflow.storage.seal import AlteredError, check, read_json
 
 _ALTERED, _MISSING, _UNKNOWN = "altered", "missing", "not in the manifest"
@@ -33,14 +33,14 @@ def _present(root: Path) -> Iterator[Path]:
 
 def _found(root: Path) -> dict[str, str]:
     """What is wrong with which file, by name."""
+    if not (root / "manifest.json").exists():
+        raise IntegrityError(f"{root} holds no manifest.json: is it a finished results folder?")
     try:
         manifest = read_json(root / "manifest.json")
         expected = dict(manifest["sha256"].items())
         failed = dict(manifest.get("failed", {}).items())
     except (IntegrityError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise IntegrityError(
-            f"{root}/manifest.json cannot be read ({error}): is {root} a finished results folder?"
-        ) from error
+        raise IntegrityError(f"{root}/manifest.json is not what a run wrote ({error})") from error
     with ThreadPoolExecutor() as pool:
         reasons = pool.map(lambda item: _difference(root / item[0], item[1]), expected.items())
         found = dict(zip(expected, reasons, strict=True))
@@ -83,7 +83,7 @@ def repair(results: str | Path) -> list[str]:
     try:
         found = _found(root)
     except IntegrityError:
-        tops = (root / name for name in ("manifest.json", "claims.parquet", "claims.csv"))
+        tops = (root / name for name in ("manifest.json", "claims.parquet", CLAIMS, BY_SEED))
         there = [path for path in tops if path.is_file()]
         found = {str(p.relative_to(root)): _UNKNOWN for p in (*there, *_present(root))}
     lines = []

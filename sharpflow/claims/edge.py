@@ -1,7 +1,7 @@
 """Progressive sharpening and the edge of stability.
 
 Λ is the Gauss-Newton sharpness; all levels are over the stability threshold of the same step, which
-is 2/η for gradient descent. Diverged runs, and runs that cannot tell, are said at each claim.
+is 2/η for gradient descent. Runs that cannot tell are said at each claim.
 """
 
 from collections.abc import Sequence
@@ -9,12 +9,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from sharpflow.claims.base import INF, claim
-from sharpflow.results.crossings import rising_trend, settled
+from sharpflow.results.crossings import APPROACH_TO, rising_trend, settled
 from sharpflow.results.curves import finite_prefix, running_mean
 from sharpflow.results.edge import (
     BAND_HIGH,
     BAND_LOW,
-    DIVERGED,
     EVEN_STRIDE,
     SHARPNESS,
     WINDOW,
@@ -44,8 +43,9 @@ LEAST_RECORDS, LEAST_RATES = 10, 3
         "chosen: the paper shows monotone curves; one random walk in three passes too, judged from "
         "its own minimum, so that three runs that pass by chance are one in thirty"
     ),
-    method="Spearman correlation of Λ and the step, early minimum to 0.9 of 2/η (or the end)",
+    method=f"Spearman correlation of Λ and the step, {APPROACH_TO} 0.9 of 2/η (or the end)",
     reads=["gauss_newton_sharpness"],
+    diverged="counts",
 )
 def progressive_sharpening(run: Run) -> float:
     """Spearman's rank correlation of Λ with the step over the approach to the threshold.
@@ -71,6 +71,7 @@ def progressive_sharpening(run: Run) -> float:
         "smallest Λ"
     ),
     reads=["gauss_newton_sharpness"],
+    diverged="counts",
 )
 def reaches_threshold(run: Run) -> float:
     """Largest Λ over the threshold; for a run that starts above, the threshold over the least Λ.
@@ -102,7 +103,7 @@ def edge_of_stability(run: Run) -> float:
 
     A run that neither reaches the threshold nor swings across the valley with period two (see
     `results.edge.at_edge`) is not at the edge however close it hovers: its level over the last
-    third if that is outside the band, else an outright failure, as is a diverged run. Undefined
+    third if that is outside the band, else an outright failure. Undefined
     where fewer than 50 steps follow the first cycle, or where Λ was measured at an even stride,
     which shows one branch only of an alternation with period two.
     """
@@ -124,12 +125,10 @@ def edge_of_stability(run: Run) -> float:
 def running_plateau(run: Run) -> float:
     """Largest distance of the 50-step running mean of Λ over the threshold from 1.
 
-    Outright failures: a diverged run, and one that neither reaches the threshold nor swings though
+    An outright failure: a run that neither reaches the threshold nor swings though
     its running mean over the last third is within the bound. Undefined where fewer than 50 steps
     follow the first cycle, or at an even stride.
     """
-    if run.diverged:
-        return DIVERGED
     steps, ratio = run.relative(SHARPNESS)
     if not sees_both_branches(run):
         return EVEN_STRIDE
@@ -157,11 +156,9 @@ def plateau_slope(runs: Sequence[Run]) -> float:
 
     One regression with intercept a seed, over all learning rates and widths of the case; a run that
     never crosses enters with its level over the last third. The slope is about proportion, the
-    level is `edge_of_stability`'s. A diverged run is an outright failure. Undefined: fewer than
+    level is `edge_of_stability`'s. Undefined: fewer than
     three learning rates, or a run of the seed without a plateau (too short, an even stride).
     """
-    if any(run.diverged for run in runs):
-        return DIVERGED
     thresholds = [run.threshold for run in runs]
     if len(set(thresholds)) < LEAST_RATES:
         return Undefined(f"fewer than {LEAST_RATES} learning rates were run")

@@ -322,13 +322,14 @@ def check(config: str | None) -> None:
 
 
 @cli.command()
-@click.argument("path", type=click.Path(path_type=Path), default=Path("results"))
+@click.argument("path", type=click.Path(path_type=Path), required=False)
 @click.option("--repair", is_flag=True, help="Delete what differs; the next run makes it again.")
-def verify(path: Path, repair: bool) -> int:
-    """Is a results folder, or one file of it, what jobs wrote?"""
+def verify(path: Path | None, repair: bool) -> int:
+    """Is a results folder, the newest below results/, or one file, what jobs wrote?"""
+    from sharpflow.cli import runs
     from sharpflow.verify import told
 
-    return int(told(path, repair))
+    return int(told(path or runs.newest(), repair))
 
 
 @cli.command()

@@ -168,6 +168,14 @@ def shown(found: Catalogue, kind: str, name: str, changes: Mapping[str, Any] | N
     declared = found.declared(kind)[name]
     describe = _claim if kind == "claim" else _figure
     lines = {**describe(declared), "experiments": ", ".join(users) or "(none)"}
+    if kind == "claim":
+        for key, home in found.papers.items():
+            paper, plain = home.paper, name.rpartition("/")[2]
+            if plain in paper.sources:
+                lines[f"source ({key})"] = paper.sources[plain]
+            for experiment, why in paper.explanations.items():
+                if plain in why:
+                    lines[f"where it fails ({experiment})"] = why[plain]
     return _lines(name, lines, declared.part.file)
 
 
@@ -205,6 +213,8 @@ def _claim(declared: Declared) -> dict[str, str]:
         "estimand": claim.estimand,
         "band": band(*claim.band),
         "origin": claim.origin,
+        "revised": claim.revised,
+        "diverged": claim.diverged,
         "reads": ", ".join(claim.reads),
         "cases": ", ".join(claim.cases),
     }

@@ -18,6 +18,8 @@ from sharpflow.storage.tables import read_table
 
 CURVE = ["experiment", "case", "width", "learning_rate"]
 """What a curve is of."""
+BESIDE = ("loss", "diverged_step")
+"""What tells how long runs were, and which diverged."""
 END = 1 / 3
 """Share of the steps, at the end, over which a curve's level is the mean."""
 
@@ -53,36 +55,95 @@ class Results:
 
     @cached_property
     def verdicts(self) -> pd.DataFrame:
-        """Verdicts without the summaries, by experiment, claim and case.
+        """Verdicts by experiment, claim and case.
 
         Raises:
             IntegrityError: the table is missing or was altered.
         """
         table = read_table(self.root / "claims.parquet")
-        single = table[~table["summary"].astype(bool)]
-        return single.set_index(["experiment", "claim", "case"])[["verdict", "statistic"]]
+        return table.set_index(["experiment", "claim", "case"])[["verdict", "statistic"]]
 
-    def curves(self, quantity: str) -> pd.DataFrame:
-        """Mean over seeds of a quantity: columns of `CURVE`, step, mean; its leading index only.
+    def summary(self, quantity: str) -> pd.DataFrame:
+        """Summary rows of a quantity, and of what tells how long runs were and which diverged.
+
+        Columns of `CURVE`, step, quantity, index, mean, seeds.
 
         Raises:
             IntegrityError: a table was altered.
         """
-        found = []
-        for folder in sorted(self.root.glob("tables/*/summary")):
-            paths = sorted(map(str, folder.glob("*.parquet")))
-            table = read_parts(paths, [quantity])
-            table = table[table["index"] == table["index"].min()]
-            found.append(table.assign(experiment=folder.parent.name)[[*CURVE, "step", "mean"]])
-        return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=[*CURVE])
+        found = [
+            read_parts(sorted(map(str, folder.glob("*.parquet"))), [quantity, *BESIDE]).assign(
+                experiment=folder.parent.name
+            )
+            for folder in sorted(self.root.glob("tables/*/summary"))
+        ]
+        columns = [*CURVE, "step", "quantity", "index", "mean", "seeds"]
+        whole = pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=columns)
+        return whole[columns]
 
 
-def levels(curves: pd.DataFrame) -> pd.Series:
-    """Mean of each curve over the last third of its steps, by the columns of `CURVE`."""
-    if curves.empty:
-        return pd.Series(dtype=float)
-    last = curves.groupby(CURVE)["step"].transform("max")
-    return curves[curves["step"] >= (1 - END) * last].groupby(CURVE)["mean"].mean()
+def curves(summary: pd.DataFrame, quantity: str) -> pd.DataFrame:
+    """Mean over seeds of a quantity: columns of `CURVE`, step, mean; its leading index only."""
+    table = summary[summary["quantity"] == quantity]
+    leading = table.groupby("experiment")["index"].transform("min")
+    return table[table["index"] == leading][[*CURVE, "step", "mean"]]
+
+
+def levels(summary: pd.DataFrame, quantity: str) -> pd.Series:
+    """Mean of each curve over the last third of its run's steps, by the columns of `CURVE`.
+
+    NaN where nothing was measured so late, as of runs that all diverged before.
+    """
+    own = curves(summary, quantity)
+    ends = summary.groupby(CURVE)["step"].max().rename("last").reset_index()
+    timed = own.merge(ends, on=CURVE)
+    timed["mean"] = timed["mean"].where(timed["step"] >= (1 - END) * timed["last"])
+    return timed.groupby(CURVE)["mean"].mean()
+
+
+def diverged(summary: pd.DataFrame) -> dict[Any, str]:
+    """How many of a network's runs diverged, and when, by the columns of `CURVE`."""
+    marks = summary[summary["quantity"] == "diverged_step"]
+    whole = summary.groupby(CURVE)["seeds"].max().to_dict()
+    found = {}
+    for key, rows in marks.groupby(CURVE):
+        first, last = rows["step"].min(), rows["step"].max()
+        when = f"step {first}" if first == last else f"steps {first} to {last}"
+        found[key] = f"{rows['seeds'].sum()} of {whole.get(key)} diverged at {when}"
+    return found
+
+
+def common(
+    a: Mapping[str, str], b: Mapping[str, str]
+) -> tuple[list[dict[str, str]], dict[str, list[str]]]:
+    """Settings of the set-ups that two results share, and those of one side alone, as `dense/tanh`.
+
+    Args:
+        a: settings by dotted key, as `Results.settings` has them.
+        b: the same, of the other side.
+    """
+    setups = [dict.fromkeys(name for key in side if (name := _setup(key))) for side in (a, b)]
+    alone = {
+        side: [name for name in own if name not in other]
+        for side, own, other in (("A", *setups), ("B", *setups[::-1]))
+    }
+    of_experiments = [{name.partition("/")[0] for name in names} for names in setups]
+    kept = of_experiments[0] & of_experiments[1]
+    shared = [
+        {
+            key: value
+            for key, value in side.items()
+            if key.partition(".")[0] in kept and _setup(key) not in [*alone["A"], *alone["B"]]
+        }
+        for side in (a, b)
+    ]
+    return shared, alone
+
+
+def _setup(key: str) -> str:
+    """Experiment and case of a setting; empty where it is of all cases."""
+    experiment, _, rest = key.partition(".cases.")
+    return f"{experiment}/{rest.partition('.')[0]}" if rest else ""
 
 
 def report(a: Results, b: Results, quantity: str) -> str:
@@ -93,18 +154,31 @@ def report(a: Results, b: Results, quantity: str) -> str:
         IntegrityError: a file is missing or was altered.
     """
     lines = [f"A  {a.root}", f"B  {b.root}", "", "Settings"]
-    both = list(differing(a.settings, b.settings, "–"))
-    lines += _table(["", "A", "B"], both) if both else ["  the same"]
+    shared, alone = common(a.settings, b.settings)
+    lines += [f"  only in {side}: {', '.join(names)}" for side, names in alone.items() if names]
+    both = list(differing(*shared, "–"))
+    if both or not any(alone.values()):
+        lines += _table(["", "A", "B"], both) if both else ["  the same"]
     lines += ["", "Verdicts", *_verdicts(a.verdicts, b.verdicts)]
     lines += ["", f"Curves: {quantity}, mean over seeds and the last third of the steps"]
-    ends = [levels(each.curves(quantity)) for each in (a, b)]
+    summaries = [each.summary(quantity) for each in (a, b)]
+    ends = [levels(each, quantity) for each in summaries]
     if all(each.empty for each in ends):
         raise ConfigError(f"Neither folder has the quantity {quantity!r} in its tables.")
     joined = pd.concat(ends, axis=1, keys=["A", "B"]).sort_index()
     joined["B/A"] = joined["B"] / joined["A"]
     names = [_curve_name(key) for key in joined.index]
     rows = [(n, *map(number, row)) for n, row in zip(names, joined.to_numpy(), strict=True)]
-    return "\n".join([*lines, *_table(["", "A", "B", "B/A"], rows)])
+    lines += _table(["", "A", "B", "B/A"], rows)
+    marks = [
+        f"  {side}  {_curve_name(key)}: {said}"
+        for side, summary in zip("AB", summaries, strict=True)
+        for key, said in diverged(summary).items()
+        if key in joined.index
+    ]
+    if marks:
+        lines += ["", "Diverged (a mean past that step is of the other runs)", *marks]
+    return "\n".join(lines)
 
 
 def _curve_name(key: Any) -> str:
@@ -145,7 +219,9 @@ def _table(heads: list[str], rows: list[tuple[str, ...]]) -> list[str]:
 
 def draw(a: Results, b: Results, quantity: str) -> Figure:
     """One panel an experiment: curves of A as lines, of B dashed, one colour a network."""
-    tables = {"A": a.curves(quantity), "B": b.curves(quantity)}
+    summaries = {"A": a.summary(quantity), "B": b.summary(quantity)}
+    tables = {side: curves(summary, quantity) for side, summary in summaries.items()}
+    lost = {side: diverged(summary) for side, summary in summaries.items()}
     experiments = sorted({name for t in tables.values() for name in t["experiment"].unique()})
     figure = Figure(figsize=(7.0, 3.2 * len(experiments)), layout="constrained")
     panels = figure.subplots(len(experiments), 1, squeeze=False)[:, 0]
@@ -157,6 +233,7 @@ def draw(a: Results, b: Results, quantity: str) -> Figure:
                 colour = colours.setdefault(key, f"C{len(colours) % 10}")
                 style = "-" if side == "A" else "--"
                 label = f"{side}: {_curve_name(key).partition('/')[2]}"
+                label += f" ({lost[side][key]})" if key in lost[side] else ""
                 axes.plot(curve["step"], curve["mean"], style, color=colour, lw=1.2, label=label)
         axes.set(title=experiment, xlabel="step", ylabel=quantity.replace("_", " "))
         axes.legend(fontsize="x-small", ncols=2)

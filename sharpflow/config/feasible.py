@@ -165,26 +165,37 @@ def matching(patterns: tuple[str, ...], cases: Iterable[str]) -> list[str]:
     return [case for case in cases if any(fnmatchcase(case, p) for p in patterns)]
 
 
+def claimed(claim: Declared, cases: Iterable[str]) -> list[str]:
+    """Cases that a claim is about: none of its controls, on which it must fail."""
+    chosen = matching(claim.cases, cases)
+    controls = matching(claim.controls, chosen)
+    return [case for case in chosen if case not in controls]
+
+
 def check_claim(claim: Declared, cases: Mapping[str, Any], types: Types, where: str) -> None:
-    """Refuse a claim that no case is about, or for which a case measures too little.
+    """Refuse a claim that is about no case, or for which a case or control measures too little.
 
     Raises:
         ConfigError: it names the measurement that would help.
     """
-    chosen = matching(claim.cases, cases)
+    chosen = claimed(claim, cases)
     if not chosen:
         raise ConfigError(
             f"{where}: claims names {claim.name!r}, which is about the cases "
-            f"{', '.join(claim.cases)}, and there are only {', '.join(cases)}."
-            f"{nearest(claim.cases[0], cases)}"
+            f"{', '.join(claim.cases)}{_but(claim.controls)}, and there are only "
+            f"{', '.join(cases)}.{nearest(claim.cases[0], cases)}"
         )
-    for case in chosen:
+    for case in [*chosen, *matching(claim.controls, cases)]:
         missing = [q for q in claim.reads if q not in given(cases[case])]
         if missing:
             raise ConfigError(
                 f"{where}: claims names {claim.name!r}, which reads {', '.join(missing)}, and the "
                 f"case {case!r} does not measure it.{_help(missing, types)}"
             )
+
+
+def _but(controls: tuple[str, ...]) -> str:
+    return f" but its controls {', '.join(controls)}" if controls else ""
 
 
 def check_figure(

@@ -155,7 +155,7 @@ def settings_of(
         _set_paths(document, given)
         _add(settings, found[name], document, _namer(path, found[name], override))
     _check_figures(settings, found)
-    _check_statements(settings)
+    _check_statements(settings, found)
     return settings
 
 
@@ -311,17 +311,26 @@ def _named_folder(folder: Path) -> str:
     return "the working directory" if folder == Path() else str(folder)
 
 
-def _check_statements(settings: Settings) -> None:
-    """Refuse what a paper says of claims that do not exist."""
+def _check_statements(settings: Settings, found: Mapping[str, Found]) -> None:
+    """Refuse what a paper says of claims and experiments that do not exist."""
     for key, home in settings.papers.items():
         named = [
             name for each in home.paper.says if isinstance(each, Statement) for name in each.claims
         ]
-        for name in [*named, *home.paper.published]:
+        paper = home.paper
+        where = f"{home.folder / PAPER_FILE}"
+        for experiment in paper.explanations:
+            if experiment not in found:
+                raise ConfigError(
+                    f"{where}: explanations has {experiment!r}, which is no experiment."
+                    f"{nearest(experiment, found)}"
+                )
+        explained = [name for claims in paper.explanations.values() for name in claims]
+        for name in [*named, *paper.published, *paper.sources, *explained]:
             try:
                 settings.types.registry.claim(name, key)
             except ConfigError as error:
-                raise ConfigError(f"{home.folder / PAPER_FILE}: {error}") from None
+                raise ConfigError(f"{where}: {error}") from None
 
 
 def _check_figures(settings: Settings, found: Mapping[str, Found]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from sharpflow.config.feasible import BY_THE_WAY, matching, measured
+from sharpflow.config.feasible import BY_THE_WAY, claimed, matching, measured
 from sharpflow.config.load import Settings
 from sharpflow.config.numbers import canonical
 from sharpflow.config.parts import in_parts
@@ -308,7 +308,7 @@ def _verdicts(settings: Settings, experiment: str) -> list[Verdict]:
     """The claims of an experiment, each beside the first figure that draws what it reads."""
     figures, found = settings.figures[experiment], []
     for claim in settings.claims[experiment]:
-        cases = matching(claim.cases, settings.cases[experiment])
+        cases = claimed(claim, settings.cases[experiment])
         wanted = set(claim.reads) - BY_THE_WAY or set(claim.reads)
         beside = (
             name

@@ -149,6 +149,20 @@ class Recorded(Strict):
     """Verdict and result, as text, by experiment, claim and case."""
 
 
+SOURCES = ("paper: ", "drawn here: ")
+
+
+def a_source(value: str) -> str:
+    """Where a claim comes from, or ValueError."""
+    if not value.startswith(SOURCES) or value in SOURCES:
+        raise ValueError(
+            "a text that begins with 'paper: ' and names a theorem, an equation, a figure or a "
+            "section there, or with 'drawn here: ' for a consequence that the paper does not "
+            "state, and says from what"
+        )
+    return value
+
+
 class Paper(Strict):
     """A file `paper.yaml`: what the folder that it stands in is about."""
 
@@ -168,6 +182,13 @@ class Paper(Strict):
     """What it claims: a sentence each, or a statement with the claims that it is judged by."""
     published: dict[str, str] = Field(default={})
     """What the publication states where a claim has a number, by the claim's name."""
+    sources: dict[str, Annotated[str, AfterValidator(a_source)]] = Field(default={})
+    """Where each claim comes from, by its name: `paper: …` with the theorem, equation, figure or
+    section, or `drawn here: …` for a consequence that the publication does not state."""
+    explanations: dict[Name, dict[str, str]] = Field(default={})
+    """Why a claim does not hold in an experiment, or not in every case of it, and what shows it, by
+    experiment and claim: a phrase without a full stop, that the page prints where the claim is not
+    supported there."""
     figures: list[str] = Field(default=[])
     """Its figures, in the order in which the page shows them."""
     experiments: dict[Name, dict[str, Any]] = Field(default={})

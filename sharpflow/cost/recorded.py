@@ -1,7 +1,6 @@
-"""Recorded jobs: from Snakemake's benchmark files, and as a compact table."""
+"""Recorded jobs: from the benchmark files of runs, and as a compact table."""
 
 import csv
-import math
 from dataclasses import fields
 from pathlib import Path
 
@@ -9,21 +8,10 @@ from sharpflow.cost.fit import Recorded
 from sharpflow.cost.sweep import Sweep
 from sharpflow.cost.work import Job, Measured
 from sharpflow.errors import ConfigError
+from sharpflow.forkserver import ADDRESS
 from sharpflow.storage.benchmarks import read_benchmark
 
-_SHORT, _SPAN, _LONG = 0.5, 30.0, 30.0
 _FIELDS = [f.name for f in fields(Job)]
-
-
-def cpu_seconds(wall: float, sampled: float) -> float:
-    """CPU time of a whole job from what Snakemake sampled.
-
-    It samples every half second at first, and every 30 s after 30 s, so that what is used after
-    the last sample is missing: half a sampling span is added at the rate seen until then.
-    """
-    span = _SHORT if wall <= _SPAN else _LONG
-    last = max(math.floor(wall / span) * span, _SHORT)
-    return max(sampled * max(wall / last, 1.0), 0.1)
 
 
 def read_benchmarks(sweep: Sweep, results: str | Path) -> list[Recorded]:
@@ -34,7 +22,7 @@ def read_benchmarks(sweep: Sweep, results: str | Path) -> list[Recorded]:
         results: its results root, with a folder `benchmarks`.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is none, or they are of jobs that were forked.
     """
     found = []
     folder = Path(results) / "benchmarks"
@@ -42,9 +30,15 @@ def read_benchmarks(sweep: Sweep, results: str | Path) -> list[Recorded]:
         row = None if job is None else read_benchmark(folder / name)
         if job is None or row is None:
             continue
+        if row.get("forked") == "yes":
+            raise ConfigError(
+                f"{folder} is of jobs that were forked with their libraries loaded, which uses "
+                f"less than a job on a cluster does. Run with {ADDRESS}= (empty) in the "
+                "environment, and fit that."
+            )
         if row["max_rss"] in ("NA", "-") or not float(row["max_rss"]) > 0:
-            continue  # it ended before Snakemake's first sample
-        seconds = cpu_seconds(float(row["s"]), float(row["cpu_time"]))
+            continue  # of an earlier release, whose records were sampled
+        seconds = max(float(row["cpu_time"]), 0.1)
         found.append(Recorded(experiment, job, round(seconds, 2), float(row["max_rss"])))
     if not found:
         raise ConfigError(f"{folder} holds no benchmark file of this configuration's jobs.")

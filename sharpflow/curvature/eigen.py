@@ -670,11 +670,16 @@ def _start_rows(operator: LinearOperator, initial: Tensor | None) -> Tensor:
     return rows.to(dtype=operator.dtype, device=operator.device)
 
 
+def check_count(k: int, size: int) -> None:
+    """Raise ValueError unless an operator of this size has `k` eigenpairs."""
+    if not 1 <= k <= size:
+        raise ValueError(f"k is {k}; it must lie between 1 and the operator's size, {size}.")
+
+
 def _check_arguments(
     size: int, k: int, tol: float, limit: int, guard: int, accuracy: float | None
 ) -> None:
-    if not 1 <= k <= size:
-        raise ValueError(f"k is {k}; it must lie between 1 and the operator's size, {size}.")
+    check_count(k, size)
     if not tol > 0:
         raise ValueError(f"tol is {tol}; it must be positive.")
     if accuracy is not None and not accuracy > 0:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from sharpflow.curvature.basis import Storage
 from sharpflow.curvature.closed_form import ClosedForm, as_its_class_says
 from sharpflow.curvature.differences import Products
-from sharpflow.curvature.eigen import LARGE, EigenResult, top_eigenpairs
+from sharpflow.curvature.eigen import LARGE, EigenResult, check_count, top_eigenpairs
 from sharpflow.curvature.linear_operator import LinearOperator
 from sharpflow.curvature.model_loss import (
     LossOfModel,
@@ -153,8 +153,9 @@ class SharpnessTracker:
         self._scaling: Tensor | None = None
         if not self.dense and self._general is None:
             self._use_general()
+        size = sum(p.numel() for p in trainable_parameters(model, only).values())
+        check_count(k, size)
         if history is None:
-            size = sum(p.numel() for p in trainable_parameters(model, only).values())
             history = _HISTORY if size <= LARGE else 1
         self._warm = WarmStart(history)
 

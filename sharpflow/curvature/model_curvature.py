@@ -19,7 +19,6 @@ from sharpflow.curvature.streamed_loss import (
     StreamedLoss,
     Weight,
     check_form,
-    loss_of_pairs,
 )
 
 _T = TypeVar("_T")
@@ -77,9 +76,8 @@ class ModelCurvature:
         self._loss: ModelLoss | StreamedLoss
         check_form(targets, micro_batch, forward=forward, weight=weight, distributed=distributed)
         if targets is None:
-            forward, data = loss_of_pairs(loss_fn, forward)
             self._loss = StreamedLoss(
-                model, loss_fn, inputs, weight, only, distributed, forward=forward, data=data
+                model, loss_fn, inputs, weight, only, distributed, forward=forward
             )
         else:
             self._loss = ModelLoss(model, loss_fn, inputs, targets, micro_batch, only)

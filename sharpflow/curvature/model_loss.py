@@ -2,6 +2,8 @@
 
 import copy
 import random
+import re
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -320,7 +322,8 @@ class LossOfModel(ABC):
 
     def _scalar(self, part: Any) -> float:
         copies = self._copied()
-        with graph_mode(self.products == "autograd"):  # forward may differentiate the network
+        graph = graph_mode(self.products == "autograd")  # forward may differentiate the network
+        with graph, _shapes_agreeing():
             value = self.value(copies, part)
         if not isinstance(value, Tensor) or value.numel() != 1:
             shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
@@ -600,6 +603,22 @@ def evaluating(called: str) -> Iterator[None]:
         kind = TypeError if isinstance(error, TypeError) else ValueError
         text = (str(error).strip().splitlines() or [""])[0]
         raise kind(f"{called} fails, with {type(error).__name__}: {text}") from error
+
+
+@contextmanager
+def _shapes_agreeing() -> Iterator[None]:
+    """Within, a loss of `torch.nn` that would broadcast its targets raises ValueError."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "Using a target size", UserWarning)
+        try:
+            yield
+        except UserWarning as warning:
+            sizes = re.findall(r"\(torch\.Size\((.*?)\)\)", str(warning))
+            targets, outputs = sizes if len(sizes) == 2 else ("another shape", "theirs")
+            raise ValueError(
+                f"the targets have the shape {targets} and the outputs {outputs}: the loss would "
+                "compare each output with every target."
+            ) from None
 
 
 def _random_states(devices: list[int]) -> list[bytes]:

@@ -10,6 +10,7 @@ from torch import Tensor
 from sharpflow.curvature.eigen import (
     EigenResult,
     bottom_eigenpairs,
+    check_count,
     mapped,
     scale_of,
     top_eigenpairs,
@@ -139,8 +140,7 @@ def largest_magnitude_eigenpairs(
     """
     check_operator(operator)
     first, size = operator.products, operator.shape[0]
-    if not 1 <= k <= size:
-        raise ValueError(f"k is {k}; it must lie between 1 and the operator's size, {size}.")
+    check_count(k, size)
     if not tol > 0:
         raise ValueError(f"tol is {tol}; it must be positive.")
     if 2 * k >= size:

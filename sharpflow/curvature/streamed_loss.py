@@ -23,7 +23,13 @@ from sharpflow.curvature.batches import (
 from sharpflow.curvature.differences import Products
 from sharpflow.curvature.graphs import cast
 from sharpflow.curvature.linear_operator import LinearOperator, NonFiniteError
-from sharpflow.curvature.model_loss import LossOfModel, check_loss, refuse_random_modules
+from sharpflow.curvature.model_loss import (
+    LossOfModel,
+    check_loss,
+    evaluating,
+    random_state_kept,
+    refuse_random_modules,
+)
 
 BatchLoss = Callable[..., Tensor]
 Weight = Callable[[Any], float]
@@ -94,7 +100,8 @@ class StreamedLoss(LossOfModel):
 
     Args:
         model: any module, without batch norm in training mode.
-        loss: `loss(model, batch)` is the scalar loss of a batch, a mean over what is weighted.
+        loss: `loss(model, batch)` is the scalar loss of a batch, a mean over what is weighted; or
+            one of `torch.nn`, for batches that are pairs (inputs, targets).
         batches: a list, a `DataLoader` that does not shuffle, or anything else that can be read
             more than once.
         weight: wᵦ of a batch; by default its number of samples. Where the loss is a mean over
@@ -110,9 +117,9 @@ class StreamedLoss(LossOfModel):
 
     Raises:
         ValueError: there is no batch, they differ between two readings, a weight is not positive,
-            or as for `LossOfModel`.
-        TypeError: `batches` cannot be read, or the loss is none, or one of outputs and targets
-            while `forward` is not given.
+            without weights the loss is a sum over samples, or as for `LossOfModel`.
+        TypeError: `batches` cannot be read, or the loss is none, or one of `torch.nn` and they are
+            no pairs.
     """
 
     called = "loss(model, batch)"
@@ -128,7 +135,7 @@ class StreamedLoss(LossOfModel):
         dtype: torch.dtype | None = None,
         products: Products = "autograd",
         forward: Forward | None = None,
-        data: Callable[[Any], Any] = lambda batch: batch,
+        data: Callable[[Any], Any] | None = None,
     ) -> None:
         check_loss(loss)
         no_batches = Tensor | np.ndarray | str | Mapping
@@ -137,15 +144,10 @@ class StreamedLoss(LossOfModel):
                 f"without targets the data are batches, and these are a {type(batches).__name__}; "
                 "give a list of batches or a DataLoader, or targets with the inputs."
             )
-        if forward is None and is_of_outputs(loss):
-            raise TypeError(
-                "without targets the loss is called as loss(model, batch), and this one of "
-                "torch.nn takes outputs and targets: write lambda model, batch: "
-                "loss(model(batch[0]), batch[1]) for batches that are pairs."
-            )
         super().__init__(model, only, dtype, products)
         self._refuse_batch_norm()
-        self.loss, self.forward, self.data_of, self.batches = loss, forward, data, batches
+        self.forward, of_pairs = loss_of_pairs(loss, forward)
+        self.loss, self.data_of, self.batches = loss, data or of_pairs, batches
         self.distributed = distributed
         if distributed and not (dist.is_available() and dist.is_initialized()):
             raise ValueError("distributed is true and torch.distributed is not initialised.")
@@ -156,6 +158,8 @@ class StreamedLoss(LossOfModel):
             with generators_kept(batches):  # of two readings: what the loader draws then differs
                 self._weights, first = self._read_twice(weight or batch_size)
             self._check(self._cast(first))
+            if weight is None and len(self._weights) > 1:
+                self._refuse_sum(self._cast(first))
             total += sum(self._weights)
         if torch.isnan(total):
             raise ValueError("another process could not read its batches; its error says why.")
@@ -183,6 +187,28 @@ class StreamedLoss(LossOfModel):
                 else "batches can be read once only: give a list or a DataLoader, not an iterator."
             )
         return [weight for weight, _ in seen], first
+
+    def _refuse_sum(self, batch: Any) -> None:
+        """Raise ValueError where the loss of a batch is a sum: the mean of sums is of no loss."""
+        count = batch_size(batch)
+        rows = torch.arange(count)
+        halves = rows[: count // 2], rows[count // 2 :]
+        if not len(halves[0]):
+            return
+        try:
+            with random_state_kept(), evaluating(self.called):
+                whole, *of_halves = (
+                    self._scalar(part)
+                    for part in (batch, *(self.rows_of(batch, half) for half in halves))
+                )
+        except (ValueError, TypeError, RuntimeError, LookupError):
+            return  # a batch that has no halves
+        mean = sum(len(h) * one for h, one in zip(halves, of_halves, strict=True)) / count
+        if abs(whole - sum(of_halves)) < 1e-3 * abs(whole) < 0.1 * abs(whole - mean):
+            raise ValueError(
+                "the loss of a batch is the sum over its samples, and its mean over batches would "
+                "depend on their size: give the mean over samples (reduction='mean')."
+            )
 
     def loss_of(self, part: Any) -> Tensor:
         """The loss of a batch at the parameters that the model has."""

@@ -96,6 +96,7 @@ class Declared:
         reads: quantities that it needs.
         draws: quantities that a figure draws too, where they were measured.
         cases: shell-style patterns of the cases it is about.
+        controls: patterns of the cases on which a claim must fail.
         scope: what a verdict is about; empty for a figure.
     """
 
@@ -105,6 +106,7 @@ class Declared:
     cases: tuple[str, ...] = ("*",)
     scope: str = ""
     draws: tuple[str, ...] = ()
+    controls: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -270,14 +272,15 @@ def _literals(part: Part, tree: ast.Module, expressions: Mapping[str, ast.expr])
         return {key: outline.literal(tree, value) for key, value in expressions.items()}
     except ValueError as error:
         raise PartError(
-            f"{part.file}: what a claim reads, its cases and its scope are read without running "
-            "the file, so they must be texts, or constants of the same file."
+            f"{part.file}: what a claim reads, its cases, controls and scope are read without "
+            "running the file, so they must be texts, or constants of the same file."
         ) from error
 
 
 def _claims_in(part: Part, tree: ast.Module) -> Iterable[Declared]:
     for name, keywords in outline.decorated(tree, "claim").items():
-        asked = {key: keywords[key] for key in ("reads", "cases", "scope") if key in keywords}
+        read = ("reads", "cases", "controls", "scope")
+        asked = {key: keywords[key] for key in read if key in keywords}
         said = _literals(part, tree, asked)
         yield Declared(
             part,
@@ -285,6 +288,7 @@ def _claims_in(part: Part, tree: ast.Module) -> Iterable[Declared]:
             tuple(said.get("reads", ())),
             tuple(said.get("cases", ("*",))),
             said.get("scope", "run"),
+            controls=tuple(said.get("controls", ())),
         )
 
 

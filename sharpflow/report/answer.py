@@ -6,7 +6,8 @@ from typing import Any
 
 from sharpflow.report.entries import FigureEntry
 from sharpflow.report.reasons import Differences, reason, shortfall
-from sharpflow.report.verdicts import counts, single_rows
+from sharpflow.report.text import many, times
+from sharpflow.report.verdicts import FEW, counts, few_runs, names, single_rows
 
 Entry = Mapping[str, Any]
 Paper = Mapping[str, Any]
@@ -38,13 +39,18 @@ def answer(
     groups = statements(paper, entries)
     ordered = [entry for group in groups for entry in group["entries"]]
     recorded, own = paper.get("recorded") or {}, {entry["experiment"] for entry in entries}
-    verdicts = recorded.get("verdicts", {})
+    verdicts, explanations = recorded.get("verdicts", {}), paper.get("explanations", {})
     return {
         "sentences": sentences(groups),
         "groups": groups,
         "unjudged": [each for each in paper.get("says", ()) if isinstance(each, str)],
         "open": [
-            why_open(entry, scale, verdicts.get(entry["experiment"], {}).get(entry["claim"]))
+            why_open(
+                entry,
+                scale,
+                verdicts.get(entry["experiment"], {}).get(entry["claim"]),
+                explanations.get(entry["experiment"], {}).get(entry["claim"], ""),
+            )
             for entry in ordered
             if entry["verdict"] != "supported"
         ],
@@ -76,12 +82,16 @@ def sentences(groups: Sequence[Mapping[str, Any]]) -> list[str]:
     if not entries:
         return ["No claim of this paper was judged in this run."]
     whole, single = counts(entries), counts(single_rows(entries))
+    few, drawn = few_runs(entries), names(entry for entry in entries if entry["drawn"])
     first = (
-        f"Of {_many(whole['all'], 'claim')} tested here {whole['supported']} "
-        f"{_are(whole['supported'])} supported in every case, {whole['not supported']} "
-        f"{_are(whole['not supported'])} not supported in one or more, and for "
-        f"{whole['straddles'] + whole['undefined']} the runs do not decide; behind them are "
-        f"{_many(single['all'], 'measurement')}, of which {single['supported']} "
+        f"{many(names(entries), 'claim')}"
+        + (f" ({drawn} of them consequences drawn here)" if drawn else "")
+        + f", judged {times(whole['all'])}: "
+        f"{whole['supported']} {_are(whole['supported'])} supported in every case"
+        + (f" ({few} of them on {FEW} runs or fewer in a case)" if few else "")
+        + f", {whole['not supported']} {_are(whole['not supported'])} not supported in one or "
+        f"more, and for {whole['straddles'] + whole['undefined']} the runs do not decide; behind "
+        f"them are {many(single['all'], 'measurement')}, of which {single['supported']} "
         f"{_are(single['supported'])} supported and {single['not supported']} not."
     )
     return [first, *_by_statement([group for group in groups if group["name"]])]
@@ -95,7 +105,7 @@ def _by_statement(groups: Sequence[Mapping[str, Any]]) -> list[str]:
         kept, every = number["supported"], number["all"]
         kind = "every" if kept == every else "some" if kept else "none"
         single = counts(single_rows(group["entries"]))
-        rows = f"{single['supported']} of {_many(single['all'], 'measurement')}"
+        rows = f"{single['supported']} of {many(single['all'], 'measurement')}"
         found[kind].append(f"{group['name']} ({kept} of {every}, {rows})")
     words = {
         "every": "supported in every claim: ",
@@ -110,6 +120,7 @@ def why_open(
     entry: Entry,
     scale: Mapping[str, Differences] | None,
     recorded: Mapping[str, Sequence[str]] | None,
+    explanation: str = "",
 ) -> dict[str, Any]:
     """One line on a claim that is not supported: which cases, why, and at the paper's scale.
 
@@ -117,6 +128,7 @@ def why_open(
         entry: the claim.
         scale: as for `answer`.
         recorded: verdict and result at the paper's scale, by case.
+        explanation: that of the paper's folder; may be empty.
     """
     differences = None if scale is None else scale.get(entry["experiment"])
     rows = [row for row in single_rows([entry]) if row["verdict"] != "supported"]
@@ -125,7 +137,7 @@ def why_open(
     kept = recorded or {}
     known = {row["case"]: kept[row["case"]] for row in rows if row["case"] in kept}
     there = (known.get(worst["case"]) or ("", ""))[0]
-    found = reason(worst, differences, there)
+    found = reason(worst, differences, there, explanation)
     return {
         "entry": entry,
         "cases": "; ".join(
@@ -178,10 +190,6 @@ def card(figure: FigureEntry, ordered: Sequence[Entry], paper: Paper) -> dict[st
 def fallen_short(scale: Mapping[str, Differences] | None) -> list[tuple[str, str]]:
     """Experiments that fall short of the papers' scale, with the differences as text."""
     return [(name, shortfall(found)) for name, found in (scale or {}).items() if found]
-
-
-def _many(count: int, noun: str) -> str:
-    return f"{count} {noun}{'s' if count != 1 else ''}"
 
 
 def _are(count: int) -> str:

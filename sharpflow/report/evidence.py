@@ -42,10 +42,10 @@ def figure_section(figure: FigureEntry, entries: Sequence[Entry]) -> dict[str, A
 
 
 def drawn_rows(entry: Entry) -> list[dict[str, Any]]:
-    """The measurements of a claim, each with its drawing."""
+    """The measurements of a claim, and then its controls, each with its drawing."""
     return [
         {**row, "drawing": drawings.interval(row["raw"], row["runs"], row["band"])}
-        for row in single_rows([entry])
+        for row in [*single_rows([entry]), *entry["controls"]]
     ]
 
 

@@ -1,6 +1,6 @@
 """The verdicts of a finished run as Markdown, for the documentation.
 
-A table an experiment, a row a measurement with its reason; summaries are left out.
+A table an experiment, a row a measurement with its reason.
 """
 
 import argparse
@@ -13,7 +13,8 @@ from typing import Any
 import pandas as pd
 
 from sharpflow.errors import exit_status
-from sharpflow.report.verdicts import VERDICTS, claim_entries, counts, single_rows
+from sharpflow.report.text import many, times
+from sharpflow.report.verdicts import VERDICTS, claim_entries, counts, names, single_rows
 from sharpflow.storage.files import write_bytes
 
 MARKER = "<!-- made from tables -->"
@@ -27,12 +28,24 @@ def lines(claims: pd.DataFrame) -> Iterator[str]:
     """How many measurements have which verdict, then a heading and a table an experiment.
 
     Args:
-        claims: columns `sharpflow.claims.base.COLUMNS`.
+        claims: columns `sharpflow.claims.columns.COLUMNS`.
     """
-    rows = single_rows(claim_entries(claims))
-    found = counts(rows)
+    entries = claim_entries(claims)
+    single = single_rows(entries)
+    found = counts(single)
+    rows = [row for entry in entries for row in (*single_rows([entry]), *entry["controls"])]
     parts = ", ".join(f"{found[verdict]} {verdict}" for verdict in VERDICTS)
-    yield f"{claims['claim'].nunique()} claims, {found['all']} measurements: {parts}."
+    yield (
+        f"{many(names(entries), 'claim')}, judged {times(len(entries))}, "
+        f"{many(found['all'], 'measurement')}: {parts}."
+    )
+    if len(rows) > len(single):
+        failing = sum(row["control"] and row["verdict"] == "not supported" for row in rows)
+        yield ""
+        yield (
+            f"Beside them, {failing} of {len(rows) - len(single)} controls, on which a claim must "
+            "fail, are not supported."
+        )
     for (paper, experiment), group in groupby(sorted(rows, key=_experiment), key=_experiment):
         yield from ("", f"### {paper}: `{experiment}`", "", *HEADER)
         yield from map(_row, group)
@@ -46,7 +59,7 @@ def _row(row: Mapping[str, Any]) -> str:
     level = row["result"] + ("" if row["estimand"] == "runs in the band" else f" {row['interval']}")
     cells = (
         f"`{row['claim']}`",
-        row["case"],
+        row["case"] + " (control)" * row["control"],
         row["values"] or "–",
         row["band"],
         level,

@@ -17,7 +17,16 @@ from sharpflow.report.evidence import drawn_rows, experiment_section, figure_sec
 from sharpflow.report.places import places
 from sharpflow.report.reasons import MOST_SEEDS, Differences
 from sharpflow.report.text import anchor, number
-from sharpflow.report.verdicts import claim_entries, confidences, counts, family, single_rows
+from sharpflow.report.verdicts import (
+    FEW,
+    claim_entries,
+    confidences,
+    counts,
+    family,
+    few_runs,
+    names,
+    single_rows,
+)
 
 
 def build(
@@ -33,6 +42,7 @@ def build(
     scale: Mapping[str, Differences] | None = None,
     rules: Sequence[tuple[str, str]] = (),
     run_page: str = "",
+    by_seed: str = "",
     explorer: Mapping[str, Any] | None = None,
 ) -> str:
     """Page with all figures, claims and verdicts, as one HTML text that needs no other file.
@@ -52,13 +62,14 @@ def build(
         scale: in what each experiment differs from its paper's own scale; None where not known.
         rules: pairs of rules of the workflow, the second of which reads what the first writes.
         run_page: address of the page on the run, relative to this one.
+        by_seed: address of the table of every seed's value, likewise.
         explorer: what `explorer.html` shows (`ExplorerData.section`); None leaves it out.
 
     Returns:
         The page's HTML.
 
     Raises:
-        ValueError: a column or the summary of a claim is missing, a figure appears twice or is no
+        ValueError: a column of the claims is missing, a figure appears twice or is no
             PNG, a figure names an experiment whose settings are not given, or a figure or claim
             belongs to a paper that is not.
     """
@@ -78,7 +89,14 @@ def build(
         .get_template("page.html")
         .render(
             papers=[_paper_section(paper, figures, entries, scale) for paper in papers.values()],
-            total={"claims": counts(entries), "cases": counts(single_rows(entries))},
+            total={
+                "claims": counts(entries),
+                "cases": counts(single_rows(entries)),
+                "names": names(entries),
+                "few": few_runs(entries),
+                "revised": names(entry for entry in entries if entry["revised"]),
+            },
+            most_few=FEW,
             family=family(single_rows(entries)),
             confidence=confidences(entries),
             most_seeds=MOST_SEEDS,
@@ -91,6 +109,7 @@ def build(
             tables=[plain_table(i, entry) for i, entry in enumerate(shown)],
             graph=drawings.graph(rules, "The rules of the workflow, from data to page"),
             run_page=run_page,
+            by_seed=by_seed,
             explorer=explorer,
         )
     )
@@ -128,10 +147,12 @@ def _entries(
     found = []
     for entry in claim_entries(claims):
         name, experiment = entry["claim"], entry["experiment"]
+        paper = papers[entry["paper"]]
         more = {
             "anchor": place.get((experiment, name)),
             "settings": anchor("experiment", experiment) if experiment in order else None,
-            "published": papers[entry["paper"]].get("published", {}).get(name, ""),
+            "published": paper.get("published", {}).get(name, ""),
+            "explanation": paper.get("explanations", {}).get(experiment, {}).get(name, ""),
             "rows": drawn_rows(entry),
         }
         found.append(entry | more)

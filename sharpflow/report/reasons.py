@@ -1,4 +1,4 @@
-"""Why a claim is not supported, or open, as far as tables and settings tell."""
+"""Why a claim is not supported, or open, as far as tables, settings and its paper tell."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,47 +11,72 @@ from sharpflow.statistics.verdicts import EVERY, LEAST_RUNS, judge_runs
 
 MOST_SEEDS = 200
 """More seeds than this are no advice."""
-SEEDS, SCALE, DEFINITION, PAPER = "too few seeds", "default scale", "definition", "the paper"
+SEEDS, DIVERGED, EXPLAINED = "too few seeds", "diverged", "explained"
+BAND_END, NO_VALUE, UNKNOWN = "at the band’s end", "no value", "cause not shown"
+MOST_SETTINGS = 3
+"""More settings than this in which a run is smaller are counted."""
 
 Row = Mapping[str, Any]
 Differences = Sequence[tuple[str, str, str]]
 
 
 class Reason(NamedTuple):
-    """Which of the four kinds it is, and what shows it, as plain text."""
+    """Which kind it is, and what shows it, as plain text without a full stop."""
 
     kind: str
     text: str
 
 
-def reason(row: Row, differences: Differences | None, recorded: str = "") -> Reason:
-    """Why one measurement is not supported.
+def reason(
+    row: Row, differences: Differences | None, recorded: str = "", explanation: str = ""
+) -> Reason:
+    """Why one measurement is not supported, as far as tables and the paper's folder tell.
 
-    Seeds straddle a band because they are few, if more of the same kind would decide; else the
-    level lies at the end of the band, which is a matter of definition. A measurement that failed,
-    or could not be made, is the scale's where the experiment falls short of the papers' and the
-    same verdict is not recorded there; else the band's where that was chosen here, and the paper's.
+    What is computed comes first: seeds straddle a band because they are few, if more of the same
+    kind would decide; runs diverged. Then what the paper's folder says. Without either the cause is
+    not shown: what came out is told, with what a reader has to know to look for it.
 
     Args:
         row: of `verdicts.claim_entries`, not supported.
         differences: from the papers' own scale; None where that is not known.
         recorded: verdict of the same measurement at the papers' scale; empty where none is kept.
+        explanation: that of the paper's folder; may be empty.
     """
-    said = f"the band is {row['origin']}: {row['why']}"
-    if row["verdict"] == "straddles":
-        enough = seeds_needed(row)
-        if enough is not None:
-            words = f"{row['count']} were run; about {enough} like them would decide"
-            return Reason(SEEDS, words)
-        return Reason(DEFINITION, f"it lies at the end of its band, and {said}")
-    same = recorded == row["verdict"]
-    if differences and not same:
-        return Reason(SCALE, row["reason"] or "it is run smaller than in the paper")
+    if row["verdict"] == "straddles" and (enough := seeds_needed(row)) is not None:
+        words = f"{row['count']} were run; about {enough} like them would decide"
+        return Reason(SEEDS, _both(words, explanation))
+    if row["diverged"]:
+        return Reason(DIVERGED, _both(row["reason"], explanation))
+    if explanation:
+        return Reason(EXPLAINED, explanation)
     if row["verdict"] == "undefined":
-        return Reason(DEFINITION, row["reason"])
-    if row["origin"] == "chosen":
-        return Reason(DEFINITION, said)
-    return Reason(PAPER, said)
+        return Reason(NO_VALUE, row["reason"])
+    if row["verdict"] == "straddles":
+        more = f"{MOST_SEEDS} seeds like these would not decide"
+        return Reason(BAND_END, _both(_found(row), more))
+    return Reason(UNKNOWN, _both(_found(row), _unlike(differences, recorded == row["verdict"])))
+
+
+def _both(*parts: str) -> str:
+    return "; ".join(part for part in parts if part)
+
+
+def _found(row: Row) -> str:
+    """What came out, against the band."""
+    if row["runs"] or not math.isfinite(row["raw"]["statistic"]):
+        return row["reason"]
+    return f"{row['result']} {row['interval']} against a band of {row['band']}"
+
+
+def _unlike(differences: Differences | None, recorded: bool) -> str:
+    """In what the run is unlike the paper's: that it is so shows no cause."""
+    if recorded:
+        return "the scale is not the cause, for the same is recorded at the paper’s"
+    if not differences:
+        return "" if differences is None else "the scale is not the cause, for it is the paper’s"
+    more = len(differences) - MOST_SETTINGS
+    rest = f" and {more} more" if more > 0 else ""
+    return f"it differs from the paper in {shortfall(differences[:MOST_SETTINGS])}{rest}"
 
 
 def seeds_needed(row: Row) -> int | None:

@@ -38,6 +38,16 @@ def band(low: float, high: float) -> str:
     return f"≤ {number(float(high))}" if above else "–"
 
 
+def many(count: int, noun: str) -> str:
+    """A number of things: `1 claim`, `3 claims`."""
+    return f"{count:,} {noun}{'s' if count != 1 else ''}"
+
+
+def times(count: int) -> str:
+    """How often claims were judged."""
+    return "once" if count == 1 else f"{count:,} times (each in an experiment)"
+
+
 def flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
     """Settings as (dotted key, value) pairs, in the order given."""
     for key, value in settings.items():

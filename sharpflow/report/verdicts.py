@@ -6,12 +6,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sharpflow.claims.base import COLUMNS
+from sharpflow.claims.columns import COLUMNS, worst
 from sharpflow.report.text import anchor, band, number
 from sharpflow.statistics.verdicts import holm
 
 FAMILY = 0.05
 """Chance of one or more wrong `not supported` in the whole of a page."""
+FEW = 5
+"""So many runs, all in the band, miss a failure in 28 % of runs one time in five, or more often."""
 RAW = ("statistic", "low", "high", "median", "least", "largest", "band_low", "band_high")
 """Columns that an entry also has as numbers, under `raw`."""
 VERDICTS = {
@@ -25,17 +27,18 @@ VERDICTS = {
 def claim_entries(claims: pd.DataFrame) -> list[dict[str, Any]]:
     """One entry a (claim, experiment), in order of first appearance.
 
-    An entry is the claim's summary as text, with `cases`, the rows that it sums up; or its one row,
-    with `only_case`, the name of its case.
+    An entry has its one row as text, with `only_case`, the name of its case; or that of the first
+    of those with the worst verdict, with all as `cases`. `controls` are the rows on which it must
+    fail.
 
     Args:
-        claims: columns `sharpflow.claims.base.COLUMNS`, as `judge` gives them; may be empty.
+        claims: columns `sharpflow.claims.columns.COLUMNS`, as `judge` gives them; may be empty.
 
     Returns:
         Entries for the page's template.
 
     Raises:
-        ValueError: a column is missing, or the summary of several rows.
+        ValueError: a column is missing, or an entry has nothing but controls.
     """
     if claims.empty:
         return []
@@ -57,11 +60,21 @@ def counts(rows: Iterable[Mapping[str, Any]]) -> dict[str, int]:
 
 
 def single_rows(entries: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The rows that stand for a measurement each: no summary."""
+    """The rows that stand for a measurement each: no control."""
     rows: list[Mapping[str, Any]] = []
     for entry in entries:
         rows += entry["cases"] or [entry]
     return rows
+
+
+def few_runs(entries: Iterable[Mapping[str, Any]]) -> int:
+    """How many are supported with `FEW` seeds or fewer in one of their cases."""
+    return sum(e["verdict"] == "supported" and e["fewest"] <= FEW for e in entries)
+
+
+def names(entries: Iterable[Mapping[str, Any]]) -> int:
+    """How many claims there are, whatever the number of experiments that each is judged in."""
+    return len({entry["claim"] for entry in entries})
 
 
 def family(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -105,13 +118,14 @@ def _row(record: Mapping[str, Any]) -> dict[str, Any]:
         "count": seeds,
         "inside": int(record["inside"]),
         "undefined": int(record["undefined"]),
+        "diverged": int(record["diverged"]),
         "level": float(record["confidence"]),
         "claim": str(record["claim"]),
         "paper": str(record["paper"]),
         "figure": _text(record["figure"]),
         "experiment": str(record["experiment"]),
         "case": str(record["case"]),
-        "summary": str(record["summary"]).lower() == "true",
+        "control": str(record["control"]).lower() == "true",
         "statement": str(record["statement"]),
         "runs": runs,
         "result": f"{int(record['inside'])} of {seeds}" if runs else number(record["statistic"]),
@@ -125,6 +139,9 @@ def _row(record: Mapping[str, Any]) -> dict[str, Any]:
         "band": band(record["band_low"], record["band_high"]),
         "origin": origin,
         "why": why,
+        "revised": _text(record["revised"]),
+        "source": _source(_text(record["source"])),
+        "drawn": _text(record["source"]).startswith("drawn here: "),
         "noticed": str(record["noticed"]),
         "p_value": float(record["p_value"]),
         "size": float(record["size"]),
@@ -140,20 +157,31 @@ def _text(value: Any) -> str:
     return "" if pd.isna(value) else str(value)
 
 
+def _source(text: str) -> str:
+    """Where a claim comes from, as words."""
+    kind, _, where = text.partition(": ")
+    if kind == "paper":
+        return where
+    return f"a consequence drawn here, {where}" if where else ""
+
+
 def _entry(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    cases = [row for row in rows if not row["summary"]]
-    summaries = [row for row in rows if row["summary"]]
-    if len(cases) == 1 and not summaries:
-        case = cases[0]["case"]
-        return cases[0] | {
-            "only_case": "" if case == "all" else case,
-            "cases": [],
-            "case_counts": counts([]),
-        }
-    if len(summaries) != 1:
+    controls = [row for row in rows if row["control"]]
+    cases = [row for row in rows if not row["control"]]
+    if not cases:
         row = rows[0]
         raise ValueError(
-            f"claims has {len(summaries)} summaries of the claim {row['claim']!r} of the "
-            f"experiment {row['experiment']!r}; a claim with several rows must have one."
+            f"claims has only controls of the claim {row['claim']!r} of the experiment "
+            f"{row['experiment']!r}."
         )
-    return summaries[0] | {"only_case": "", "cases": cases, "case_counts": counts(cases)}
+    several = len(cases) > 1
+    decides = worst(row["verdict"] for row in cases)
+    shown = next(row for row in cases if row["verdict"] == decides)
+    only = "" if several or shown["case"] == "all" else shown["case"]
+    return shown | {
+        "only_case": only,
+        "cases": cases if several else [],
+        "controls": controls,
+        "case_counts": counts(cases if several else []),
+        "fewest": min(row["count"] for row in cases),
+    }

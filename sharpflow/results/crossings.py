@@ -23,6 +23,10 @@ HYSTERESIS = 0.02
 """Half-width of the dead band around the threshold, as a share of the threshold."""
 
 
+APPROACH_TO = "early minimum (the least record of the first half) to the first record at or above"
+"""What `approach` spans, both records included."""
+
+
 def check_threshold(threshold: float) -> None:
     """ValueError unless the threshold is positive and finite."""
     if not (np.isfinite(threshold) and threshold > 0):
@@ -144,9 +148,9 @@ def plateau(values: ArrayLike, threshold: float, minimum: int = 2) -> float:
 def approach(values: ArrayLike, threshold: float) -> tuple[int, int]:
     """Index range [start, stop) of the approach to the threshold.
 
-    It ends with the first crossing, or with the curve if there is none, and starts at the early
-    minimum: the smallest entry of the first half of what comes before. That half keeps a long fall
-    followed by a jump from being taken for a rise.
+    It ends with the first crossing, which is the last entry of it, or with the curve if there is
+    none, and starts at the early minimum: the smallest entry of the first half of all up to there.
+    That half keeps a long fall followed by a jump from being taken for a rise.
     """
     (curve,) = finite_prefix(values)
     crossing = first_crossing(curve, threshold)

@@ -82,9 +82,20 @@ class Run:
 
     @property
     def diverged(self) -> bool:
-        """Whether the run left the finite numbers (`diverged_step` present, or a loss that did)."""
-        loss = self.curve("loss")[1] if "loss" in self.known else _NOTHING
-        return bool(self.indices("diverged_step")) or not np.all(np.isfinite(loss))
+        """Whether the run left the finite numbers."""
+        return self.diverged_step is not None
+
+    @property
+    def diverged_step(self) -> int | None:
+        """The recorded step at which the run left the finite numbers, or the first loss that did.
+
+        None for a run that did not.
+        """
+        if self.indices("diverged_step"):
+            return int(self.curve("diverged_step")[1][0])
+        steps, loss = self.curve("loss") if "loss" in self.known else (_NOTHING, _NOTHING)
+        gone = steps[~np.isfinite(loss)]
+        return int(gone[0]) if gone.size else None
 
     def curve(self, quantity: str, index: int = 0) -> tuple[np.ndarray, np.ndarray]:
         """Steps and values of one quantity, each of shape (n,), in order of the steps.

@@ -84,8 +84,11 @@ def log_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
     low, high = math.exp(logarithm.low), math.exp(min(logarithm.high, 700.0))
     if not math.isfinite(logarithm.high):
         low, high = 0.0, math.inf
+    statistic = math.exp(logarithm.statistic)
+    if array.size > 1 and np.ptp(array) == 0:  # as it is: a logarithm and back may move it
+        statistic = low = high = float(array[0])
     method = f"geometric mean, {logarithm.method} of the logarithm"
-    return Interval(math.exp(logarithm.statistic), low, high, confidence, method, array.size)
+    return Interval(statistic, low, high, confidence, method, array.size)
 
 
 def bounded_interval(

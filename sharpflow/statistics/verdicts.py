@@ -5,10 +5,9 @@ interval for the mean. What could not be measured, and what failed outright, is 
 """
 
 import math
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -43,7 +42,7 @@ class Undefined(float):
 
     reason: str
 
-    def __new__(cls, reason: str) -> "Undefined":
+    def __new__(cls, reason: str) -> Self:
         """The NaN with its reason."""
         made = super().__new__(cls, math.nan)
         made.reason = reason
@@ -55,10 +54,22 @@ class Failed(float):
 
     reason: str
 
-    def __new__(cls, reason: str) -> "Failed":
+    def __new__(cls, reason: str) -> Self:
         """The infinity with its reason."""
         made = super().__new__(cls, math.inf)
         made.reason = reason
+        return made
+
+
+class Diverged(Failed):
+    """An outright failure that says at which step the run left the finite numbers."""
+
+    step: int
+
+    def __new__(cls, step: int) -> Self:
+        """The infinity with its step."""
+        made = Failed.__new__(cls, f"it diverged at step {step}")
+        made.step = step
         return made
 
 
@@ -272,10 +283,16 @@ def _reason_of_runs(values: Sequence[float], inside: int, count: int, verdict: V
 def _reasons(values: Sequence[float], kind: type[Undefined] | type[Failed]) -> str:
     """How many seeds are undefined, or failed, and why."""
     test, words = (math.isnan, "undefined") if kind is Undefined else (math.isinf, "failed")
-    found = Counter(
-        value.reason if isinstance(value, kind) else "" for value in values if test(value)
-    )
-    whys = ", ".join(why for why in found if why)
+    found = [value for value in values if test(value)]
     if not found:
         return ""
-    return f"{sum(found.values())} of {len(values)} {words}" + (f" ({whys})" if whys else "")
+    steps = sorted(value.step for value in found if isinstance(value, Diverged))
+    apart = len(set(steps)) > 1
+    whys = [f"they diverged at steps {steps[0]} to {steps[-1]}"] if apart else []
+    whys += [
+        value.reason
+        for value in found
+        if isinstance(value, (Undefined, Failed)) and not (apart and isinstance(value, Diverged))
+    ]
+    why = ", ".join(dict.fromkeys(whys))
+    return f"{len(found)} of {len(values)} {words}" + (f" ({why})" if why else "")

@@ -13,7 +13,7 @@ from sharpflow.errors import SharpflowError
 
 VOUCHED = ("data", "runs", "tables", "claims", "figures", "report")
 """Folders of a results root whose files jobs seal."""
-PAGE, CLAIMS = "report/index.html", "claims.csv"
+PAGE, CLAIMS, BY_SEED = "report/index.html", "claims.csv", "claims_by_seed.csv"
 """What a reader opens, from the results root on."""
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from report_page import MEAN, RELU, claim, claims, entry, overall
+from report_page import MEAN, RELU, claim, claims, entry
 from synthetic_runs import rows
 
 from sharpflow.report import build, collect
@@ -82,7 +82,6 @@ def make_page(budget: int) -> str:
     verdicts = claims(
         claim(),
         claim(case="relu", **RELU),
-        overall("relu", **RELU),
         claim(claim="norm", paper="ziyin2024", statement="Norms balance", **MEAN),
     )
     collected = collect(TABLES.items(), SETTINGS)

@@ -10,6 +10,8 @@ ROOT = Path(__file__).resolve().parents[2]
 WORKFLOW = ("Snakefile", "environment.yml", "config", "papers", "profiles", "rules", "scripts")
 """What of the project's top level travels with the package."""
 
+BUILT_BY = ("pyproject.toml", "hatch_build.py", "README.md", "LICENSE")
+
 
 def done(command: list[str | Path]) -> None:
     run = subprocess.run(command, capture_output=True, text=True)
@@ -17,14 +19,17 @@ def done(command: list[str | Path]) -> None:
 
 
 def wheel(folder: Path) -> Path:
-    """Build the wheel below a folder, from a copy of what it is made of."""
+    """Build the wheel below a folder, from a clone of what it is made of in `source`."""
     source = folder / "source"
-    for name in ("sharpflow", *WORKFLOW, "pyproject.toml", "README.md", "LICENSE"):
+    for name in ("sharpflow", *WORKFLOW, *BUILT_BY):
         if (ROOT / name).is_dir():
             ignore = shutil.ignore_patterns("__pycache__")
             shutil.copytree(ROOT / name, source / name, ignore=ignore)
         else:
             shutil.copy(ROOT / name, source / name)
+    git = ["git", "-C", source, "-c", "user.name=a", "-c", "user.email=a@b"]
+    for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "all"]):
+        done([*git, *words])
     done([sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", folder, source])
     (found,) = folder.glob("*.whl")
     return found

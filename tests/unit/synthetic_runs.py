@@ -8,6 +8,7 @@ import pandas as pd
 from specs import TYPES
 
 from sharpflow.claims import base
+from sharpflow.claims.columns import worst
 
 RATE = 0.005
 THRESHOLD = 2 / RATE
@@ -53,14 +54,20 @@ def judge(
     )
 
 
+def decisive(judged: pd.DataFrame) -> pd.Series:
+    """The first of the rows with the worst verdict; controls have none."""
+    rows = judged[~judged["control"].astype(bool)]
+    return rows[rows["verdict"] == worst(rows["verdict"])].iloc[0]
+
+
 def outcome(name: str, run_table: pd.DataFrame, cases: Cases | None = None) -> str:
-    """The verdict on a claim: that of its one row, or of its summary."""
-    return judge(name, run_table, cases=cases).iloc[-1]["verdict"]
+    """The verdict on a claim, over all of its rows."""
+    return decisive(judge(name, run_table, cases=cases))["verdict"]
 
 
 def undefined(name: str, run_table: pd.DataFrame, cases: Cases | None = None) -> str:
     """Why a claim is undefined, without how many seeds are."""
-    row = judge(name, run_table, cases=cases).iloc[-1]
+    row = decisive(judge(name, run_table, cases=cases))
     assert row["verdict"] == "undefined", row["verdict"]
     return why(row["reason"])
 

@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from specs import PAPERS, ROOT, TYPES
-from synthetic_runs import edge, judge, outcome, sharp, table, training
+from synthetic_runs import Curves, edge, judge, outcome, sharp, table, training
 
 from sharpflow.claims import base
-from sharpflow.claims.base import COLUMNS, ORIGINS, load_claim
+from sharpflow.claims.base import ORIGINS, by_seed, load_claim, measure
+from sharpflow.claims.columns import COLUMNS, SEED_COLUMNS, worst
 from sharpflow.errors import ConfigError, PartError
 from sharpflow.statistics.verdicts import REAL, Failed, Undefined
 
@@ -93,6 +94,7 @@ class TestRegistry:
     def test_what_is_read_without_running_is_what_the_claim_has(self, declared):
         claim = load_claim(declared.part.module, declared.name)
         assert (declared.reads, declared.cases) == (claim.reads, claim.cases)
+        assert declared.controls == claim.controls
         assert declared.scope == claim.scope
         assert claim.reads
 
@@ -195,8 +197,140 @@ class TestDecorator:
         assert (named.estimand, named.support, named.origin) == ("mean", (0, 1), "stated: there")
 
 
+def lost(step: int, seeds=(0, 1, 2, 3, 4), kept: int = 600) -> pd.DataFrame:
+    """Five runs, some of which diverged at a step; their curves go so far."""
+
+    def make(seed):
+        if seed not in seeds:
+            return sharp(edge(seed)) | {"loss": np.ones(600)}
+        gone = np.where(np.arange(600) < step, 1.0, np.nan)
+        return sharp(edge(seed)[:kept]) | {"loss": gone, "diverged_step": np.array([step])}
+
+    return table(make)
+
+
+class TestDiverged:
+    """What became of a run decides, whatever a statistic makes of it."""
+
+    def row(self, frame, statistic=lambda run: 1.0, **more):
+        return judged_alone(mine(statistic, **more), frame).iloc[-1]
+
+    def test_a_statistic_is_not_asked_of_it(self):
+        def unasked(run):
+            assert not run.diverged
+            return run.curve("loss")[1][-1]
+
+        row = self.row(lost(46), unasked)
+        assert (row["verdict"], row["failed"], row["diverged"]) == ("not supported", 5, 5)
+        assert row["reason"] == "5 of 5 failed (it diverged at step 46)"
+        assert np.isnan(row["median"])
+        one = self.row(lost(46, seeds=(2,)), unasked)
+        assert (one["verdict"], one["inside"], one["diverged"]) == ("straddles", 4, 1)
+
+    def test_it_leaves_no_mean(self):
+        row = self.row(lost(46, seeds=(2,)), estimand="mean")
+        assert (row["verdict"], row["reason"]) == (
+            "not supported", "1 of 5 failed (it diverged at step 46)",
+        )  # fmt: skip
+
+    def test_a_loss_that_left_the_finite_numbers_is_enough(self):
+        frame = lost(46)
+        row = self.row(frame[frame["quantity"] != "diverged_step"])
+        assert row["reason"] == "5 of 5 failed (it diverged at step 46)"
+
+    def test_several_steps_are_told_as_a_range(self):
+        frame = pd.concat([lost(s, (s,), 600).query("seed == @s") for s in range(5)])
+        assert self.row(frame)["reason"] == "5 of 5 failed (they diverged at steps 0 to 4)"
+
+    @pytest.mark.parametrize("value", [math.nan, math.inf, Undefined("short"), Failed("gone")])
+    def test_one_that_counts_fails_without_a_finite_number(self, value):
+        row = self.row(lost(46), lambda run: value, diverged="counts")
+        assert row["reason"] == "5 of 5 failed (it diverged at step 46)"
+
+    def test_one_that_counts_counts_as_far_as_it_goes(self):
+        row = self.row(lost(46), diverged="counts")
+        assert (row["verdict"], row["diverged"]) == ("supported", 0)
+
+    def test_where_it_is_the_topic_nothing_is_changed(self):
+        row = self.row(lost(46), lambda run: Undefined("alone"), diverged="topic")
+        assert (row["verdict"], row["reason"]) == ("undefined", "5 of 5 undefined (alone)")
+
+    def test_one_run_of_several_is_enough(self):
+        frame = pd.concat([table(lambda s: sharp(edge(s)), case="b"), lost(46, seeds=(1,))])
+        row = self.row(frame, lambda runs: 1.0, scope="experiment")
+        assert (row["failed"], row["diverged"], row["inside"]) == (1, 1, 4)
+
+    def test_values_that_did_not_converge_are_no_excuse(self):
+        flags: Curves = {"gauss_newton_sharpness_converged": np.zeros(600)}
+        frame = pd.concat([lost(46), table(lambda s: flags)])
+        reads = ["gauss_newton_sharpness"]
+        assert self.row(frame, reads=reads)["diverged"] == 5
+        assert self.row(frame, reads=reads, diverged="counts")["diverged"] == 5
+
+    @pytest.mark.parametrize("name", sorted(EVERY))
+    def test_no_claim_lets_a_run_that_was_lost_at_once_count(self, name):
+        claim = EVERY[name]
+        if claim.diverged != "fails":
+            return
+        cases = {case.replace("*", "x") for case in claim.cases}
+        frame = pd.concat([lost(0).assign(case=case) for case in sorted(cases)])
+        judged = base.judge(claim, "p", "f", "e", frame, {c: training() for c in cases})
+        assert set(judged["verdict"]) == {"not supported"}
+        assert (judged["diverged"] == judged["seeds"]).all()
+
+    def test_a_word_that_is_none(self):
+        with pytest.raises(ValueError, match="diverged is 'dies'; it must be fails, counts or"):
+            base.claim(
+                statement="s.",
+                band=(0, 1),
+                origin="stated: so",
+                method="m",
+                reads=["loss"],
+                diverged="dies",  # type: ignore[arg-type]
+            )
+
+
+def test_the_page_on_verdicts_explains_every_column():
+    page = (ROOT / "docs" / "results" / "verdicts.md").read_text(encoding="utf-8")
+    for columns in (COLUMNS, SEED_COLUMNS):
+        rows = "\n".join(f"| `{name}` | {holds} |" for name, holds in columns.items())
+        assert f"| column | holds |\n|---|---|\n{rows}\n\n" in page
+
+
+class TestBySeed:
+    def values(self, statistic, **more) -> pd.DataFrame:
+        claim = mine(statistic, **more)
+        frame = table(lambda s: sharp(edge(s)[:20]))
+        return by_seed(claim, "p", "e", measure(claim, "e", frame, {}))
+
+    def test_a_row_a_seed_with_its_value_or_why_there_is_none(self):
+        made = [0.5, 3.0, Undefined("short"), Failed("gone"), math.inf]
+        found = self.values(lambda run: made[run.seed])
+        assert list(found.columns) == list(SEED_COLUMNS)
+        assert found["seed"].tolist() == [0, 1, 2, 3, 4]
+        assert found["value"].tolist()[:2] == [0.5, 3.0]
+        assert found["value"].isna().tolist() == [False, False, True, True, True]
+        assert found["inside"].tolist() == [True, False, False, False, False]
+        assert found["reason"].tolist() == ["", "", "undefined: short", "failed: gone", "failed"]
+        assert set(found["experiment"]) == {"e"}
+
+    def test_they_are_what_the_verdict_rests_on(self):
+        frame = pd.concat(
+            [table(lambda s: sharp(edge(s, 0.8 + 0.1 * s)), width=w) for w in (50, 200)]
+        )
+        claim = EVERY["edge_of_stability"]
+        found = measure(claim, "e", frame, {"tanh": training()})
+        seeds = by_seed(claim, "p", "e", found)
+        rows = base.verdicts(claim, "p", "f", "e", found)
+        assert len(seeds) == 10
+        for row in rows.to_dict("records"):
+            own = seeds[seeds["case"] == row["case"]]
+            assert own["inside"].sum() == row["inside"]
+            assert own["value"].median() == row["median"]
+
+
 class TestJudge:
-    def test_rows_columns_and_the_worst_case(self):
+    def test_rows_and_columns(self):
         frame = pd.concat(
             [
                 table(lambda s: sharp(edge(s)), case="elu"),
@@ -206,26 +340,19 @@ class TestJudge:
         )
         judged = judge("edge_of_stability", frame, 0.9)
         assert list(judged.columns) == list(COLUMNS)
-        assert judged["case"].tolist() == ["elu", "relu", "tanh", "all"]
-        assert judged["summary"].tolist() == [False, False, False, True]
-        assert judged["verdict"].tolist() == [
-            "supported", "not supported", "straddles", "not supported",
-        ]  # fmt: skip
-        assert judged["inside"].tolist() == [5, 0, 3, 0]
+        assert judged["case"].tolist() == ["elu", "relu", "tanh"]
+        assert judged["verdict"].tolist() == ["supported", "not supported", "straddles"]
+        assert judged["inside"].tolist() == [5, 0, 3]
         assert judged["reason"].tolist() == [
             "", "5 of 5 outside the band", "2 of 5 outside the band",
-            "worst case: relu; 5 of 5 outside the band",
         ]  # fmt: skip
-        same = [name for name in COLUMNS if name not in ("case", "summary", "reason")]
-        assert judged.iloc[-1][same].equals(judged.iloc[1][same])
         assert set(judged["seeds"]) == {5}
         assert set(judged["confidence"]) == {0.9}
         assert set(judged["estimand"]) == {"runs"}
 
-    def test_a_claim_with_one_row_has_no_summary(self):
+    def test_a_claim_of_one_case_has_one_row(self):
         judged = judge("edge_of_stability", table(lambda s: sharp(edge(s))))
         assert judged["case"].tolist() == ["tanh"]
-        assert judged["summary"].tolist() == [False]
         assert (judged.iloc[0]["verdict"], judged.iloc[0]["reason"]) == ("supported", "")
 
     def test_a_row_says_what_it_rests_on(self):
@@ -260,10 +387,10 @@ class TestJudge:
     @pytest.mark.parametrize(
         ("verdicts", "expected"),
         [
-            (("supported", "supported"), "supported"),
-            (("supported", "straddles"), "straddles"),
-            (("straddles", "undefined"), "undefined"),
-            (("supported", "undefined", "not supported"), "not supported"),
+            (["supported", "supported"], "supported"),
+            (["supported", "straddles"], "straddles"),
+            (["straddles", "undefined"], "undefined"),
+            (["supported", "undefined", "not supported"], "not supported"),
         ],
     )
     def test_the_worst_of_the_cases_decides(self, verdicts, expected):
@@ -281,37 +408,15 @@ class TestJudge:
             ]
         )
         judged = judged_alone(claim, frame)
-        assert tuple(judged["verdict"][:-1]) == verdicts
-        assert judged.iloc[-1]["verdict"] == expected
-        worst = verdicts.index(expected)
-        assert judged.iloc[-1]["reason"].startswith(f"worst case: {worst}")
-
-    def test_among_equals_the_smallest_p_value_and_then_the_least_share(self):
-        made = {"a": [3.0] * 3 + [1.0], "b": [3.0] * 4, "c": [1.0] * 4}
-        claim = mine(lambda run: made[run.case][run.seed])
-
-        def worst(*cases):
-            frame = pd.concat(
-                [table(lambda s: sharp(edge(s)[:20]), seeds=4, case=c) for c in cases]
-            )
-            return judged_alone(claim, frame).iloc[-1]["reason"].split("; ")[0]
-
-        assert worst("a", "b", "c") == "worst case: b"
-        assert worst("a", "c") == "worst case: a"
-
-    def test_of_supported_means_the_one_nearest_to_its_band_is_shown(self):
-        made = {"far": [1.0, 1.1, 1.0], "near": [1.8, 1.81, 1.8]}
-        claim = mine(lambda run: made[run.case][run.seed], estimand="mean")
-        frame = pd.concat([table(lambda s: sharp(edge(s)[:20]), seeds=3, case=c) for c in made])
-        assert judged_alone(claim, frame).iloc[-1]["reason"] == "worst case: near"
+        assert judged["verdict"].tolist() == verdicts
+        assert worst(verdicts) == expected
 
     def test_several_widths_are_rows_of_their_own(self):
         frame = pd.concat([table(lambda s: sharp(edge(s)), width=w) for w in (50, 200)])
         judged = judge("edge_of_stability", frame)
         assert judged["case"].tolist() == [
-            "tanh (width 50, learning rate 0.005)", "tanh (width 200, learning rate 0.005)", "all",
+            "tanh (width 50, learning rate 0.005)", "tanh (width 200, learning rate 0.005)",
         ]  # fmt: skip
-        assert judged["summary"].tolist() == [False, False, True]
 
     @pytest.mark.parametrize(("seeds", "expected"), [(1, "straddles"), (2, "straddles")])
     def test_fewer_than_three_seeds_cannot_support(self, seeds, expected):
@@ -329,13 +434,43 @@ class TestJudge:
             [table(lambda s: sharp(edge(s)), case=c) for c in ("sgd", "sgd_small", "gd")]
         )
         judged = judged_alone(about, both)
-        assert judged["case"].tolist() == ["sgd", "sgd_small", "all"]
+        assert judged["case"].tolist() == ["sgd", "sgd_small"]
+
+    @staticmethod
+    def controlled(scope: base.Scope, **levels: float) -> pd.DataFrame:
+        """A claim that a level lies in [0, 2], judged with the control `slow` on given levels."""
+
+        def level(runs):
+            return levels[(runs if scope == "run" else runs[0]).case]
+
+        about = mine(level, controls=("slow*",), scope=scope)
+        parts = [table(lambda s: sharp(edge(s)), case=case) for case in levels]
+        return judged_alone(about, pd.concat(parts))
+
+    @pytest.mark.parametrize(("scope", "named"), [("run", "slow"), ("experiment", "control")])
+    def test_a_control_is_judged_and_not_summed_up(self, scope, named):
+        judged = self.controlled(scope, fast=1.0, slow=3.0)
+        assert judged["case"].tolist() == ["fast" if scope == "run" else "all", named]
+        assert judged["control"].tolist() == [False, True]
+        assert judged["verdict"].tolist() == ["supported", "not supported"]
+        assert judged["reason"].tolist() == ["", "5 of 5 outside the band"]
+
+    def test_a_control_that_does_not_fail_is_said_of_every_row(self):
+        judged = self.controlled("run", fast=1.0, faster=1.5, slow=1.2)
+        assert judged["control"].tolist() == [False, False, True]
+        assert judged["verdict"].tolist() == ["supported"] * 3
+        told = "its control does not fail: slow supported"
+        assert judged["reason"].tolist() == [told, told, ""]
+
+    def test_a_claim_with_nothing_but_its_control_is_refused(self):
+        with pytest.raises(ValueError, match="no run for the claim 'mine'"):
+            self.controlled("run", slow=3.0)
 
     def test_the_statistic_sees_the_settings_of_its_case(self):
         both = pd.concat([table(lambda s: sharp(edge(s)), case=c) for c in ("small", "large")])
         sizes = {"small": training(batch=8), "large": training(batch=128)}
         judged = judged_alone(mine(lambda run: float(run.batch)), both, sizes)
-        assert judged["case"].tolist() == ["large", "small", "all"]
+        assert judged["case"].tolist() == ["large", "small"]
         assert judged["median"].tolist()[:2] == [128.0, 8.0]
 
     @staticmethod

@@ -14,6 +14,7 @@ from synthetic_runs import (
     THRESHOLD,
     Curves,
     claim,
+    decisive,
     edge,
     judge,
     outcome,
@@ -159,9 +160,9 @@ class TestSgd:
         levels = self.frame(batch_8=0.6, batch_32=0.8, batch_128=0.9)
         mark = rows(dict(DIVERGED), case="batch_8", seed=2)
         gone = pd.concat([levels, mark[mark["quantity"] == "diverged_step"]])
-        row = judge(name, gone, cases=BATCHES).iloc[-1]
+        row = decisive(judge(name, gone, cases=BATCHES))
         assert (row["verdict"], row["failed"]) == ("straddles", 1)
-        assert row["reason"] == "1 of 5 failed (it diverged)"
+        assert row["reason"] == "1 of 5 failed (it diverged at step 300)"
 
     def test_all_samples_are_the_largest_batch(self):
         name, levels = "smaller_batch_flatter", {"batch_8": 0.6, "batch_32": 0.8}
@@ -212,13 +213,19 @@ class TestWhereAVerdictStands:
             "paper": "beyond",
             "cases": {"tanh": training()},
             "claims": [
-                {"name": found.name, "module": found.part.module, "figure": "momentum"}
+                {
+                    "name": found.name,
+                    "module": found.part.module,
+                    "figure": "momentum",
+                    "source": "drawn here: from it",
+                }
                 for found in asked
             ],
             "confidence": 0.95,
             "papers": {"li2022": str(PAPERS["li2022"])},
         }
-        files = ["--table", tmp_path / "table.parquet", "--verdicts", tmp_path / "verdicts.parquet"]
+        names_of = ("table", "verdicts", "seeds")
+        files = [x for name in names_of for x in (f"--{name}", tmp_path / f"{name}.parquet")]
         subprocess.run(
             [sys.executable, "scripts/judge_claims.py", *files, "--spec", json.dumps(spec)],
             cwd=ROOT,
@@ -228,4 +235,10 @@ class TestWhereAVerdictStands:
         verdicts = read_table(tmp_path / "verdicts.parquet")
         assert set(verdicts["claim"]) == set(names)
         assert set(verdicts["paper"]) == {"beyond"}
+        assert set(verdicts["source"]) == {"drawn here: from it"}
+        seeds = read_table(tmp_path / "seeds.parquet")
+        assert len(seeds) == 5 * len(names)
+        assert seeds.groupby("claim")["inside"].sum().to_dict() == dict(
+            zip(verdicts["claim"], verdicts["inside"], strict=True)
+        )
         assert set(verdicts["figure"]) == {"momentum"}

@@ -11,6 +11,7 @@ from synthetic_runs import (
     STEPS,
     THRESHOLD,
     Curves,
+    decisive,
     edge,
     judge,
     outcome,
@@ -74,7 +75,7 @@ def even(frame: pd.DataFrame) -> pd.DataFrame:
 
 def outside(name: str, frame: pd.DataFrame, cases=None) -> str:
     """Why a claim is not supported."""
-    row = judge(name, frame, cases=cases).iloc[-1]
+    row = decisive(judge(name, frame, cases=cases))
     assert row["verdict"] == "not supported", row["verdict"]
     return row["reason"]
 
@@ -171,7 +172,7 @@ class TestEdgeOfStability:
             values[300:] = np.nan
             return sharp(values) | {"loss": np.where(STEPS < 300, 1.0, np.nan)}
 
-        assert outside(name, table(diverged)) == "5 of 5 failed (it diverged)"
+        assert outside(name, table(diverged)) == "5 of 5 failed (it diverged at step 300)"
         one = table(lambda s: diverged(s) if s == 2 else sharp(edge(s)) | {"loss": np.ones(600)})
         assert outcome(name, one) == "straddles"
         four = table(lambda s: diverged(s) if s != 2 else sharp(edge(s)) | {"loss": np.ones(600)})
@@ -244,7 +245,7 @@ class TestCycles:
 
     def test_a_diverged_run_fails(self):
         gone = table(lambda s: sharp(relaxation(s)) | DIVERGED)
-        assert outside(self.name, gone) == "5 of 5 failed (it diverged)"
+        assert outside(self.name, gone) == "5 of 5 failed (it diverged at step 300)"
 
     def test_the_shuffles_are_seeded(self):
         frame = table(lambda s: sharp(relaxation(s)), seeds=2)
@@ -304,7 +305,7 @@ class TestOutputNorm:
         kept = frame["step"].isin([*range(0, 40), *range(41, 600, 93)])
         assert undefined(name, frame[kept]) == "too few records follow the crossing"
         gone = table(lambda s: sharp(edge(s)) | norm | DIVERGED)
-        assert outside(name, gone) == "5 of 5 failed (it diverged)"
+        assert outside(name, gone) == "5 of 5 failed (it diverged at step 300)"
 
 
 class TestResidual:
@@ -355,7 +356,7 @@ class TestResidual:
             curves = self.curves(seed)
             return curves | {"loss": np.where(STEPS < 500, curves["loss"], np.nan)}
 
-        assert outside(name, table(diverged)) == "5 of 5 failed (it diverged)"
+        assert outside(name, table(diverged)) == "5 of 5 failed (it diverged at step 500)"
 
     def test_spikes_coincide(self):
         name = "spikes_coincide"
@@ -372,7 +373,7 @@ class TestResidual:
         below = table(lambda s: self.curves(s) | sharp(hover(0.8)))
         assert undefined(name, below) == self.late
         gone = table(lambda s: self.curves(s) | DIVERGED)
-        assert outside(name, gone) == "5 of 5 failed (it diverged)"
+        assert outside(name, gone) == "5 of 5 failed (it diverged at step 300)"
 
 
 class TestEigenvalues:
@@ -405,9 +406,10 @@ class TestEigenvalues:
     @pytest.mark.parametrize("name", ["few_unstable_eigenvalues", "one_unstable_eigenvalue"])
     def test_a_diverged_run_fails(self, name):
         ends = self.spectrum(1.3, 0.9, 0.8, 0.7).query("step == 599 and index == 0")
-        mark = ends[ends["quantity"] == "gauss_newton_sharpness"].assign(quantity="diverged_step")
+        mark = ends[ends["quantity"] == "gauss_newton_sharpness"]
+        mark = mark.assign(quantity="diverged_step", value=520.0)
         gone = pd.concat([self.spectrum(1.3, 0.9, 0.8, 0.7), mark])
-        assert outside(name, gone) == "5 of 5 failed (it diverged)"
+        assert outside(name, gone) == "5 of 5 failed (it diverged at step 520)"
 
 
 class TestGrowth:
@@ -482,7 +484,7 @@ class TestOutputs:
             frame = table(lambda s, c=curve: self.turning(0)(s) | sharp(c))
             assert undefined(name, frame) == why
         gone = table(lambda s: self.turning(0)(s) | DIVERGED)
-        assert outside(name, gone) == "5 of 5 failed (it diverged)"
+        assert outside(name, gone) == "5 of 5 failed (it diverged at step 300)"
 
     @staticmethod
     def grown(exponent: float) -> pd.DataFrame:
@@ -602,7 +604,7 @@ class TestTwoLayerReturns:
     def test_a_diverged_run_never_returned(self):
         up = np.where(STEPS < 200, 100 + 3.0 * STEPS, np.nan)
         gone = table(lambda s: {**sharp(up), "diverged_step": np.array([200.0])})
-        assert outside(self.name, gone) == "5 of 5 failed (it diverged)"
+        assert outside(self.name, gone) == "5 of 5 failed (it diverged at step 200)"
 
     def test_a_late_crossing_and_an_even_stride_are_undefined(self):
         late = table(lambda s: sharp(np.linspace(100, 401, 600)))
@@ -670,7 +672,7 @@ class TestPlateauSlope:
         gone = rows(sharp(edge(0)) | DIVERGED, width=50, rate=2 / 200, seed=3)
         mark = gone[gone["quantity"] == "diverged_step"]
         why = outside("plateau_slope", pd.concat([frame, mark]))
-        assert why == "1 of 5 failed (it diverged)"
+        assert why == "1 of 5 failed (it diverged at step 300)"
 
 
 class TestSurrogate:

@@ -8,6 +8,7 @@ import sys
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -22,7 +23,7 @@ from sharpflow.config.load import merge
 from sharpflow.errors import ConfigError, PartError
 from sharpflow.storage.files import PAGE, VOUCHED
 from sharpflow.storage.seal import write_json
-from sharpflow.storage.tables import write_table
+from sharpflow.storage.tables import read_table, write_table
 from sharpflow.version import VERSION
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -154,7 +155,7 @@ def test_a_claim_is_shown_with_its_band_and_where_it_is_judged(said):
         ("run convergence_speed --set batch=5 --case gd", ["claims"]),
         ("open", ["There is no page in results", "sharpflow demo"]),
         ("compare a b", ["a is no results folder"]),
-        ("verify nothing", ["nothing/manifest.json"]),
+        ("verify nothing", ["nothing holds no manifest.json"]),
         ("measure net.py", ["write FILE:BUILD"]),
         ("measure net.py:build", ["net.py is not a file"]),
         ("new part net --kind models", ["sharpflow new paper NAME"]),
@@ -404,14 +405,14 @@ def results(root: Path, level: float, verdict: str, steps: int = 6, case: str = 
             "quantity": "gauss_newton_sharpness",
             "index": 0,
             "mean": [level / 2] * (steps - 2) + [level] * 2,
+            "seeds": 5,
         }
     )
     place = root / "tables" / "e" / "summary"
     place.mkdir(parents=True)
     write_table(place / "1-of-1.parquet", table)
     row = {"experiment": "e", "claim": "c", "case": case, "verdict": verdict, "statistic": level}
-    rows = [row | {"summary": False}, row | {"summary": True}]
-    write_table(root / "claims.parquet", pd.DataFrame(rows))
+    write_table(root / "claims.parquet", pd.DataFrame([row]))
     setup = {"training": {"steps": steps}, "model": {"kind": "mlp"}}
     write_json(root / "manifest.json", {"experiments": {"e": {"seeds": 2, "cases": {case: setup}}}})
     return root
@@ -437,8 +438,36 @@ def test_results_with_the_same_and_with_other_cases(said, here):
     assert "the same" in text.partition("Verdicts")[0]
     assert "1 the same, 0 not" in text
     lines = [" ".join(line.split()) for line in said("compare one other").splitlines()]
+    assert lines[lines.index("Settings") :][:4] == [
+        "Settings",
+        "only in A: e/a",
+        "only in B: e/b",
+        "",
+    ]
     assert "e c a supported (100) –" in lines
     assert "e/b, width 5, 2/η = 200 – 100 –" in lines
+
+
+def lose(root: Path, *steps: int, seeds: int) -> None:
+    """Runs of the results diverge at these steps, so many each; nothing is measured after 3."""
+    path = next(root.glob("tables/e/summary/*.parquet"))
+    table = read_table(path)
+    loss = table.assign(quantity="loss", mean=np.nan)
+    marks = table.iloc[: len(steps)].assign(quantity="diverged_step", step=steps, seeds=seeds)
+    write_table(path, pd.concat([table[table["step"] <= 3], loss, marks], ignore_index=True))
+
+
+def test_runs_that_diverged_have_no_level_and_are_named(said, here):
+    results(here / "one", 100.0, "supported", steps=9)
+    results(here / "lost", 40.0, "not supported", steps=9)
+    lose(here / "lost", 2, 3, seeds=2)
+    lines = [" ".join(line.split()) for line in said("compare one lost").splitlines()]
+    assert "e/a, width 5, 2/η = 200 83.33 – –" in lines
+    assert "B e/a, width 5, 2/η = 200: 4 of 5 diverged at steps 2 to 3" in lines
+    assert not any(line.startswith("A e/a") for line in lines)
+    lose(here / "one", 3, seeds=1)
+    assert "1 of 5 diverged at step 3" in said("compare one lost --figure lost.png")
+    assert "Diverged" not in said("compare lost lost").partition("Curves")[0]
 
 
 def test_results_that_cannot_be_compared_are_named(refused, here):

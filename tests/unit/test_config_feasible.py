@@ -86,6 +86,32 @@ def test_a_figure_is_fed_by_any_of_its_experiments(config_folder):
     assert len(load(config_folder.file).figures["dense_here"]) == 1
 
 
+def with_a_claim_and_its_control(folder, cases):
+    """A paper's claim that is about all cases but `slow*`, on which it must fail."""
+    (folder / "claims").mkdir(parents=True)
+    (folder / "paper.yaml").write_text("key: mine\ntitle: Mine\n")
+    (folder / "claims" / "own.py").write_text(
+        "from sharpflow.claims.base import claim\n\n\n"
+        "@claim(statement='', band=(0, 1), method='', reads=['hessian_sharpness'],\n"
+        "       controls=['slow*'])\n"
+        "def own(run):\n    return 0.5\n"
+    )
+    return {"claims": ["own"], "paper": "mine", "cases": cases, "measurements": {"hessian": {}}}
+
+
+def test_a_claim_of_which_there_are_controls_alone(config_folder, tmp_path):
+    document = with_a_claim_and_its_control(tmp_path / "mine", {"slow": {}})
+    message = refusal(config_folder, document, papers=[str(PAPER), str(tmp_path / "mine")])
+    holds(message, "'own'", "the cases * but its controls slow*", "there are only slow")
+
+
+def test_a_control_that_does_not_measure_what_the_claim_reads(config_folder, tmp_path):
+    cases = {"fast": {}, "slow": {"measurements": {"hessian": None}}}
+    document = with_a_claim_and_its_control(tmp_path / "mine", cases)
+    message = refusal(config_folder, document, papers=[str(PAPER), str(tmp_path / "mine")])
+    holds(message, "'own'", "reads hessian_sharpness", "the case 'slow' does not measure it")
+
+
 def test_a_quantity_that_no_measurement_gives(config_folder, tmp_path):
     paper = tmp_path / "mine"
     (paper / "claims").mkdir(parents=True)

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from sharpflow.config import load, make_plan
+from sharpflow.config.papers import find_experiments, shipped_papers
 from sharpflow.config.plan import differences
 from sharpflow.config.scale import differences as apart
 from sharpflow.config.scale import shortfalls
@@ -32,6 +33,18 @@ def test_every_claim_that_is_judged_stands_in_one_statement_of_its_paper(shipped
         }
         assert judged == set(said), key
         assert set(home.paper.published) <= judged
+
+
+def test_every_claim_of_a_paper_says_where_it_comes_from():
+    papers = shipped_papers()
+    found = find_experiments(papers, "none")
+    for key, home in papers.items():
+        documents = [item.read() for item in found.values() if item.home is home]
+        named = {name.rpartition("/")[2] for each in documents for name in each.get("claims", [])}
+        assert named == set(home.paper.sources), key
+        for experiment, claims in home.paper.explanations.items():
+            asked = found[experiment].read()["claims"]
+            assert set(claims) <= {name.rpartition("/")[2] for name in asked}
 
 
 def test_what_is_recorded_is_of_claims_that_are_judged(monkeypatch):
@@ -90,7 +103,12 @@ def test_documents_differ_in_what_they_set():
 
 @pytest.mark.parametrize(
     "says",
-    ["says: [{name: it, text: It., claims: [spread_stay]}]", "published: {spread_stay: '2'}"],
+    [
+        "says: [{name: it, text: It., claims: [spread_stay]}]",
+        "published: {spread_stay: '2'}",
+        "sources: {spread_stay: 'paper: figure 2'}",
+        "explanations: {one: {spread_stay: it grows}}",
+    ],
 )
 def test_a_claim_that_is_misspelt_in_what_a_paper_says(tmp_path, says):
     folder = tmp_path / "mine"
@@ -141,3 +159,28 @@ def test_the_papers_scale_is_found_from_any_folder(tmp_path, monkeypatch):
     here = shortfalls("mine.yaml", load("mine.yaml"))
     assert here["dense"]
     assert here["warmup"] == []
+
+
+@pytest.mark.parametrize("source", ["figure 2", "paper:", "paper: ", "drawn here: ", "Paper: 3"])
+def test_a_source_says_whether_the_paper_states_it(tmp_path, source):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "paper.yaml").write_text(f"key: mine\ntitle: Mine\nsources: {{loss: '{source}'}}\n")
+    file = tmp_path / "config.yaml"
+    file.write_text(f"results: results/mine\npapers: [{folder}]\n")
+    with pytest.raises(ConfigError, match=r"begins with 'paper: '.* or with 'drawn here: '"):
+        load(file)
+
+
+def test_an_explanation_of_an_experiment_that_is_none(tmp_path):
+    folder = tmp_path / "mine"
+    (folder / "experiments").mkdir(parents=True)
+    (folder / "experiments" / "rings.yaml").write_text("title: Rings\n")
+    text = "key: mine\ntitle: Mine\nexplanations: {ring: {edge_of_stability: it grows}}\n"
+    (folder / "paper.yaml").write_text(text)
+    file = tmp_path / "config.yaml"
+    file.write_text(
+        f"results: results/mine\npapers: [{folder}, papers/li2022]\nexperiments: [linear]\n"
+    )
+    with pytest.raises(ConfigError, match=r"explanations has 'ring', which is no .*'rings'\?"):
+        load(file)

@@ -138,15 +138,16 @@ def test_the_last_word_of_a_killed_job_is_forgotten(logger, tmp_path):
     assert not (tmp_path / "train.progress").exists(), "of a job that was cancelled"
 
 
-def test_claims_are_counted_by_their_summaries(tmp_path):
+def test_claims_are_counted_by_the_worst_of_their_measurements(tmp_path):
     table = tmp_path / "claims.csv"
     table.write_text(
-        "paper,claim,experiment,figure,case,summary,verdict\n"
-        "p,one,e,f,all,True,supported\n"
+        "paper,claim,experiment,figure,case,control,verdict\n"
         "p,one,e,f,a,False,straddles\n"
         "p,one,e,f,b,False,not supported\n"
+        "p,one,e,f,c,False,supported\n"
         "p,two,e,f,all,False,undefined\n"
         "p,one,other,f,all,False,supported\n"
+        "p,one,other,f,slow,True,not supported\n"
     )
-    assert console.verdict_counts(table) == {"supported": 2, "undefined": 1}
+    assert console.verdict_counts(table) == {"not supported": 1, "supported": 1, "undefined": 1}
     assert console.verdict_counts(tmp_path / "none.csv") == {}

@@ -15,7 +15,7 @@ from sharpflow.cost import sweep as sizes
 from sharpflow.cost.__main__ import main
 from sharpflow.cost.fit import Recorded, fit, held_out, solve
 from sharpflow.cost.model import SHIPPED, UNKNOWN_MB, Coefficients, read
-from sharpflow.cost.recorded import cpu_seconds, read_benchmarks, read_table, write_table
+from sharpflow.cost.recorded import read_benchmarks, read_table, write_table
 from sharpflow.cost.sweep import Sweep
 from sharpflow.cost.work import BLOCK, HELD_OUT, LARGEST_GRAM, MEMORY, RESTART, TIME
 from sharpflow.data.base import generate
@@ -204,15 +204,10 @@ def test_recorded_jobs_survive_a_table(tmp_path):
         read_table(tmp_path / "other.csv")
 
 
-def test_time_after_the_last_sample_is_made_up_for():
-    assert cpu_seconds(3.5, 3.0) == 3.0
-    assert cpu_seconds(45.0, 20.0) == pytest.approx(30.0)
-    assert cpu_seconds(0.2, 0.0) > 0
-
-
-def benchmark(path, seconds, rss):
+def benchmark(path, seconds, rss, forked="no"):
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f"s\tmax_rss\tcpu_time\n{seconds}\t{rss}\t{seconds}\n")
+    row = f"{seconds}\t{rss}\t{seconds}\t{forked}\n"
+    path.write_text(f"s\tmax_rss\tcpu_time\tforked\n{row}")
 
 
 def test_a_sweep_is_fitted_from_its_benchmark_files(tmp_path, capsys):
@@ -233,6 +228,9 @@ def test_a_sweep_is_fitted_from_its_benchmark_files(tmp_path, capsys):
     assert own.time(first) == pytest.approx(2.0, rel=0.01)
     assert main(["fit", f"{folder.file}={tmp_path}", "-o", output]) == 1
     assert "no benchmark file" in capsys.readouterr().err
+    benchmark(next((tmp_path / "results/benchmarks").rglob("train.tsv")), 2.0, 300, "yes")
+    assert main(["fit", pair, "-o", output]) == 1
+    assert "SHARPFLOW_FORK_SERVER=" in capsys.readouterr().err
 
 
 def test_an_estimate_names_what_a_sweep_takes(tmp_path, capsys):

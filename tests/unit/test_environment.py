@@ -27,7 +27,7 @@ from sharpflow.measurements.evaluate import evaluate
 from sharpflow.models.activations import ACTIVATIONS
 from sharpflow.parts.options import Activation
 from sharpflow.training import train
-from sharpflow.version import VERSION
+from sharpflow.version import COMMIT_FILE, VERSION, commit_of
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "sharpflow"
@@ -139,12 +139,15 @@ def test_the_wheel_asks_for_three_packages_and_is_typed(wheel):
 
 
 def test_the_wheel_brings_the_workflow(wheel):
-    """Every file of it as it lies at the top, and nothing that was made from one."""
+    """Every file of it as it lies at the top, nothing that was made from one, and its commit."""
     with zipfile.ZipFile(wheel) as archive:
         inside = "sharpflow/_workflow/"
         found = {n.removeprefix(inside): archive.read(n) for n in archive.namelist() if inside in n}
     places = [p for part in installed.WORKFLOW for p in (ROOT / part, *(ROOT / part).rglob("*"))]
     files = {p.relative_to(ROOT).as_posix(): p.read_bytes() for p in places if p.is_file()}
+    commit = found.pop(COMMIT_FILE.rpartition("/")[2]).decode().strip()
+    assert commit == commit_of(wheel.parent / "source")
+    assert re.fullmatch("[0-9a-f]{40}", commit)
     assert found == {name: text for name, text in files.items() if "__pycache__" not in name}
     assert {"Snakefile", "papers/li2022/paper.yaml", "profiles/default/config.yaml"} <= found.keys()
 

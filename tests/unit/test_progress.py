@@ -143,7 +143,7 @@ def test_the_end_says_what_came_out_and_where_to_look():
     whole = Outcome(9, 9, [], {"straddles": 2, "supported": 41}, "r/claims.csv", "r/index.html")
     assert ending(whole) == [
         "9 of 9 jobs done.",
-        "Claims: 41 supported, 2 straddles (r/claims.csv)",
+        "Claims, each in an experiment: 41 supported, 2 straddles (r/claims.csv)",
         "Page: r/index.html",
     ]
     failed = Outcome(3, 9, [Failure("train a/b", "logs/a.log"), Failure("figure x", "l", "No y.")])

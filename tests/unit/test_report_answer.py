@@ -15,17 +15,18 @@ from report_page import (
     claims,
     entry,
     full_page,
-    overall,
 )
 
 from sharpflow.report.answer import answer, sentences, statements, why_open
 from sharpflow.report.places import places
 from sharpflow.report.reasons import (
-    DEFINITION,
+    BAND_END,
+    DIVERGED,
+    EXPLAINED,
     MOST_SEEDS,
-    PAPER,
-    SCALE,
+    NO_VALUE,
     SEEDS,
+    UNKNOWN,
     reason,
     seeds_needed,
 )
@@ -33,6 +34,7 @@ from sharpflow.report.verdicts import claim_entries
 from sharpflow.statistics.verdicts import judge_mean, judge_runs
 
 SMALLER = [("training.steps", "700", "1200")]
+LOW = {"verdict": "not supported", "reason": "5 of 5 outside the band", "inside": 0}
 SAYS = [
     {"name": "the edge", "text": "It stays.", "claims": ["edge_of_stability", "cycles"]},
     {"name": "the norm", "text": "It follows.", "claims": ["norm"]},
@@ -76,9 +78,9 @@ class TestSentences:
         rows = [claim(), claim(claim="norm", **RELU), claim(claim="cycles", **ELU)]
         first, second = sentences(self.groups(*rows))
         assert first == (
-            "Of 3 claims tested here 1 is supported in every case, 1 is not supported in one or "
-            "more, and for 1 the runs do not decide; behind them are 3 measurements, of which 1 "
-            "is supported and 1 not."
+            "3 claims, judged 3 times (each in an experiment): 1 is supported in every case (1 of "
+            "them on 5 runs or fewer in a case), 1 is not supported in one or more, and for 1 the "
+            "runs do not decide; behind them are 3 measurements, of which 1 is supported and 1 not."
         )
         assert second == (
             "Supported in some claims: the edge (1 of 2, 1 of 2 measurements); "
@@ -89,6 +91,14 @@ class TestSentences:
         _, second = sentences(self.groups(claim(), claim(claim="norm")))
         counts = "(1 of 1, 1 of 1 measurement)"
         assert second == f"Supported in every claim: the edge {counts} and the norm {counts}."
+
+    def test_consequences_drawn_here_are_told_apart(self):
+        rows = [claim(), claim(claim="norm", source="drawn here: from it", **RELU)]
+        first, _ = sentences(self.groups(*rows))
+        assert first.startswith("2 claims (1 of them consequences drawn here), judged 2 times")
+        text = checked(full_page(claims=claims(*rows))).text
+        assert text.count("; a consequence drawn here") == 1
+        assert "; a consequence drawn here" not in checked(full_page()).text
 
     def test_without_statements_or_claims(self):
         assert len(sentences(self.groups(claim(), says=["It stays."]))) == 1
@@ -107,30 +117,59 @@ class TestReasons:
     def test_a_level_at_the_end_of_its_band(self):
         row = judged([1.09, 1.11, 1.10001], estimand="mean", origin="derived: a law")
         found = reason(entries(row)[0], SMALLER)
-        assert (found.kind, "the band is derived: a law" in found.text) == (DEFINITION, True)
+        assert found.kind == BAND_END
+        assert found.text.endswith(
+            f"against a band of 0.9 to 1.1; {MOST_SEEDS} seeds like these would not decide"
+        )
 
     @pytest.mark.parametrize(
-        ("changes", "differences", "recorded", "kind"),
+        ("changes", "given", "kind", "text"),
         [
-            (RELU, SMALLER, "", SCALE),
-            (RELU, SMALLER, "supported", SCALE),
-            (RELU, SMALLER, "not supported", DEFINITION),
-            (RELU | {"origin": "stated: figure 4"}, SMALLER, "not supported", PAPER),
-            (RELU, [], "", DEFINITION),
-            (RELU | {"origin": "derived: a law"}, [], "", PAPER),
-            (RELU | {"origin": "derived: a law"}, None, "", PAPER),
-            (SELU, SMALLER, "", SCALE),
-            (SELU, [], "", DEFINITION),
+            (RELU, {}, DIVERGED, "4 of 5 failed (it diverged at step 46)"),
+            (RELU, {"explanation": "it is"}, DIVERGED, f"{RELU['reason']}; it is"),
+            (LOW, {"explanation": "all layers grow"}, EXPLAINED, "all layers grow"),
+            (SELU, {"explanation": "it is short"}, EXPLAINED, "it is short"),
+            (SELU, {}, NO_VALUE, "1 of 5 undefined (too short)"),
+            (LOW, {"differences": None}, UNKNOWN, "5 of 5 outside the band"),
+            (
+                LOW, {}, UNKNOWN,
+                "5 of 5 outside the band; it differs from the paper in training.steps 700 (1200)",
+            ),
+            (
+                LOW, {"differences": SMALLER * 5}, UNKNOWN,
+                "5 of 5 outside the band; it differs from the paper in "
+                + ", ".join(["training.steps 700 (1200)"] * 3) + " and 2 more",
+            ),
+            (
+                LOW, {"differences": []}, UNKNOWN,
+                "5 of 5 outside the band; the scale is not the cause, for it is the paper’s",
+            ),
+            (
+                LOW, {"recorded": "not supported"}, UNKNOWN,
+                "5 of 5 outside the band; the scale is not the cause, for the same is recorded at "
+                "the paper’s",
+            ),
         ],
-    )
-    def test_what_failed_is_the_scale_the_definition_or_the_paper(
-        self, changes, differences, recorded, kind
+    )  # fmt: skip
+    def test_a_cause_is_told_where_it_is_shown_and_else_said_not_to_be(
+        self, changes, given, kind, text
     ):
-        assert reason(self.row(**changes), differences, recorded).kind == kind
+        asked = {"differences": SMALLER} | given
+        assert reason(self.row(**changes), **asked) == (kind, text)
+
+    def test_few_seeds_are_told_beside_the_explanation(self):
+        found = reason(self.row(**ELU), SMALLER, explanation="noise")
+        assert (found.kind, found.text.endswith("would decide; noise")) == (SEEDS, True)
+
+    def test_a_mean_is_told_against_its_band(self):
+        row = judged([1.3, 1.31, 1.32], estimand="mean")
+        found = reason(entries(row)[0], None)
+        assert found.kind == UNKNOWN
+        assert found.text.startswith("1.31 [1.285, 1.335] against a band of 0.9 to 1.1")
 
     def test_a_line_names_cases_and_what_the_papers_scale_says(self):
         rows = [claim(), claim(case="relu", **RELU), claim(case="elu", **ELU)]
-        (found,) = entries(*rows, overall("relu", **RELU))
+        (found,) = entries(*rows)
         line = why_open(found, {"dense": SMALLER}, {"relu": ["supported", "1.0 [0.9, 1.1]"]})
         assert line["cases"] == "not supported: relu; straddles: elu"
         assert line["scale"] == "At the paper’s scale: relu supported (1.0 [0.9, 1.1])."
@@ -247,7 +286,7 @@ class TestCards:
         assert "paper 2/η here 1.012 ( 0.98 to 1.04 ), 5 of 5 runs in the band" in text
 
     def test_of_several_cases_one_that_decides(self):
-        rows = [claim(), claim(case="relu", **RELU), overall("relu", **RELU)]
+        rows = [claim(), claim(case="relu", **RELU)]
         assert self.card(*rows)["case"] == "relu"
 
     def test_a_figure_without_claims(self):

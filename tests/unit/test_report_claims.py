@@ -8,6 +8,7 @@ import pytest
 from report_page import (
     ELU,
     MEAN,
+    PAPERS,
     RELU,
     SELU,
     checked,
@@ -16,7 +17,6 @@ from report_page import (
     compare_with_claims,
     entry,
     full_page,
-    overall,
 )
 from scipy import stats
 
@@ -44,27 +44,42 @@ def test_every_claim_appears_once_and_has_a_tile():
 class TestCounts:
     def test_verdicts_are_counted_by_claim_and_by_measurement(self):
         text = checked(full_page()).text
-        assert "2 claims were judged: 1 supported, 1 not supported." in text
+        assert (
+            "2 claims were judged 2 times, each in an experiment: 1 supported, 1 not supported."
+            in text
+        )
         assert (
             "They rest on 5 measurements: 2 supported, 1 not supported, 1 straddles, 1 undefined."
         ) in text
 
-    def test_a_summary_is_no_measurement(self):
-        text = text_of(claim(case="a"), claim(case="b", **ELU), overall("b", **ELU))
-        assert "1 claim was judged: 1 straddles." in text
+    def test_the_worst_measurement_decides_and_is_counted_once(self):
+        text = text_of(claim(case="a"), claim(case="b", **ELU))
+        assert "1 claim was judged once: 1 straddles." in text
         assert "They rest on 2 measurements: 1 supported, 1 straddles." in text
+
+    def test_a_control_is_shown_and_not_counted(self):
+        slow = ELU | {"case": "slow", "control": True, "verdict": "not supported"}
+        text = text_of(claim(case="a"), claim(**slow))
+        assert "They rest on 1 measurement: 1 supported." in text
+        assert "slow control" in " ".join(text.split())
+        written = list(lines(claims(claim(case="a"), claim(**slow))))
+        assert written[0].startswith(
+            "1 claim, judged once, 1 measurement: 1 supported, 0 not supported"
+        )
+        assert "1 of 1 controls" in written[2]
+        assert any(line.startswith("| `edge_of_stability` | slow (control) |") for line in written)
 
     def test_one_measurement_stands_for_itself(self):
         assert "They rest on 1 measurement: 1 supported." in text_of(claim(case="all"))
 
-    def test_one_claim_on_two_experiments_counts_twice(self):
+    def test_one_claim_on_two_experiments_is_one_that_is_judged_twice(self):
         rows = [claim(), claim(experiment="linear", case="linear")]
         found = entries(*rows)
         assert [(row["experiment"], row["only_case"]) for row in found] == [
             ("dense", "tanh"),
             ("linear", "linear"),
         ]
-        assert "2 claims were judged: 2 supported." in text_of(*rows)
+        assert "1 claim was judged 2 times, each in an experiment: 2 supported." in text_of(*rows)
 
 
 class TestRows:
@@ -73,8 +88,7 @@ class TestRows:
             claim(case=f"case {i}", inside=i % 6, median=i + 0.5, least=i, largest=i + 1)
             for i in range(40)
         ]
-        worst = overall("case 7", inside=1, median=7.5, least=7, largest=8)
-        page = checked(full_page(figures=[entry()], claims=claims(*rows, worst)))
+        page = checked(full_page(figures=[entry()], claims=claims(*rows)))
         for i in range(40):
             shown = (
                 f"case {i} ✓ supported {i % 6} of 5 runs in the band [ 0.4782 , 1 ] "
@@ -90,20 +104,57 @@ class TestRows:
         assert page.folded.count(method + "over 5 seeds.") == 1
 
     def test_a_case_may_be_named_all(self):
-        (found,) = entries(claim(case="all"), claim(case="b", **RELU), overall("b", **RELU))
+        (found,) = entries(claim(case="all"), claim(case="b", **RELU))
         assert found["result"] == "1 of 5"
         assert [row["case"] for row in found["cases"]] == ["all", "b"]
 
+    def test_a_claim_with_nothing_but_controls_is_refused(self):
+        with pytest.raises(ValueError, match="only controls of the claim 'edge_of_stab"):
+            text_of(claim(control=True))
+
+    def test_a_run_that_diverged_is_told(self):
+        assert "4 of 5 failed (it diverged at step 46)" in text_of(claim(**RELU))
+
     @pytest.mark.parametrize(
-        ("rows", "many"),
+        ("source", "said"),
         [
-            ([claim(case="a"), claim(case="b")], 0),
-            ([claim(case="a"), claim(case="b"), overall("a"), overall("b")], 2),
+            ("paper: theorem 4.3", "Source: theorem 4.3. "),
+            ("drawn here: of section 3", "Source: a consequence drawn here, of section 3. "),
+            ("", "Source: not given. "),
         ],
     )
-    def test_several_rows_need_one_summary(self, rows, many):
-        with pytest.raises(ValueError, match=f"has {many} summaries of the claim 'edge_of_stab"):
-            text_of(*rows)
+    def test_where_a_claim_comes_from(self, source, said):
+        assert said in checked(full_page(claims=claims(claim(source=source)))).folded
+
+    def test_a_band_that_was_changed_says_so(self):
+        head = "The band of 1 claim was changed after verdicts had been seen: how stands under it."
+        text = text_of(claim(revised="0.8 to 1.2 until May"), claim(claim="other"))
+        assert head in text
+        assert "Band changed after verdicts had been seen: 0.8 to 1.2 until May." in text
+        assert "changed after verdicts had been seen:" not in text_of(claim())
+        assert "beforehand" not in text
+
+    def test_few_runs_are_told_in_the_head(self):
+        rows = [claim(), claim(claim="many", seeds=20, inside=20), claim(claim="no", **RELU)]
+        said = "1 of the 2 supported rests on 5 runs or fewer in a case:"
+        assert said in text_of(*rows)
+        assert "runs or fewer in a case" not in text_of(rows[1])
+        mixed = [claim(case="a", seeds=20, inside=20), claim(case="b")]
+        assert "1 of the 1 supported rests on 5" in text_of(*mixed)
+
+    def test_the_values_of_the_seeds_are_linked(self):
+        assert "../claims_by_seed.csv" in checked(full_page(by_seed="../claims_by_seed.csv")).links
+        assert "claims_by_seed.csv" not in full_page()
+
+    def test_a_written_explanation_stands_under_the_claim(self):
+        papers = PAPERS | {
+            "li2022": PAPERS["li2022"] | {"explanations": {"dense": {"edge_of_stability": "Depth"}}}
+        }
+        said = "Why it does not hold throughout: Depth."
+        assert said in checked(full_page(claims=claims(claim(**RELU)), papers=papers)).folded
+        assert said not in checked(full_page(claims=claims(claim()), papers=papers)).folded
+        other = claims(claim(experiment="linear", **RELU))
+        assert said not in checked(full_page(claims=other, papers=papers)).folded
 
     def test_verdicts_have_symbol_and_text(self):
         text = checked(full_page()).text
@@ -136,7 +187,7 @@ class TestRows:
         nothing = {"inside": 0, "undefined": 5, "low": 0.0, "statistic": 0.0}
         nothing |= dict.fromkeys(("median", "least", "largest"), np.nan)
         row = claim(**SELU | nothing | {"reason": "5 of 5 undefined (too short)"})
-        shown = "5 of 5 undefined (too short) 0 of 5 runs in the band [ 0 , 1 ] Statistic"
+        shown = "5 of 5 undefined (too short) 0 of 5 runs in the band [ 0 , 1 ] Source"
         assert shown in text_of(row)
 
     def test_an_unknown_mean_has_infinite_bounds(self):
@@ -152,7 +203,6 @@ class TestRows:
         rows = claims(
             claim(),
             claim(case="relu", **RELU),
-            overall("relu", **RELU),
             claim(claim="norm", figure="", case="1", **MEAN),
         )
         read = pd.read_csv(io.StringIO(rows.to_csv(index=False)))
@@ -163,7 +213,7 @@ class TestRows:
 
     def test_every_number_is_that_of_the_table(self):
         rows = [claim(), claim(case="relu", **RELU), claim(case="elu", **ELU)]
-        table = claims(*rows, overall("relu", **RELU), claim(claim="norm", **MEAN))
+        table = claims(*rows, claim(claim="norm", **MEAN))
         page = full_page(figures=[entry()], claims=table)
         assert compare_with_claims(page, table) == 3 * 7 + 6 + 5
         altered = table.assign(median=table["median"] + 0.01)
@@ -199,8 +249,8 @@ class TestFamily:
         assert found["rejected"] == int(np.sum(p_values < 0.05)) > found["remaining"]
         assert found["remaining"] == int(np.sum(holm(p_values) < 0.05))
 
-    def test_summaries_are_not_in_the_family(self):
-        rows = [claim(case="a"), claim(case="b", **RELU), overall("b", **RELU)]
+    def test_cases_are_in_the_family_once(self):
+        rows = [claim(case="a"), claim(case="b", **RELU)]
         assert len(single_rows(entries(*rows))) == 2
         assert family(single_rows(entries(*rows)))["rejected"] == 1
 
@@ -242,14 +292,13 @@ def test_claim_whose_data_no_figure_draws_says_so():
     assert "no figure draws all of its data" not in checked(full_page(claims=claims(claim()))).text
 
 
-def test_markdown_has_a_row_a_measurement_and_no_summary():
-    table = claims()
+def test_markdown_has_a_row_a_measurement():
+    table = claims(claim(), claim(case="relu", **RELU), claim(claim="norm", **MEAN))
     found = list(lines(table))
     rows = [line for line in found if line.startswith("| `")]
-    single = table[~table["summary"].astype(bool)]
-    assert len(rows) == len(single)
-    assert f"{len(single)} measurements" in found[0]
-    for row in single.itertuples():
+    assert len(rows) == len(table) == 3
+    assert found[0].startswith("2 claims, judged 2 times (each in an experiment), 3 measurements:")
+    for row in table.itertuples():
         assert any(
             line.startswith(f"| `{row.claim}` | {row.case} |") and row.verdict in line
             for line in rows

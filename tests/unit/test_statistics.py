@@ -358,6 +358,11 @@ class TestRuns:
         assert judge_runs([0.9, 1.0, 1.1], (0.9, 1.1)).verdict == "supported"
         assert judge_runs([1.0, 1e9, 2.0], (1.0, INF)).verdict == "supported"
 
+    @pytest.mark.parametrize("end", [0.1, 1 / 3, 0.95, 7.3, 1e9])
+    def test_equal_positive_values_on_an_end_are_not_outside(self, end):
+        for band in ((end, INF), (-INF, end)):
+            assert judge_mean([end, end], band, POSITIVE).verdict != "not supported"
+
     def test_an_infinity_is_outside_a_one_sided_band(self):
         assert judge_runs([INF] * 5, (1.0, INF)).verdict == "not supported"
         assert judge_runs([-INF] * 5, (-INF, 1.0)).verdict == "not supported"

@@ -62,7 +62,7 @@ def test_the_console_tells_a_run_in_few_lines(project):
     results = f"results/{small_run.NAME}"
     said = run.stdout.splitlines()
     assert "11 of 11 jobs done." in said
-    assert any(line.startswith("Claims: ") and f"({results}/claims.csv)" in line for line in said)
+    assert any(line.startswith("Claims, ") and f"({results}/claims.csv)" in line for line in said)
     assert max(map(len, said)) <= 300
     assert not [line for line in said if line.startswith(("localrule ", "Finished ", "Select "))]
     (log,) = [

@@ -126,7 +126,9 @@ def test_snakemake_killed_leaves_no_damage(tree, tmp_path):
     chance = random.Random("snakemake")
     for _ in range(3):
         process = _launch(rough)
-        time.sleep(chance.uniform(3, 9))
+        while process.poll() is None and not list(rough.results.rglob("data/*.safetensors")):
+            time.sleep(0.05)
+        time.sleep(chance.uniform(0, 6))
         process.kill()
         process.communicate()
     last = _launch(rough)

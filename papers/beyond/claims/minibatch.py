@@ -28,7 +28,7 @@ def batch_sharpness_level(run: Run) -> float:
 
     E[gᵀ H_B g]/E‖g‖² over batches B with gradient g and Hessian H_B (Andreyev and Beneventano 2024,
     "Edge of Stochastic Stability"); with all samples in the batch it is the curvature along the
-    gradient. A diverged run fails outright; undefined: an even stride, fewer than twelve records.
+    gradient. Undefined: an even stride, fewer than twelve records.
     """
     return end_level(run, "batch_sharpness")
 
@@ -47,7 +47,7 @@ def batch_sharpness_level(run: Run) -> float:
 def sgd_stays_below(run: Run) -> float:
     """Mean of Λ over 2/η, over the last third of the records.
 
-    A diverged run fails outright; undefined: an even stride, fewer than twelve records.
+    Undefined: an even stride, fewer than twelve records.
     """
     return end_level(run)
 
@@ -66,7 +66,7 @@ def sgd_stays_below(run: Run) -> float:
 def smaller_batch_flatter(runs: Sequence[Run]) -> float:
     """Kendall's τ between the batch size and the level at which Λ ends.
 
-    Gradient descent counts with all samples. A diverged run fails outright. Undefined: fewer than
+    Gradient descent counts with all samples. Undefined: fewer than
     three cases, several runs of one batch size, an even stride, fewer than twelve records.
     """
     sizes = [run.batch or run.samples for run in runs]

@@ -3,7 +3,7 @@
 import numpy as np
 
 from sharpflow.claims.base import INF, claim
-from sharpflow.results.edge import DIVERGED, SHARPNESS
+from sharpflow.results.edge import SHARPNESS
 from sharpflow.results.runs import Run
 from sharpflow.statistics.verdicts import Failed, Undefined
 
@@ -51,8 +51,6 @@ def one_unstable_eigenvalue(run: Run) -> float:
 def _largest(run: Run, index: int) -> float:
     """Largest value of an eigenvalue over the threshold."""
     _, ratios = run.relative(SHARPNESS, index)
-    if run.diverged:
-        return DIVERGED
     return float(ratios.max()) if ratios.size else Undefined("no eigenvalue was measured")
 
 
@@ -70,10 +68,8 @@ def surrogate_factor(run: Run) -> float:
     """95th percentile of the factor between Λ and the Hessian's λ_max.
 
     Both are taken at the same states, so any stride will do. A Hessian eigenvalue that is not
-    positive, or a diverged run, is an outright failure. Undefined for fewer than five states.
+    positive is an outright failure. Undefined for fewer than five states.
     """
-    if run.diverged:
-        return DIVERGED
     _, surrogate, hessian = run.together(SHARPNESS, "hessian_sharpness")
     if surrogate.size < LEAST_STATES:
         return Undefined(f"both were measured at fewer than {LEAST_STATES} states")

@@ -27,6 +27,7 @@ LEAST_CASES, LEAST_ENTRIES = 3, 10
     ),
     reads=["gauss_newton_sharpness"],
     scope="experiment",
+    diverged="counts",
 )
 def freezing_slows(runs: Sequence[Run]) -> float:
     """Kendall's τ between the number of frozen layers and the growth rate of Λ.

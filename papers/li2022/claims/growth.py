@@ -3,9 +3,9 @@
 import numpy as np
 
 from sharpflow.claims.base import INF, claim
-from sharpflow.results.crossings import approach, first_crossing, first_cycle_end
+from sharpflow.results.crossings import APPROACH_TO, approach, first_crossing, first_cycle_end
 from sharpflow.results.curves import two_step_average
-from sharpflow.results.edge import DIVERGED, LEAST_FLIPS, SHARPNESS
+from sharpflow.results.edge import LEAST_FLIPS, SHARPNESS
 from sharpflow.results.residual import growth_steps
 from sharpflow.results.runs import Run
 from sharpflow.statistics.intervals import slope
@@ -27,6 +27,7 @@ FEW = Undefined(f"under {LEAST_STEPS} single steps past 2/η have 0.1 % of ‖D�
     origin="derived: the law is that of a quadratic along v₁; 0.2 allows for the turn of v₁ and Λ",
     method="least-squares slope over the steps with Λ > 2/η and over 0.1 % of ‖D‖² along v₁",
     reads=READS,
+    diverged="counts",
 )
 def growth_law(run: Run) -> float:
     """Least-squares slope of log|d⁺/d| on log|1 − ηΛ|, d = Dᵀv₁.
@@ -48,6 +49,7 @@ def growth_law(run: Run) -> float:
     origin="derived: every step by the law; one in ten is left to rounding near a sign change",
     method="share of sign changes of Dᵀv₁ over the steps of growth_law",
     reads=READS,
+    diverged="counts",
 )
 def residual_flips(run: Run) -> float:
     """Share of sign changes of Dᵀv₁ over the steps of `growth_law`."""
@@ -79,8 +81,6 @@ def outputs_turn(run: Run) -> float:
     d‖A‖²/dt = −(4/n) DᵀF. A run whose DᵀF never turns positive is outside the band. Undefined: no
     finished first cycle.
     """
-    if run.diverged:
-        return DIVERGED
     steps, sharpness, product = run.together("gauss_newton_sharpness", "residual_dot_outputs")
     ratio = sharpness / run.threshold_at(steps, SHARPNESS)
     start, end = first_crossing(ratio, 1.0), first_cycle_end(ratio, 1.0)
@@ -98,10 +98,14 @@ def outputs_turn(run: Run) -> float:
         "is 1 ± 0.25."
     ),
     band=(0.75, 1.25),
-    origin="derived: 1 if the output layer alone moves Λ, 2 if two equal layers do",
-    method="least-squares slope over the approach, early minimum to 0.9 of 2/η",
+    origin=(
+        "derived: 1 if the output layer alone moves Λ, 2 if two equal layers do; a quarter of the "
+        "way from the one to the other is chosen"
+    ),
+    method=f"least-squares slope over the approach, {APPROACH_TO} 0.9 of 2/η",
     reads=["gauss_newton_sharpness", "output_norm_squared"],
     estimand="mean",
+    diverged="counts",
 )
 def output_norm_exponent(run: Run) -> float:
     """Least-squares slope of log Λ on log ‖A‖² over the approach to the threshold.

@@ -5,7 +5,7 @@ import numpy as np
 from sharpflow.claims.base import INF, claim
 from sharpflow.results.crossings import first_crossing
 from sharpflow.results.curves import resolves_alternation
-from sharpflow.results.edge import DIVERGED, EVEN_STRIDE, SHARPNESS, WINDOW, entries
+from sharpflow.results.edge import EVEN_STRIDE, SHARPNESS, WINDOW, entries
 from sharpflow.results.residual import agreement_excess, anomaly_points
 from sharpflow.results.runs import Run
 from sharpflow.statistics.verdicts import Undefined
@@ -22,6 +22,7 @@ LEAST, LAG = 10, 20
     origin="chosen: the paper counts few of them, and gives no number",
     method="share of raw steps before the first crossing (or of all) with Δ‖A‖²·ΔΛ < 0",
     reads=["gauss_newton_sharpness", "output_norm_squared"],
+    diverged="counts",
 )
 def output_norm_before_crossing(run: Run) -> float:
     """Share of anomaly points among the steps up to the first crossing.
@@ -51,6 +52,7 @@ def output_norm_before_crossing(run: Run) -> float:
         "the larger of ½ and its 95th percentile over circular shifts by 20 steps or more"
     ),
     reads=["gauss_newton_sharpness", "output_norm_squared"],
+    revised="≥ 2/3 before, of the share of steps itself, without a null",
 )
 def output_norm_tracks(run: Run) -> float:
     """Agreement in direction of ‖A‖² and Λ after the crossing, less what chance gives.
@@ -59,8 +61,6 @@ def output_norm_tracks(run: Run) -> float:
     two. The shifts keep the share of rises of either curve. Undefined: a run that never crosses, an
     even stride, fewer than 50 steps from the crossing on.
     """
-    if run.diverged:
-        return DIVERGED
     steps, sharpness, norm = run.together(SHARPNESS, "output_norm_squared")
     if not resolves_alternation(steps):
         return EVEN_STRIDE

@@ -4,7 +4,7 @@ import numpy as np
 
 from sharpflow.claims.base import INF, claim
 from sharpflow.results.crossings import HYSTERESIS, first_crossing, sharpness_summary
-from sharpflow.results.edge import DIVERGED, EVEN_STRIDE, SHARPNESS, entries, sees_both_branches
+from sharpflow.results.edge import EVEN_STRIDE, SHARPNESS, entries, sees_both_branches
 from sharpflow.results.phases import cycles as cycles_of
 from sharpflow.results.runs import Run
 from sharpflow.statistics.verdicts import Failed, Undefined
@@ -34,6 +34,7 @@ NEVER = Failed("it never reaches 2/η")
         "2 % of 2/η"
     ),
     reads=["gauss_newton_sharpness"],
+    revised="≥ 0.05 before, over phase-randomised surrogates",
 )
 def cycles(run: Run) -> float:
     """Share of the free exits in order while the curve swings, less that of shuffles.
@@ -41,8 +42,6 @@ def cycles(run: Run) -> float:
     Undefined, as there is nothing to order: a run that never crosses, slides onto the plateau or
     comes to rest (under two crossings upwards, or under four exits from I or III), an even stride.
     """
-    if run.diverged:
-        return DIVERGED
     steps, ratio = run.relative(SHARPNESS)
     start = first_crossing(ratio, 1.0)
     if not sees_both_branches(run):
@@ -77,12 +76,10 @@ def cycles(run: Run) -> float:
 def two_layer_returns(run: Run) -> float:
     """Lowest two-step average of Λ after its peak, over 2/η.
 
-    A run that does not come up to 2/η did not sharpen until the threshold, and one that diverged
-    never came back: both are an outright failure. Undefined: a run that starts at or above 2/η, one
+    A run that does not come up to 2/η did not sharpen until the threshold: an outright failure, as
+    one that diverged and never came back. Undefined: a run that starts at or above 2/η, one
     that ends within 20 steps of its first crossing, an even stride.
     """
-    if run.diverged:
-        return DIVERGED
     steps, ratio = run.relative(SHARPNESS)
     if not sees_both_branches(run):
         return EVEN_STRIDE

@@ -2,7 +2,7 @@
 
 from sharpflow.claims.base import INF, claim
 from sharpflow.results.crossings import first_crossing
-from sharpflow.results.edge import DIVERGED, SHARPNESS, WINDOW
+from sharpflow.results.edge import SHARPNESS, WINDOW
 from sharpflow.results.residual import falls_while_rises, spike_coincidence
 from sharpflow.results.runs import Run
 from sharpflow.statistics.verdicts import Undefined
@@ -21,6 +21,7 @@ TOO_LATE = Undefined(f"fewer than {WINDOW} steps follow a first crossing")
     origin="derived: ½ if the two did not know of each other, 0 if they moved together",
     method="share of falls of ‖R‖² among the raw steps of rising loss, from the first crossing on",
     reads=["gauss_newton_sharpness", "rest_norm_squared"],
+    revised="≥ 0.1 before, of the share of falls of ‖R‖² less that of the loss",
 )
 def loss_not_residual(run: Run) -> float:
     """Share of falls of ‖R‖² among the steps at which the loss rises, from the first crossing on.
@@ -28,8 +29,6 @@ def loss_not_residual(run: Run) -> float:
     Undefined: a run that never crosses, fewer than 50 steps from there on, or fewer than ten rises
     of the loss.
     """
-    if run.diverged:
-        return DIVERGED
     steps, sharpness, loss, rest = run.together(SHARPNESS, "loss", "rest_norm_squared")
     start = first_crossing(sharpness / run.threshold_at(steps, SHARPNESS), 1.0)
     if start is None or steps[-1] - steps[start] < WINDOW:
@@ -61,8 +60,6 @@ def spikes_coincide(run: Run) -> float:
     Undefined: a run that never crosses, fewer than 50 steps from there on, or a loss without any
     spike there.
     """
-    if run.diverged:
-        return DIVERGED
     steps, sharpness, loss, along = run.together(SHARPNESS, "loss", "residual_along_v1")
     start = first_crossing(sharpness / run.threshold_at(steps, SHARPNESS), 1.0)
     if start is None or steps[-1] - steps[start] < WINDOW:

@@ -4,7 +4,6 @@ import math
 from collections.abc import Sequence
 
 from sharpflow.claims.base import INF, claim
-from sharpflow.results.edge import DIVERGED
 from sharpflow.results.noise import (
     MISSING,
     TAIL,
@@ -39,13 +38,11 @@ LEAST = 0.02
     cases=["sgd_phi_*", "sgd_decay_phi_*"],
 )
 def data_norm_ratio(run: Run) -> float:
-    """Final ‖U‖²/‖W‖² over the prediction; a diverged run fails outright.
+    """Final ‖U‖²/‖W‖² over the prediction.
 
     That the layers balance on isotropic data, and only there, is what the prediction says for the
     cases φ = 1 and φ ≠ 1.
     """
-    if run.diverged:
-        return DIVERGED
     return norm_ratio(run) / first(run, "norm_ratio_predicted")
 
 
@@ -65,17 +62,16 @@ def data_norm_ratio(run: Run) -> float:
     estimand="mean",
     scope="case",
     cases=["sgd_k_0", "sgd_k_0_*", "sgd_k_1_*", "sgd_k_2"],
+    revised="0.5 to 1.3 before, at one learning rate, over the closed form and not the flow",
 )
 def sharpening_direction(runs: Sequence[Run]) -> float:
     """Logarithmic change of Tr H over its prediction, extrapolated to η = 0.
 
     0 is gradient descent's, a negative value the wrong direction. The flow is integrated along the
     run, since the quietest directions need more steps than it has. Noise in proportion to the
-    signal (k = 1), where no change is predicted, is `sharpening_absent`. A diverged run fails
-    outright. Undefined: one learning rate alone, or no change predicted.
+    signal (k = 1), where no change is predicted, is `sharpening_absent`. Undefined: one
+    learning rate alone, or no change predicted.
     """
-    if any(run.diverged for run in runs):
-        return DIVERGED
     rates = [run.learning_rate for run in runs]
     curves = [run.together("hessian_trace", "hessian_trace_flow") for run in runs]
     if not all(steps.size for steps, _, _ in curves):
@@ -105,7 +101,7 @@ def sharpening_direction(runs: Sequence[Run]) -> float:
     cases=["sgd_k_1"],
 )
 def sharpening_absent(run: Run) -> float:
-    """Tr H, mean of the last fifth over its start; a diverged run fails outright.
+    """Tr H, mean of the last fifth over its start.
 
     With noise std in proportion to input std the plain balance is the noise equilibrium, and the
     closed form predicts no change; terms of order η lower Tr H by 1 to 2 %.

@@ -1,7 +1,6 @@
 """SGD aligns the representations of the two layers, GD does not (Ziyin et al., figures 6 and 9)."""
 
 from sharpflow.claims.base import INF, claim
-from sharpflow.results.edge import DIVERGED
 from sharpflow.results.noise import IDLE, has_learnt, tail_mean
 from sharpflow.results.runs import Run
 
@@ -20,7 +19,7 @@ METHOD = "cosine of UᵀΓ_U U and WΓ_W Wᵀ, mean over the last fifth of the s
     cases=["*_sgd"],
 )
 def representations_align(run: Run) -> float:
-    """Tail average of the cosine of UᵀΓ_U U and WΓ_W Wᵀ; a diverged run fails outright.
+    """Tail average of the cosine of UᵀΓ_U U and WΓ_W Wᵀ.
 
     The equality is exact for linear nets and approximate for others, so a cosine of 1 is not
     expected.
@@ -46,7 +45,7 @@ def representations_gd_apart(run: Run) -> float:
     starts small inherits the balance of its start. Undefined for a run that has not learnt (loss
     above 0.7 of its start).
     """
-    return tail_mean(run, "alignment") if run.diverged or has_learnt(run) else IDLE
+    return tail_mean(run, "alignment") if has_learnt(run) else IDLE
 
 
 @claim(
@@ -63,8 +62,6 @@ def representations_gd_apart(run: Run) -> float:
 def representations_weighting(run: Run) -> float:
     """Tail average of the cosine with the weights Γ, less that without.
 
-    On isotropic data the two cosines are the same and the claim fails, as a diverged run does.
+    On isotropic data the two cosines are the same and the claim fails.
     """
-    if run.diverged:
-        return DIVERGED
     return tail_mean(run, "alignment") - tail_mean(run, "alignment_unweighted")

@@ -12,6 +12,9 @@ from sharpflow.claims.base import claim
     estimand="runs",  # the sentence is about every run; "mean" where it is about a level
 )
 def NAME(run):
-    """Loss at the end over that at the start."""
+    """Loss at the end over that at the start.
+
+    A diverged run fails without being asked; `diverged="counts"` above would have it asked too.
+    """
     _, values = run.curve("loss")
     return values[-1] / values[0]

@@ -1,0 +1,308 @@
+"""One interpreter with PyTorch loaded, from which the jobs of a run on one machine are forked.
+
+To import PyTorch is most of a small job. Snakemake starts the script of a job as it always does;
+where a server runs, that process hands its script over, waits, and ends as the job ends. What
+cannot be handed over (another interpreter, a container, a server that is gone) runs as it is.
+"""
+
+import ctypes
+import errno
+import gc
+import importlib
+import json
+import os
+import runpy
+import select
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import traceback
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NoReturn
+
+ADDRESS = "SHARPFLOW_FORK_SERVER"
+"""Environment variable with the address of the server; empty where jobs are not to be forked."""
+PRELOADED = ("torch", "torch.func", "pandas", "pyarrow.parquet", "safetensors.torch")
+"""What is loaded before the first job; nothing of this project, which may differ between jobs."""
+_THREADS = [f"{library}_NUM_THREADS" for library in ("OMP", "GOTO", "OPENBLAS", "MKL")]
+"""What Snakemake sets for a job, of what libraries here read."""
+SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
+_READ_WHEN_LOADED = (
+    *("OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_", "GOTO_", "BLIS_", "DNNL_", "ONEDNN_"),
+    *("TORCH", "PYTORCH_", "ATEN_", "CUDA_", "NVIDIA_", "LD_", "MALLOC_", "GLIBC_", "PYTHON"),
+)
+_FORKED = "SHARPFLOW_FORKED_FROM"
+_TAKEN, _REFUSED = b"+", b"-"
+_SET_PARENT_DEATH_SIGNAL = 1  # of Linux's prctl.h
+_STATUS = struct.Struct("i")
+_SIZE = struct.Struct("Q")
+_PATIENCE = 10.0  # seconds in which a client sends what it announced
+
+
+def _world() -> list[str]:
+    """What has to be the same for a fork to stand for a process.
+
+    The interpreter, the files and processes that it sees, and what libraries read when they are
+    loaded, such as the number of threads.
+    """
+    spaces = [os.readlink(f"/proc/self/ns/{kind}") for kind in ("mnt", "pid", "user")]
+    read = [f"{k}={v}" for k, v in sorted(os.environ.items()) if k.startswith(_READ_WHEN_LOADED)]
+    return [sys.executable, *spaces, *read]
+
+
+class Server:
+    """The server that this process started; it ends with this process, however that ends.
+
+    Args:
+        threads: of the jobs that it may fork; others are not forked.
+        preloaded: modules that it imports.
+    """
+
+    def __init__(self, threads: int, preloaded: tuple[str, ...] = PRELOADED):
+        self.address = str(Path(tempfile.mkdtemp(prefix="sharpflow-")) / "jobs")
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(self.address)
+            listener.listen(128)
+            # -P: the folder of this file has modules named like those of the standard library
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", __file__, self.address, str(listener.fileno()), *preloaded],
+                stdin=subprocess.PIPE,
+                pass_fds=[listener.fileno()],
+                env=os.environ | dict.fromkeys(_THREADS, str(threads)),
+            )
+
+    def stop(self) -> None:
+        """End it, once the jobs that it forked have ended."""
+        with suppress(OSError):
+            self._process.stdin.close()  # pyright: ignore[reportOptionalMemberAccess]
+        self._process.wait()
+
+
+def start(threads: int) -> Server | None:
+    """Start a server for the jobs of this process; None where jobs cannot be forked from one.
+
+    Only Linux: elsewhere libraries do not survive a fork.
+
+    Args:
+        threads: of a job.
+    """
+    if sys.platform != "linux" or os.environ.get(ADDRESS) == "":
+        return None
+    server = Server(threads)
+    os.environ[ADDRESS] = server.address
+    return server
+
+
+def forked_from() -> str:
+    """The process number of the server that this process was forked from; empty where of none."""
+    return os.environ.get(_FORKED, "")
+
+
+def hand_over() -> None:
+    """Have a server run this process's script, and end as it ends; return where that cannot be.
+
+    Only a script of this project is handed over, which has done nothing yet when it comes here.
+    """
+    address, main = os.environ.get(ADDRESS), sys.modules["__main__"]
+    script = getattr(main, "__real_file__", None)
+    if not address or script is None or Path(main.__file__ or "").parent != SCRIPTS:
+        return
+    try:
+        world = _world()
+    except OSError:
+        return
+    request = {
+        "script": os.path.abspath(script),
+        "world": world,
+        "environment": {k: v for k, v in os.environ.items() if k != ADDRESS},
+        "folder": os.getcwd(),
+        "path": sys.path,
+    }
+    text = json.dumps(request).encode()
+    with socket.socket(socket.AF_UNIX) as server:
+        try:
+            server.connect(address)
+            socket.send_fds(server, [_SIZE.pack(len(text))], [0, 1, 2])
+            server.sendall(text)
+            answer = server.recv(1)
+        except OSError:
+            return
+        if answer != _TAKEN:
+            return
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # the job tells of an interruption, not this
+        _end_as(_receive(server, _STATUS.size))
+
+
+def _end_as(status: bytes) -> NoReturn:
+    if len(status) < _STATUS.size:
+        print("Error: the process that jobs are forked from was killed.", file=sys.stderr)
+        os._exit(1)
+    code = os.waitstatus_to_exitcode(_STATUS.unpack(status)[0])
+    if code < 0:
+        with suppress(OSError, ValueError):
+            signal.signal(-code, signal.SIG_DFL)
+        os.kill(os.getpid(), -code)
+    os._exit(code if code >= 0 else 128 - code)
+
+
+def _receive(connection: socket.socket, size: int) -> bytes:
+    """That many bytes, or fewer where the other side has ended."""
+    found = b""
+    while len(found) < size:
+        try:
+            more = connection.recv(size - len(found))
+        except ConnectionError:
+            break
+        if not more:
+            break
+        found += more
+    return found
+
+
+def _read_request(connection: socket.socket) -> tuple[dict[str, Any], list[int]]:
+    connection.settimeout(_PATIENCE)
+    head, files, _, _ = socket.recv_fds(connection, _SIZE.size, 3)
+    try:
+        text = _receive(connection, _SIZE.unpack(head)[0])
+        request = json.loads(text)
+    except (struct.error, ValueError, OSError):
+        for file in files:
+            os.close(file)
+        raise
+    connection.settimeout(None)
+    return request, files
+
+
+def _end_with(client: socket.socket) -> None:
+    """End this process when its client does: Snakemake ends a job by ending its script."""
+    _receive(client, 1)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _run(request: dict[str, Any], files: list[int], client: socket.socket) -> NoReturn:
+    """Be the process that the client would have been."""
+    code = 1
+    try:
+        ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)  # else nobody is told
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        for target, file in enumerate(files):
+            os.dup2(file, target)
+            os.close(file)
+        sys.stdout = os.fdopen(1, "w", encoding="utf-8", closefd=False)
+        sys.stderr = os.fdopen(2, "w", 1, "utf-8", "backslashreplace", closefd=False)
+        os.chdir(request["folder"])
+        os.environ.clear()
+        os.environ.update(request["environment"] | {_FORKED: str(os.getppid())})
+        sys.path[:] = request["path"]
+        sys.argv[:] = [request["script"]]
+        if (numpy := sys.modules.get("numpy")) is not None:
+            numpy.random.seed()  # random states of this process, not of all its siblings
+        gc.enable()
+        threading.Thread(target=_end_with, args=(client,), daemon=True).start()
+        runpy.run_path(request["script"], run_name="__main__")
+        code = 0
+    except SystemExit as error:
+        if isinstance(error.code, int) or error.code is None:
+            code = error.code or 0
+        else:
+            print(error.code, file=sys.stderr)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(Exception):
+                stream.flush()
+        os._exit(code)
+
+
+def _answer(connection: socket.socket, others: Iterable[socket.socket]) -> int | None:
+    """Fork the job of a connection; its process number, or None where it was refused.
+
+    Args:
+        connection: of the client.
+        others: what else is open here, and is not the job's.
+    """
+    try:
+        request, files = _read_request(connection)
+    except (OSError, ValueError, struct.error):
+        return None
+    try:
+        if request.get("world") != _world() or len(files) != 3:
+            connection.sendall(_REFUSED)
+            return None
+        connection.sendall(_TAKEN)
+        number = os.fork()
+        if number == 0:
+            for other in others:
+                other.close()
+            _run(request, files, connection)
+        return number
+    except OSError as error:
+        if error.errno not in (errno.EPIPE, errno.ECONNRESET):
+            traceback.print_exc()
+        return None
+    finally:
+        for file in files:
+            os.close(file)
+
+
+def _serve(listener: socket.socket) -> None:
+    """Fork a job for each client, until the process that started this has ended."""
+    awake, wake = os.pipe()
+    os.set_blocking(awake, False)
+    os.set_blocking(wake, False)
+    signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # jobs are interrupted, and end; this goes on
+    jobs: dict[int, socket.socket] = {}
+    sources: list[Any] = [listener, awake, 0]
+    while listener in sources or jobs:
+        ready, _, _ = select.select(sources, [], [])
+        if 0 in ready:
+            sources = [awake]
+            listener.close()
+            continue
+        if listener in ready:
+            connection, _ = listener.accept()
+            number = _answer(connection, (listener, *jobs.values()))
+            if number is None:
+                connection.close()
+            else:
+                jobs[number] = connection
+        if awake in ready:
+            with suppress(BlockingIOError):
+                os.read(awake, 4096)
+            for number, connection in list(jobs.items()):
+                ended, status = os.waitpid(number, os.WNOHANG)
+                if ended:
+                    with suppress(OSError):
+                        connection.sendall(_STATUS.pack(status))
+                    jobs.pop(number).close()
+
+
+def main(arguments: list[str]) -> None:
+    """Load modules, then serve a listening socket, given by its address and file number."""
+    address, number, *modules = arguments
+    gc.disable()
+    try:
+        with socket.socket(fileno=int(number)) as listener:
+            for module in modules:
+                with suppress(ImportError):  # the job that needs it says so
+                    importlib.import_module(module)
+            gc.freeze()  # what is shared stays shared
+            _serve(listener)
+    finally:
+        shutil.rmtree(Path(address).parent, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
