@@ -8,6 +8,8 @@ from torch import Tensor
 
 from sharpflow.curvature.warm_start import WarmStart
 from sharpflow.errors import FlowError
+from sharpflow.flows.objective import Point
+from sharpflow.flows.pairs import multiplicities, packed
 
 
 @dataclass(frozen=True)
@@ -142,6 +144,22 @@ class Observation:
         """Tr Σ, the predicted mean of ‖w_t − w(t)‖²."""
         gram = self.directions.double().T @ self.directions.double()
         return float((gram * self.covariance.to(gram)).sum())
+
+    def mean_outputs(self, point: Point) -> Tensor:
+        """The predicted mean over the oscillation, f + ½ f''[Σ], of the outputs.
+
+        Args:
+            point: the loss at the observed state.
+
+        Returns:
+            (n, …).
+        """
+        outputs = point.outputs
+        weights = packed(self.covariance.numpy()) * multiplicities(self.critical)
+        if not self.critical:
+            return outputs
+        bends = point.second_outputs(self.directions)
+        return outputs + 0.5 * torch.tensordot(torch.from_numpy(weights).to(bends), bends, 1)
 
     def variances(self) -> tuple[Tensor, Tensor]:
         """Eigenvalues of Σ, descending, (k,), and its eigenvectors, orthonormal, (p, k)."""

@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 from scipy.integrate import solve_ivp
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.functional import mse_loss
 
 from sharpflow.errors import FlowError
 from sharpflow.flows import (
@@ -17,6 +18,7 @@ from sharpflow.flows import (
     RMSprop,
     Rule,
     StableFlow,
+    model_objective,
 )
 
 DOUBLE = {"dtype": torch.float64}
@@ -271,6 +273,46 @@ def test_rmsprop_oscillates_about_its_central_flow(scalar):
         plain, plain.start(average=vector(*([0.12] if scalar else [0.12, 4e-4]))), steps
     )
     assert float(away.average[0]) < 0.5 * averages[-1]
+
+
+@pytest.mark.parametrize("scalar", [True, False])
+def test_a_corrected_average_goes_on_as_the_discrete_one(scalar):
+    """On a slope that does not change, from half of the squared gradient, early in a run."""
+    force = vector(0.3, -0.2)
+    objective = AutogradObjective(
+        lambda p: force @ p["w"] + 1e-12 * p["w"].square().sum(), {"w": vector(0.0, 0.0)}
+    )
+    rule = RMSprop(0.1, beta=0.97, bias_correction=True, scalar=scalar)
+    square = rule.square(force, force)
+    torch.testing.assert_close(rule.begin(force), square)
+    begun, steps = 5, 30
+    corrected = 0.5 * square
+    raw = corrected * (1 - rule.beta ** (begun + 1))
+    flow = StableFlow(objective, rule)
+    state, _ = follow(flow, flow.start(average=corrected, time=begun), steps)
+    for _ in range(steps):
+        raw = rule.beta * raw + (1 - rule.beta) * square
+    corrected = raw / (1 - rule.beta ** (begun + steps + 1))
+    torch.testing.assert_close(state.average / square, corrected / square, rtol=0, atol=0.02)
+
+
+def test_mean_outputs_are_those_over_the_oscillation():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 2)).double()
+    x = torch.randn(30, 3, **DOUBLE)
+    objective = model_objective(model, mse_loss, x, 2 * x[:, :2].sin())
+    largest = torch.linalg.eigvalsh(objective.at(objective.start).hessian().to_dense())[-1]
+    flow = CentralFlow(objective, GradientDescent(2.02 / float(largest)))
+    _, seen = follow(flow, flow.start(), 1)
+    observation = seen[0]
+    assert observation.critical == 1
+    point = objective.at(objective.start)
+    change = observation.mean_outputs(point) - point.outputs
+    small = 1e-2  # times the oscillation
+    shift = small * math.sqrt(float(observation.covariance)) * observation.directions[:, 0]
+    both = [objective.at(objective.start + sign * shift).outputs for sign in (1, -1)]
+    expected = (sum(both) / 2 - point.outputs) / small**2
+    torch.testing.assert_close(change, expected, rtol=1e-3, atol=1e-6)
 
 
 def test_a_start_above_the_threshold_is_refused():
