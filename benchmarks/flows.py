@@ -10,6 +10,7 @@ CPU and wall milliseconds. Writes to results/benchmarks.json.
     python -m benchmarks.flows            # both sizes
     python -m benchmarks.flows --quick    # the smaller one, fewer substeps
     python -m benchmarks.flows --errors   # what substeps of several lengths err by
+    python -m benchmarks.flows --solver   # the complementarity problem alone
 """
 
 import argparse
@@ -275,15 +276,34 @@ def errors(steps: int = 3, finest: int = 6) -> list[dict[str, float]]:
     ]
 
 
+def solver(problems: int = 20) -> dict[int, float]:
+    """CPU seconds of a complementarity problem, by its number of eigenvalues."""
+    draw, found = np.random.default_rng(0), {}
+    for count in (2, 3, 5, 8):
+        size, made = len(pairs(count)), []
+        for _ in range(problems):
+            level, forces = draw.normal(size=(count, count)), draw.normal(size=(size, 3 * size))
+            made.append((level + level.T, forces @ forces.T))
+        found[count] = best(lambda made=made: [complement(*each) for each in made])[1] / problems
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="the smaller size, three substeps")
+    parser.add_argument("--solver", action="store_true", help="only the solver's time")
     parser.add_argument("--errors", action="store_true", help="only what substeps err by")
     parser.add_argument("--steps", type=int, default=8, help="substeps that are timed")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--output", type=Path, default=REPORT)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    if options.solver:
+        times = solver()
+        for count, seconds in times.items():
+            print(f"{count} eigenvalues: {1e3 * seconds:.2f} ms")
+        record({"flow_solver": {str(k): v for k, v in times.items()}}, options.output)
+        return
     if options.errors:
         rows = errors()
         for row in rows:
