@@ -11,11 +11,16 @@ import yaml
 
 from sharpflow.claims.base import Claim, load_claim
 from sharpflow.config.reference import shipped
+from sharpflow.report.markdown import MARKER
 
 DOCS = Path(__file__).resolve().parent
 PAPERS = DOCS.parent / "papers"
-VERDICTS = [DOCS / "results" / f"{name}.md" for name in ("verdicts", "beyond")]
-"""Pages that `sharpflow.report.markdown` writes."""
+
+
+def verdict_pages() -> list[Path]:
+    """The pages whose tables `sharpflow.report.markdown` writes."""
+    pages = [*sorted(DOCS.glob("results/*.md")), *sorted(DOCS.glob("papers/*.md"))]
+    return [page for page in pages if MARKER in page.read_text(encoding="utf-8")]
 
 
 def sources(key: str) -> list[Path]:
@@ -23,7 +28,7 @@ def sources(key: str) -> list[Path]:
     return [
         *sorted((PAPERS / key).rglob("*.yaml")),
         *sorted((PAPERS / key).rglob("*.py")),
-        *VERDICTS,
+        *verdict_pages(),
         Path(__file__),
     ]
 
@@ -38,15 +43,32 @@ def table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
     return "\n".join([_cells(*head), _cells(*["---"] * len(head)), *(_cells(*r) for r in rows)])
 
 
+def _sections(page: Path, key: str) -> list[str]:
+    """The sections of a page that have verdicts on a paper's claims."""
+    found = page.read_text(encoding="utf-8").split("\n### ")[1:]
+    return [section for section in found if section.startswith(f"{key}: ")]
+
+
 def recorded(key: str) -> dict[str, Counter]:
-    """How often each verdict was given on each claim of a paper, in the pages with all verdicts."""
+    """How often each verdict was given on each claim of a paper, controls left out."""
     found: dict[str, Counter] = {}
-    pages = "\n".join(page.read_text(encoding="utf-8") for page in VERDICTS)
-    for section in pages.split("\n### ")[1:]:
-        if section.startswith(f"{key}: "):
-            for row in re.findall(r"^\| `(\w+)` \|.*\| ([a-z ]+)[^|]* \|$", section, re.M):
-                found.setdefault(row[0], Counter())[row[1].strip()] += 1
+    for section in (own for page in verdict_pages() for own in _sections(page, key)):
+        for name, case, verdict in re.findall(
+            r"^\| `(\w+)` \| ([^|]*)\|.*\| ([a-z ]+)[^|]* \|$", section, re.M
+        ):
+            if not case.rstrip().endswith("(control)"):
+                found.setdefault(name, Counter())[verdict.strip()] += 1
     return found
+
+
+def _where(key: str) -> str:
+    """The finished run that the verdicts are of, as a link from a paper's page."""
+    pages = [page for page in verdict_pages() if _sections(page, key)]
+    if not pages:
+        return "a finished run; none is recorded yet"
+    if pages[0] == DOCS / "papers" / f"{key}.md":
+        return "a finished run, below"
+    return f"[a finished run](../{pages[0].relative_to(DOCS)})"
 
 
 def _band(claim: Claim) -> str:
@@ -107,7 +129,7 @@ def markdown(key: str) -> str:
     lines.append("## Claims")
     lines.append(
         "Each is a number and a band that it must lie in. Recorded are the verdicts on its cases "
-        f"in [a finished run](../results/{'beyond' if key == 'beyond' else 'verdicts'}.md)."
+        f"in {_where(key)}."
     )
     stated, origins = paper.get("published", {}), paper.get("sources", {})
     names = dict.fromkeys(name for e in experiments.values() for name in e.get("claims", []))

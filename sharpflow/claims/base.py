@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from importlib import import_module
 from typing import Any, Literal, get_args
@@ -60,6 +60,8 @@ class Claim:
         cases: shell-style patterns of the cases that it is about.
         controls: patterns of the cases on which it must come out `not supported`; it is about none
             of them. With `scope="experiment"` they are judged together.
+        foils: other statistics of the runs that it is about, by what they are, with which it must
+            come out `not supported`: the level over another threshold, say.
         scope: what a row is about. `run`: one (case, width, learning rate), the statistic takes a
             run. `case`: one case with its sweep over widths and learning rates, the statistic takes
             the list of its runs with one seed. `experiment`: all cases, likewise.
@@ -86,6 +88,7 @@ class Claim:
     support: Support = REAL
     diverged: OfDiverged = "fails"
     revised: str = ""
+    foils: Mapping[str, Statistic] = field(default_factory=dict)
 
     def is_control(self, case: str) -> bool:
         """Whether a case is one on which the claim must come out `not supported`."""
@@ -112,6 +115,7 @@ def claim(
     support: Support = REAL,
     diverged: OfDiverged = "fails",
     revised: str = "",
+    foils: Mapping[str, Statistic] | None = None,
 ) -> Callable[[Statistic], Claim]:
     """Make a claim of a statistic; its name is the function's.
 
@@ -132,6 +136,7 @@ def claim(
         support: the values that are possible.
         diverged: `fails`, `counts` or `topic`.
         revised: what became of an earlier band.
+        foils: other statistics with which it must come out `not supported`, by what they are.
 
     Raises:
         ValueError: the band is none, its origin does not begin with one of `ORIGINS`, or
@@ -165,6 +170,7 @@ def claim(
             support,
             diverged,
             revised,
+            dict(foils or {}),
         )
 
     return made
@@ -192,12 +198,14 @@ class Measurement:
         control: whether the claim must fail on it.
         seeds: ascending.
         values: one a seed; a NaN is `Undefined`, an infinity `Failed`.
+        method: what the values are, where they are not the claim's statistic.
     """
 
     case: str
     control: bool
     seeds: tuple[int, ...]
     values: tuple[float, ...]
+    method: str = ""
 
 
 def measure(
@@ -210,7 +218,8 @@ def measure(
 
     Where a case holds several widths or learning rates and the claim is about runs, each of them is
     a measurement, named in `case`. A seed with a diverged run is `Diverged`, unless the claim
-    counts such runs and has a finite number for it.
+    counts such runs and has a finite number for it. A foil is measured as a control of each case,
+    whose name it has behind that of the case.
 
     Args:
         claim: whose statistic it is.
@@ -235,7 +244,12 @@ def measure(
             f"run_table of {experiment!r} has no run for the claim {claim.name!r}, which is about "
             f"the cases {', '.join(claim.cases)}."
         )
-    return [*_measurements(claim, runs, False), *_measurements(claim, controls, True)]
+    foils = (
+        replace(each, case=f"{each.case}, {name}", control=True, method=name)
+        for name, statistic in claim.foils.items()
+        for each in _measurements(replace(claim, statistic=statistic), runs, False)
+    )
+    return [*_measurements(claim, runs, False), *_measurements(claim, controls, True), *foils]
 
 
 def by_seed(
@@ -360,7 +374,7 @@ def _row(claim: Claim, each: Measurement, confidence: float) -> dict[str, Any]:
         "p_value": found.p_value,
         "size": found.size,
         "noticed": found.noticed,
-        "method": f"{claim.method}; {interval.method}",
+        "method": f"{each.method or claim.method}; {interval.method}",
     }
 
 

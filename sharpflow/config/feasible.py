@@ -78,6 +78,12 @@ def _check_training(setup: Any, form: Form, file_of: FileOf) -> None:
             f"the dataset (data.samples = {form.samples})."
         )
     online = form.inputs == "population" and form.samples is None
+    if training.sampling == "epochs" and (online or training.batch is None):
+        why = "data.samples = null has no end" if online else "training.batch = null takes all"
+        raise ConfigError(
+            f"{file_of(['training', 'sampling'])}: training.sampling = 'epochs' is for batches of "
+            f"a finite dataset, and {why}; leave the key out."
+        )
     closed = {"population loss", "squared error"} <= capabilities(setup)
     if training.batch is None and online and not closed:
         raise ConfigError(
@@ -99,6 +105,7 @@ def _with_needs(setup: Any) -> Iterator[tuple[str, Any]]:
     for options in parts_in(setup.model):
         if options.part.kind == "initialisations":
             yield f"model.initialisation = {options.part.name!r}", options
+    yield f"schedule.kind = {setup.schedule.kind!r}", setup.schedule
     for name, options in measured(setup):
         yield f"measurements.{name}", options
 

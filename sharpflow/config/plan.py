@@ -336,6 +336,7 @@ def _described(settings: Settings, name: str) -> dict[str, Any]:
         plain["measurements"] = {k: v for k, v in plain["measurements"].items() if v is not None}
         cases[case] = plain | {
             "threshold_symbol": setup.optimiser.threshold_symbol,
+            "rate_symbol": setup.schedule.rate_symbol,
             "preconditioned": "preconditioner" in setup.optimiser.capabilities(),
         }
     return experiment | {"cases": cases}

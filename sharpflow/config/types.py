@@ -54,7 +54,11 @@ class Training(Strict):
     steps: Annotated[int, Field(ge=1, le=10_000_000)] = 600
     """Number of optimiser steps."""
     batch: Annotated[int, Field(ge=1, le=60_000)] | None = None
-    """Samples a step, drawn with replacement (SGD); `null` uses all of them (GD)."""
+    """Samples a step (SGD); `null` uses all of them (GD)."""
+    sampling: Literal["with_replacement", "epochs"] = "with_replacement"
+    """How a batch is drawn: `with_replacement`, each by itself; `epochs`, the parts of a random
+    order of all samples, another one in each epoch, in which what does not fill a batch is left
+    out. A population has no epochs."""
     weight_decay: Annotated[float, Field(ge=0, le=1e3)] = 0.0
     """Coefficient γ: γθ is added to the gradient, or, by `adamw`, taken from θ apart from it."""
     clip_norm: Annotated[float, Field(gt=0, le=1e9)] | None = None

@@ -76,6 +76,17 @@ def along_gradients(losses: Tensor, parameters: Sequence[Tensor]) -> tuple[Tenso
     return curved, squared
 
 
+def mean_of_ratios(curved: Tensor, squared: Tensor) -> tuple[float, float]:
+    """Mean of gᵀHg/‖g‖², of (K,) each, with its standard error.
+
+    The error of one draw is NaN.
+    """
+    ratios = curved / squared
+    if len(ratios) == 1:
+        return float(ratios), nan
+    return float(ratios.mean()), float(ratios.std()) / len(ratios) ** 0.5
+
+
 def ratio_of_means(curved: Tensor, squared: Tensor) -> tuple[float, float]:
     """Mean of gᵀHg over mean of ‖g‖², (K,) each, with its standard error by the delta method.
 
@@ -204,14 +215,14 @@ def batch_sharpness(
     if not found:
         raise ValueError("batches is empty; batch sharpness needs at least one batch.")
     curved, squared = (torch.cat(each) for each in zip(*found, strict=True))
-    ratios = curved / squared
+    mean, mean_error = mean_of_ratios(curved, squared)
     ratio, ratio_error = ratio_of_means(curved, squared)
     return BatchSharpnessResult(
-        mean_of_ratios=float(ratios.mean()),
-        mean_of_ratios_error=float(ratios.std()) / len(ratios) ** 0.5 if len(ratios) > 1 else nan,
+        mean_of_ratios=mean,
+        mean_of_ratios_error=mean_error,
         ratio_of_means=ratio,
         ratio_of_means_error=ratio_error,
-        batches=len(ratios),
+        batches=len(curved),
         batch_size=size,
         verified=verified,
     )

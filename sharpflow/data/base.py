@@ -11,6 +11,8 @@ from sharpflow.data.compression import compress
 from sharpflow.errors import DataError, PartError
 from sharpflow.parts.loading import guarded, load_part
 
+WHITENING_FLOOR = 0.01
+"""Variance, of the largest, under which a principal component is hardly raised by whitening."""
 Dataset = tuple[dict[str, Tensor], dict[str, Any]]
 """Tensors of a dataset, and where they come from, as JSON-able text and numbers."""
 
@@ -81,19 +83,39 @@ def scale_pixels(pixels: Tensor, scaling: str) -> Tensor:
 
     Args:
         pixels: (n, channels, rows, columns) uint8.
-        scaling: `unit` maps to [0, 1]; `standardised` to mean 0, variance 1 a channel, and a
-            channel of one value to 0.
+        scaling: `unit` maps to [0, 1]; `standardised` to mean 0, variance 1 a channel, and
+            `contrast` a picture; a channel or picture of one value to 0. `whitened` is `contrast`,
+            and then `whitened`.
 
     Returns:
         A tensor of the same shape.
     """
     scaled = pixels.to(torch.float64) / 255.0
-    if scaling == "standardised":
-        mean = scaled.mean(dim=(0, 2, 3), keepdim=True)
-        std = scaled.std(dim=(0, 2, 3), keepdim=True, unbiased=False)
-        constant = pixels.amax((0, 2, 3), keepdim=True) == pixels.amin((0, 2, 3), keepdim=True)
+    if scaling != "unit":
+        own = (0, 2, 3) if scaling == "standardised" else (1, 2, 3)
+        mean = scaled.mean(dim=own, keepdim=True)
+        std = scaled.std(dim=own, keepdim=True, unbiased=False)
+        constant = pixels.amax(own, keepdim=True) == pixels.amin(own, keepdim=True)
         scaled = ((scaled - mean) / std).masked_fill(constant, 0.0)
+    if scaling == "whitened":
+        scaled = whitened(scaled.flatten(1)).reshape(scaled.shape)
     return scaled.to(torch.float32)
+
+
+def whitened(samples: Tensor) -> Tensor:
+    """Samples (n, d), float64, whose principal components have about one variance.
+
+    ZCA (Krizhevsky 2009, appendix A): with the singular values s of the centred samples, a
+    component is divided by √(s² + εs₁²), ε = `WHITENING_FLOOR`; all are then scaled to mean square
+    1, samples that are all alike to 0.
+    """
+    centred = samples - samples.mean(0)
+    squares, vectors = torch.linalg.eigh(centred @ centred.T)
+    divisor = (squares.clamp(min=0.0) + WHITENING_FLOOR * squares[-1]).sqrt()
+    if not divisor[-1] > 0:
+        return torch.zeros_like(samples)
+    found = (vectors / divisor) @ (vectors.T @ centred)
+    return found / found.square().mean().sqrt()
 
 
 def input_tensors(inputs: Tensor) -> dict[str, Tensor]:

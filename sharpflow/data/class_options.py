@@ -7,7 +7,7 @@ from pydantic import AfterValidator, Field, model_validator
 from sharpflow.data import balance
 from sharpflow.parts.options import DataOptions, Form, Seed, TargetForm, Words, distinct
 
-Scaling = Literal["unit", "standardised"]
+Scaling = Literal["unit", "standardised", "contrast", "whitened"]
 
 
 class ClassTargets(DataOptions):
@@ -34,7 +34,10 @@ class PictureOptions(ClassTargets):
     """Pictures of several classes."""
 
     scaling: Scaling = "standardised"
-    """`unit`: pixels in [0, 1]; `standardised`: mean 0 and variance 1 a channel."""
+    """`unit`: pixels in [0, 1]; `standardised`: mean 0 and variance 1 a channel; `contrast`: mean 0
+    and variance 1 a picture, its brightness and contrast taken out; `whitened`: the same, and then
+    principal components of about one variance over the chosen pictures (ZCA; those with less than a
+    hundredth of the largest variance stay smaller), mean square 1 a pixel."""
     draw: Literal["by_seed", "fixed"] = "by_seed"
     """`by_seed`: each seed has samples of its own, the draw of its number; `fixed`: all seeds have
     the same, those of `draw_seed`, and differ in their start alone."""

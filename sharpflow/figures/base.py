@@ -13,6 +13,7 @@ measured; `CASES`, patterns of the only cases that it can draw, if they are not 
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from types import ModuleType
 from typing import Any, NamedTuple, cast
 
@@ -20,6 +21,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from sharpflow.errors import PartError
+from sharpflow.parts.loading import PAPERS
 from sharpflow.results import tables as results
 
 
@@ -37,8 +39,13 @@ def checked(figure: object, module: str) -> Figure:
     return figure
 
 
-def words(figure: ModuleType, tables: results.Tables) -> dict[str, Any]:
+def words(figure: ModuleType, tables: results.Tables, paper: str = "") -> dict[str, Any]:
     """What stands around a figure on the page, in plain text.
+
+    Args:
+        figure: its module.
+        tables: what it draws.
+        paper: key of the paper that it is drawn for; another paper's figure has no number there.
 
     Returns:
         `title`; `caption`; `published`, the number of the paper's figure that it is (`Figure 3,
@@ -53,13 +60,24 @@ def words(figure: ModuleType, tables: results.Tables) -> dict[str, Any]:
     if numbers is not None:
         numbers = _checked_numbers(numbers, figure.__name__)
     title = _said(figure, "title", tables)
+    own = is_own(figure.__name__, paper)
     return {
         "title": title,
         "caption": figure.caption(tables),
-        "published": _said(figure, "published", tables, ""),
+        "published": _said(figure, "published", tables, "") if own else "",
         "alt": _said(figure, "alt", tables, title),
         "numbers": numbers,
     }
+
+
+def is_own(module: str, paper: str) -> bool:
+    """Whether a figure's module is of the paper that it is drawn for, or of one that is not told.
+
+    Args:
+        module: its dotted name.
+        paper: key of the paper that it is drawn for; empty where that is not told.
+    """
+    return not paper or module.startswith(f"{PAPERS}.{paper}.")
 
 
 def _said(figure: ModuleType, name: str, tables: results.Tables, instead: Any = None) -> Any:
@@ -112,7 +130,9 @@ def label(network: results.Network, others: Sequence[results.Network]) -> str:
     parts = [name(network, others)]
     if momentum := network.setting("optimiser.momentum"):
         parts.append(f"β = {number(momentum)}")
-    if np.isfinite(network.threshold):
+    if network.rate_symbol != results.ETA:
+        parts.append(f"{network.rate_symbol} = {number(network.learning_rate)}")
+    elif np.isfinite(network.threshold):
         parts.append(f"{network.threshold_symbol} = {number(network.threshold)}")
     return ", ".join(parts)
 
@@ -164,7 +184,10 @@ def stride_sentence(tables: results.Tables, quantities: Mapping[str, str]) -> st
 
 
 def scale_sentence(tables: results.Tables) -> str:
-    """Say at which scale the experiments were made: n, data, width, threshold, steps and seeds."""
+    """Say at which scale the experiments were made: n, data, width, threshold, steps and seeds.
+
+    Learning rates that are multiples of each run's unit are said in the place of thresholds.
+    """
     chosen = results.networks(tables)
     words = []
     if counts := [n for network in chosen if (n := _samples(tables, network))]:
@@ -179,6 +202,7 @@ def scale_sentence(tables: results.Tables) -> str:
     for symbol in dict.fromkeys(n.threshold_symbol for n in known):
         own = [n.threshold for n in known if n.threshold_symbol == symbol]
         words.append(f"{symbol} = {several(own)}")
+    words += rates([n for n in chosen if n.rate_symbol != results.ETA])
     return scale(tables, words)
 
 
@@ -238,7 +262,7 @@ def numbers_table(
         "network": lambda n: case(n, chosen),
         "n": lambda n: number(_samples(tables, n) or np.nan),
         "width": lambda n: str(n.width),
-        "η": lambda n: number(n.learning_rate),
+        **{s: partial(_rate, s) for s in dict.fromkeys(n.rate_symbol for n in chosen)},
         "S": lambda n: str(n.batch or "all") if any(m.batch for m in chosen) else "",
         "steps": lambda n: f"{extents[n].last:,}",
         "seeds": lambda n: str(extents[n].seeds),
@@ -251,6 +275,19 @@ def numbers_table(
     shown = {heading: own for heading, own in cells.items() if any(own)}
     rows = [[text or "–" for text in row] for row in zip(*shown.values(), strict=True)]
     return {"columns": list(shown), "rows": rows} if chosen else None
+
+
+def _rate(symbol: str, network: results.Network) -> str:
+    return number(network.learning_rate) if network.rate_symbol == symbol else ""
+
+
+def rates(chosen: Sequence[results.Network]) -> list[str]:
+    """The learning rates of networks as text, `η = 0.1, 0.2`, for each way to write them."""
+    symbols = dict.fromkeys(network.rate_symbol for network in chosen)
+    return [
+        f"{symbol} = {several([n.learning_rate for n in chosen if n.rate_symbol == symbol])}"
+        for symbol in symbols
+    ]
 
 
 class _Extent(NamedTuple):

@@ -86,7 +86,7 @@ def labels(
 def _name(network: results.Network, others: Sequence[results.Network]) -> str:
     name = base.name(network, others)
     rates = {n.learning_rate for n in others if n.case == network.case}
-    return f"{name}, η = {base.number(network.learning_rate)}" if len(rates) > 1 else name
+    return ", ".join([name, *base.rates([network])]) if len(rates) > 1 else name
 
 
 def tail(frame: pd.DataFrame) -> pd.Series:
@@ -231,7 +231,7 @@ def scale_sentence(tables: results.Tables, width: bool = True) -> str:
     """Say at which scale the experiments were made: width (if asked), η, S, steps and seeds."""
     chosen = results.networks(tables)
     words = [f"width {base.several([n.width for n in chosen])}"] if width else []
-    return base.scale(tables, [*words, f"η = {base.several([n.learning_rate for n in chosen])}"])
+    return base.scale(tables, [*words, *base.rates(chosen)])
 
 
 def diverged_sentence(tables: results.Tables) -> str:

@@ -63,4 +63,6 @@ def draw_weights(
         dataset: tensors of the shard's dataset, for an initialisation that looks at the data.
         generator: the run's stream.
     """
-    return load_part("initialisations", options).draw(options, weights, dataset, generator)
+    drawn = load_part("initialisations", options).draw(options, weights, dataset, generator)
+    scale = options.get("scale", 1.0)
+    return {name: scale * tensor for name, tensor in drawn.items()}

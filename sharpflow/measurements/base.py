@@ -63,7 +63,7 @@ class Snapshot:
 
     @cached_property
     def preconditioner(self) -> Parameters | None:
-        """The optimiser's positive diagonal P, by trained parameter; None where it has none yet."""
+        """What the optimiser's `preconditioner` gives at this state, without a run dimension."""
         return self.problem.optimiser.preconditioner(self.optimiser_state, self.step)
 
     @cached_property

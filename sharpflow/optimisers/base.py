@@ -11,6 +11,8 @@ from torch import Tensor
 from sharpflow.models.base import Gradient, Parameters
 from sharpflow.parts.loading import load_part
 
+Rate = float | Tensor
+"""A number for all runs, or one a run, (R,)."""
 State = dict[str, Tensor]
 """Tensors of the parameters' shapes by `<slot>/<parameter>`."""
 
@@ -28,7 +30,7 @@ class Step:
     parameters: Parameters
     state: State
     pass_: Gradient
-    threshold: float | Tensor
+    threshold: Rate
 
 
 @dataclass(frozen=True)
@@ -89,17 +91,25 @@ class Optimiser(ABC):
         parameters: Parameters,
         gradients: Parameters,
         state: State,
-        learning_rate: float,
+        learning_rate: Rate,
         step: int,
     ) -> tuple[Parameters, State]:
-        """Parameters and state after step number `step` (0 is the first)."""
+        """Parameters and state after step number `step` (0 is the first).
+
+        Args:
+            parameters: trained ones, each (R, …).
+            gradients: of the same shapes.
+            state: before the step.
+            learning_rate: a number; or one a run, (R,), for a rule with that capability.
+            step: its number.
+        """
 
     def step(
         self,
         parameters: Parameters,
         state: State,
         gradient: GradientFunction,
-        learning_rate: float,
+        learning_rate: Rate,
         step: int,
     ) -> Step:
         """One step from `parameters`, which stay as they are."""
@@ -120,7 +130,7 @@ class Optimiser(ABC):
         return gradients
 
     @abstractmethod
-    def threshold(self, learning_rate: float, gradients: Parameters | None) -> float | Tensor:
+    def threshold(self, learning_rate: Rate, gradients: Parameters | None) -> Rate:
         """Largest eigenvalue of the loss's (preconditioned) Hessian at which steps are stable.
 
         Args:
@@ -131,10 +141,10 @@ class Optimiser(ABC):
     def preconditioner(self, state: State, step: int) -> Parameters | None:
         """The positive diagonal P in whose metric the rule is gradient descent, by parameter.
 
-        The curvature that compares with the threshold is that of P^-½ H P^-½. None where P is the
-        identity, and before the first step of a rule that learns it.
+        The curvature that compares with the threshold is that of P^-½ H P^-½. Empty where P is the
+        identity, None before the first step of a rule that learns it.
         """
-        return None
+        return {}
 
 
 def norm(tensors: Mapping[str, Tensor]) -> Tensor:
@@ -148,8 +158,17 @@ def per_run(factors: Tensor, like: Tensor) -> Tensor:
     return factors.view(-1, *[1] * (like.ndim - 1))
 
 
-def over(number: float, learning_rate: float) -> float:
-    """number/η; infinite at the end of a schedule that goes to 0."""
+def descended(tensor: Tensor, direction: Tensor, learning_rate: Rate) -> Tensor:
+    """θ − ηd of tensors (R, …), η a number or one a run, (R,)."""
+    if isinstance(learning_rate, Tensor):
+        return tensor - per_run(learning_rate.to(tensor), tensor) * direction
+    return tensor.sub(direction, alpha=learning_rate)
+
+
+def over(number: float, learning_rate: Any) -> Any:
+    """number/η, of the type of η; infinite at the end of a schedule that goes to 0."""
+    if isinstance(learning_rate, Tensor):
+        return number / learning_rate
     return number / learning_rate if learning_rate else float("inf")
 
 

@@ -114,6 +114,13 @@ class Options(Strict):
     paper_key: ClassVar[str] = ""
     part: ClassVar[Any] = None
 
+    def check_files(self) -> None:
+        """Raise PartError or DataError where the user's files that it names do not do.
+
+        It is called before anything runs, with paths as jobs open them, and has to be quick:
+        nothing of a file is run, and of a large one the beginning is read.
+        """
+
     @model_serializer(mode="wrap")
     def _plain(self, handler: Any) -> dict[str, Any]:
         """The options as a job gets them: with the paper that the part is found in, if any."""
@@ -201,6 +208,9 @@ class LossOptions(Options):
 class InitialisationOptions(Options):
     """Options of a distribution of initial weights."""
 
+    scale: Annotated[float, Field(gt=0, le=1e3)] = 1.0
+    """What all of its weights and offsets are multiplied by."""
+
     def needs(self) -> Needs:
         """Capabilities of the network and the data that it needs."""
         return ()
@@ -218,13 +228,24 @@ class OptimiserOptions(Options):
         """What is known of it.
 
         `rotation invariant` if any orthonormal basis gives the same run, `plain steps` if a step is
-        θ − η∇L, `preconditioner` if it has one.
+        θ − η∇L, `preconditioner` if it has one, `a learning rate a run` if its update takes rates
+        (R,) as well as a number.
         """
         return frozenset()
 
 
 class ScheduleOptions(Options):
-    """Options of a learning rate's course."""
+    """Options of a learning rate's course.
+
+    Attributes:
+        rate_symbol: how figures write what `learning_rates` are; η, or a multiple of some unit.
+    """
+
+    rate_symbol: ClassVar[str] = "η"
+
+    def needs(self) -> Needs:
+        """Capabilities of network, data, loss and optimiser that it needs."""
+        return ()
 
     def check(self, steps: int) -> None:
         """Raise ValueError, with a sentence, where the training's length does not do."""

@@ -161,6 +161,11 @@ class Registry:
                 f"{part.options_file}: the class Options of a part of the kind {part.kind!r} must "
                 f"derive from sharpflow.parts.options.{base.__name__}."
             )
+        if again := sorted({*found.__annotations__} & {*base.model_fields}):
+            raise PartError(
+                f"{part.options_file}: every part of the kind {part.kind!r} has the option "
+                f"{again[0]!r} already, with a meaning of its own; give this one another name."
+            )
         if not _defines(part.file, ENTRY[part.kind]):
             raise PartError(
                 f"{part.file} has no function {ENTRY[part.kind]!r}, which a part of the kind "

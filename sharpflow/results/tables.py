@@ -12,6 +12,8 @@ CONVERGED = "_converged"
 """Ends the name of the quantity that says of another's values whether they converged."""
 
 
+ETA = "η"
+"""How a learning rate is written that is the same for all runs of a network."""
 IN_THE_METRIC = frozenset({"preconditioned_sharpness"})
 """Curvatures in an optimiser's metric; only they compare with its threshold, where it has one."""
 
@@ -85,7 +87,8 @@ class Network:
     """One setting that was trained from several seeds.
 
     Attributes:
-        threshold: the stability threshold at the last record that has one.
+        threshold: the stability threshold at the last record that has one; NaN where learning rates
+            are multiples of each run's own unit.
         setup: settings of the case.
     """
 
@@ -100,6 +103,11 @@ class Network:
     def threshold_symbol(self) -> str:
         """How the threshold is written: 2/η, or (2 + 2β)/η with heavy-ball momentum."""
         return str(self.setup.get("threshold_symbol", "2/η"))
+
+    @property
+    def rate_symbol(self) -> str:
+        """How `learning_rate` is written: η, or ηλ₀/2 where that is what it says."""
+        return str(self.setup.get("rate_symbol", ETA))
 
     @property
     def batch(self) -> int | None:
@@ -126,10 +134,11 @@ def networks(tables: Tables, *quantities: str) -> list[Network]:
         rows = [(str(c), int(w), float(r)) for c, w, r in keys]
         rows.sort(key=lambda r: (order.index(r[0]) if r[0] in order else len(order), *r[:2], -r[2]))
         thresholds = _last_thresholds(table.runs)
-        found += [
-            Network(experiment, *row, thresholds.get(row, np.nan), cases.get(row[0], {}))
-            for row in rows
-        ]
+        for row in rows:
+            setup = cases.get(row[0], {})
+            shared = setup.get("rate_symbol", ETA) == ETA
+            threshold = thresholds.get(row, np.nan) if shared else np.nan
+            found.append(Network(experiment, *row, threshold, setup))
     return found
 
 

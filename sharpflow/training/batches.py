@@ -41,9 +41,11 @@ class Streams:
             torch.randn(*shape, generator=source, out=row)
         return drawn
 
-    def block(self, step: int, draw: Callable[[int], Tensor]) -> tuple[int, Tensor]:
+    def block(
+        self, step: int, draw: Callable[[int], Tensor], length: int = BLOCK
+    ) -> tuple[int, Tensor]:
         """The position of a step in its block, and what `draw(block)` gave for the block."""
-        number, offset = divmod(step, BLOCK)
+        number, offset = divmod(step, length)
         if self._held != number:
             self._rows = draw(number)
             self._held = number
@@ -51,11 +53,13 @@ class Streams:
 
 
 class SharedSamples:
-    """One dataset for all runs; a batch is drawn from it with replacement, for each run its own.
+    """One dataset for all runs; batches are drawn from it, for each run its own.
 
     Args:
         inputs, targets: (n, ...).
         size: samples a step, or None for all of them.
+        epochs: whether batches are the parts of a random order of all samples, anew in each epoch;
+            else each is drawn by itself, with replacement.
 
     Attributes:
         shared: whether all runs have the same samples.
@@ -63,24 +67,62 @@ class SharedSamples:
 
     shared = True
 
-    def __init__(self, stream: Streams, inputs: Tensor, targets: Tensor, size: int | None):
+    def __init__(
+        self,
+        stream: Streams,
+        inputs: Tensor,
+        targets: Tensor,
+        size: int | None,
+        epochs: bool = False,
+    ):
         self.inputs, self.targets = inputs, targets
-        self.samples = targets.shape[0]
-        self._stream, self._size = stream, size
+        self.samples = self._count()
+        self._stream, self._size, self._epochs = stream, size, epochs
 
-    def _indices(self, block: int) -> Tensor:
+    def _count(self) -> int:
+        return self.targets.shape[0]
+
+    def draw(self, count: int, source: torch.Generator) -> Tensor:
+        """Places of the samples of batches that are drawn as a step's is, each by itself.
+
+        Returns:
+            (count, S).
+        """
         assert self._size is not None, "all samples are taken, and none drawn"
-        shape = BLOCK, self._size
+        if not self._epochs:
+            return torch.randint(self.samples, (count, self._size), generator=source)
+        orders = (torch.randperm(self.samples, generator=source) for _ in range(count))
+        return torch.stack([order[: self._size] for order in orders])
+
+    def _block(self, block: int) -> Tensor:
+        """Places of the samples of the steps of a block, or of an epoch, (R, steps, S)."""
+        assert self._size is not None, "all samples are taken, and none drawn"
         sources = self._stream.generators("batches", block)
-        draws = [torch.randint(self.samples, shape, generator=source) for source in sources]
-        return torch.stack(draws).to(self.targets.device)
+        if not self._epochs:
+            return self._places([self.draw(BLOCK, source) for source in sources])
+        orders = [torch.randperm(self.samples, generator=source) for source in sources]
+        whole = self._per_epoch * self._size
+        return self._places([order[:whole].view(-1, self._size) for order in orders])
+
+    def _places(self, drawn: list[Tensor]) -> Tensor:
+        return torch.stack(drawn).to(self.targets.device)
+
+    @property
+    def _per_epoch(self) -> int:
+        """Steps of an epoch; what does not fill a batch is left out, other samples each time."""
+        return self.samples // (self._size or self.samples)
+
+    def _rows(self, step: int) -> Tensor:
+        """Places of the samples of a step, (R, S)."""
+        length = self._per_epoch if self._epochs else BLOCK
+        offset, indices = self._stream.block(step, self._block, length)
+        return indices[:, offset]
 
     def batch(self, step: int) -> Samples:
         """Inputs and targets of a step."""
         if self._size is None:
             return self.inputs, self.targets
-        offset, indices = self._stream.block(step, self._indices)
-        rows = indices[:, offset]
+        rows = self._rows(step)
         return self.inputs[rows], self.targets[rows]
 
     def of_run(self, run: int) -> Samples:
@@ -93,17 +135,15 @@ class RunSamples(SharedSamples):
 
     shared = False
 
-    def __init__(self, stream: Streams, inputs: Tensor, targets: Tensor, size: int | None):
-        super().__init__(stream, inputs, targets, size)
-        self.samples = targets.shape[1]
+    def _count(self) -> int:
+        return self.targets.shape[1]
 
     def batch(self, step: int) -> Samples:
         """Inputs and targets of a step, (R, S, ...)."""
         if self._size is None:
             return self.inputs, self.targets
-        offset, indices = self._stream.block(step, self._indices)
-        runs = torch.arange(len(indices), device=indices.device)[:, None]
-        rows = indices[:, offset]
+        rows = self._rows(step)
+        runs = torch.arange(len(rows), device=rows.device)[:, None]
         return self.inputs[runs, rows], self.targets[runs, rows]
 
     def of_run(self, run: int) -> Samples:

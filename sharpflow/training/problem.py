@@ -18,6 +18,7 @@ from sharpflow.models.input_product import InputProduct
 from sharpflow.optimisers import base as optimisers
 from sharpflow.optimisers.base import State
 from sharpflow.parts.loading import guarded, load_part
+from sharpflow.schedules.base import Course, OfStart, Start
 from sharpflow.training.batches import Batches, OnlineSamples, RunSamples, SharedSamples, Streams
 from sharpflow.training.streams import generator, number
 
@@ -65,10 +66,9 @@ class Problem:
             spec["optimiser"], self.training["weight_decay"], self.training["clip_norm"]
         )
         self.schedule = spec["schedule"]
-        self.learning_rate: Callable[[int], float] = load_part("schedules", self.schedule).build(
+        self._course: Course = load_part("schedules", self.schedule).build(
             self.schedule, self.nominal_learning_rate, self.training["steps"]
         )
-        """Learning rate of the step from `step` to `step` + 1."""
         self.loss: Loss = load_part("losses", spec["loss"]).build(spec["loss"])
         self._datasets = _alike(datasets, len(self.seeds))
         dataset = datasets[0]
@@ -96,16 +96,18 @@ class Problem:
 
     def _batches(self) -> Batches:
         size, streams = self.training["batch"], Streams(self.stream, self.seeds)
+        epochs = self.training["sampling"] == "epochs"
         if self.population is None:
             inputs = [self._place(self.model.data_inputs(each)) for each in self._datasets]
             targets = [self._place(_targets(each)) for each in self._datasets]
             if len(inputs) == 1:
-                batches = SharedSamples(streams, inputs[0], targets[0], size)
+                batches = SharedSamples(streams, inputs[0], targets[0], size, epochs)
             else:
-                batches = RunSamples(streams, torch.stack(inputs), torch.stack(targets), size)
+                stacked = torch.stack(inputs), torch.stack(targets)
+                batches = RunSamples(streams, *stacked, size, epochs)
         elif count := int(self._datasets[0]["samples"]):
             drawn = streams.normals("samples", (count, self.population.size))
-            batches = RunSamples(streams, *self.population.sample(drawn), size)
+            batches = RunSamples(streams, *self.population.sample(drawn), size, epochs)
         else:
             batches = OnlineSamples(streams, self.population, size)
         if size is not None and batches.samples is not None and size > batches.samples:
@@ -120,6 +122,25 @@ class Problem:
                 "samples."
             )
         return batches
+
+    @cached_property
+    def learning_rate(self) -> Callable[[int], float | Tensor]:
+        """Learning rate of the step from `step` to `step` + 1: a number, or one a run, (R,)."""
+        if not isinstance(self._course, OfStart):
+            return self._course
+        state = self.initial_state()
+        return self._course.rates([self._start(state, run) for run in range(len(self.seeds))])
+
+    def _start(self, state: State, run: int) -> Start:
+        own = {name: t[run] for name, t in self.parameters(state).items()}
+        outputs = self.model.network(self.moment(state, 0), run)
+        inputs, targets = self.batches.of_run(run)
+
+        def loss(trained: Parameters) -> Tensor:
+            return self.loss(outputs(own | trained, inputs), self.rows(targets))
+
+        trained = {name: t for name, t in own.items() if name not in self.frozen}
+        return Start(self.seeds[run], loss, trained)
 
     @property
     def _closed_form(self) -> bool:
@@ -311,18 +332,19 @@ class Problem:
         """Steps without automatic differentiation, if the network has them for this problem."""
         optimiser = self.optimiser
         plain = optimiser.plain and optimiser.clip_norm is None and not self.frozen
+        rate_of = self._course
         able = "written-out steps" in self.model.capabilities and self.loss.squared_error
         on_population = self.training["batch"] is None and self.samples is None
-        if self.population is None or not (plain and able):
+        if self.population is None or not (plain and able) or isinstance(rate_of, OfStart):
             return None
         decay = optimiser.weight_decay
         population = self.population
 
         def take(state: Parameters, steps: range) -> Parameters:
             if on_population:
-                rates = map(self.learning_rate, steps)
+                rates = map(rate_of, steps)
                 return self.model.descend_population(state, population, rates, decay)
-            batches = ((*self.batch(step), self.learning_rate(step)) for step in steps)
+            batches = ((*self.batch(step), rate_of(step)) for step in steps)
             return self.model.descend(state, batches, decay)
 
         return take

@@ -142,12 +142,13 @@ def _table(problem: Problem, steps: np.ndarray, records: dict[str, Tensor]) -> p
     threshold = records["thresholds"].cpu().numpy()[:, :, None]
     finite = np.isfinite(loss) & np.isfinite(norm).all(axis=2, keepdims=True)
     alive = np.logical_and.accumulate(finite, axis=0)
-    rates = np.asarray([problem.learning_rate(int(step)) for step in steps])
+    chosen = (torch.as_tensor(problem.learning_rate(int(step))) for step in steps)
+    rates = np.stack([rate.double().expand(loss.shape[1]).numpy() for rate in chosen])
     seeds = np.asarray(problem.seeds)
     # arrays (steps, seeds, indices), and their steps
     found = {
         "loss": (steps, np.where(alive, loss, np.nan)),
-        "learning_rate": (steps, np.broadcast_to(rates[:, None, None], loss.shape)),
+        "learning_rate": (steps, rates[:, :, None]),
         "stability_threshold": (steps, np.where(alive, threshold, np.nan)),
         "norm_squared": (steps, np.where(alive, norm, np.nan)),
         "output_norm_squared": (steps, np.where(alive, norm, np.nan)[:, :, -1:]),

@@ -462,6 +462,25 @@ class TestJudge:
         told = "its control does not fail: slow supported"
         assert judged["reason"].tolist() == [told, told, ""]
 
+    def test_a_foil_is_another_statistic_of_the_same_runs(self):
+        def level(run):
+            return {"fast": 1.0, "faster": 1.5}[run.case]
+
+        foils = {"thrice": lambda run: 3.0 * level(run), "half": lambda run: 0.5 * level(run)}
+        about = mine(level, foils=foils)
+        parts = [table(lambda s: sharp(edge(s)), case=case) for case in ("fast", "faster")]
+        judged = judged_alone(about, pd.concat(parts))
+        assert judged["case"].tolist() == [
+            "fast", "faster", "fast, thrice", "faster, thrice", "fast, half", "faster, half"
+        ]  # fmt: skip
+        assert judged["control"].tolist() == [False] * 2 + [True] * 4
+        assert judged["verdict"].tolist() == [
+            *["supported"] * 2, *["not supported"] * 2, *["supported"] * 2,
+        ]  # fmt: skip
+        told = "its control does not fail: fast, half supported, faster, half supported"
+        assert judged["reason"].tolist()[:2] == [told, told]
+        assert judged["method"].iloc[2].startswith("thrice; ")
+
     def test_a_claim_with_nothing_but_its_control_is_refused(self):
         with pytest.raises(ValueError, match="no run for the claim 'mine'"):
             self.controlled("run", slow=3.0)

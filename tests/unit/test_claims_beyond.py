@@ -12,7 +12,6 @@ from specs import PAPERS, ROOT, TYPES
 from synthetic_runs import (
     STEPS,
     THRESHOLD,
-    Curves,
     claim,
     decisive,
     edge,
@@ -30,7 +29,6 @@ from sharpflow.config import load, make_plan
 from sharpflow.storage.tables import read_table, write_table
 
 NAMES = {
-    "batch_sharpness_level": "beyond",
     "reaches_threshold": "",
     "sgd_stays_below": "beyond",
     "smaller_batch_flatter": "beyond",
@@ -74,34 +72,6 @@ class TestReachesThreshold:
     def test_getting_there_before_divergence_counts(self):
         up = np.where(STEPS < 200, 100 + 3.0 * STEPS, np.nan)
         assert outcome(self.name, table(lambda s: sharp(up) | DIVERGED)) == "supported"
-
-
-class TestBatchSharpness:
-    name = "batch_sharpness_level"
-
-    @staticmethod
-    def frame(level: float, every: int = 17, **extra) -> pd.DataFrame:
-        def make(seed: int) -> Curves:
-            noise = np.random.default_rng(seed).normal(0, 10, STEPS.size)
-            return {"batch_sharpness": (settling(level) + noise)[::every], **extra}
-
-        return table(make, steps=STEPS[::every])
-
-    def test_verdicts(self):
-        assert outcome(self.name, self.frame(1.0)) == "supported"
-        assert outcome(self.name, self.frame(0.7)) == "not supported"
-        assert outcome(self.name, self.frame(1.3)) == "not supported"
-        four, one = self.frame(1.0).query("seed > 0"), self.frame(0.7).query("seed == 0")
-        assert outcome(self.name, pd.concat([four, one])) == "straddles"
-
-    def test_only_the_end_counts(self):
-        falling = table(lambda s: {"batch_sharpness": settling(1.0)[::-1] + s})
-        assert outcome(self.name, falling) == "not supported"
-
-    def test_undefined_and_diverged(self):
-        assert undefined(self.name, self.frame(1.0, every=10)) == EVEN
-        assert undefined(self.name, self.frame(1.0, every=57)) == "it has fewer than 12 records"
-        assert outcome(self.name, self.frame(1.0, **DIVERGED)) == "not supported"
 
 
 BATCHES = {f"batch_{size}": training(batch=size) for size in (8, 32, 128)}

@@ -59,6 +59,38 @@ def test_a_measurement_on_networks_that_it_is_not_of(config_folder):
     holds(message, "measurements.noise_balance needs 'linear two layers'", "model.kind = two_layer")
 
 
+SIGNS = '''"""Steps of one size in every parameter."""
+
+from sharpflow.parts.options import OptimiserOptions
+
+
+class Options(OptimiserOptions):
+    """θ ← θ − η sign ∇L."""
+
+
+def build(options, weight_decay, clip_norm):
+    raise NotImplementedError
+'''
+
+
+def test_a_rule_of_ones_own_whose_metric_is_not_known(config_folder, tmp_path):
+    mine = tmp_path / "mine"
+    (mine / "optimisers").mkdir(parents=True)
+    (mine / "paper.yaml").write_text("key: mine\ntitle: Mine\nauthors: Me\nfigures: []\n")
+    (mine / "optimisers" / "signs.py").write_text(SIGNS)
+    document = {"measurements": {"gauss_newton": {}, "preconditioned_hessian": {}}}
+    papers = [str(PAPER), str(mine)]
+    config_folder.write(document, papers=papers)
+    load(config_folder.file)  # of gradient descent P is the identity
+    message = refusal(config_folder, document | {"optimiser": "signs"}, papers=papers)
+    holds(
+        message,
+        "measurements.preconditioned_hessian needs 'preconditioner' or 'rotation invariant'",
+        "optimiser.kind = adam",
+        "optimiser.kind = sgd",
+    )
+
+
 def test_a_misspelt_case_has_its_neighbour_named(config_folder):
     cases = {"sdg_small_u": {}}
     message = refusal(
@@ -127,6 +159,22 @@ def test_a_quantity_that_no_measurement_gives(config_folder, tmp_path):
         papers=[str(PAPER), str(paper)],
     )
     holds(message, "No measurement gives 'hessian_sharpnes'", "Did you mean 'hessian_sharpness'")
+
+
+@pytest.mark.parametrize(
+    ("document", "why"),
+    [
+        (EXPERIMENT | {"training": {"sampling": "epochs"}}, "training.batch = null takes all"),
+        (
+            GAUSSIAN
+            | {"paper": "ziyin2024", "training": {"steps": 3, "batch": 2, "sampling": "epochs"}},
+            "data.samples = null has no end",
+        ),
+    ],
+)
+def test_epochs_of_what_has_none(config_folder, document, why):
+    message = refusal(config_folder, document)
+    holds(message, "training.sampling = 'epochs' is for batches of a finite dataset", why)
 
 
 def test_an_initialisation_on_networks_that_it_is_not_of(config_folder):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from sharpflow.data import photos
-from sharpflow.data.base import compress, generate, scale_pixels
+from sharpflow.data.base import WHITENING_FLOOR, compress, generate, scale_pixels, whitened
 from sharpflow.data.cifar_records import read_records
 from sharpflow.data.labelled import with_noise
 from sharpflow.errors import DataError
@@ -85,6 +85,11 @@ def test_populations_are_not_finite():
     [
         ("photos", {}, Form("images", (3, 32, 32), 1, "signs", 1000)),
         ("photos", {"targets": "one_hot"}, Form("images", (3, 32, 32), 2, "one_hot", 1000)),
+        (
+            "photos",
+            {"targets": "one_hot", "strips": 5, "draw": "fixed"},
+            Form("images", (3, 32, 32), 10, "one_hot", 1000),
+        ),
         ("cifar10", {"samples": 20}, Form("images", (3, 32, 32), 1, "signs", 20)),
         ("cifar10", {"targets": "one_hot"}, Form("images", (3, 32, 32), 10, "one_hot", 1000)),
         (
@@ -119,6 +124,17 @@ def test_labels_of_file_names():
     [
         ("photos", {"samples": 101}, "multiple of 2"),
         ("photos", {"samples": 1952}, "less than or equal to 1950"),
+        ("photos", {"strips": 5}, "strips are cut from whole photographs.*set draw: fixed"),
+        (
+            "photos",
+            {"strips": 5, "draw": "fixed", "draw_seed": 1},
+            "strips are cut from whole photographs.*without draw_seed",
+        ),
+        (
+            "photos",
+            {"strips": 5, "draw": "fixed", "samples": 28, "targets": "one_hot"},
+            "samples = 28 is not a multiple of 10, the number of classes",
+        ),
         ("cifar10", {"samples": 101}, "samples = 101 is not a multiple of 2, the number of signs"),
         ("cifar10", {"samples": 60_001}, "less than or equal to 60000"),
         ("cifar10", {"classes": [1, 1]}, "the same value stands in the list twice"),
@@ -135,7 +151,7 @@ def test_labels_of_file_names():
         ("mnist", {"label_noise": 1.0}, "less than 1"),
         ("mnist", {"label_noise": -0.1}, "greater than or equal to 0"),
         ("mnist", {"targets": "real"}, "'signs' or 'one_hot'"),
-        ("mnist", {"scaling": "none"}, "'unit' or 'standardised'"),
+        ("mnist", {"scaling": "none"}, "'unit', 'standardised', 'contrast' or 'whitened'"),
         ("whitened", {"inputs": 9, "samples": 4}, "samples = 4 is less than inputs = 9"),
     ],
 )
@@ -200,6 +216,30 @@ def test_photos_become_two_outputs():
     assert torch.equal(tensors["inputs"], signs["inputs"])
 
 
+def test_strips_are_classes_whose_patches_share_no_pixel():
+    from sklearn.datasets import load_sample_images
+
+    photographs = load_sample_images().images
+    chosen = {"draw": "fixed", "strips": 5, "scaling": "unit"}
+    tensors, _ = make("photos", samples=1750, targets="one_hot", **chosen)
+    assert tensors["labels"].bincount().tolist() == [175] * 10
+    strips = [strip for image in photographs for strip in np.array_split(image, 5, axis=1)]
+    assert sum(strip.shape[1] for strip in strips) == 2 * photographs[0].shape[1]
+    pixels = (tensors["inputs"] * 255).round().to(torch.uint8).numpy()
+    for label, strip in enumerate(strips):
+        inside = {patch.tobytes() for patch in photos.patches(strip)}
+        own = pixels[tensors["labels"].numpy() == label]
+        assert {patch.tobytes() for patch in own} <= inside
+    signs, _ = make("photos", samples=1750, **chosen)
+    assert torch.equal(signs["targets"][:, 0] > 0, tensors["labels"] < 5)
+
+
+def test_more_patches_than_a_strip_has_are_refused():
+    spec = specs.part("data", "photos", strips=5, draw="fixed", targets="one_hot")
+    with pytest.raises(DataError, match=r"china\.jpg, strip 1.* has 175; ask for at most 1750"):
+        generate(spec | {"samples": 1760})
+
+
 def test_too_many_photos_are_refused_with_the_count():
     spec = specs.part("data", "photos") | {"samples": 1952}
     with pytest.raises(DataError, match=r"samples = 1952 .*china\.jpg.* has 975; .*at most 1950"):
@@ -223,6 +263,45 @@ def test_pixel_scalings_in_closed_form():
         np.testing.assert_allclose(standard[:, channel].numpy(), expected, atol=1e-6)
 
 
+def test_contrast_takes_brightness_and_contrast_out_of_each_picture():
+    drawn = torch.randint(
+        0, 256, (6, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
+    drawn[4] = drawn[4] // 4 + 60
+    drawn[5] = 77
+    scaled = scale_pixels(drawn, "contrast").double()
+    for picture in range(5):
+        values = drawn[picture].double().numpy()
+        expected = (values - values.mean()) / values.std()
+        np.testing.assert_allclose(scaled[picture].numpy(), expected, atol=1e-6)
+    assert scaled[5].count_nonzero() == 0
+
+
+def test_whitening_evens_out_the_principal_components():
+    source = torch.Generator().manual_seed(0)
+    stds = torch.tensor([100.0, 50.0, 30.0, 1.0, 1e-3], dtype=torch.float64)
+    samples = torch.randn(400, 5, dtype=torch.float64, generator=source) * stds
+    samples = torch.linalg.qr(samples - samples.mean(0)).Q * 400**0.5 * stds + 7.0
+    found = whitened(samples)
+    variances = found.T @ found / 400
+    expected = stds.square() / (stds.square() + WHITENING_FLOOR * stds[0].square())
+    expected *= 5 / expected.sum()
+    torch.testing.assert_close(variances, torch.diag(expected), atol=1e-9, rtol=1e-9)
+    assert whitened(torch.full((4, 3), 2.0, dtype=torch.float64)).count_nonzero() == 0
+    turn = torch.linalg.qr(torch.randn(5, 5, dtype=torch.float64, generator=source)).Q
+    torch.testing.assert_close(whitened(samples @ turn), found @ turn)  # it stays in pixel space
+
+
+def test_whitened_photographs_are_flatter_in_their_spectrum():
+    plain, flat = (make("photos", samples=60, scaling=s)[0] for s in ("contrast", "whitened"))
+    shares = []
+    for tensors in (plain, flat):
+        spectrum = torch.linalg.svdvals(tensors["inputs"].flatten(1).double()).square()
+        shares.append(float(spectrum[0] / spectrum.sum()))
+    assert shares[1] < 0.2 * shares[0]
+    assert float(flat["inputs"].square().mean()) == pytest.approx(1.0, rel=1e-5)
+
+
 def test_a_channel_of_one_value_becomes_zero():
     drawn = torch.full((7, 2, 3, 3), 77, dtype=torch.uint8)
     drawn[0, 1] = 9
@@ -232,7 +311,7 @@ def test_a_channel_of_one_value_becomes_zero():
     torch.testing.assert_close(standard[:, 1].square().mean(), torch.tensor(1.0))
 
 
-@pytest.mark.parametrize("scaling", ["unit", "standardised"])
+@pytest.mark.parametrize("scaling", ["unit", "standardised", "contrast", "whitened"])
 def test_generated_photos_are_consistent(scaling):
     tensors, provenance = make("photos", samples=20, scaling=scaling)
     assert sorted(tensors) == ["basis", "coordinates", "inputs", "targets"]

@@ -32,8 +32,15 @@ def test_a_page_names_every_figure_claim_and_experiment(key):
             assert f"* `{claim}`: " in text
 
 
+@pytest.mark.parametrize(("key", "page"), [("li2022", "verdicts"), ("beyond", "beyond")])
+def test_a_page_links_the_run_that_its_verdicts_are_of(key, page):
+    assert f"in [a finished run](../results/{page}.md)" in paper_page.markdown(key)
+
+
 def test_counts_are_those_of_the_page_with_every_verdict():
-    (line,) = re.findall(r"\d+ measurements: (.*)\.\n", paper_page.VERDICTS[0].read_text())
+    page = ROOT / "docs" / "results" / "verdicts.md"
+    assert page in paper_page.verdict_pages()
+    (line,) = re.findall(r"\d+ measurements: (.*)\.\n", page.read_text())
     told = Counter({name: int(n) for n, name in re.findall(r"(\d+) ([a-z ]+)", line)})
     counted = sum((c for key in ("li2022", "ziyin2024") for c in recorded(key)), Counter())
     assert counted == told

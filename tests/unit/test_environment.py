@@ -218,7 +218,8 @@ def test_every_measurement_gives_what_it_says(make_problem):
     """Of the library's: the quantities of a run are those that its options promise."""
     chosen = measurements(
         gauss_newton={"every": 5, "k": 2, "output_layer": True, "trained_layers": True},
-        hessian={"every": 5, "preconditioned": True},
+        hessian={"every": 5},
+        preconditioned_hessian={"every": 5},
         batch_sharpness={"every": 5, "draws": 3},
     )
     problem = make_problem(

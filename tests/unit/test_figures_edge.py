@@ -373,7 +373,7 @@ class TestBeyond:
     def test_verdicts_of_known_curves(self, net):
         judged = beyond.verdicts(net)
         assert judged["reached"].all()
-        assert judged["batch_end"].isna().all()
+        assert judged[["ratios_end", "means_end"]].isna().all(axis=None)
         assert (judged["agreement"] > 0.9).all()
         assert not judged["above"].any()
         assert cell(beyond, net, "Λ to its threshold") == "comes up in 3 of 3"
@@ -409,17 +409,26 @@ class TestBeyond:
         far = runs.assign(value=np.where(curve, 9 / RATE, runs["value"]))
         assert cell(beyond, tables(far), heading) == "comes down in 0 of 3"
 
-    def test_the_batch_sharpness_is_drawn_over_the_same_threshold(self, net):
+    def test_both_means_of_batch_sharpness_are_drawn_over_the_same_threshold(self, net):
         runs = net["net"].runs
         batch = runs[(runs["quantity"] == "gauss_newton_sharpness") & (runs["index"] == 0)]
-        batch = batch[batch["step"] % 15 == 0].assign(quantity="batch_sharpness", value=3 / RATE)
-        chosen = tables(pd.concat([runs, batch]))
-        shown = drawn(beyond.draw(chosen).axes[0], "batch sharpness / threshold")
-        np.testing.assert_allclose(shown[:, 1], 1.5)
-        np.testing.assert_allclose(beyond.verdicts(chosen)["batch_end"], 1.5)
-        assert cell(beyond, chosen, "batch sharpness / threshold") == "1.50"
-        batches = [own for own in beyond.draw(chosen).axes[0].lines if own.get_marker() == "o"]
-        assert {own.get_linestyle() for own in batches} == {"None"}
+        batch = batch[batch["step"] % 15 == 0]
+        ratios = batch.assign(quantity="batch_sharpness_mean_of_ratios", value=2 / RATE)
+        means = batch.assign(quantity="batch_sharpness_ratio_of_means", value=3 / RATE)
+        sgd = {case: {"training": {"batch": 8}} for case in runs["case"].unique()}
+        chosen = tables(pd.concat([runs, ratios, means]), cases=sgd)
+        axes = beyond.draw(chosen).axes[0]
+        judged = beyond.verdicts(chosen)
+        for words, level, column in (
+            ("batch sharpness, mean of ratios / threshold", 1.0, "ratios_end"),
+            ("ratio of means / threshold", 1.5, "means_end"),
+        ):
+            np.testing.assert_allclose(drawn(axes, words)[:, 1], level)
+            np.testing.assert_allclose(judged[column], level)
+            assert cell(beyond, chosen, words.rpartition(", ")[2]) == f"{level:.2f}"
+        for marker in "os":
+            batches = [own for own in axes.lines if own.get_marker() == marker]
+            assert {own.get_linestyle() for own in batches} == {"None"}
 
     def test_an_even_stride_is_owned_up_to(self, net):
         runs = net["net"].runs

@@ -150,6 +150,15 @@ def test_normal_initialisations(scheme, variance):
     assert kurtosis == pytest.approx(3.0, abs=0.1)
 
 
+@pytest.mark.parametrize("scheme", ["default", "kaiming", "xavier"])
+def test_a_scale_multiplies_every_weight_and_offset(scheme):
+    weights = [Weight("weight", (3, 4), 3, 4), Weight("bias", (4,), 3, 4, bias=True)]
+    plain = draw_weights({"kind": scheme}, weights, {}, generator())
+    scaled = draw_weights({"kind": scheme, "scale": 0.2}, weights, {}, generator())
+    for name, tensor in plain.items():
+        torch.testing.assert_close(scaled[name], 0.2 * tensor)
+
+
 def test_initial_weights_depend_on_the_generator_only():
     one = drawn("default", 3, 4, seed=5)
     assert torch.equal(one, drawn("default", 3, 4, seed=5))

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from sharpflow.config.types import Training
 from sharpflow.measurements.evaluate import evaluate
 from sharpflow.models import vgg
 from sharpflow.models.base import Setting
@@ -61,15 +62,7 @@ def dataset(name):
 
 
 def problem(name, width, options, rate=1e-2):
-    training = {
-        "steps": 1,
-        "batch": None,
-        "weight_decay": 0.0,
-        "clip_norm": None,
-        "frozen": 0,
-        "record_every": 1,
-        "states_megabytes": 8.0,
-    }
+    training = Training(steps=1).model_dump(mode="json")
     spec = {
         "stream": "test",
         "seeds": [0, 1],
@@ -109,7 +102,7 @@ def test_a_step_of_all_runs_together_lowers_the_loss(name, width, options, capsy
 def test_the_measured_curvature_is_that_of_the_dense_hessian(name):
     ours = problem(name, *TINY[name])
     states = train(ours).states
-    asked = {"hessian": {"every": 1, "k": 2, "tol": 1e-8, "preconditioned": False}}
+    asked = {"hessian": {"every": 1, "k": 2, "tol": 1e-8}}
     table = evaluate(ours, [0, 1], states.get, asked).table
     state = states[1]
     moment, parameters = ours.moment(state, 1), ours.parameters(state)

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from sharpflow.config.types import Types
 from sharpflow.models.base import Gradient, differentiate
 from sharpflow.optimisers.base import build
 from sharpflow.parts.registry import Registry
@@ -76,7 +77,18 @@ def assert_same(found, expected):
 
 
 def test_every_rule_has_a_reference_here():
-    assert set(Registry().parts("optimisers")) == {*RULES, "sam"}
+    assert set(Registry().parts("optimisers")) == {*RULES, "sam", "normalised_gd"}
+
+
+@pytest.mark.parametrize("name", [*RULES, "sam"])
+def test_the_options_say_what_the_rule_is(name):
+    words = Types(Registry()).options("optimisers")[name].model_construct(kind=name).capabilities()
+    optimiser = rule(name, **({"radius": 0.1} if name == "sam" else {}))
+    assert optimiser.rotation_invariant == ("rotation invariant" in words)
+    assert optimiser.plain == ("plain steps" in words)
+    learns = optimiser.preconditioner(optimiser.initial(start()), 0) is None
+    assert learns == ("preconditioner" in words)
+    assert learns != optimiser.rotation_invariant  # a diagonal is another one in every basis
 
 
 @pytest.mark.parametrize("clip_norm", [None, 1.5])
@@ -124,6 +136,45 @@ def test_sam_is_the_written_out_step_of_each_run_alone():
             ahead = gradient(there).gradients
             theta = {n: t - rate(step) * (ahead[n] + 0.3 * t) for n, t in theta.items()}
             assert_same(of_run(parameters, run), theta)
+
+
+def test_normalised_gd_is_the_written_out_step_of_each_run_alone():
+    trajectory = iterate(rule("normalised_gd", 0.3, 1e-3), start())
+    for run in range(RUNS):
+        theta = of_run(start(), run)
+        for step, (parameters, _) in enumerate(trajectory):
+            slopes = gradient(theta).gradients
+            size = sum(g.square().sum() for g in slopes.values()).sqrt()
+            theta = {n: t - rate(step) * (slopes[n] / size + 0.3 * t) for n, t in theta.items()}
+            assert_same(of_run(parameters, run), theta)
+
+
+def test_normalised_gd_stays_where_the_gradient_vanishes():
+    flat = {"x": torch.zeros(2, 3, dtype=torch.float64)}
+    ones = {"x": torch.ones_like(flat["x"])}
+    moved, _ = rule("normalised_gd").update(ones, flat, {}, 0.1, 0)
+    assert_same(moved, ones)
+
+
+def test_the_threshold_of_normalised_gd_is_the_curvature_of_its_period_two_orbit():
+    eta, decay, curvature = 0.1, 1.5, 12.0
+    optimiser = rule("normalised_gd", decay)
+    # on the orbit ±x a step is −2x: η(1 + γx) = 2x
+    orbit = eta / (2.0 - eta * decay)
+    points = {"x": orbit * torch.tensor([[1.0], [1.02], [0.98]], dtype=torch.float64)}
+
+    def slope(parameters):
+        x = parameters["x"]
+        return Gradient(curvature * x.square().sum(1) / 2, {"x": curvature * x})
+
+    taken = optimiser.step(points, {}, slope, eta, 0)
+    on, outside, inside = taken.threshold.tolist()
+    ratios = (taken.parameters["x"] / points["x"])[:, 0].tolist()
+    assert on == pytest.approx(curvature, rel=1e-9)
+    assert ratios[0] == pytest.approx(-1.0, rel=1e-9)
+    assert outside > curvature > inside
+    assert ratios[2] < -1.0 < ratios[1] < 0.0
+    assert optimiser.threshold(eta, None) == float("inf")
 
 
 @pytest.mark.parametrize("correction", [True, False])
@@ -210,7 +261,7 @@ def test_sams_edge_is_the_curvature_of_a_period_two_orbit(weight_decay):
     assert flat[0].item() == pytest.approx(bound, rel=1e-6)
 
 
-@pytest.mark.parametrize("name", [*RULES, "sam"])
+@pytest.mark.parametrize("name", [*RULES, "sam", "normalised_gd"])
 def test_without_a_learning_rate_every_curvature_is_stable(name):
     optimiser = rule(name, **({"radius": 0.1} if name == "sam" else {}))
     assert optimiser.threshold(0.0, start()) == float("inf")

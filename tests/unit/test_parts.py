@@ -72,6 +72,25 @@ def refusal(call, kind=PartError):
 # --- the registry
 
 
+def test_an_option_that_every_part_of_the_kind_has_keeps_its_meaning(mine):
+    mine.write(
+        "initialisations/odd.py",
+        """
+from sharpflow.parts.options import InitialisationOptions
+
+class Options(InitialisationOptions):
+    scale: float = 3.0
+
+def draw(options, weights, dataset, generator):
+    return {}
+""",
+    )
+    part = mine.registry.parts("initialisations")["odd"]
+    message = refusal(lambda: mine.registry.options_class(part))
+    assert "option 'scale' already" in message
+    assert "give this one another name" in message
+
+
 def test_parts_of_a_paper_stand_beside_the_librarys(mine):
     mine.write("optimisers/fixed.py", GOOD)
     mine.write("optimisers/_helpers.py", GOOD)

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
-from specs import TYPES, part
+from specs import TYPES, part, spec
 from torch.nn import functional as F
 from trajectories import values
 
@@ -17,7 +17,7 @@ from sharpflow.initialisations.base import Weight, uniform
 from sharpflow.models.input_product import InputProduct
 from sharpflow.models.mlp import DenseNetwork
 from sharpflow.parts.loading import load_part
-from sharpflow.training import BLOCK, generator, stored_steps, train
+from sharpflow.training import BLOCK, Problem, generator, stored_steps, train
 from sharpflow.training.streams import normals
 
 SIZES = (30, 7, 7, 1)
@@ -268,6 +268,35 @@ def test_batches_are_drawn_uniformly_with_replacement(make_problem):
     counts = np.bincount(np.concatenate(drawn), minlength=12)
     assert (np.abs(counts - 200) < 5 * np.sqrt(200)).all()
     assert any(len(set(batch)) < 6 for batch in drawn)
+
+
+@pytest.mark.parametrize("own", [False, True], ids=["shared", "a dataset a run"])
+def test_an_epoch_sees_every_sample_at_most_once(make_problem, make_dataset, own):
+    """Of twelve samples in batches of five, two are left out, other ones in another epoch."""
+    training = {"steps": 40, "batch": 5, "sampling": "epochs"}
+    datasets = [make_dataset()]
+    if own:
+        datasets = [
+            {name: t + seed if name == "inputs" else t for name, t in make_dataset().items()}
+            for seed in range(3)
+        ]
+    problem = Problem(spec(training=training), *datasets)
+
+    def drawn(problem, step, run):
+        whole = problem.batches.of_run(run)[0]
+        rows = {tuple(row.tolist()): i for i, row in enumerate(whole)}
+        return [rows[tuple(r.tolist())] for r in problem.batch(step)[0][run]]
+
+    for run in range(3):
+        epochs = [drawn(problem, 2 * e, run) + drawn(problem, 2 * e + 1, run) for e in range(20)]
+        assert all(len(set(epoch)) == 10 for epoch in epochs)
+        assert set().union(*map(set, epochs)) == set(range(12))
+        assert len({frozenset(epoch) for epoch in epochs}) > 5
+        assert len({tuple(epoch) for epoch in epochs}) == 20
+    assert drawn(problem, 0, 0) != drawn(problem, 0, 1)
+    again = Problem(spec(training=training), *datasets)
+    assert drawn(again, 31, 2) == epochs[15][5:]
+    assert drawn(again, 6, 2) == epochs[3][:5]
 
 
 def test_a_batch_step_uses_the_batch_of_each_run(make_problem):

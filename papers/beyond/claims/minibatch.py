@@ -1,4 +1,4 @@
-"""Mini-batches: where the sharpness of the full loss and the batch sharpness settle."""
+"""Mini-batches: where the sharpness of the full loss settles."""
 
 import math
 from collections.abc import Sequence
@@ -6,31 +6,11 @@ from collections.abc import Sequence
 from sharpflow.claims.base import INF, claim
 from sharpflow.results.crossings import HYSTERESIS
 from sharpflow.results.curves import kendall_tau
-from sharpflow.results.edge import BAND_HIGH, BAND_LOW, end_level
+from sharpflow.results.edge import end_level
 from sharpflow.results.runs import Run
 from sharpflow.statistics.verdicts import Undefined
 
 LEAST_CASES = 3
-
-
-@claim(
-    statement=(
-        "Whatever the batch, the batch sharpness E[gᵀ H_B g]/E‖g‖² settles at 2/η: its mean over "
-        "the last third of the run is within 10 % of it."
-    ),
-    band=(BAND_LOW, BAND_HIGH),
-    origin="chosen: the band of edge_of_stability",
-    method="mean over 2/η of two-step averages of the batch sharpness over the last third",
-    reads=["batch_sharpness"],
-)
-def batch_sharpness_level(run: Run) -> float:
-    """Mean of the batch sharpness over 2/η, over the last third of the records.
-
-    E[gᵀ H_B g]/E‖g‖² over batches B with gradient g and Hessian H_B (Andreyev and Beneventano 2024,
-    "Edge of Stochastic Stability"); with all samples in the batch it is the curvature along the
-    gradient. Undefined: an even stride, fewer than twelve records.
-    """
-    return end_level(run, "batch_sharpness")
 
 
 @claim(

@@ -1,7 +1,8 @@
 """Beyond Li et al. (2022): does a network's sharpness reach its threshold, and ‖A‖² track it?
 
 For gradient descent the sharpness is Λ and the threshold 2/η, with heavy-ball momentum
-(2 + 2β)/η. For SGD the batch sharpness E[gᵀ H_B g]/E‖g‖² is expected at 2/η instead.
+(2 + 2β)/η. For SGD the batch sharpness E[gᵀ H_B g/‖g‖²] is expected at 2/η instead; beside it
+stands E[gᵀ H_B g]/E‖g‖², which weighs batches with large gradients more.
 """
 
 import numpy as np
@@ -22,9 +23,13 @@ from sharpflow.results.runs import Run, runs_by_network
 
 TITLE = "The sharpness over its threshold, and ‖A‖²"
 READS = ("gauss_newton_sharpness",)
-DRAWS = ("batch_sharpness", "output_norm_squared")
+DRAWS = (
+    "batch_sharpness_mean_of_ratios",
+    "batch_sharpness_ratio_of_means",
+    "output_norm_squared",
+)
 
-BATCH, NORM = DRAWS
+RATIOS, MEANS, NORM = DRAWS
 LEAST_TOP = 1.25
 """Least upper end of an axis over the threshold, so that panels compare."""
 
@@ -37,7 +42,7 @@ def title(tables: results.Tables) -> str:
 
 @style.house
 def draw(tables: results.Tables) -> Figure:
-    """Λ, and the batch sharpness, over the threshold; ‖A‖² below; a stack a network."""
+    """Λ, and both means of batch sharpness, over the threshold; ‖A‖² below; a stack a network."""
     chosen = results.networks(tables, *READS)
     figure, stacks = style.panel_grid(len(chosen), heights=(3.0, 1.9))
     handles: list[Artist | None] = []
@@ -67,23 +72,27 @@ def _draw_levels(
 ) -> list[Artist | None]:
     """Λ with its averages, or with the batch sharpness, and the band of the claims."""
     ratio = results.relative(tables, network, SHARPNESS)
-    batch = results.relative(tables, network, BATCH)
+    batch = results.relative(tables, network, RATIOS)
+    means = results.relative(tables, network, MEANS)
     words = f"{BAND_LOW:g} to {BAND_HIGH:g} of the threshold"
     handles: list[Artist | None] = [
         axes.axhspan(BAND_LOW, BAND_HIGH, color=style.GREY, alpha=0.16, linewidth=0, label=words)
     ]
     if not batch.empty:
-        name = "batch sharpness / threshold"
+        name = "batch sharpness, mean of ratios / threshold"
         handles.append(style.draw_apart(axes, batch, strong, style.ORANGE, "o", name))
+    if not means.empty and network.batch:
+        name = "ratio of means / threshold"
+        handles.append(style.draw_apart(axes, means, strong, style.PURPLE, "s", name))
     name = "sharpness Λ / threshold"
     handles.append(edge.draw_sharpness(axes, ratio, strong, style.BLUE, label=name))
     if batch.empty and not edge.means_are_drawn(ratio):
         handles.append(_draw_average(axes, ratio[strong].dropna()))
     handles.append(style.draw_threshold(axes, 1.0, "threshold"))
-    both = pd.concat([ratio, batch], axis=1)
-    top = max(style.sharpness_top(both, 1.0), LEAST_TOP)
+    drawn = pd.concat([ratio, batch, means], axis=1)
+    top = max(style.sharpness_top(drawn, 1.0), LEAST_TOP)
     axes.set_ylim(0, top)
-    if both.max().max() > top:
+    if drawn.max().max() > top:
         style.note(axes, f"cut at {style.CUT} × the threshold")
     return handles
 
@@ -108,10 +117,10 @@ def verdicts(tables: results.Tables) -> pd.DataFrame:
     Returns:
         One row a run: network; seed; above, whether Λ started at the threshold or above; reached,
         whether it came to it; end, mean over the last third of two-step averages of Λ over the
-        threshold; batch_end, the same of the batch sharpness (not finite: diverged, not measured,
-        or it cannot be told); agreement, share of records at which ‖A‖² and Λ move in the same
-        direction, on means of two neighbouring records where these are an odd number of steps
-        apart, else on raw ones.
+        threshold; ratios_end and means_end, the same of the two means of batch sharpness (not
+        finite: diverged, not measured, or it cannot be told); agreement, share of records at which
+        ‖A‖² and Λ move in the same direction, on means of two neighbouring records where these are
+        an odd number of steps apart, else on raw ones.
     """
     rows = []
     for network, runs in runs_by_network(tables, *READS).items():
@@ -124,7 +133,8 @@ def verdicts(tables: results.Tables) -> pd.DataFrame:
                     "above": bool(ratio.size and ratio[0] >= 1),
                     "reached": reaches_threshold.statistic(run) >= reaches_threshold.band[0],
                     "end": end_level(run),
-                    "batch_end": end_level(run, BATCH) if BATCH in run.known else np.nan,
+                    "ratios_end": end_level(run, RATIOS) if RATIOS in run.known else np.nan,
+                    "means_end": end_level(run, MEANS) if MEANS in run.known else np.nan,
                     "agreement": _agreement(run) if NORM in run.known else np.nan,
                 }
             )
@@ -173,7 +183,8 @@ def numbers(tables: results.Tables) -> dict[str, list] | None:
             "threshold": lambda n: base.number(n.threshold),
             "Λ to its threshold": reached,
             "Λ / threshold at the end": lambda n: end(n, "end"),
-            "batch sharpness / threshold": lambda n: end(n, "batch_end"),
+            "mean of ratios / threshold": lambda n: end(n, "ratios_end"),
+            "ratio of means / threshold": lambda n: end(n, "means_end"),
             "records at which ‖A‖² moves with Λ": agreement,
         },
     )
@@ -183,15 +194,16 @@ def caption(tables: results.Tables) -> str:
     """What is drawn, and the scale."""
     chosen = results.networks(tables, *READS)
     even = any(not resolves_alternation(results.curves(tables, n, SHARPNESS).index) for n in chosen)
-    batched = bool(results.networks(tables, SHARPNESS, BATCH))
+    batched = bool(results.networks(tables, SHARPNESS, RATIOS))
     return base.join(
         f"Above: Gauss-Newton sharpness Λ over the threshold {base.symbols(chosen)} (dashed)"
-        + (" and batch sharpness E[gᵀ H_B g]/E‖g‖² (points)." if batched else ".")
+        + (", and batch sharpness: E[gᵀ H_B g/‖g‖²] (dots)" if batched else "")
+        + (" and E[gᵀ H_B g]/E‖g‖² (squares)." if batched else ".")
         + " Below: ‖A‖² of the output layer. Dotted: Λ of the strong line first reaches the "
         "threshold.",
         "At an even stride one branch of Λ is seen only." if even else "",
         edge.means_sentence(results.curves(tables, n, SHARPNESS) for n in chosen),
         base.seeds_sentence(tables, SHARPNESS),
-        base.stride_sentence(tables, {BATCH: "batch sharpness"}),
+        base.stride_sentence(tables, {RATIOS: "batch sharpness"}),
         base.scale_sentence(tables),
     )

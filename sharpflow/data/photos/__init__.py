@@ -1,4 +1,4 @@
-"""32×32 patches of the two photographs that scikit-learn ships, one class each.
+"""32×32 patches of the two photographs that scikit-learn ships, a class each or each strip.
 
 Real pictures of CIFAR-10's exact shape, without a download.
 """
@@ -61,6 +61,11 @@ def shuffled(found: np.ndarray) -> np.ndarray:
     return found[np.random.default_rng(_ORDER_SEED).permutation(len(found))]
 
 
+def cut(photograph: np.ndarray, strips: int) -> list[np.ndarray]:
+    """Vertical strips of a photograph (rows, columns, 3), of equal widths up to a pixel."""
+    return np.array_split(photograph, strips, axis=1)
+
+
 def part(photograph: np.ndarray, draw: int, parts: int) -> list[np.ndarray]:
     """The cells of a photograph that a draw takes its patches from.
 
@@ -100,13 +105,17 @@ def generate(spec: Mapping[str, Any]) -> Dataset:
         DataError: the photographs have fewer patches than asked for.
     """
     files, images = photographs()
+    names = files
     if spec["draw_seed"] is None:
-        classes = [shuffled(patches(image)) for image in images]
+        if spec["strips"] > 1:
+            names = [f"{file}, strip {k + 1}" for file in files for k in range(spec["strips"])]
+        strips = [part for image in images for part in cut(image, spec["strips"])]
+        classes = [shuffled(patches(strip)) for strip in strips]
     else:
         least = spec["samples"] // len(images)
         cells = [part(image, spec["draw_seed"], spec["parts"]) for image in images]
         classes = [drawn(own, least) for own in cells]
     found = np.repeat(np.arange(len(classes)), [len(each) for each in classes])
-    choice = choose(found, files, spec, "scikit-learn", word="patches")
+    choice = choose(found, names, spec, "scikit-learn", word="patches")
     pixels = np.concatenate(classes)[choice.rows]
     return picture_tensors(pixels, choice, spec), {"source": "photos", "files": files}

@@ -1,18 +1,19 @@
-"""Batch sharpness: the curvature of a batch's loss along its own gradient.
+"""Batch sharpness: the curvature of batches' losses along their own gradients.
 
-Beyond li2022. For SGD it is this, and not the sharpness of the full loss, that is expected to
-settle at 2/η (Andreyev and Beneventano 2024, "Edge of Stochastic Stability").
+For SGD it is this, and not the sharpness of the full loss, that is expected to settle at 2/η
+(Andreyev and Beneventano 2024, "Edge of Stochastic Stability").
 """
 
 import torch
 from torch import Tensor
 
-from sharpflow.curvature.batch_sharpness import along_gradients, ratio_of_means
+from sharpflow.curvature.batch_sharpness import along_gradients, mean_of_ratios, ratio_of_means
 from sharpflow.curvature.linear_operator import check_finite
 from sharpflow.errors import ConfigError
 from sharpflow.measurements.base import Measurement, Options, Snapshot, Values
 from sharpflow.models.base import Parameters
 from sharpflow.training import generator
+from sharpflow.training.batches import OnlineSamples
 
 _CHUNK = 16
 
@@ -44,44 +45,51 @@ def batch_curvature(snapshot: Snapshot, inputs: Tensor, targets: Tensor) -> tupl
 
 
 class BatchSharpness(Measurement):
-    """E[gᵀ H_B g]/E‖g‖² over batches drawn as training draws them.
+    """Means of gᵀ H_B g over ‖g‖², of batches drawn as training draws them; one pass a batch.
 
-    `batch_sharpness_error` is the standard error of the ratio over the draws (delta method). With
-    gradient descent there is one batch, all samples, and no error. Where all gradients vanish
-    there is no row.
+    `batch_sharpness_mean_of_ratios` is E[gᵀ H_B g/‖g‖²], and `batch_sharpness_ratio_of_means` is
+    E[gᵀ H_B g]/E‖g‖²; each with its standard error over the draws, `…_error`. With gradient descent
+    there is one batch, all samples: the two agree, and have no error. Where the gradient of one
+    batch vanishes there is no mean of ratios, and where all do there is no row.
     """
 
     def __init__(self, draws: int):
         self.draws = draws
 
     def measure(self, snapshot: Snapshot) -> Values:
-        """The ratio of two means at one state, and its error."""
+        """Both means at one state, and their errors."""
         problem = snapshot.problem
-        size, samples = problem.training["batch"], problem.samples
-        if samples is None:
+        size, batches = problem.training["batch"], problem.batches
+        if isinstance(batches, OnlineSamples):
             raise ConfigError("measurements: batch_sharpness needs a finite dataset.")
         for name, tensor in snapshot.parameters.items():
             check_finite(tensor, name)
+        inputs, targets = batches.of_run(snapshot.run)
         if size is None:
-            whole = problem.batches.of_run(snapshot.run)
-            curved, squared = batch_curvature(snapshot, *(samples[None] for samples in whole))
-            return {"batch_sharpness": float(curved / squared)} if squared > 0 else {}
+            return _means(*batch_curvature(snapshot, inputs[None], targets[None]))
         seed = problem.seeds[snapshot.run]
         source = generator(problem.stream, seed, "batch_sharpness", snapshot.step)
-        rows = torch.randint(samples, (self.draws, size), generator=source)
-        inputs, targets = problem.batches.of_run(snapshot.run)
+        rows = batches.draw(self.draws, source)
         parts = [
             batch_curvature(snapshot, inputs[chunk], targets[chunk])
             for chunk in rows.to(targets.device).split(_CHUNK)
         ]
-        curved, squared = (torch.cat(part).double() for part in zip(*parts, strict=True))
-        if not squared.any():
-            return {}
-        ratio, error = ratio_of_means(curved, squared)
-        values: Values = {"batch_sharpness": ratio}
-        if self.draws > 1:
-            values["batch_sharpness_error"] = error
-        return values
+        return _means(*(torch.cat(part).double() for part in zip(*parts, strict=True)))
+
+
+def _means(curved: Tensor, squared: Tensor) -> Values:
+    """The two means of gᵀ H_B g and ‖g‖², (K,) each, as far as they are defined."""
+    found = {}
+    if squared.all():
+        found["mean_of_ratios"] = mean_of_ratios(curved, squared)
+    if squared.any():
+        found["ratio_of_means"] = ratio_of_means(curved, squared)
+    values: Values = {}
+    for name, (value, error) in found.items():
+        values[f"batch_sharpness_{name}"] = value
+        if len(curved) > 1:
+            values[f"batch_sharpness_{name}_error"] = error
+    return values
 
 
 def build(options: Options) -> BatchSharpness:

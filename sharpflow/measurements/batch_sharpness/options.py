@@ -8,7 +8,11 @@ from sharpflow.parts.options import MeasurementOptions, Needs, Stride, Words
 
 
 class Options(MeasurementOptions):
-    """Curvature of a batch's loss along its own gradient, E[gᵀ H_B g]/E‖g‖²."""
+    """Curvature of batches' losses along their gradients g: E[gᵀ H_B g/‖g‖²] and E[gᵀ H_B g]/E‖g‖².
+
+    The first is the batch sharpness of Andreyev and Beneventano (2024); the second weighs batches
+    with large gradients more.
+    """
 
     every: Stride = 10
     """Stride, in steps."""
@@ -22,4 +26,5 @@ class Options(MeasurementOptions):
         return self.draws * batch
 
     def gives(self) -> Words:
-        return frozenset({"batch_sharpness", "batch_sharpness_error"})
+        means = ("mean_of_ratios", "ratio_of_means")
+        return frozenset(f"batch_sharpness_{mean}{end}" for mean in means for end in ("", "_error"))

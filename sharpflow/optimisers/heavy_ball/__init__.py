@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sharpflow.models.base import Parameters
-from sharpflow.optimisers.base import Optimiser, State, over
+from sharpflow.optimisers.base import Optimiser, Rate, State, descended, over
 
 
 class HeavyBall(Optimiser):
@@ -22,7 +22,7 @@ class HeavyBall(Optimiser):
         parameters: Parameters,
         gradients: Parameters,
         state: State,
-        learning_rate: float,
+        learning_rate: Rate,
         step: int,
     ) -> tuple[Parameters, State]:
         """Parameters and state after the step."""
@@ -30,10 +30,10 @@ class HeavyBall(Optimiser):
         for name, tensor in parameters.items():
             velocity = self.momentum * state[f"velocity/{name}"] + gradients[name]
             new[f"velocity/{name}"] = velocity
-            moved[name] = tensor.sub(velocity, alpha=learning_rate)
+            moved[name] = descended(tensor, velocity, learning_rate)
         return moved, new
 
-    def threshold(self, learning_rate: float, gradients: Parameters | None) -> float:
+    def threshold(self, learning_rate: Rate, gradients: Parameters | None) -> Rate:
         """(2 + 2β)/η − γ."""
         return over(2.0 + 2.0 * self.momentum, learning_rate) - self.weight_decay
 

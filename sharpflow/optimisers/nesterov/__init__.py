@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sharpflow.models.base import Parameters
-from sharpflow.optimisers.base import Optimiser, State, over
+from sharpflow.optimisers.base import Optimiser, Rate, State, descended, over
 
 
 class Nesterov(Optimiser):
@@ -25,7 +25,7 @@ class Nesterov(Optimiser):
         parameters: Parameters,
         gradients: Parameters,
         state: State,
-        learning_rate: float,
+        learning_rate: Rate,
         step: int,
     ) -> tuple[Parameters, State]:
         """Parameters and state after the step."""
@@ -35,10 +35,10 @@ class Nesterov(Optimiser):
             velocity = self.momentum * state[f"velocity/{name}"] + gradient
             new[f"velocity/{name}"] = velocity
             ahead = gradient.add(velocity, alpha=self.momentum)
-            moved[name] = tensor.sub(ahead, alpha=learning_rate)
+            moved[name] = descended(tensor, ahead, learning_rate)
         return moved, new
 
-    def threshold(self, learning_rate: float, gradients: Parameters | None) -> float:
+    def threshold(self, learning_rate: Rate, gradients: Parameters | None) -> Rate:
         """(2 + 2β)/((1 + 2β)η) − γ."""
         beta = self.momentum
         return over((2.0 + 2.0 * beta) / (1.0 + 2.0 * beta), learning_rate) - self.weight_decay

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sharpflow.models.base import Parameters
-from sharpflow.optimisers.base import Optimiser, State, over
+from sharpflow.optimisers.base import Optimiser, Rate, State, descended, over
 
 
 class SGD(Optimiser):
@@ -18,13 +18,13 @@ class SGD(Optimiser):
         parameters: Parameters,
         gradients: Parameters,
         state: State,
-        learning_rate: float,
+        learning_rate: Rate,
         step: int,
     ) -> tuple[Parameters, State]:
         """Parameters and state after the step."""
-        return {n: t.sub(gradients[n], alpha=learning_rate) for n, t in parameters.items()}, {}
+        return {n: descended(t, gradients[n], learning_rate) for n, t in parameters.items()}, {}
 
-    def threshold(self, learning_rate: float, gradients: Parameters | None) -> float:
+    def threshold(self, learning_rate: Rate, gradients: Parameters | None) -> Rate:
         """2/η − γ."""
         return over(2.0, learning_rate) - self.weight_decay
 
