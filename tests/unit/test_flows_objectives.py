@@ -312,9 +312,10 @@ def test_data_in_parts_are_the_whole():
     assert micro.at(micro.start).outputs.shape == (20, 3)
 
 
-def problem(optimiser: str = "sgd", **training) -> Problem:
+def problem(optimiser: str = "sgd", schedule: str = "constant", **training) -> Problem:
     model = {"kind": "mlp", "hidden_layers": 2, "activation": "tanh", "bias": True}
     shard = spec(model, training, optimiser={"kind": optimiser}, learning_rate=0.01)
+    shard["schedule"] = part("schedules", schedule)
     return Problem(shard, {"inputs": draw(12, 4), "targets": draw(12, 2, seed=1)})
 
 
@@ -334,6 +335,16 @@ def test_an_objective_of_a_problem_is_its_run(frozen):
         assert isinstance(objective, DenseObjective) == (not frozen)
 
 
+def test_each_run_has_its_learning_rate():
+    shard = spec({"kind": "mlp", "hidden_layers": 2, "activation": "tanh"}, learning_rate=0.5)
+    shard["schedule"] = part("schedules", "initial_sharpness")
+    made = Problem(shard, {"inputs": draw(12, 4), "targets": draw(12, 2, seed=1)})
+    for run in (0, 1):
+        rule, objective = problem_rule(made, run), problem_objective(made, run)
+        found = CentralFlow(objective, rule).step(CentralFlow(objective, rule).start())
+        assert found.observation.values[0] == pytest.approx(1.0, rel=1e-3)  # half of the threshold
+
+
 def test_rules_of_problems():
     assert problem_rule(problem()) == GradientDescent(0.01)
     rule = problem_rule(problem("rmsprop"))
@@ -349,6 +360,7 @@ def test_rules_of_problems():
         (lambda: problem(batch=4), "training.batch is a number"),
         (lambda: problem(weight_decay=0.1), "weight_decay"),
         (lambda: problem(clip_norm=1.0), "clipped"),
+        (lambda: problem(schedule="cosine"), "schedule changes the learning rate"),
     ],
 )
 def test_problems_without_a_flow_are_refused(made, words):
