@@ -28,6 +28,10 @@ class ResourceError(SharpflowError):
     """The machine has not what the work takes."""
 
 
+class FlowError(SharpflowError):
+    """A flow that runs beside training is not defined, or cannot be followed any further."""
+
+
 class ClusterError(SharpflowError):
     """The batch system is not there, or refuses what it would be asked for."""
 

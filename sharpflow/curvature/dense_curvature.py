@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from sharpflow.curvature.dense_inputs import DenseInputs, prepare_inputs
+from sharpflow.curvature.dense_loss import DenseLoss
 from sharpflow.curvature.linear_operator import LinearOperator, check_finite
 from sharpflow.curvature.operators import block_root
 from sharpflow.models.activations import ACTIVATIONS
@@ -54,23 +55,23 @@ class DenseCurvature:
         self.biases = None if biases is None else [b.detach().clone() for b in biases]
         self.dtype, self.device = inputs.matrix.dtype, inputs.matrix.device
         self.samples = inputs.matrix.shape[0]
-        self._activations = [ACTIVATIONS[name] for name in names]
+        self.activations = [ACTIVATIONS[name] for name in names]
         self._input_gram = inputs.gram if input_gram is None else input_gram
-        self._inputs = inputs.product
+        self.inputs = inputs.product
         self.features: list[Tensor] = [inputs.matrix]
-        self._preactivations: list[Tensor] = []
+        self.preactivations: list[Tensor] = []
         self.slopes: list[Tensor] = []
         for layer, weight in enumerate(self.weights):
-            z = self._inputs.times(weight) if layer == 0 else self.features[-1] @ weight
+            z = self.inputs.times(weight) if layer == 0 else self.features[-1] @ weight
             if self.biases is not None:
                 z = z + self.biases[layer]
             if layer < depth - 1:
-                value, slope = self._activations[layer].value_and_derivative(z)
-                self._preactivations.append(z)
+                value, slope = self.activations[layer].value_and_derivative(z)
+                self.preactivations.append(z)
                 self.features.append(value)
                 self.slopes.append(slope)
         check_finite(z, "the network's output")
-        self._last = z
+        self.last = z
         self.outputs = z.squeeze(1) if z.shape[1] == 1 else z
         self._signals: list[Tensor] | None = None
 
@@ -84,7 +85,7 @@ class DenseCurvature:
     def output_jacobian_signals(self) -> list[Tensor]:
         """B_l[i, c, j] = ∂F_ic/∂Z_l[i, j], a tensor (n, c, width) a layer."""
         if self._signals is None:
-            units = self._last.shape[1]
+            units = self.last.shape[1]
             eye = torch.eye(units, dtype=self.dtype, device=self.device)
             signals = [eye.expand(self.samples, units, units)]
             for weight, slope in zip(self.weights[:0:-1], self.slopes[::-1], strict=True):
@@ -116,7 +117,7 @@ class DenseCurvature:
         if any(not -depth <= layer < depth for layer in chosen):
             raise ValueError(f"layers is {list(chosen)}; allowed are {-depth} to {depth - 1}.")
         chosen = sorted({layer % depth for layer in chosen})
-        units = self._last.shape[1]
+        units = self.last.shape[1]
         signals = self.output_jacobian_signals
         rows = self.samples * units
         gram = torch.empty(rows, rows, dtype=self.dtype, device=self.device)
@@ -164,7 +165,11 @@ class DenseCurvature:
     def hessian_operator(
         self, loss_slope: Tensor, loss_curvature: Tensor | float
     ) -> LinearOperator:
-        """Hessian of Σ_i l(F_i) as a `LinearOperator`, written out (Pearlmutter 1994).
+        """Hessian of Σ_i l(F_i) as a `LinearOperator`, written out; arguments as for `loss`."""
+        return self.loss(loss_slope, loss_curvature).hessian()
+
+    def loss(self, loss_slope: Tensor, loss_curvature: Tensor | float) -> DenseLoss:
+        """The loss Σ_i l(F_i) with its derivatives in the parameters, written out.
 
         For L = ‖F − Y‖²/n the two derivatives are 2(F − Y)/n and 2/n.
 
@@ -174,7 +179,7 @@ class DenseCurvature:
                 sample.
 
         Returns:
-            The operator on flat parameter vectors.
+            Its derivatives, on flat parameter vectors.
 
         Raises:
             ValueError: a shape is another, or a number is not finite.
@@ -185,7 +190,7 @@ class DenseCurvature:
                 f"loss_slope has shape {tuple(loss_slope.shape)}; "
                 f"it must be that of the outputs, {tuple(self.outputs.shape)}."
             )
-        blocks = (*self._last.shape, self._last.shape[1])
+        blocks = (*self.last.shape, self.last.shape[1])
         if curvature.ndim and curvature.shape not in (self.outputs.shape, blocks):
             raise ValueError(
                 f"loss_curvature has shape {tuple(curvature.shape)}; it must be a number, or have "
@@ -193,100 +198,11 @@ class DenseCurvature:
             )
         check_finite(loss_slope, "loss_slope")
         check_finite(curvature, "loss_curvature")
-        product = _HessianProduct(
+        return DenseLoss(
             self,
-            loss_slope.detach().to(self.dtype).view_as(self._last),
-            curvature if curvature.shape in ((), blocks) else curvature.view_as(self._last),
+            loss_slope.detach().to(self.dtype).view_as(self.last),
+            curvature if curvature.shape in ((), blocks) else curvature.view_as(self.last),
         )
-        return LinearOperator(self.size, product.vector, self.dtype, self.device, product.block)
-
-
-class _HessianProduct:
-    """The linearised forward and backward pass; what does not depend on the vector is kept."""
-
-    def __init__(self, net: DenseCurvature, slope: Tensor, curvature: Tensor) -> None:
-        self.net = net
-        self.curvature = curvature
-        self.deltas = [slope]
-        self.bends: list[Tensor | None] = []
-        for layer in range(len(net.weights) - 1, 0, -1):
-            back = self.deltas[-1] @ net.weights[layer].T
-            z, value, phi = (
-                net._preactivations[layer - 1],
-                net.features[layer],
-                net.slopes[layer - 1],
-            )
-            bend = back * net._activations[layer - 1].bend(z, value, phi)
-            self.bends.append(bend if bool(bend.any()) else None)
-            self.deltas.append(back * phi)
-        self.deltas.reverse()
-        self.bends.reverse()
-        self.shapes = [w.shape for w in net.weights]
-
-    def _split(self, flat: Tensor) -> tuple[list[Tensor], list[Tensor | None]]:
-        """Views (…, in, out) and (…, 1, out) of flat vectors (…, P)."""
-        lead, position = flat.shape[:-1], 0
-        matrices, offsets = [], []
-        for rows, columns in self.shapes:
-            matrices.append(
-                flat[..., position : position + rows * columns].view(*lead, rows, columns)
-            )
-            position += rows * columns
-            if self.net.biases is None:
-                offsets.append(None)
-            else:
-                offsets.append(flat[..., position : position + columns].view(*lead, 1, columns))
-                position += columns
-        return matrices, offsets
-
-    def vector(self, vector: Tensor) -> Tensor:
-        """(P,) to (P,)."""
-        return self._apply(vector.contiguous())
-
-    def block(self, vectors: Tensor) -> Tensor:
-        """(P, b) to (P, b)."""
-        return self._apply(vectors.T.contiguous()).T
-
-    def _apply(self, flat: Tensor) -> Tensor:
-        net = self.net
-        v, offset = self._split(flat)
-        depth = len(v)
-        # Forward: derivative of every Z_l and H_l in the direction v.
-        dz: list[Tensor] = []
-        dh: list[Tensor] = []  # of H_1 on: the inputs stay
-        for layer in range(depth):
-            if layer == 0:
-                d = net._inputs.times(v[0])
-            else:
-                d = _multiply_add(net.features[layer] @ v[layer], dh[-1], net.weights[layer])
-            bias = offset[layer]
-            if bias is not None:
-                d += bias
-            if layer < depth - 1:
-                dz.append(d)
-                dh.append(d * net.slopes[layer])
-        # Backward: derivative of every δ_l, and of the gradients H_{l-1}^T δ_l.
-        result = torch.empty_like(flat)
-        out, out_offset = self._split(result)
-        if self.curvature.ndim == 3:
-            error = (self.curvature @ d.unsqueeze(-1)).squeeze(-1)
-        else:
-            error = d.mul_(self.curvature)
-        for layer in range(depth - 1, -1, -1):
-            out_bias = out_offset[layer]
-            if out_bias is not None:
-                torch.sum(error, dim=-2, keepdim=True, out=out_bias)
-            if layer == 0:
-                net._inputs.transposed_times(error, out[0])
-                break
-            gradient = net.features[layer].T @ error
-            out[layer].copy_(_multiply_add(gradient, dh[layer - 1].mT, self.deltas[layer]))
-            back = _multiply_add(error @ net.weights[layer].T, self.deltas[layer], v[layer].mT)
-            error = back.mul_(net.slopes[layer - 1])
-            bend = self.bends[layer - 1]
-            if bend is not None:
-                error.addcmul_(bend, dz[layer - 1])
-        return result
 
 
 def gauss_newton_matrix(gram: Tensor, loss_curvature: Tensor | float) -> Tensor:
@@ -329,13 +245,6 @@ def _between_blocks(gram: Tensor, blocks: Tensor) -> Tensor:
     left = (root @ gram.view(n, c, -1)).view(n * c, n, c)
     scaled = (left.transpose(0, 1) @ root).transpose(0, 1).reshape(n * c, n * c)
     return (scaled + scaled.T) / 2
-
-
-def _multiply_add(target: Tensor, left: Tensor, right: Tensor) -> Tensor:
-    """Add left @ right to the target in place; either factor may lack the block dimension."""
-    if target.ndim == 2:
-        return target.addmm_(left, right)
-    return target.add_(left @ right)
 
 
 def _check_net(

@@ -131,7 +131,7 @@ class Leaves:
             )
         ours = {id(leaf) for leaf in self.tensors}
         used, half = value.grad_fn is None and id(value) in ours, ""
-        for node in _nodes_of([value]):
+        for node in nodes_of([value]):
             for kind in node._input_metadata:
                 if getattr(kind, "dtype", None) in _HALF:
                     half = half or f"{kind.dtype} inside ({node.name()})"
@@ -181,7 +181,7 @@ def dense(gradient: Tensor) -> Tensor:
     return gradient.to_dense() if gradient.is_sparse else gradient
 
 
-def _nodes_of(values: Iterable[Tensor]) -> Iterator[Node]:
+def nodes_of(values: Iterable[Tensor]) -> Iterator[Node]:
     """The nodes of the graph of some values, each once."""
     seen = {value.grad_fn for value in values if value.grad_fn is not None}
     ahead = list(seen)
@@ -237,7 +237,7 @@ def differentiable_gradients(
         ValueError: the graph has such an end.
     """
     found = torch.autograd.grad(value, tensors, weights, create_graph=True, allow_unused=True)
-    for node in _nodes_of([value, *(each for each in found if each is not None)]):
+    for node in nodes_of([value, *(each for each in found if each is not None)]):
         if node.name() in _ENDS:
             raise ValueError(_NO_SECOND.format(_ENDS[node.name()]))
     return list(found)

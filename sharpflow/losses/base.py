@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 
+import torch
 from torch import Tensor
 
 
@@ -29,6 +30,15 @@ class Loss(ABC):
     @abstractmethod
     def curvature(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """∂²ℓ/∂F²: its diagonal (..., m, k) where it is diagonal, else (..., m, k, k)."""
+
+    def third(self, outputs: Tensor, targets: Tensor, first: Tensor, second: Tensor) -> Tensor:
+        """∂³ℓ/∂F³ along two directions of the outputs, (..., m, k): that of `curvature`."""
+
+        def along(f: Tensor) -> Tensor:
+            curvature = self.curvature(f, targets)
+            return curvature * second if self.diagonal else (curvature @ second[..., None])[..., 0]
+
+        return torch.func.jvp(along, (outputs,), (first,))[1]
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """The loss of each run, (...), of outputs (..., m, k)."""

@@ -33,6 +33,19 @@ class Step:
     threshold: Rate
 
 
+@dataclass(frozen=True)
+class SquaredGradients:
+    """How a rule θ − ηg/(√v + ε) follows squared gradients, v ← βv + (1 − β)g².
+
+    Attributes:
+        beta: β.
+        epsilon: ε.
+    """
+
+    beta: float
+    epsilon: float
+
+
 GradientFunction = Callable[[Parameters], Gradient]
 
 
@@ -49,6 +62,8 @@ class Optimiser(ABC):
         plain: whether a step is θ − η(∇L + γθ) and nothing else.
         rotation_invariant: whether the run is the same in any orthonormal basis.
         threshold_moves: whether the stability threshold depends on the gradient.
+        squared_gradients: the running mean that makes its preconditioner, for a rule that is
+            nothing else; None for other rules.
     """
 
     slots: tuple[str, ...] = ()
@@ -56,6 +71,7 @@ class Optimiser(ABC):
     plain = False
     rotation_invariant = False
     threshold_moves = False
+    squared_gradients: SquaredGradients | None = None
 
     def __init__(self, weight_decay: float = 0.0, clip_norm: float | None = None):
         self.weight_decay = weight_decay

@@ -23,6 +23,7 @@ FLOORS = (
     "training",
     "integrations",
     "symmetry",
+    "flows",
     "measurements",
     "statistics",
     "results",

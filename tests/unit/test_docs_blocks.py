@@ -22,6 +22,7 @@ PYTHON = {
     "README.md": "test_the_block_of_the_readme_runs_pasted_alone",
     "docs/how-to/sharpness.md": "tests/unit/test_docs_sharpness.py",
     "docs/how-to/training_loops.md": "tests/unit/test_docs_training_loops.py",
+    "docs/how-to/flows.md": "tests/unit/test_docs_flows.py",
     "docs/results/cifar10.md": "tests/workflow/test_docs.py, on the tables of the smoke run",
 }
 FILES = {

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sharpflow.models.base import Parameters
-from sharpflow.optimisers.base import Optimiser, State, over, slot
+from sharpflow.optimisers.base import Optimiser, SquaredGradients, State, over, slot
 
 
 class RMSprop(Optimiser):
@@ -20,6 +20,7 @@ class RMSprop(Optimiser):
         super().__init__(weight_decay, clip_norm)
         self.beta = beta
         self.epsilon = epsilon
+        self.squared_gradients = SquaredGradients(beta, epsilon)
 
     def update(
         self,
