@@ -69,6 +69,7 @@ bench: $(READY)
 	python -m benchmarks.curvature
 	python -m benchmarks.general && python -m benchmarks.general --large --threads 2
 	python -m benchmarks.ensemble
+	python -m benchmarks.flows
 	python -m benchmarks.paper_run --threads 2
 	python -m benchmarks.paper_run --threads 2 --model cnn
 	python -m benchmarks.first_minute

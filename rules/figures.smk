@@ -26,6 +26,7 @@ rule plot_figure:
     params:
         spec=lambda w: {
             "module": figure_of(w).module,
+            "paper": w.paper,
             "experiments": {e: PLAN.settings[e] for e in figure_of(w).experiments},
             "parts": parts(figure_of(w).experiments),
             "confidence": CONFIGURATION.confidence,

@@ -87,7 +87,7 @@ rule report:
                     "paper": figure.paper,
                     "name": figure.name,
                     "experiments": list(figure.experiments),
-                    "command": f"{START} {figure_path(figure, 'png')} --cores 8{CONFIG_OPTION}",
+                    "command": f"{START} {figure_path(figure, 'png')} --cores all{CONFIG_OPTION}",
                     "links": links(figure),
                 }
                 for figure in PLAN.figures

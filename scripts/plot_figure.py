@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from sharpflow import jobs
 from sharpflow.errors import PartError
 from sharpflow.figures import stand_in
-from sharpflow.figures.base import checked, words
+from sharpflow.figures.base import checked, is_own, words
 from sharpflow.figures.style import save
 from sharpflow.parts.loading import described, explained
 from sharpflow.results.tables import ExperimentTable
@@ -34,7 +34,8 @@ def main(job: jobs.Job) -> None:
             module = import_module(job.spec["module"])
             figure = checked(module.draw(tables), job.spec["module"])
             drawn = {name: sorted(map(list, table.read)) for name, table in tables.items()}
-            write(job, figure, words(module, tables) | {"drawn": drawn})
+            said = words(module, tables, job.spec.get("paper", ""))
+            write(job, figure, said | {"drawn": drawn})
     except PartError as error:
         if "log" not in job.spec or isinstance(error.__cause__, MemoryError):
             raise
@@ -60,7 +61,9 @@ def write_stand_in(job: jobs.Job, message: str) -> None:
     module = sys.modules.get(name)
     title = getattr(module, "TITLE", name.rpartition(".")[2])
     reason = message.replace(f"{os.getcwd()}/", "")
-    said = stand_in.words(title, getattr(module, "PUBLISHED", ""), reason, job.spec["log"])
+    own = is_own(name, job.spec.get("paper", ""))
+    published = getattr(module, "PUBLISHED", "") if own else ""
+    said = stand_in.words(title, published, reason, job.spec["log"])
     write(job, stand_in.draw(title, reason), said)
 
 
@@ -70,8 +73,8 @@ if __name__ == "__main__":
         globals(),
         ["tables", "summaries"],
         ["png", "pdf", "svg", "caption"],
-        "module, experiments (settings by name), parts (how many of the tables are each "
-        "experiment's, in their order), confidence, "
+        "module, paper (key of the one that the figure is drawn for), experiments (settings by "
+        "name), parts (how many of the tables are each experiment's, in their order), confidence, "
         "paper_folders (by key, of the module), log (path from the results folder on; without it "
         "an error of the figure's is the job's, with it the page says so)",
     )

@@ -8,6 +8,11 @@ NEEDED = ("click", "pydantic", "yaml", "snakemake")
 
 def main() -> int:
     """Run the command line; 1, with what to install, where the library alone is there."""
+    if sys.argv[1:] == ["--version"]:  # the library alone has one too
+        from sharpflow.version import VERSION
+
+        print(f"sharpflow, version {VERSION}")
+        return 0
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
         print(

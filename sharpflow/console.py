@@ -39,6 +39,7 @@ _TOLD_BY_THE_LINE = {
     LogEvent.PROGRESS,
     LogEvent.SHELLCMD,
 }
+_ADVICE = "Some jobs were triggered by provenance information"
 _CHATTER = ("Select jobs to execute", "Job rate limit reached")
 
 
@@ -59,12 +60,16 @@ def cut(text: str, longest: int = LONGEST) -> str:
 def shorten(record: logging.LogRecord) -> bool:
     """Shorten the lists of files and the reason of a job, of which a sweep's have thousands.
 
-    A filter for Snakemake's logger; it lets every record pass.
+    Snakemake's advice to wipe its records of a file, or to go by times alone, is left out: results
+    would then be of other code than they say. A filter for Snakemake's logger; it lets every record
+    pass.
     """
     for name in _LISTS:
         items = getattr(record, name, None)
         if isinstance(items, (list, tuple)):
             setattr(record, name, _few([str(item) for item in items]))
+    if str(record.msg).startswith(_ADVICE):
+        record.msg = f"{_ADVICE}: settings, code or inputs changed, see 'reason' above."
     if reason := getattr(record, "reason", None):
         setattr(record, "reason", cut(str(reason)))  # noqa: B010 (not an attribute of every record)
     return True
@@ -304,6 +309,27 @@ def verdict_counts(path: str | Path) -> dict[str, int]:
     return dict(Counter(map(worst, found.values())))
 
 
+_KILLED = (
+    "it left no word of an error: it was killed (signal 9, often for want of memory), or what "
+    "Snakemake says above befell it"
+)
+
+
+def failure(name: str, log: str) -> Failure:
+    """What the end says of a failed job: without a word of an error in its log it was killed.
+
+    Args:
+        name: the job's.
+        log: path of its log; empty if it has none.
+    """
+    path = Path(log)
+    if not log or not path.is_file():
+        return Failure(name, "", _KILLED if log else "")
+    text = path.read_text(encoding="utf-8", errors="replace")
+    told = "Error" in text or "Traceback" in text or "rror:" in text
+    return Failure(name, log, "" if told else _KILLED)
+
+
 def outcome(workflow: Any, root: str, failed_figures: Sequence[Failure] = ()) -> Outcome:
     """How a run ended, or one that had nothing to do.
 
@@ -322,7 +348,7 @@ def outcome(workflow: Any, root: str, failed_figures: Sequence[Failure] = ()) ->
         len(wanted) - len(open_),
         len(wanted),
         [
-            *(Failure(name_of(job), str(job.log[0]) if job.log else "") for job in failed),
+            *(failure(name_of(job), str(job.log[0]) if job.log else "") for job in failed),
             *failed_figures,
         ],
         verdict_counts(claims) if "collect_claims" in made else {},

@@ -2,7 +2,7 @@
 
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -122,12 +122,23 @@ def run(
     if experiment is None:
         _refuse_without_experiment([*settings, *cases, name])
         file = configuration_file(config) if config else default()
-        return _make(_here(file), cores, dry_run, [f"seeds={seeds}"] if seeds else [])
+        return _make(_here(file), cores, dry_run, {"seeds": seeds} if seeds else {})
     file = configuration_file(config) if config else base_of(experiment)
-    result = changed(
-        file, load(file), experiment, [pair(text) for text in settings], cases, seeds, name
-    )
-    return _make(_written(result), cores, dry_run)
+    base = load(file)
+    pairs = [pair(text) for text in settings]
+    result = changed(file, base, experiment, pairs, cases, seeds, name)
+    file = _written(result)
+    if not cases:
+        _tell_cases(list(base.cases[experiment]), list(load(file).cases[experiment]))
+    return _make(file, cores, dry_run)
+
+
+def _tell_cases(were: Sequence[str], kept: Sequence[str]) -> None:
+    """Say which cases are run where there are several, and how to run fewer."""
+    if len(kept) > 1:
+        made = "" if set(kept) <= set(were) else f", made of {', '.join(were)}"
+        which = "one of these" if made else "one"
+        click.echo(f"{len(kept)} cases: {', '.join(kept)}{made}; --case NAME keeps {which}.")
 
 
 def _here(file: Path) -> Path:
@@ -163,26 +174,40 @@ def _refuse_without_experiment(given: Sequence[str | None]) -> None:
         raise click.UsageError("--set, --case and --name are for an experiment: name it too.")
 
 
-def _make(file: Path, cores: int | None, dry: bool = False, changes: Sequence[str] = ()) -> int:
+def _make(
+    file: Path, cores: int | None, dry: bool = False, changes: Mapping[str, Any] | None = None
+) -> int:
     """Run a configuration, and say what came out."""
     from sharpflow.cli import runs
-    from sharpflow.config import load
+    from sharpflow.config import load, make_plan
 
-    results = Path(load(file).configuration.results)
-    command = ["--cores", str(cores or runs.cores()), "--configfile", str(file)]
+    settings, used = load(file, changes), cores or runs.cores()
+    plan, results = make_plan(settings), Path(settings.configuration.results)
+    click.echo(runs.estimate(settings, plan, used))
+    given = [f"{key}={value}" for key, value in (changes or {}).items()]
     status = runs.snakemake(
-        [*command, *(["--config", *changes] if changes else []), *(["-n"] if dry else [])]
+        [
+            *("--cores", str(used), "--configfile", str(file)),
+            *(["--config", *given] if given else []),
+            *(["-n"] if dry else []),
+        ]
     )
     if status == 0 and not dry:
-        click.echo("\n".join(["", *runs.verdicts(results), ""]))
+        click.echo("\n".join(["", *runs.verdicts(results, plan), ""]))
         click.echo(f"Open the page with `sharpflow open {results}`.")
     return status
 
 
-@cli.command(
-    "snakemake", context_settings={"ignore_unknown_options": True, "help_option_names": []}
-)
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+class _PassedOn(click.Command):
+    """A command that gets its words as they stand: click would take the first `--` away."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read nothing of the words."""
+        ctx.params = {"arguments": tuple(args)}
+        return []
+
+
+@cli.command("snakemake", cls=_PassedOn)
 def snakemake_(arguments: tuple[str, ...]) -> int:
     """Snakemake on the workflow that came with sharpflow, with all arguments of Snakemake's.
 
@@ -274,6 +299,25 @@ def new_part(name: str, kind: str, paper: Path | None) -> None:
     click.echo("Name it in an experiment of its paper; docs/how-to/extending.md has examples.")
 
 
+def _new_named(singular: str) -> None:
+    """Add `new claim` or `new figure`: parts that the other commands have a word for."""
+
+    @new.command(singular)
+    @click.argument("name")
+    @_paper
+    def command(name: str, paper: Path | None) -> None:
+        from sharpflow.cli import skeletons
+
+        _told(skeletons.new_part(name, f"{singular}s", paper))
+        click.echo(f"Name it under `{singular}s:` in an experiment of its paper.")
+
+    command.help = f"A {singular} of a paper: one Python file."
+
+
+for _singular in ("claim", "figure"):
+    _new_named(_singular)
+
+
 def _told(files: Sequence[Path]) -> None:
     for file in files:
         click.echo(f"wrote {file}")
@@ -301,20 +345,20 @@ def compare(a: Path, b: Path, quantity: str, figure: Path | None) -> None:
 
 @cli.command("open")
 @click.argument("results", type=click.Path(path_type=Path), required=False)
-def open_(results: Path | None) -> int:
+def open_(results: Path | None) -> None:
     """Open the page of a results folder, or the newest below results/, in the browser."""
     from sharpflow.cli import runs
     from sharpflow.storage.files import PAGE
 
     page = runs.newest(results or Path("results")) / PAGE
     click.echo(page)
-    return click.launch(page.resolve().as_uri())
+    runs.browse(page)
 
 
 @cli.command()
 @click.argument("config", required=False, shell_complete=_completer(_configurations))
 def check(config: str | None) -> None:
-    """Validate a configuration and count its jobs, without running anything."""
+    """Validate a configuration, or an experiment's file, and count its jobs; nothing is run."""
     from sharpflow.cli.catalogue import configuration_file
     from sharpflow.config.__main__ import checked
 

@@ -49,10 +49,11 @@ def base_of(experiment: str) -> Path:
         if experiment in experiments:
             return file
         known |= dict.fromkeys(experiments)
+    file = Path(ConfigurationKeys.model_fields["experiments_folder"].default, f"{experiment}.yaml")
     raise ConfigError(
-        f"There is no experiment {experiment!r}; there are {', '.join(known)}."
-        f"{nearest(experiment, known)} Those of a paper's folder of your own are run with "
-        "--config and its configuration."
+        f"There is no experiment {experiment!r}.{nearest(experiment, known)} {file} is not in this "
+        f"folder, {Path.cwd()}, and none that ships is called so (`sharpflow list`); one of a "
+        "paper's folder of yours is run with --config and its configuration."
     )
 
 
@@ -153,8 +154,9 @@ def shown(found: Catalogue, kind: str, name: str, changes: Mapping[str, Any] | N
     known = found.names(kind)
     if name not in known:
         raise ConfigError(
-            f"There is no {kind} {name!r}; `sharpflow list {kind}s` shows those there are."
-            f"{nearest(name, known)}"
+            f"There is no {kind} {name!r}.{nearest(name, known)} `sharpflow list {kind}s` shows "
+            "those there are. What a paper's folder of yours holds is found with --config and its "
+            "configuration."
         )
     if kind == "experiment":
         return _experiment(found.experiments[name], changes or {})

@@ -74,13 +74,13 @@ def key_of(key: str, settings: Settings, experiment: str) -> str:
     elsewhere = places(settings.types.experiment, key)
     if "." in key and elsewhere:
         return elsewhere[0]  # of another part than it has now, which is perhaps set too
+    known = {place.rpartition(".")[2] for setup in cases for place in all_places(setup)} | own
     if elsewhere:
         raise ConfigError(
-            f"--set {key}=…: nothing that the experiment {experiment!r} is made of has such a key; "
-            f"{elsewhere[0]} is one. Choose the part that has it too, by "
-            f"--set {elsewhere[0].partition('.')[0]}=NAME, and write this key whole."
+            f"--set {key}=…: nothing that the experiment {experiment!r} is made of has such a key."
+            f"{nearest(key, known)} {elsewhere[0]} is one: to set it, choose the part that has it "
+            f"too, by --set {elsewhere[0].partition('.')[0]}=NAME, and write this key whole."
         )
-    known = {place.rpartition(".")[2] for setup in cases for place in all_places(setup)} | own
     raise ConfigError(
         f"--set {key}=…: the experiment {experiment!r} has no such key.{nearest(key, known)} "
         f"`sharpflow show experiment {experiment}` shows its settings."
@@ -157,7 +157,7 @@ def changed(
             **({"overrides": {experiment: changes}} if changes else {}),
         },
     )
-    settings_of(result.document, result.file)
+    settings_of(result.document, result.file, overrides_from="--set")
     return result
 
 

@@ -1,7 +1,7 @@
 """Two results folders beside each other: settings, verdicts, curves."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -31,9 +31,11 @@ class Results:
 
     Attributes:
         root: the folder.
+        names: what to call the only case of an experiment instead, by the experiment's name.
     """
 
     root: Path
+    names: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def settings(self) -> dict[str, str]:
@@ -52,7 +54,23 @@ class Results:
         for name, settings in experiments.items():
             shared = {key for case in settings["cases"].values() for key in case}
             kept[name] = {key: value for key, value in settings.items() if key not in shared}
+            if name in self.names:
+                kept[name]["cases"] = {self.names[name]: next(iter(settings["cases"].values()))}
         return dict(flatten(kept))
+
+    @property
+    def cases(self) -> dict[str, list[str]]:
+        """Names of each experiment's cases.
+
+        Raises:
+            IntegrityError: as for `settings`.
+        """
+        found: dict[str, dict[str, None]] = {}
+        for key in self.settings:
+            experiment, _, case = _setup(key).partition("/")
+            if case:
+                found.setdefault(experiment, {})[case] = None
+        return {experiment: list(names) for experiment, names in found.items()}
 
     @cached_property
     def verdicts(self) -> pd.DataFrame:
@@ -62,7 +80,9 @@ class Results:
             IntegrityError: the table is missing or was altered.
         """
         table = read_table(self.root / "claims.parquet")
-        return table.set_index(["experiment", "claim", "case"])[["verdict", "statistic"]]
+        return self._named(table).set_index(["experiment", "claim", "case"])[
+            ["verdict", "statistic"]
+        ]
 
     def summary(self, quantity: str) -> pd.DataFrame:
         """Summary rows of a quantity, and of what tells how long runs were and which diverged.
@@ -80,7 +100,25 @@ class Results:
         ]
         columns = [*CURVE, "step", "quantity", "index", "mean", "seeds"]
         whole = pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=columns)
-        return whole[columns]
+        return self._named(whole[columns])
+
+    def _named(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Rows with cases called as `names` has them; a claim on all cases keeps its `all`."""
+        rows = zip(table["experiment"], table["case"], strict=True)
+        new = [case if case == "all" else self.names.get(name, case) for name, case in rows]
+        return table.assign(case=new)
+
+
+def paired(a: Results, b: Results) -> tuple[Results, Results]:
+    """Two results, in which the only cases of an experiment have one name, such as `tanh→gelu`."""
+    ours, theirs = a.cases, b.cases
+    names = {
+        experiment: f"{ours[experiment][0]}→{theirs[experiment][0]}"
+        for experiment in ours
+        if len(ours[experiment]) == len(theirs.get(experiment, ())) == 1
+        and ours[experiment] != theirs[experiment]
+    }
+    return Results(a.root, names), Results(b.root, names)
 
 
 def curves(summary: pd.DataFrame, quantity: str) -> pd.DataFrame:
@@ -154,7 +192,12 @@ def report(a: Results, b: Results, quantity: str) -> str:
         ConfigError: neither folder has the quantity.
         IntegrityError: a file is missing or was altered.
     """
+    a, b = paired(a, b)
     lines = [f"A  {a.root}", f"B  {b.root}", "", "Settings"]
+    lines += [
+        f"  {experiment}/{name}: the only case of A beside the only one of B"
+        for experiment, name in a.names.items()
+    ]
     shared, alone = common(a.settings, b.settings)
     lines += [f"  only in {side}: {', '.join(names)}" for side, names in alone.items() if names]
     both = list(differing(*shared, "–"))
@@ -191,21 +234,29 @@ def _verdicts(a: pd.DataFrame, b: pd.DataFrame) -> list[str]:
     joined = a.merge(
         b, how="outer", left_index=True, right_index=True, suffixes=(" A", " B")
     ).astype(object)
-    same = joined[joined["verdict A"] == joined["verdict B"]]
-    other = joined.drop(same.index)
+    both = joined.dropna(subset=["verdict A", "verdict B"])
+    same = both[both["verdict A"] == both["verdict B"]]
+    other = both.drop(same.index)
     rows = [
         (" ".join(map(str, key)), _verdict(row, "A"), _verdict(row, "B"))
         for key, row in zip(other.index, other.to_dict("records"), strict=True)
     ]
+    alone = [
+        f", {len(joined) - missing} in {side} alone"
+        for side, missing in (
+            ("A", joined["verdict B"].notna().sum()),
+            ("B", joined["verdict A"].notna().sum()),
+        )
+        if len(joined) > missing
+    ]
     return [
-        f"  {len(same)} the same, {len(other)} not",
+        f"  {len(same)} the same, {len(other)} not{''.join(alone)}",
         *(_table(["", "A", "B"], rows) if rows else []),
     ]
 
 
 def _verdict(row: Mapping[Any, Any], side: str) -> str:
-    verdict = row[f"verdict {side}"]
-    return "–" if pd.isna(verdict) else f"{verdict} ({number(row[f'statistic {side}'])})"
+    return f"{row[f'verdict {side}']} ({number(row[f'statistic {side}'])})"
 
 
 def _table(heads: list[str], rows: list[tuple[str, ...]]) -> list[str]:
@@ -220,6 +271,7 @@ def _table(heads: list[str], rows: list[tuple[str, ...]]) -> list[str]:
 
 def draw(a: Results, b: Results, quantity: str) -> Figure:
     """One panel an experiment: curves of A as lines, of B dashed, one colour a network."""
+    a, b = paired(a, b)
     summaries = {"A": a.summary(quantity), "B": b.summary(quantity)}
     tables = {side: curves(summary, quantity) for side, summary in summaries.items()}
     lost = {side: diverged(summary) for side, summary in summaries.items()}

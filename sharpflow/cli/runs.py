@@ -4,11 +4,17 @@ import os
 import signal
 import subprocess
 import sys
+import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
 
 from sharpflow.config.home import SNAKEFILE
-from sharpflow.errors import ConfigError
+from sharpflow.config.load import Settings
+from sharpflow.config.plan import Plan
+from sharpflow.cost import shipped
+from sharpflow.cost.sweep import EVALUATE, TRAIN, Sweep
+from sharpflow.errors import ConfigError, ResourceError
+from sharpflow.progress import span
 from sharpflow.storage.files import PAGE, VOUCHED
 
 
@@ -36,16 +42,53 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def verdicts(results: Path) -> list[str]:
+_AROUND = 12.0
+"""CPU seconds of Snakemake and of the interpreter that jobs are forked from (the demo's)."""
+
+
+def estimate(settings: Settings, plan: Plan, cores: int) -> str:
+    """What a configuration takes from nothing, by the cost model, as a line."""
+    sized = {name: job for name, (_, job) in Sweep(settings, plan).jobs().items()}
+    times = {name: shipped().time(job) for name, job in sized.items() if job is not None}
+    used = sum(times.values()) + _AROUND
+    folders = [shard.folder for shard in plan.shards.values()]
+    chains = (
+        sum(
+            seconds
+            for stage in (TRAIN, EVALUATE)
+            if (seconds := times.get(f"{folder}/{stage}.tsv"))
+        )
+        for folder in folders
+    )
+    passed = max(used / cores, *chains)
+    about = "about" if len(times) == len(sized) else "at least"
+    return (
+        f"Estimate: {about} {span(used)} of processor time, so {about} {span(passed)} on {cores} "
+        f"idle core{'s' if cores > 1 else ''}; what is made already is not made again."
+    )
+
+
+def verdicts(results: Path, plan: Plan) -> list[str]:
     """A line for each claim that was judged: its sign, its name, and what was found.
+
+    They stand in the page's order: by paper, and in that by what the paper says.
 
     Raises:
         IntegrityError: the claims are missing, or not what their job wrote.
     """
+    from sharpflow.report.answer import statements
     from sharpflow.report.verdicts import claim_entries
     from sharpflow.storage.tables import read_table
 
-    entries = claim_entries(read_table(results / "claims.parquet"))
+    order = {name: place for place, name in enumerate(plan.settings)}
+    found = claim_entries(read_table(results / "claims.parquet"))
+    found.sort(key=lambda entry: order[entry["experiment"]])
+    entries = [
+        entry
+        for key, paper in plan.papers.items()
+        for group in statements(paper, [each for each in found if each["paper"] == key])
+        for entry in group["entries"]
+    ]
     names = [f"{entry['experiment']}: {entry['claim']}" for entry in entries]
     width = max(map(len, names), default=0)
     return [
@@ -61,6 +104,23 @@ def _why(entry: dict) -> str:
         return f"{counts['supported']} of {counts['all']} cases"
     found = f"{entry['result']} {entry['interval']}, wanted {entry['band']}"
     return f"{entry['result']} runs in the band" if "runs" in entry["estimand"] else found
+
+
+def browse(page: Path) -> None:
+    """Open a page in the browser.
+
+    Raises:
+        ResourceError: there is none.
+    """
+    try:
+        opened = webbrowser.get().open(page.resolve().as_uri())
+    except webbrowser.Error:
+        opened = False
+    if not opened:
+        raise ResourceError(
+            f"There is no browser here that could open it: the page is {page.resolve()}, one file "
+            "that any browser shows, also from a copy."
+        )
 
 
 def newest(folder: Path = Path("results")) -> Path:

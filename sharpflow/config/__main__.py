@@ -5,23 +5,35 @@ import sys
 from pathlib import Path
 
 from sharpflow.config import load, make_plan
+from sharpflow.config.alone import configuration_of, is_experiment
 from sharpflow.config.home import default
+from sharpflow.config.load import settings_of
 from sharpflow.config.reference import readme, schema, shipped
+from sharpflow.config.yaml_files import read_yaml
 from sharpflow.errors import exit_status
 
 
 def checked(file: str | Path | None = None) -> str:
-    """What a configuration, or the default one, asks for; a line.
+    """What a configuration, the default one, or an experiment alone asks for; a line.
 
     Raises:
         ConfigError: it is wrong.
     """
-    file = file or default()
-    plan = make_plan(load(file))
+    file = Path(file or default())
+    top = read_yaml(file)
+    settings = settings_of(configuration_of(file), file) if is_experiment(top) else load(file)
+    plan = make_plan(settings)
+    others = settings.configuration.leave_out
+    left = f" ({', '.join(others)} left out)" if others else ""
     return (
-        f"{file}: {len(plan.settings)} experiments, {len(plan.datasets)} datasets, "
-        f"{len(plan.shards)} shards, {len(plan.figures)} figures\n"
+        f"{file}: {_many(len(plan.settings), 'experiment')}{left}, "
+        f"{_many(len(plan.datasets), 'dataset')}, {_many(len(plan.shards), 'shard')}, "
+        f"{_many(len(plan.figures), 'figure')}\n"
     )
+
+
+def _many(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'s' if count != 1 else ''}"
 
 
 def _run(command: str, file: str | None) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from sharpflow.config.alone import is_experiment
 from sharpflow.config.feasible import check_claim, check_figure, check_parts
 from sharpflow.config.limits import check_jobs, check_memory, check_results
 from sharpflow.config.papers import (
@@ -18,9 +19,9 @@ from sharpflow.config.papers import (
     read_papers,
     validated,
 )
-from sharpflow.config.types import ConfigurationKeys, Statement, Types, user_paths
+from sharpflow.config.types import ConfigurationKeys, Statement, Types, parts_in, user_paths
 from sharpflow.config.yaml_files import read_yaml
-from sharpflow.errors import ConfigError
+from sharpflow.errors import ConfigError, DataError, PartError
 from sharpflow.parts.options import Options, UserPath
 from sharpflow.parts.registry import Declared, Registry
 from sharpflow.parts.words import nearest
@@ -116,11 +117,23 @@ def load(path: str | Path, changes: Mapping[str, Any] | None = None) -> Settings
         ConfigError: anything is wrong; the message is one paragraph that names the file and key.
         PartError: the file of a part is not one.
     """
-    return settings_of(merge(read_yaml(path), changes or {}), path, changes or {})
+    top = read_yaml(path)
+    if is_experiment(top):
+        name = Path(path).stem
+        raise ConfigError(
+            f"{path} is the file of an experiment, and not a configuration, which says what is run "
+            f"and where results go: `sharpflow run {name}` makes one for a file in "
+            f"{ConfigurationKeys.model_fields['experiments_folder'].default}, `sharpflow check` "
+            "checks the file by itself, and a configuration names it under `experiments:`."
+        )
+    return settings_of(merge(top, changes or {}), path, changes or {})
 
 
 def settings_of(
-    top: Mapping[str, Any], path: str | Path, changes: Mapping[str, Any] | None = None
+    top: Mapping[str, Any],
+    path: str | Path,
+    changes: Mapping[str, Any] | None = None,
+    overrides_from: str = "",
 ) -> Settings:
     """Validate a configuration's document and the experiments that it runs.
 
@@ -128,6 +141,7 @@ def settings_of(
         top: what the file holds, or will hold.
         path: the file, beside which papers are looked for and which messages name.
         changes: keys that did not come from the file.
+        overrides_from: what messages name in place of the file where an override is wrong.
 
     Raises:
         ConfigError: as for `load`.
@@ -153,7 +167,8 @@ def settings_of(
         if configuration.seeds is not None:
             _set_seeds(document, configuration.seeds)
         _set_paths(document, given)
-        _add(settings, found[name], document, _namer(path, found[name], override))
+        where = overrides_from or f"{path} (overrides.{name})"
+        _add(settings, found[name], document, _namer(where, found[name], override))
     _check_figures(settings, found)
     _check_statements(settings, found)
     return settings
@@ -193,10 +208,9 @@ def _chosen(path: str | Path, configuration: Any, available: list[str]) -> list[
     return [name for name in chosen if name not in configuration.leave_out]
 
 
-def _namer(path: str | Path, found: Found, override: Mapping[str, Any]) -> FileOf:
+def _namer(where: str, found: Found, override: Mapping[str, Any]) -> FileOf:
     def file_of(keys: list[str]) -> str:
-        inside = keys and _holds(override, keys)
-        return f"{path} (overrides.{found.name})" if inside else found.file
+        return where if keys and _holds(override, keys) else found.file
 
     return file_of
 
@@ -264,9 +278,25 @@ def _case(
 
     setup = validated(types.setup, merge(shared, own), case_file_of)
     setup = _resolved(setup, folders, case_file_of, [])
+    _check_files(setup, case_file_of)
     check_parts(setup, experiment.seed_range, types, case_file_of)
     check_memory(setup, experiment.seeds_per_job, case_file_of)
     return setup
+
+
+def _check_files(setup: Any, file_of: FileOf) -> None:
+    """Refuse a user's files that the parts of a set-up could not use.
+
+    Raises:
+        ConfigError: it is so.
+    """
+    for key in type(setup).model_fields:
+        value = getattr(setup, key)
+        for part in parts_in(value) if isinstance(value, BaseModel) else ():
+            try:
+                part.check_files()
+            except (PartError, DataError) as error:
+                raise ConfigError(f"{file_of([key])}: {key}: {error}") from None
 
 
 def _resolved(options: Any, folders: list[Path], file_of: FileOf, keys: list[str]) -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 
 from sharpflow.config.home import HOME
 from sharpflow.config.load import Settings, merge
-from sharpflow.config.papers import beside, find_experiments
+from sharpflow.config.papers import beside, find_experiments, read_papers
 from sharpflow.config.yaml_files import read_yaml
 from sharpflow.errors import ConfigError
 
@@ -44,7 +44,12 @@ def shortfalls(file: str, settings: Settings) -> dict[str, list[Difference]] | N
     full = read_yaml(other)
     changes, left_out = full.get("overrides") or {}, full.get("leave_out") or []
     found = find_experiments(settings.papers, configuration.experiments_folder)
-    documents = {n: found[n].read() for n in settings.experiments if n not in left_out}
+    listed = read_papers(other, full.get("papers") or [])
+    documents = {
+        name: found[name].read()
+        for name in settings.experiments
+        if name not in left_out and (home := found[name].home) and home.key in listed
+    }
     seeds = configuration.seeds, full.get("seeds")
     return {
         name: differences(

@@ -86,12 +86,11 @@ class DenseLoss:
         if not pairs:
             return result
         v, offset = self._split(directions.T.contiguous())
-        first_of, second_of = _sides(pairs, net.device)
         z1, h1, z2, h2, bends = self._forward(v, offset, pairs)
         depth = len(weights)
         # Backward.
         error1 = self._curve(z1[-1])
-        zero = torch.zeros_like(z1[-1][first_of])
+        zero = z1[-1].new_zeros(len(pairs), *z1[-1].shape[1:])
         error2 = self._curve(zero if z2[-1] is None else z2[-1])
         if third is not None:
             error2 = error2 + torch.stack([third(z1[-1][i], z1[-1][j]) for i, j in pairs])
@@ -116,10 +115,14 @@ class DenseLoss:
             bend, back = bends[layer - 1], self._backs[layer - 1]
             turned = below * bend
             error2 = back2.mul_(slope)
-            error2.addcmul_(back1[first_of], turned[second_of])
-            error2.addcmul_(back1[second_of], turned[first_of])
-            twist = self._of_activation(layer - 1).twist(*self._values(layer - 1))
-            error2.addcmul_(below[first_of] * below[second_of], back * twist)
+            twist = back * self._of_activation(layer - 1).twist(*self._values(layer - 1))
+            scratch = torch.empty_like(twist)
+            for row, (i, j) in zip(error2, pairs, strict=True):
+                if i == j:
+                    row.addcmul_(back1[i], turned[i], value=2.0)
+                else:
+                    row.addcmul_(back1[i], turned[j]).addcmul_(back1[j], turned[i])
+                row.addcmul_(torch.mul(below[i], below[j], out=scratch), twist)
             inner = z2[layer - 1]
             if inner is not None:
                 error2.addcmul_(inner, back * bend)
@@ -150,7 +153,6 @@ class DenseLoss:
         Z_1 has nothing along pairs, and there stands None.
         """
         net, weights = self.net, self.net.weights
-        first_of, second_of = _sides(pairs, net.device)
         z1: list[Tensor] = []
         h1: list[Tensor] = []
         z2: list[Tensor | None] = []
@@ -173,7 +175,10 @@ class DenseLoss:
             values = self._values(layer)
             bends.append(self._of_activation(layer).bend(*values))
             h1.append(once * net.slopes[layer])
-            mixed = (once[first_of] * once[second_of]).mul_(bends[-1])
+            mixed = once.new_empty(len(pairs), *once.shape[1:])
+            for row, (i, j) in zip(mixed, pairs, strict=True):
+                torch.mul(once[i], once[j], out=row)
+            mixed.mul_(bends[-1])
             h2.append(mixed if twice is None else mixed.addcmul_(twice, net.slopes[layer]))
         return z1, h1, z2, h2, bends
 
@@ -257,12 +262,6 @@ class DenseLoss:
             if bend is not None:
                 error.addcmul_(bend, dz[layer - 1])
         return result
-
-
-def _sides(pairs: list[tuple[int, int]], device: torch.device) -> tuple[Tensor, Tensor]:
-    """The first and the second index of each pair."""
-    first, second = zip(*pairs, strict=True)
-    return torch.tensor(first, device=device), torch.tensor(second, device=device)
 
 
 def _add_mixed(target: Tensor, pairs: list[tuple[int, int]], first: Tensor, second: Tensor) -> None:

@@ -21,6 +21,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from sharpflow.errors import PartError
+from sharpflow.parts.loading import PAPERS
 from sharpflow.results import tables as results
 
 
@@ -38,8 +39,13 @@ def checked(figure: object, module: str) -> Figure:
     return figure
 
 
-def words(figure: ModuleType, tables: results.Tables) -> dict[str, Any]:
+def words(figure: ModuleType, tables: results.Tables, paper: str = "") -> dict[str, Any]:
     """What stands around a figure on the page, in plain text.
+
+    Args:
+        figure: its module.
+        tables: what it draws.
+        paper: key of the paper that it is drawn for; another paper's figure has no number there.
 
     Returns:
         `title`; `caption`; `published`, the number of the paper's figure that it is (`Figure 3,
@@ -54,13 +60,24 @@ def words(figure: ModuleType, tables: results.Tables) -> dict[str, Any]:
     if numbers is not None:
         numbers = _checked_numbers(numbers, figure.__name__)
     title = _said(figure, "title", tables)
+    own = is_own(figure.__name__, paper)
     return {
         "title": title,
         "caption": figure.caption(tables),
-        "published": _said(figure, "published", tables, ""),
+        "published": _said(figure, "published", tables, "") if own else "",
         "alt": _said(figure, "alt", tables, title),
         "numbers": numbers,
     }
+
+
+def is_own(module: str, paper: str) -> bool:
+    """Whether a figure's module is of the paper that it is drawn for, or of one that is not told.
+
+    Args:
+        module: its dotted name.
+        paper: key of the paper that it is drawn for; empty where that is not told.
+    """
+    return not paper or module.startswith(f"{PAPERS}.{paper}.")
 
 
 def _said(figure: ModuleType, name: str, tables: results.Tables, instead: Any = None) -> Any:

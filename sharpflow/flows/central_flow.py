@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from sharpflow.curvature.eigen import top_eigenpairs
+from sharpflow.curvature.warm_start import WarmStart
 from sharpflow.errors import FlowError
 from sharpflow.flows.complementarity import Complement, complement
 from sharpflow.flows.gradient_flow import begin
@@ -21,10 +22,10 @@ from sharpflow.flows.rules import Rule
 from sharpflow.flows.state import FlowState, FlowStep, Observation
 
 _THRESHOLD = 2.0
-_CRITICAL = 1.95
 _TRACKED = 1.5
 _SLACK = 0.02
 """How far above the threshold a start may lie, relatively: what an eigenvalue's error may be."""
+_KEPT = 0.9
 _STABLE = 1.05
 """Longest substep times the largest eigenvalue of P⁻¹H."""
 _SMALLEST = 2.0**-12
@@ -42,22 +43,25 @@ class CentralFlow:
     scalar RMSprop. Under gradient descent P = 1/η, and the threshold on H is 2/η.
 
     Time is in steps of the optimiser. A substep of length h takes X from the problem at its end,
-    Uᵀ(2P − H)U + h d/dt Uᵀ(2P − H)U ⪰ 0 over all eigenvalues above 1.95, so that what a substep
-    leaves of the constraint the next one mends. Gradients are averaged over both ends (Heun's
-    method); third derivatives and U are those of its beginning. Hence it is of second order where
-    nothing is at the threshold and of first order where something is.
+    Uᵀ(2P − H)U + h d/dt Uᵀ(2P − H)U ⪰ 0 over all eigenvalues above `critical`, so that what a
+    substep leaves of the constraint the next one mends. Gradients are averaged over both ends
+    (Heun's method); third derivatives and U are those of its beginning. Hence it is of second order
+    where nothing is at the threshold and of first order where something is.
 
-    h times the largest eigenvalue of P⁻¹H is at most 1.05. The change from Euler's method estimates
-    what the gradient's change costs, and h is chosen so that in each substep it is below `tol`
-    times how far the weights move. At the start and every `check_every` steps the whole step is
-    taken again with half the substeps, until the two ends differ by less than `tol` times the
-    step's length (`Observation.error`); the finer one is kept.
+    h times the largest eigenvalue of P⁻¹H is at most 1.05. Below the threshold Heun's method with a
+    motion whose rate changes by the share 2d in a substep, where Euler's method ends the share d
+    from it, errs by ⅔d²: h keeps this below `tol`, in units of how far −P⁻¹∇L alone would move
+    the weights. That includes nothing of what third derivatives change by. So at steps 0, 1, 2, 4,
+    8 … and every `check_every` the whole step is taken again in substeps of half the length, until
+    the two ends differ by less than `tol` times that distance (`Observation.error`), and the finer
+    one is kept; the longest substep follows from it until the next time.
 
     Args:
         objective: what is descended; it must have third derivatives.
         rule: of the steps.
         tol: as said.
-        limit: most eigenvalues that may be at the threshold.
+        critical: eigenvalues of P⁻¹H above it are in the complementarity problem; below 2.
+        limit: most eigenvalues that may be.
         accuracy: relative residual of the eigenpairs.
         check_every: steps from one search for eigenvalues that were overtaken to the next.
         kinks: whether an objective that is known to have no third derivatives is followed all the
@@ -73,6 +77,7 @@ class CentralFlow:
         rule: Rule,
         *,
         tol: float = 0.01,
+        critical: float = 1.95,
         limit: int = 10,
         accuracy: float = 1e-3,
         check_every: int = 50,
@@ -91,7 +96,10 @@ class CentralFlow:
                 "follow what is left without it."
             )
         self.objective, self.rule = objective, rule
+        if not 0 < critical < _THRESHOLD:
+            raise FlowError(f"central flow: critical is {critical}; it must lie between 0 and 2.")
         self.tol, self.limit, self.accuracy = tol, limit, accuracy
+        self.critical, self.tracked = critical, min(_TRACKED, critical)
         self.check_every = check_every
 
     def start(
@@ -104,7 +112,8 @@ class CentralFlow:
                 derivative is not the derivative of its second one, or as there.
         """
         state = begin(self.objective, self.rule, weights, average, time)
-        values, vectors = self._eigenpairs(self.objective.at(state.weights), state, cold=True)
+        found = self.eigenpairs(self.objective.at(state.weights), state)
+        values, vectors = found.values, found.vectors
         if float(values[0]) > _THRESHOLD * (1 + _SLACK):
             largest = float(values[0]) / self.rule.learning_rate
             raise FlowError(
@@ -115,7 +124,7 @@ class CentralFlow:
             )
         if not self.objective.kinks and not self.objective.spread:
             check_third_derivatives(self.objective, state.weights, vectors[:, :1])
-        return replace(state, vectors=vectors)
+        return state.starting(found.warm)
 
     def step(self, state: FlowState) -> FlowStep:
         """One step of the optimiser's time.
@@ -124,15 +133,16 @@ class CentralFlow:
             FlowError: more than `limit` eigenvalues are at the threshold, nothing holds them there,
                 or the flow leaves the finite numbers.
         """
-        checked = round(state.time) % self.check_every == 0
-        ahead = self._advance(state, state.longest, cold=checked and state.time > 0)
+        time = round(state.time)
+        regular = time % self.check_every == 0
+        checked = regular or (time < self.check_every and time & (time - 1) == 0)
+        ahead = self._advance(state, state.longest, cold=regular and time > 0)
         error = math.nan
         if checked:
             while True:
                 finer = self._advance(state, ahead.used / 2, cold=False)
-                moved = float((finer.state.weights - state.weights).norm())
                 between = float((finer.state.weights - ahead.state.weights).norm())
-                error = between / moved if moved > 0 else 0.0
+                error = between / finer.reach
                 ahead = finer
                 if error <= self.tol or ahead.used <= _SMALLEST:
                     break
@@ -144,28 +154,28 @@ class CentralFlow:
     def _advance(self, state: FlowState, longest: float, cold: bool) -> "_Advance":
         """One step of the optimiser's time in substeps that are no longer than `longest`."""
         end = state.time + 1.0
-        now, taken, used = state, 0, 0.0
+        allowed = math.sqrt(1.5 * self.tol)
+        now, taken, used, reach = state, 0, 0.0, 0.0
         first: Observation | None = None
-        values: Tensor | None = None
+        found: Tracked | None = None
         while end - now.time > 1e-9:
             point = self.objective.at(now.weights)
-            if values is None or float(values[0]) > _TRACKED:
-                values, vectors = self._eigenpairs(point, now, cold and taken == 0)
-                now = replace(now, vectors=vectors)
-            piece = _Substep(self.objective, self.rule, point, now, values)
-            stable = _STABLE / max(float(values[0]), 1.0)
+            if found is None or float(found.values[0]) > self.tracked:
+                found = self.eigenpairs(point, now, cold and taken == 0)
+                now = now.starting(found.warm)
+            piece = Substep(self.objective, self.rule, point, now, found, self.critical)
+            stable = _STABLE / max(float(found.values[0]), 1.0)
             length = _fitted(min(now.substep, longest, stable), end - now.time)
             while True:
                 moved = piece.take(length)
-                distance = float(moved.motion.norm())
-                estimate = moved.error / distance if distance > 0 else 0.0
-                change = 0.9 * self.tol / max(estimate, 1e-300)
-                if estimate <= self.tol or length <= _SMALLEST:
+                estimate = moved.change_of_euler / moved.reach
+                change = 0.9 * allowed / max(estimate, 1e-300)
+                if estimate <= allowed or length <= _SMALLEST:
                     break
                 length = _fitted(length * min(max(change, 0.2), 0.9), end - now.time)
             if first is None:
                 first = piece.observation(moved.complement)
-            taken, used = taken + 1, max(used, length)
+            taken, used, reach = taken + 1, max(used, length), reach + moved.reach
             now = replace(
                 now,
                 weights=now.weights + moved.motion,
@@ -176,36 +186,50 @@ class CentralFlow:
             if not bool(torch.isfinite(now.weights).all()):
                 raise FlowError(f"central flow: it left the finite numbers at time {now.time:g}.")
         assert first is not None
-        return _Advance(now, replace(first, substeps=taken), used)
+        return _Advance(now, replace(first, substeps=taken), used, reach)
 
-    def _eigenpairs(self, point: Point, state: FlowState, cold: bool) -> tuple[Tensor, Tensor]:
-        """Eigenvalues of P⁻¹H, of P^-½ H P^-½ that is, down to one below 1.5, and its vectors."""
+    def eigenpairs(self, point: Point, state: FlowState, cold: bool = False) -> "Tracked":
+        """Eigenvalues of P⁻¹H down to one that is not tracked, and vectors of P^-½ H P^-½.
+
+        Args:
+            point: the loss at the state.
+            state: with what the solver starts from.
+            cold: whether to look for eigenvalues that were overtaken, too.
+
+        Returns:
+            What was found, and where the next solve starts from.
+
+        Raises:
+            FlowError: more than `limit` are critical.
+        """
         metric = self.rule.metric(state.average).to(self.objective.dtype)
         operator = point.hessian()
         if metric.numel() == 1:
             operator = operator * (1.0 / float(metric))
         else:
             operator = operator.scaled(metric.rsqrt())
-        start = state.vectors
+        warm = state.warm_start()
+        initial = warm.guess()
         most = min(self.limit + 1, self.objective.size)
-        count = min(max(1, start.shape[1]), most)
-        initial = start if start.shape[1] else None
+        count = 1 if initial is None else min(initial.shape[1], most)
         while True:
             found = top_eigenpairs(operator, count, self.accuracy, initial)
             if cold and initial is not None:
                 again = top_eigenpairs(operator, count, self.accuracy)
                 slack = again.residuals + found.residuals
                 found = again if bool((again.values > found.values + slack).any()) else found
-            if float(found.values[-1]) <= _TRACKED or count == most:
+            if float(found.values[-1]) <= self.tracked or count == most:
                 break
             initial, count = found.refined, count + 1
-        if int((found.values > _CRITICAL).sum()) > self.limit:
+        if int((found.values > self.critical).sum()) > self.limit:
             raise FlowError(
                 f"central flow: more than {self.limit} eigenvalues are at the threshold at time "
                 f"{state.time:g}; give a larger limit, or a smaller learning rate."
             )
-        kept = min(count, int((found.values > _TRACKED).sum()) + 1)
-        return found.values[:kept].cpu(), found.vectors[:, :kept]
+        # one below those that are tracked is kept, and those that came down go a little later
+        kept = min(count, int((found.values > _KEPT * self.tracked).sum()) + 1)
+        warm.update(found.refined[:, :kept].contiguous())
+        return Tracked(found.values[:kept].cpu(), found.vectors[:, :kept], warm, operator.products)
 
 
 def check_third_derivatives(objective: Objective, weights: Tensor, direction: Tensor) -> None:
@@ -245,39 +269,67 @@ def check_third_derivatives(objective: Objective, weights: Tensor, direction: Te
 
 
 @dataclass(frozen=True)
+class Tracked:
+    """Eigenpairs at a state.
+
+    Attributes:
+        values: of P⁻¹H, descending, (m,).
+        vectors: of P^-½ H P^-½, orthonormal, (p, m).
+        warm: what the next solve starts from.
+        products: with the Hessian that they took.
+    """
+
+    values: Tensor
+    vectors: Tensor
+    warm: WarmStart
+    products: int
+
+
+@dataclass(frozen=True)
 class _Advance:
-    """A step of the optimiser's time; `used` is its longest substep."""
+    """A step of the optimiser's time, its longest substep, and how far drift alone would go."""
 
     state: FlowState
     observation: Observation
     used: float
+    reach: float
 
 
 @dataclass(frozen=True)
 class _Moved:
-    """What a substep gives: how far w and ν move, the estimated error in w, and X."""
+    """What a substep gives.
+
+    Motion of w and ν, how far Euler's method ends from it in w, how far drift alone goes, and X.
+    """
 
     motion: Tensor
     change: Tensor
-    error: float
+    change_of_euler: float
+    reach: float
     complement: Complement
 
 
-class _Substep:
+class Substep:
     """The flow linearised in X at one point, from which substeps of several lengths are tried."""
 
     def __init__(
-        self, objective: Objective, rule: Rule, point: Point, state: FlowState, values: Tensor
+        self,
+        objective: Objective,
+        rule: Rule,
+        point: Point,
+        state: FlowState,
+        found: Tracked,
+        critical: float,
     ) -> None:
         self.objective, self.rule, self.point, self.state = objective, rule, point, state
-        self.values = values
-        count = int((values > _CRITICAL).sum())
+        self.values = values = found.values
+        count = int((values > critical).sum())
         self.metric = rule.metric(state.average)
         self.gradient = point.gradient.double()
+        self.unit = torch.finfo(objective.dtype).eps * float(state.weights.norm()) + 1e-300
         # U with Uᵀ P U = 1 from the eigenvectors of P^-½ H P^-½
-        self.directions = state.vectors[:, :count] / self.metric.sqrt().reshape(-1, 1).to(
-            state.vectors
-        )
+        root = self.metric.sqrt().reshape(-1, 1).to(found.vectors)
+        self.directions = found.vectors[:, :count] / root
         third = point.third_derivatives(self.directions)
         first, second = pairwise_rows(self.directions)
         weighed = self.metric.to(first)
@@ -312,7 +364,8 @@ class _Substep:
         better, change, found = self._move(
             length, (here[0] + there[0]) / 2, (here[1] + there[1]) / 2, (here[2] + there[2]) / 2
         )
-        return _Moved(better, change, float((better - motion).norm()), found)
+        reach = length * float(here[0].norm()) + self.unit
+        return _Moved(better, change, float((better - motion).norm()), reach, found)
 
     def _move(
         self, length: float, drift: Tensor, relaxation: Tensor, pace: float

@@ -232,14 +232,14 @@ def _dense_of_problem(
     )
 
 
-def problem_rule(problem: Problem) -> Rule:
-    """The update rule of a problem in continuous time.
+def problem_rule(problem: Problem, run: int = 0) -> Rule:
+    """The update rule of one run of a problem in continuous time.
 
     Raises:
         FlowError: its optimiser is none whose flow is known.
     """
     check_problem(problem)
-    rate = problem.learning_rate(0)
+    rate = float(_rates(problem, 0)[run])
     if problem.optimiser.plain:
         return GradientDescent(rate)
     average = problem.optimiser.squared_gradients
@@ -253,6 +253,12 @@ def problem_rule(problem: Problem) -> Rule:
     return RMSprop(rate, average.beta, average.epsilon)
 
 
+def _rates(problem: Problem, step: int) -> Tensor:
+    """Learning rate of each run at a step, (R,)."""
+    rate = torch.as_tensor(problem.learning_rate(step), dtype=torch.float64)
+    return rate.expand(len(problem.seeds))
+
+
 def check_problem(problem: Problem) -> None:
     """Raise FlowError unless a problem is deterministic descent with one learning rate."""
     reasons = (
@@ -262,7 +268,7 @@ def check_problem(problem: Problem) -> None:
         (problem.training["clip_norm"] is not None, "gradients are clipped", "none"),
         (problem.model.draws, "the network draws random numbers", "no dropout"),
         (
-            len({problem.learning_rate(step) for step in range(problem.steps)}) > 1,
+            len({tuple(_rates(problem, step).tolist()) for step in range(problem.steps)}) > 1,
             "the schedule changes the learning rate",
             "a constant one",
         ),

@@ -64,7 +64,7 @@ class GradientDescent(Rule):
 
     def square(self, first: Tensor, second: Tensor) -> Tensor:
         """Nothing, (…, 0)."""
-        return (first * second)[..., :0]
+        return first[..., :0] * second[..., :0]
 
     def begin(self, gradient: Tensor) -> Tensor:
         """Nothing, (0,)."""

@@ -6,7 +6,10 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor
 
+from sharpflow.curvature.warm_start import WarmStart
 from sharpflow.errors import FlowError
+from sharpflow.flows.objective import Point
+from sharpflow.flows.pairs import multiplicities, packed
 
 
 @dataclass(frozen=True)
@@ -19,7 +22,9 @@ class FlowState:
         time: in steps of the optimiser.
         substep: length of the next substep, before it is fitted into a step.
         longest: that a substep may be.
-        vectors: eigenvectors that the next solve starts from, (p, m); (p, 0) where there are none.
+        vectors: eigenvectors at the last substep, (p, m); (p, 0) before the first.
+        changes: of the vectors in the substeps before, (h, p, m), the oldest first.
+        gram: inner products of the changes, (h, h), float64.
     """
 
     weights: Tensor
@@ -28,13 +33,15 @@ class FlowState:
     substep: float
     longest: float
     vectors: Tensor
+    changes: Tensor
+    gram: Tensor
 
     def tensors(self) -> dict[str, Tensor]:
         """The state as tensors by name, for safetensors say."""
         numbers = {
             name: torch.tensor(getattr(self, name), dtype=torch.float64) for name in _NUMBERS
         }
-        return {"weights": self.weights, "average": self.average, "vectors": self.vectors} | numbers
+        return {name: getattr(self, name) for name in _TENSORS} | numbers
 
     @classmethod
     def of(cls, tensors: Mapping[str, Tensor]) -> "FlowState":
@@ -54,14 +61,29 @@ class FlowState:
             float(tensors["substep"]),
             float(tensors["longest"]),
             tensors["vectors"],
+            tensors["changes"],
+            tensors["gram"],
         )
 
-    def at(self, weights: Tensor) -> "FlowState":
-        """The same with other weights."""
-        return replace(self, weights=weights)
+    def warm_start(self) -> WarmStart:
+        """The prediction of the next eigenvectors."""
+        warm = WarmStart(_STATES)
+        if self.vectors.shape[1]:
+            kept = {"last": self.vectors, "changes": list(self.changes), "gram": self.gram}
+            warm.load_state_dict(kept, self.vectors.device)
+        return warm
+
+    def starting(self, warm: WarmStart) -> "FlowState":
+        """The same with another prediction."""
+        kept = warm.state_dict()
+        last, changes = kept["last"], kept["changes"]
+        stacked = torch.stack(changes) if changes else last.new_zeros(0, *last.shape)
+        return replace(self, vectors=last, changes=stacked, gram=kept["gram"])
 
 
 _NUMBERS = ("time", "substep", "longest")
+_TENSORS = ("weights", "average", "vectors", "changes", "gram")
+_STATES = 5
 
 
 @dataclass(frozen=True)
@@ -76,8 +98,8 @@ class Observation:
             were asked for.
         learning_rate: η.
         substeps: that the step from here took.
-        error: how far that step ends from the same with substeps of twice the length, over its own
-            length; NaN where it was not tried.
+        error: how far that step ends from the same with substeps of twice the length, over how far
+            −P⁻¹∇L alone would go in it; NaN where it was not tried.
         directions: U of the eigenvalues that are at the threshold, (p, k), with Uᵀ P U = 1.
         covariance: X, (k, k): the oscillation's covariance is Σ = U X Uᵀ.
         violation: of the complementarity problem, see `Complement`.
@@ -122,6 +144,22 @@ class Observation:
         """Tr Σ, the predicted mean of ‖w_t − w(t)‖²."""
         gram = self.directions.double().T @ self.directions.double()
         return float((gram * self.covariance.to(gram)).sum())
+
+    def mean_outputs(self, point: Point) -> Tensor:
+        """The predicted mean over the oscillation, f + ½ f''[Σ], of the outputs.
+
+        Args:
+            point: the loss at the observed state.
+
+        Returns:
+            (n, …).
+        """
+        outputs = point.outputs
+        weights = packed(self.covariance.numpy()) * multiplicities(self.critical)
+        if not self.critical:
+            return outputs
+        bends = point.second_outputs(self.directions)
+        return outputs + 0.5 * torch.tensordot(torch.from_numpy(weights).to(bends), bends, 1)
 
     def variances(self) -> tuple[Tensor, Tensor]:
         """Eigenvalues of Σ, descending, (k,), and its eigenvectors, orthonormal, (p, k)."""

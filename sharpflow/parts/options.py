@@ -114,6 +114,13 @@ class Options(Strict):
     paper_key: ClassVar[str] = ""
     part: ClassVar[Any] = None
 
+    def check_files(self) -> None:
+        """Raise PartError or DataError where the user's files that it names do not do.
+
+        It is called before anything runs, with paths as jobs open them, and has to be quick:
+        nothing of a file is run, and of a large one the beginning is read.
+        """
+
     @model_serializer(mode="wrap")
     def _plain(self, handler: Any) -> dict[str, Any]:
         """The options as a job gets them: with the paper that the part is found in, if any."""

@@ -3,7 +3,7 @@
 The same inputs give the same text: the page carries no date and no time, and loads nothing.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import jinja2
@@ -89,6 +89,7 @@ def build(
         .get_template("page.html")
         .render(
             papers=[_paper_section(paper, figures, entries, scale) for paper in papers.values()],
+            lead=_lead(papers.values()),
             total={
                 "claims": counts(entries),
                 "cases": counts(single_rows(entries)),
@@ -127,6 +128,18 @@ def environment() -> jinja2.Environment:
     made.filters["num"] = _shown
     made.filters["words"] = lambda name: str(name).replace("_", " ")
     return made
+
+
+def _lead(papers: Iterable[Mapping[str, Any]]) -> str:
+    """What the page is about: a paper without a venue, link or citation is one's own question."""
+    known = [any(paper.get(key) for key in ("venue", "link", "citation")) for paper in papers]
+    if not any(known):
+        return "What was asked of these networks"
+    said = (
+        "What papers on gradient noise, step size and sharpness say, run again from nothing but "
+        "their text"
+    )
+    return said if all(known) else f"{said}, and what was asked beside them"
 
 
 def _shown(value: float) -> Markup:

@@ -2,9 +2,11 @@
 
 import ast
 import os
+import re
 import shlex
 import subprocess
 import sys
+import webbrowser
 from functools import cache
 from pathlib import Path
 
@@ -89,6 +91,16 @@ def test_where_only_the_library_is_installed_it_says_what_to_install():
     assert "needs snakemake; `pip install 'sharpflow[workflow]'`" in done.stderr
 
 
+def test_the_library_alone_has_a_version():
+    code = (
+        "import sys; from importlib import util; util.find_spec = lambda name: None;"
+        "sys.argv = ['sharpflow', '--version'];"
+        "from sharpflow.__main__ import main; sys.exit(main())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, f"sharpflow, version {VERSION}\n"), done.stderr
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion(said, shell):
     assert "_SHARPFLOW_COMPLETE" in said(f"completion {shell}")
@@ -107,6 +119,16 @@ def test_words_are_completed(words, start, expected):
         text=True,
     )
     assert f"plain,{expected}\n" in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize(
+    "words", [["-n", "--configfile", "x.yaml", "--", "li2022"], ["--help"], ["--", "a", "--", "b"]]
+)
+def test_snakemake_gets_its_words_as_they_stand(here, monkeypatch, words):
+    passed = []
+    monkeypatch.setattr("sharpflow.cli.runs.snakemake", lambda given: passed.extend(given) or 0)
+    assert run_command(["snakemake", *words]) == 0
+    assert passed == words
 
 
 # --- what there is
@@ -138,7 +160,9 @@ def test_a_claim_is_shown_with_its_band_and_where_it_is_judged(said):
     ("line", "fragments"),
     [
         ("show part mpl", ["no part 'mpl'", "Did you mean 'mlp'"]),
-        ("run dens", ["no experiment 'dens'", "Did you mean 'dense'"]),
+        ("run dens", ["no experiment 'dens'. Did you mean 'dense'?"]),
+        ("run toy", ["no experiment 'toy'. config/experiments/toy.yaml is not in this folder"]),
+        ("run dense --config papers", ["no configuration 'papers'", "Did you mean 'paper'"]),
         ("run dense --config papr", ["no configuration 'papr'", "Did you mean 'paper'"]),
         ("check absent.yaml", ["no configuration 'absent.yaml'"]),
         ("run dense --case tanhh", ["cases tanh, relu", "Did you mean 'tanh'"]),
@@ -151,7 +175,9 @@ def test_a_claim_is_shown_with_its_band_and_where_it_is_judged(said):
         ),
         ("run dense --set momentum=0.9", ["optimiser.momentum is one", "--set optimiser=NAME"]),
         ("run dense --set learning_rates=0.01", ["write learning_rates: [0.01]."]),
-        ("run dense --set activation=gleu", ["model.activation = 'gleu'", "Did you mean"]),
+        ("run dense --set learning_rate=0.01", ["such a key. Did you mean 'learning_rates'?"]),
+        ("run dense --set activation=gleu", ["--set: model.activation = 'gleu'", "Did you mean"]),
+        ("show claim mine", ["no claim 'mine'", "found with --config"]),
         ("run convergence_speed --set batch=5 --case gd", ["claims"]),
         ("open", ["There is no page in results", "sharpflow demo"]),
         ("compare a b", ["a is no results folder"]),
@@ -311,6 +337,70 @@ def test_files_are_written_where_they_are_found_and_never_over_others(said, refu
         assert before == {p: p.read_bytes() for p in Path().rglob("*.*") if p.is_file()}
 
 
+def test_an_experiments_file_is_checked_as_one(said, refused):
+    """As `new` writes it: beside all papers, and in a paper's folder."""
+    said("new experiment plain")
+    said("new paper mine")
+    for file in ("config/experiments/plain.yaml", "papers/mine/experiments/first.yaml"):
+        assert said(f"check {file}") == f"{file}: 1 experiment, 5 datasets, 2 shards, 1 figure\n"
+        assert f"{file} is the file of an experiment" in refused(f"run --config {file}")
+    path = Path("config/experiments/plain.yaml")
+    path.write_text(path.read_text("utf-8").replace("samples:", "sampels:"), "utf-8")
+    message = refused("check config/experiments/plain.yaml")
+    assert message.startswith("Error: config/experiments/plain.yaml: unknown key 'data.sampels'")
+
+
+def test_a_check_says_which_experiments_a_configuration_leaves_out(said):
+    assert " experiments (dense_deep, dense_variance left out), " in said("check config")
+
+
+@pytest.mark.parametrize("kind", ["claim", "figure"])
+def test_what_the_other_commands_have_a_word_for_has_one_here(said, kind):
+    said("new paper mine")
+    assert f"papers/mine/{kind}s/own.py" in said(f"new {kind} own")
+    assert f"{kind}s:" in said(f"new {kind} other")
+    assert "own" in said(f"show {kind} own --config papers/mine/config.yaml")
+
+
+# --- a run
+
+
+@pytest.fixture
+def planned(said, monkeypatch):
+    """A function of a command line that starts Snakemake: what it prints, and its words."""
+    words = []
+    monkeypatch.setattr("sharpflow.cli.runs.snakemake", lambda given: words.append(given) or 0)
+    return lambda line: (said(line), words[-1])
+
+
+def test_a_run_says_what_it_takes_and_which_cases_before_it_begins(planned):
+    text, words = planned("run dense --config demo --set activation=gelu -n --cores 2")
+    assert re.search(r"^Estimate: about \d+ s of processor time, .* on 2 idle cores; ", text, re.M)
+    assert "cases" not in text
+    assert words[-1] == "-n"
+    text, _ = planned("run dense --set activation=gelu -n")
+    assert (
+        "\n2 cases: gelu, gelu_standardised, made of tanh, relu, elu, softplus; --case NAME keeps "
+        "one of these.\n" in text
+    )
+    text, _ = planned("run dense -n --cores 1")
+    assert "\n4 cases: tanh, relu, elu, softplus; --case NAME keeps one.\n" in text
+    assert "on 1 idle core; " in text
+    assert "cases" not in planned("run dense --case tanh -n")[0]
+
+
+def test_an_estimate_knows_the_seeds_that_are_asked_for(planned):
+    def seconds(line):
+        text, words = planned(line)
+        ((count, unit),) = re.findall(r"about (\d+) (s|min) of processor", text)
+        return int(count) * (60 if unit == "min" else 1), words
+
+    whole, _ = seconds("run --config smoke -n")
+    more, words = seconds("run --config smoke --seeds 60 -n")
+    assert more > whole
+    assert words[words.index("--config") + 1] == "seeds=60"
+
+
 def test_a_part_goes_to_the_paper_that_is_named_where_there_are_several(said, refused):
     said("new paper one")
     said("new paper two")
@@ -394,9 +484,26 @@ def test_a_module_that_cannot_be_measured_is_one_paragraph(net, function, fragme
 # --- results
 
 
-def results(root: Path, level: float, verdict: str, steps: int = 6, case: str = "a") -> Path:
-    """A results folder with one curve that ends at a level, and one verdict."""
-    table = pd.DataFrame(
+def results(
+    root: Path, level: float, verdict: str, steps: int = 6, case: str | list[str] = "a"
+) -> Path:
+    """A results folder with a curve a case that ends at a level, and a verdict a case."""
+    cases = [case] if isinstance(case, str) else case
+    tables = [curve(level, steps, case) for case in cases]
+    place = root / "tables" / "e" / "summary"
+    place.mkdir(parents=True)
+    write_table(place / "1-of-1.parquet", pd.concat(tables))
+    row = {"experiment": "e", "claim": "c", "verdict": verdict, "statistic": level}
+    rows = [row | {"case": case} for case in cases]
+    write_table(root / "claims.parquet", pd.DataFrame(rows))
+    setup = {"training": {"steps": steps}, "model": {"kind": "mlp"}}
+    own = {"seeds": 2, "cases": dict.fromkeys(cases, setup)}
+    write_json(root / "manifest.json", {"experiments": {"e": own}})
+    return root
+
+
+def curve(level: float, steps: int, case: str) -> pd.DataFrame:
+    return pd.DataFrame(
         {
             "case": case,
             "width": 5,
@@ -408,14 +515,6 @@ def results(root: Path, level: float, verdict: str, steps: int = 6, case: str = 
             "seeds": 5,
         }
     )
-    place = root / "tables" / "e" / "summary"
-    place.mkdir(parents=True)
-    write_table(place / "1-of-1.parquet", table)
-    row = {"experiment": "e", "claim": "c", "case": case, "verdict": verdict, "statistic": level}
-    write_table(root / "claims.parquet", pd.DataFrame([row]))
-    setup = {"training": {"steps": steps}, "model": {"kind": "mlp"}}
-    write_json(root / "manifest.json", {"experiments": {"e": {"seeds": 2, "cases": {case: setup}}}})
-    return root
 
 
 def test_two_results_are_compared(said, here):
@@ -431,21 +530,40 @@ def test_two_results_are_compared(said, here):
     assert (here / "both.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_results_with_the_same_and_with_other_cases(said, here):
-    for name, case in (("one", "a"), ("same", "a"), ("other", "b")):
-        results(here / name, 100.0, "supported", case=case)
+def compared(said, line):
+    return [" ".join(row.split()) for row in said(f"compare {line}").splitlines()]
+
+
+def test_results_with_the_same_cases(said, here):
+    for name in ("one", "same"):
+        results(here / name, 100.0, "supported")
     text = said("compare one same")
     assert "the same" in text.partition("Verdicts")[0]
-    assert "1 the same, 0 not" in text
-    lines = [" ".join(line.split()) for line in said("compare one other").splitlines()]
-    assert lines[lines.index("Settings") :][:4] == [
-        "Settings",
-        "only in A: e/a",
-        "only in B: e/b",
-        "",
-    ]
-    assert "e c a supported (100) –" in lines
+    assert "1 the same, 0 not\n" in text
+
+
+def test_the_only_cases_of_an_experiment_stand_beside_each_other(said, here):
+    """What `run --set activation=gelu` makes of one case has another name than that case."""
+    results(here / "one", 100.0, "supported", case="tanh")
+    results(here / "other", 150.0, "not supported", steps=9, case="gelu")
+    lines = compared(said, "one other --figure both.png")
+    assert "e/tanh→gelu: the only case of A beside the only one of B" in lines
+    assert not any(line.startswith("only in") for line in lines)
+    assert "e.cases.tanh→gelu.training.steps 6 9" in lines
+    assert "0 the same, 1 not" in lines
+    assert "e c tanh→gelu supported (100) not supported (150)" in lines
+    assert "e/tanh→gelu, width 5, 2/η = 200 100 125 1.25" in lines
+
+
+def test_cases_of_one_side_are_named_and_their_verdicts_counted(said, here):
+    results(here / "one", 100.0, "supported", case="a")
+    results(here / "two", 100.0, "supported", case=["a", "b"])
+    lines = compared(said, "one two")
+    assert "only in B: e/b" in lines
+    assert "1 the same, 0 not, 1 in B alone" in lines
+    assert not any(line.endswith(" –") and line.startswith("e c") for line in lines)
     assert "e/b, width 5, 2/η = 200 – 100 –" in lines
+    assert "1 the same, 0 not, 1 in A alone" in compared(said, "two one")
 
 
 def lose(root: Path, *steps: int, seeds: int) -> None:
@@ -478,15 +596,45 @@ def test_results_that_cannot_be_compared_are_named(refused, here):
     assert "two/claims.parquet" in refused("compare one two")
 
 
+class Browser:
+    """A browser that has no window."""
+
+    def __init__(self):
+        self.opened = []
+
+    def open(self, address):
+        self.opened.append(address)
+        return True
+
+
+def page_of(name: str) -> Path:
+    page = Path("results") / name / PAGE
+    page.parent.mkdir(parents=True)
+    page.write_text("")
+    return page
+
+
+def test_where_there_is_no_browser_the_page_is_named(here, capsys, monkeypatch):
+    page = page_of("demo")
+
+    def none():
+        raise webbrowser.Error("could not locate runnable browser")
+
+    monkeypatch.setattr("webbrowser.get", none)
+    assert run_command(["open"]) == 1
+    message = capsys.readouterr().err
+    assert message.startswith("Error: There is no browser")
+    assert str(page.resolve()) in message
+    assert message.count("\n") == 1
+
+
 def test_the_newest_page_is_opened(said, here, monkeypatch):
-    opened = []
-    monkeypatch.setattr("click.launch", lambda address: opened.append(address) or 0)
+    browser = Browser()
+    monkeypatch.setattr("webbrowser.get", lambda: browser)
     for age, name in ((2, "old"), (1, "new")):
-        page = here / "results" / name / PAGE
-        page.parent.mkdir(parents=True)
-        page.write_text("")
+        page = page_of(name)
         os.utime(page, (1e9 - age, 1e9 - age))
     assert said("open").strip() == f"results/new/{PAGE}"
     said("open results/old")
-    assert [address.split("/")[-3] for address in opened] == ["new", "old"]
+    assert [address.split("/")[-3] for address in browser.opened] == ["new", "old"]
     assert "report" in VOUCHED

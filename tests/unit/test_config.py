@@ -264,7 +264,7 @@ def test_the_check_command(config_folder, changes, status):
         assert done.stderr.startswith("Error: ")
         assert "seeds_per_job" in done.stderr
     else:
-        assert "1 experiments, 4 datasets, 16 shards, 1 figures" in done.stdout
+        assert ": 1 experiment, 4 datasets, 16 shards, 1 figure\n" in done.stdout
 
 
 # --- anything at all

@@ -328,3 +328,87 @@ def test_numbers_that_yaml_1_1_reads_otherwise_are_not_taken_silently(tmp_path, 
     except ConfigError:
         return
     assert value not in (8, 90)
+
+
+# --- a user's files, of which nothing runs yet
+
+NET = """
+import absent_package
+from torch import nn
+
+def make_net(width, outputs, depth, act="relu"):
+    return nn.Linear(width, outputs)
+
+if True:
+    def later(width): ...
+
+@some.decorator
+def wrapped(x): ...
+
+made = make_net
+"""
+CODE = {
+    "a function that is none": ("make_nett", {}, ["make_nett", "Did you mean 'make_net'?"]),
+    "an option that is none": ("make_net", {"deep": 1}, ["model.options.deep", "'depth'"]),
+    "an option that is missing": ("make_net", {}, ["needs 'depth'", "nor one of width"]),
+}
+
+
+def with_net(config_folder, tmp_path, text, build, options):
+    (tmp_path / "net.py").write_text(text)
+    model = {"kind": "module", "file": str(tmp_path / "net.py"), "build": build}
+    changes = {"cases": {"own": {}}, "figures": [], "claims": [], "measurements": {}}
+    config_folder.write(changes | {"model": model | {"options": options}})
+
+
+@pytest.mark.parametrize("kind", CODE)
+def test_a_users_function_is_looked_up_before_anything_runs(config_folder, tmp_path, kind):
+    build, options, fragments = CODE[kind]
+    with_net(config_folder, tmp_path, NET, build, options)
+    message = refusal(config_folder.file)
+    for fragment in [str(config_folder.dense), *fragments]:
+        assert fragment in message, message
+
+
+@pytest.mark.parametrize(
+    ("build", "options", "more"),
+    [
+        ("make_net", {"depth": 2}, ""),
+        ("later", {}, ""),
+        ("wrapped", {"any": 1}, ""),
+        ("made", {"any": 1}, ""),
+        ("starred", {}, "from others import *\n"),
+        ("found", {}, "def __getattr__(name): return make_net\n"),
+        ("set", {}, "globals()['set_later'] = 1\n"),
+    ],
+)
+def test_what_a_users_file_may_define_is_left_to_the_job(
+    config_folder, tmp_path, build, options, more
+):
+    with_net(config_folder, tmp_path, NET + more, build, options)
+    assert make_plan(load(config_folder.file)).shards
+
+
+def with_table(config_folder, tmp_path, rows, **data):
+    (tmp_path / "toy.csv").write_text("a,label\n" + "".join(f"{row}\n" for row in rows))
+    options = {"source": "table", "path": str(tmp_path / "toy.csv"), "target": "label"}
+    changes = {"cases": {"own": {}}, "figures": [], "claims": [], "measurements": {}}
+    config_folder.write(changes | {"data": options | data})
+
+
+def test_a_column_of_words_is_told_to_be_of_classes_before_anything_runs(config_folder, tmp_path):
+    with_table(config_folder, tmp_path, ["1,0", "2,", "3,yes"])
+    message = refusal(config_folder.file)
+    for fragment in ("toy.csv, line 4", "'label' has 'yes'", "write task: classes"):
+        assert fragment in message, message
+
+
+@pytest.mark.parametrize("cells", [["1", "2.5"], ["True", "FALSE"], ["NA", "1e3"], ["inf", "2"]])
+def test_targets_that_may_be_numbers_are_left_to_the_job(config_folder, tmp_path, cells):
+    with_table(config_folder, tmp_path, [f"1,{cell}" for cell in cells])
+    assert make_plan(load(config_folder.file)).shards
+
+
+def test_words_are_classes_where_the_task_says_so(config_folder, tmp_path):
+    with_table(config_folder, tmp_path, ["1,yes", "2,no"], task="classes")
+    assert make_plan(load(config_folder.file)).shards

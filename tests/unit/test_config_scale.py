@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from sharpflow.cli import skeletons
 from sharpflow.config import load, make_plan
 from sharpflow.config.papers import find_experiments, shipped_papers
 from sharpflow.config.plan import differences
@@ -77,6 +78,19 @@ def test_a_configuration_at_full_scale_falls_short_of_nothing(monkeypatch):
     found = shortfalls("config/paper.yaml", load("config/paper.yaml"))
     assert found
     assert not any(found.values())
+
+
+def test_an_experiment_of_ones_own_has_no_papers_scale(tmp_path, monkeypatch):
+    """Neither one beside all papers, nor one of a folder that the other configuration lacks."""
+    monkeypatch.chdir(tmp_path)
+    skeletons.new_experiment("plain")
+    skeletons.new_paper("mine")
+    file = tmp_path / "config.yaml"
+    file.write_text(
+        "results: results/own\npapers: [papers/li2022, papers/mine]\n"
+        "experiments: [dense, plain, first]\nfull_scale: config/paper.yaml\n"
+    )
+    assert list(shortfalls(str(file), load(file))) == ["dense"]
 
 
 def test_without_another_scale_nothing_is_known(shipped):

@@ -3,6 +3,7 @@
 import io
 import logging
 import re
+from importlib.resources import files
 
 import pytest
 from snakemake_interface_logger_plugins.common import LogEvent
@@ -151,3 +152,31 @@ def test_claims_are_counted_by_the_worst_of_their_measurements(tmp_path):
     )
     assert console.verdict_counts(table) == {"not supported": 1, "supported": 1, "undefined": 1}
     assert console.verdict_counts(tmp_path / "none.csv") == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "named", "killed"),
+    [(None, False, True), ("forked from process 3\n", True, True), ("Error: no.\n", True, False)],
+)
+def test_a_job_without_a_word_of_an_error_was_killed(tmp_path, text, named, killed):
+    """A log that is not there is not named; what a job said of its mistake stands there."""
+    log = tmp_path / "train.log"
+    if text is not None:
+        log.write_text(text)
+    found = console.failure("train a", str(log))
+    assert found.log == (str(log) if named else "")
+    assert ("was killed" in found.reason) == killed
+    assert console.failure("all", "") == ("all", "", "")
+
+
+def test_snakemakes_advice_against_its_own_records_is_left_out(logger):
+    """It is still what the installed Snakemake says, or this filter is of no use."""
+    installed = (files("snakemake") / "workflow.py").read_text(encoding="utf-8")
+    stream = io.StringIO()
+    logger.addHandler(logging.StreamHandler(stream))
+    logger.addFilter(console.shorten)
+    advice = re.findall(r'"(Some jobs were triggered by provenance information)', installed)
+    assert len(advice) == 1
+    logger.info(f"{advice[0]}, see below.\nuse '--rerun-triggers mtime' or '--cleanup-metadata'")
+    assert "--" not in stream.getvalue()
+    assert stream.getvalue().startswith(advice[0])

@@ -22,6 +22,7 @@ PYTHON = {
     "README.md": "test_the_block_of_the_readme_runs_pasted_alone",
     "docs/how-to/sharpness.md": "tests/unit/test_docs_sharpness.py",
     "docs/how-to/training_loops.md": "tests/unit/test_docs_training_loops.py",
+    "docs/how-to/flows.md": "tests/unit/test_docs_flows.py",
     "docs/results/cifar10.md": "tests/workflow/test_docs.py, on the tables of the smoke run",
 }
 FILES = {
@@ -56,7 +57,7 @@ MODULES = {
     "sharpflow.cost": "tests/unit/test_cost.py",
     "sharpflow.fidelity": "tables of hours; tests/unit/test_fidelity.py on made ones",
     "sharpflow.launch": "tests/unit/test_launch.py",
-    "sharpflow.verify": "tests/workflow/test_tutorial.py",
+    "sharpflow.verify": "tests/unit/test_verify.py",
     "sharpflow.report.markdown": "writes the docs; tests/unit/test_report_text.py on made verdicts",
 }
 """Modules started with `python -m`: the test that does so, or why none does as it stands here."""
@@ -104,7 +105,7 @@ def module_of(name: str) -> str:
 
 def check(words: list[str], page: str) -> None:
     """A command is one that there is: make's target, Snakemake's options, a module's, ours."""
-    if words[:3] == ["python", "-m", "pytest"]:
+    if words[:2] == ["python", "-m"] and words[2] in ("pytest", "sharpflow"):
         words = words[2:]
     program, *rest = words
     if program == "make":

@@ -17,7 +17,7 @@ from sphinx.util.inventory import InventoryFile
 from sharpflow.config import load, make_plan
 
 ROOT = Path(__file__).resolve().parents[2]
-PUBLIC = ("sharpflow.curvature", "sharpflow.symmetry")
+PUBLIC = ("sharpflow.curvature", "sharpflow.symmetry", "sharpflow.flows")
 
 
 def build(source: Path, target: Path) -> subprocess.CompletedProcess:

@@ -834,3 +834,10 @@ def test_words_come_from_the_tables_where_a_module_has_functions():
 def test_numbers_of_another_form_are_refused(numbers):
     with pytest.raises(PartError, match="a_figure: numbers must return"):
         base.words(_module(numbers=lambda _: numbers), {})
+
+
+def test_another_papers_figure_has_no_number_where_it_is_drawn():
+    module = _module(PUBLISHED="Figure 2")
+    module.__name__ = "papers.li2022.figures.output_norm"
+    numbers = [base.words(module, {}, paper)["published"] for paper in ("", "li2022", "mine")]
+    assert numbers == ["Figure 2", "Figure 2", ""]

@@ -44,6 +44,24 @@ def test_page_is_valid_and_complete():
     assert PAPERS["li2022"]["link"] in page.links
 
 
+@pytest.mark.parametrize(
+    ("venues", "lead"),
+    [
+        (["NeurIPS"], "What papers on gradient noise"),
+        ([""], "What was asked of these networks"),
+        (["NeurIPS", ""], "their text, and what was asked beside them"),
+    ],
+)
+def test_a_page_says_of_published_papers_alone_that_they_were_run_again(venues, lead):
+    papers = {
+        key: {"key": key, "title": key, "venue": venue}
+        for key, venue in zip("ab", venues, strict=False)
+    }
+    page = build([], pd.DataFrame(), {}, papers, PROVENANCE)
+    assert lead in page
+    assert ("run again" in page) == any(venues)
+
+
 def test_page_needs_nothing_from_outside():
     page = full_page()
     loads = r"//[a-z][^ ]*\.|@import|url\((?!#)|<link|<iframe|\bfetch\(|\bimport\("

@@ -1,6 +1,7 @@
 """The tutorial, step by step: its files are written, its commands checked or run, as they stand."""
 
 import itertools
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,6 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from docs_blocks import blocks, commands, pages
-from snakemake.cli import parse_args
 from trees import Tree, copy_project
 
 STEPS = [page for page in pages() if page.startswith("docs/tutorial/") and page[14].isdigit()]
@@ -25,7 +25,7 @@ class Study:
 
     @property
     def results(self) -> Path:
-        return self.tree.root / "results" / "study"
+        return self.folder / "results" / "study"
 
     def take(self, step: str) -> None:
         for block in blocks(step):
@@ -37,24 +37,31 @@ class Study:
                 self.run(step, words)
 
     def run(self, step: str, words: list[str]) -> None:
-        if words[0] == "python":
-            done = subprocess.run(
-                [sys.executable, *words[1:]], cwd=self.tree.root, capture_output=True, text=True
-            )
-            assert done.returncode == 0, done.stderr
+        if words[0] == "python" or words[:2] == ["sharpflow", "verify"]:
+            self.call(words)
             return
-        assert words[0] == "snakemake"
-        _, options = parse_args(words[1:])
-        (config,) = options.configfile
-        state = (self.tree.root.joinpath(config).read_text(), step, *options.targets)
-        if state in self.seen:
+        state = ((self.folder / "config.yaml").read_text(), step, *words[1:2], *words[-1:])
+        if words[-1] == "-n" or state in self.seen:
             return  # a look at a plan, before it is carried out
         self.seen.add(state)
-        dry = ["-n"] if step != STEPS[-1] else ["--cores", "2"]
-        run = self.tree.snakemake(*dry, "--", *options.targets, config=str(config))
-        assert run.returncode == 0, f"{step}: {run.stdout[-3000:]}"
-        if dry == ["-n"]:
-            self.planned.setdefault(step, []).append(self.tree.counted(run.stdout))
+        last = step == STEPS[-1] or words[1] == "check"
+        at = words.index("--") if "--" in words else len(words)
+        done = self.call([*words[:at], *([] if last else ["-n"]), *words[at:]])
+        if not last:
+            self.planned.setdefault(step, []).append(self.tree.counted(done))
+
+    def call(self, words: list[str]) -> str:
+        module = ["-m", "sharpflow"] if words[0] == "sharpflow" else []
+        done = subprocess.run(
+            [sys.executable, *module, *words[1:]],
+            cwd=self.folder,
+            env=os.environ | {"PYTHONPATH": str(self.tree.root)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        assert done.returncode == 0, f"{words}: {done.stdout[-3000:]}"
+        return done.stdout
 
 
 @pytest.fixture(scope="module")

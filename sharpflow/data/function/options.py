@@ -6,6 +6,7 @@ from pydantic import Field
 
 from sharpflow.data.class_options import ArrayOptions
 from sharpflow.parts.options import UserPath
+from sharpflow.parts.user_code import check_function
 
 
 class Options(ArrayOptions):
@@ -21,3 +22,11 @@ class Options(ArrayOptions):
     """Name of the function."""
     options: dict[str, Any] = Field(default_factory=dict)
     """Keyword arguments of the function."""
+
+    def check_files(self) -> None:
+        """Raise PartError where the file has no such function, or that does not take the options.
+
+        Raises:
+            PartError: it is so.
+        """
+        check_function(self.file, self.function, self.options, (), "data.options")

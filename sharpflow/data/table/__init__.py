@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from sharpflow.data.base import Dataset, first_rows, input_tensors, real, reason
+from sharpflow.data.cells import refusal
 from sharpflow.data.labelled import choose_labels, label_tensors
 from sharpflow.errors import DataError
 from sharpflow.parts.words import nearest
@@ -75,7 +76,7 @@ class Table:
             )
         return self.frame[name]
 
-    def numbers(self, names: Sequence[str], rows: np.ndarray) -> np.ndarray:
+    def numbers(self, names: Sequence[str], rows: np.ndarray, targets: bool = False) -> np.ndarray:
         """Take rows of columns of numbers.
 
         Returns:
@@ -92,17 +93,15 @@ class Table:
             found[:, place] = column.to_numpy(np.float64, na_value=np.nan)
             bad = ~np.isfinite(found[:, place])
             if bad.any():
-                raise self._refusal(name, int(rows[np.argmax(bad)]), "a finite number")
+                row = int(rows[np.argmax(bad)])
+                cell = self._shown(name, row)
+                raise DataError(refusal(self.path, self._place(row), name, cell, targets))
         return found
 
-    def _refusal(self, name: str, row: int, wanted: str) -> DataError:
-        """An error that names the cell that is not what it should be."""
+    def _shown(self, name: str, row: int) -> str:
+        """A cell as messages show it."""
         cell = _text(self.frame[name].iloc[row])
-        what = repr(cell) if isinstance(cell, str) else "nothing"
-        return DataError(
-            f"{self.path}, {self._place(row)}: the column {name!r} has {what} where {wanted} is "
-            "needed; mend the file, or leave the column out."
-        )
+        return repr(cell) if isinstance(cell, str) else "nothing"
 
     def _place(self, row: int) -> str:
         """Where a row stands: its line in a text file, of which pandas skips blank ones."""
@@ -128,7 +127,10 @@ class Table:
         column = self.column(name)
         missing = column.isna().to_numpy()
         if missing.any():
-            raise self._refusal(name, int(np.argmax(missing)), "a label")
+            raise DataError(
+                f"{self.path}, {self._place(int(np.argmax(missing)))}: the column {name!r} has "
+                "nothing where a label is needed; mend the file, or leave the row out."
+            )
         if not pd.api.types.is_numeric_dtype(column.dtype):
             column = column.astype(object).map(_text)
         labels, found = np.unique(column.to_numpy(), return_inverse=True)
@@ -169,7 +171,7 @@ def generate(spec: Mapping[str, Any]) -> Dataset:
     provenance = {"source": "table", "inputs": columns, "sha256": sha256_of(path)}
     if spec["task"] == "regression":
         rows = first_rows(len(table.frame), spec["samples"], path)
-        answers = {"targets": real(table.numbers(target, rows), "targets", path)}
+        answers = {"targets": real(table.numbers(target, rows, targets=True), "targets", path)}
     else:
         found, names = table.classes(target[0])
         choice = choose_labels(found, names, spec, path)

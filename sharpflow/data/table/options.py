@@ -1,14 +1,25 @@
 """Options of a user's table."""
 
-from typing import Annotated, Literal
+import csv
+import math
+from collections.abc import Iterator
+from itertools import islice
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
+from sharpflow.data.cells import refusal
 from sharpflow.data.class_options import TaskOptions
+from sharpflow.errors import DataError
 from sharpflow.parts.options import Form, UserPath, distinct
 
 Column = Annotated[str, Field(min_length=1)]
 Columns = Annotated[list[Column], Field(min_length=1), AfterValidator(distinct)]
+
+LOOKED_AT = 1000
+"""Rows of a text file that are looked at before anything runs."""
+_NO_NUMBER_YET = ("", "true", "false", "na", "nan", "n/a", "null", "none", "inf", "infinity")
+"""Cells that pandas reads as a number, a truth value or a missing cell, or may."""
 
 
 class Options(TaskOptions):
@@ -45,3 +56,39 @@ class Options(TaskOptions):
         shape = None if self.inputs is None else (len(self.inputs),)
         outputs, targets = self.target_form(len(self.target_columns))
         return Form("vectors", shape, outputs, targets, self.samples)
+
+    def check_files(self) -> None:
+        """Raise DataError where targets of a text file's first rows are words and not numbers.
+
+        Raises:
+            DataError: it is so.
+        """
+        if self.task == "classes" or self.path.lower().endswith(".parquet"):
+            return
+        try:
+            with open(self.path, newline="", encoding="utf-8-sig") as file:
+                lines = csv.reader(file, delimiter=self.separator)
+                found = self._words(lines, next(lines, []))
+                place, column, cell = next(found, (0, "", ""))
+        except (OSError, UnicodeDecodeError, csv.Error):
+            return  # the job that reads all of it says what is wrong
+        if cell:
+            raise DataError(refusal(self.path, f"line {place}", column, repr(cell), target=True))
+
+    def _words(self, lines: Any, names: list[str]) -> Iterator[tuple[int, str, str]]:
+        """Line, column and text of each target that is a word."""
+        columns = [name for name in self.target_columns if names.count(name) == 1]
+        for cells in islice(lines, LOOKED_AT):
+            for name in columns if len(cells) == len(names) else ():
+                cell = cells[names.index(name)].strip()
+                if not _is_number(cell) and any(letter.isalpha() for letter in cell):
+                    yield lines.line_num, name, cell
+
+
+def _is_number(cell: str) -> bool:
+    if cell.lower().strip("<>#+-") in _NO_NUMBER_YET:
+        return True
+    try:
+        return math.isfinite(float(cell))
+    except ValueError:
+        return False

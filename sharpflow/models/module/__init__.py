@@ -5,6 +5,7 @@ from typing import Any
 
 from sharpflow.models.base import Setting
 from sharpflow.models.functional import ModuleModel
+from sharpflow.models.offered import OFFERED
 from sharpflow.parts.user_code import user_function
 
 
@@ -15,12 +16,7 @@ def build(options: Mapping[str, Any], setting: Setting) -> ModuleModel:
         PartError: the file cannot be imported or has no such function, or the function does not
             take the options, needs others, or gives no network that can be trained.
     """
-    offered = {
-        "width": setting.width,
-        "input_shape": setting.input_shape,
-        "outputs": setting.outputs,
-        "vocabulary": setting.vocabulary,
-    }
+    offered = {name: getattr(setting, name) for name in OFFERED}
     make = user_function(
         options["file"], options["build"], options["options"], offered, "model.options"
     )

@@ -4,7 +4,9 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
+from sharpflow.models.offered import OFFERED
 from sharpflow.parts.options import ModelOptions, UserPath
+from sharpflow.parts.user_code import check_function
 
 
 class Options(ModelOptions):
@@ -19,3 +21,11 @@ class Options(ModelOptions):
     `vocabulary` those that it has parameters for."""
     options: dict[str, Any] = Field(default_factory=dict)
     """Keyword arguments of the function."""
+
+    def check_files(self) -> None:
+        """Raise PartError where the file has no such function, or that does not take the options.
+
+        Raises:
+            PartError: it is so.
+        """
+        check_function(self.file, self.build, self.options, OFFERED, "model.options")

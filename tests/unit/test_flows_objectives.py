@@ -1,0 +1,368 @@
+"""Losses with three derivatives: closed forms, autograd and differences agree."""
+
+import copy
+from itertools import pairwise
+
+import pytest
+import torch
+from specs import part, spec
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sharpflow.curvature import top_eigenpairs
+from sharpflow.curvature.dense_inputs import prepare_inputs
+from sharpflow.data.base import generate
+from sharpflow.errors import FlowError
+from sharpflow.flows import (
+    AutogradObjective,
+    CentralFlow,
+    GradientDescent,
+    Objective,
+    RMSprop,
+    model_objective,
+    problem_objective,
+    problem_rule,
+)
+from sharpflow.flows.dense import DenseObjective, TargetLoss
+from sharpflow.models.activations import ACTIVATIONS
+from sharpflow.parts.loading import load_part
+from sharpflow.training import Problem
+
+SMOOTH = [name for name, each in ACTIVATIONS.items() if each.smooth]
+LOSSES = {
+    "mse": {"kind": "mse"},
+    "cross_entropy": {"kind": "cross_entropy", "label_smoothing": 0.1},
+    "binary_cross_entropy": {"kind": "binary_cross_entropy"},
+}
+EXACT = {"dtype": torch.float64}
+
+
+def draw(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), **EXACT)
+
+
+def loss_part(name: str):
+    return load_part("losses", LOSSES[name]).build(LOSSES[name])
+
+
+def stack(activation: str, loss_name: str, biased: bool) -> tuple[DenseObjective, Objective]:
+    """5–7–6–3, in closed form and by autograd."""
+    sizes, n = [5, 7, 6, 3], 9
+    loss, x, y = loss_part(loss_name), draw(n, 5), draw(n, 3, seed=1)
+    y = {"mse": y, "cross_entropy": y.softmax(1), "binary_cross_entropy": y.sign()}[loss_name]
+    shapes = list(pairwise(sizes))
+    weights = [draw(*shape, seed=2 + i) / 2 for i, shape in enumerate(shapes)]
+    biases = [draw(b, seed=9 + i) / 2 for i, (_, b) in enumerate(shapes)] if biased else None
+    names = [f"{kind}{i}" for i in range(3) for kind in ("wb" if biased else "w")]
+
+    def outputs(parameters: dict[str, Tensor]) -> Tensor:
+        h = x
+        for i in range(3):
+            h = h @ parameters[f"w{i}"]
+            h = h + parameters[f"b{i}"] if biased else h
+            h = ACTIVATIONS[activation].function(h) if i < 2 else h
+        return h
+
+    dense = DenseObjective(
+        weights, biases, activation, prepare_inputs(x), TargetLoss(loss, y, 1 / n),
+        lambda found: dict(zip(names, found, strict=True)),
+    )  # fmt: skip
+    general = AutogradObjective(lambda p: loss(outputs(p), y), dense.named(dense.start), outputs)
+    return dense, general
+
+
+@pytest.mark.parametrize("biased", [False, True])
+@pytest.mark.parametrize("loss_name", LOSSES)
+@pytest.mark.parametrize("activation", SMOOTH)
+def test_closed_forms_are_those_of_autograd(activation, loss_name, biased):
+    dense, general = stack(activation, loss_name, biased)
+    ours, theirs = dense.at(dense.start), general.at(general.start)
+    u = draw(dense.size, 3, seed=20)
+    assert ours.loss == pytest.approx(theirs.loss, rel=1e-12)
+    torch.testing.assert_close(ours.gradient, theirs.gradient)
+    torch.testing.assert_close(ours.hessian().to_dense(), theirs.hessian().to_dense())
+    torch.testing.assert_close(ours.outputs, theirs.outputs)
+    torch.testing.assert_close(ours.third_derivatives(u), theirs.third_derivatives(u))
+    torch.testing.assert_close(ours.second_outputs(u), theirs.second_outputs(u))
+
+
+def rate_of_bend(objective: Objective, u: Tensor, v: Tensor, along: Tensor, h: float) -> float:
+    """d/dw (uᵀHv) along a direction, by a central difference."""
+    ahead, behind = (objective.at(objective.start + s * h * along).hessian() for s in (1, -1))
+    return float(u @ (ahead.matvec(v) - behind.matvec(v))) / (2 * h)
+
+
+@pytest.mark.parametrize("kind", ["dense", "general"])
+def test_third_derivatives_are_those_of_differences(kind):
+    objective = stack("tanh", "cross_entropy", True)[kind == "general"]
+    u = draw(objective.size, 2, seed=3)
+    found = objective.at(objective.start).third_derivatives(u)
+    along = draw(objective.size, seed=4)
+    for row, (i, j) in zip(found, [(0, 0), (0, 1), (1, 1)], strict=True):
+        expected = rate_of_bend(objective, u[:, i], u[:, j], along, 1e-5)
+        assert float(row @ along) == pytest.approx(expected, rel=1e-6)
+
+
+def test_second_outputs_are_those_of_differences():
+    objective, _ = stack("softplus", "mse", True)
+    u, h = draw(objective.size, 1, seed=3)[:, 0], 1e-3
+    ahead, here, behind = (objective.at(objective.start + s * h * u).outputs for s in (1, 0, -1))
+    found = objective.at(objective.start).second_outputs(u[:, None])[0]
+    torch.testing.assert_close(found, (ahead - 2 * here + behind) / h**2, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", SMOOTH)
+def test_third_derivatives_of_activations(name):
+    z = draw(200).requires_grad_()
+    each = ACTIVATIONS[name]
+    (expected,) = torch.autograd.grad(
+        (each.second_derivative(z) + 0 * z).sum(), z, materialize_grads=True
+    )
+    z = z.detach()
+    if name == "elu":  # what is added is a fall by 1
+        grid = torch.linspace(-1, 1, 20001, **EXACT)
+        fall = each.third_derivative(grid) - torch.exp(grid.clamp(max=0)) * (grid < 0)
+        assert float(torch.trapezoid(fall, grid)) == pytest.approx(-1, abs=1e-3)
+        return
+    torch.testing.assert_close(each.third_derivative(z), expected)
+    values = (z, *each.value_and_derivative(z))
+    torch.testing.assert_close(each.twist(*values), expected)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_third_derivatives_of_losses(name):
+    loss, f, y = loss_part(name), draw(4, 3), draw(4, 3, seed=1)
+    y = y.softmax(1) if name == "cross_entropy" else y.sign()
+    a, b = draw(4, 3, seed=2), draw(4, 3, seed=3)
+
+    def row(outputs: Tensor) -> Tensor:
+        return loss.rows(outputs, y).sum()
+
+    once = torch.func.jvp(torch.func.grad(row), (f,), (b,))[1]
+    assert once.shape == f.shape
+    twice = torch.func.jvp(
+        lambda x: torch.func.jvp(torch.func.grad(row), (x,), (b,))[1], (f,), (a,)
+    )[1]
+    torch.testing.assert_close(loss.third(f, y, a, b), twice)
+
+
+def test_the_jump_of_elu_is_in_its_third_derivative():
+    """Along descent on photographs the sharpness rises, and without the jump it would fall."""
+    data = generate(part("data", "photos", samples=400, scaling="standardised"))[0]
+    model = {"kind": "mlp", "hidden_layers": 2, "activation": "elu"}
+    made = Problem(spec(model, width=100, seeds=[100]), data)
+    objective = problem_objective(made)
+    assert objective.spread
+    here = objective.at(objective.start)
+    u = top_eigenpairs(here.hessian()).vectors
+    along = -here.gradient / here.gradient.norm()
+    expected = rate_of_bend(objective, u[:, 0], u[:, 0], along, 0.01)
+    found = float(here.third_derivatives(u)[0] @ along)
+    v, way = objective.named(u[:, 0].contiguous()), objective.named(along)
+
+    def loss(weights: dict[str, Tensor]) -> Tensor:
+        h = data["coordinates"].double()
+        for name in ("weight0", "weight1"):
+            h = F.elu(h @ weights[name])
+        return (h @ weights["weight2"] - data["targets"]).square().sum(1).mean()
+
+    def slope(weights: dict[str, Tensor]) -> Tensor:
+        return torch.func.jvp(loss, (weights,), (v,))[1]
+
+    def bend(weights: dict[str, Tensor]) -> Tensor:
+        return torch.func.jvp(slope, (weights,), (v,))[1]
+
+    start = objective.named(objective.start)
+    assert float(loss(start)) == pytest.approx(here.loss)
+    assert float(bend(start)) == pytest.approx(float(u[:, 0] @ here.hessian().matvec(u[:, 0])))
+    plain = float(torch.func.jvp(bend, (start,), (way,))[1])
+    assert expected > 0 > plain
+    assert abs(found - expected) < 0.3 * abs(plain - expected)  # differences see single kinks
+
+
+NORMS = {
+    "layer": (nn.LayerNorm(6), (20, 6)),
+    "batch": (nn.BatchNorm1d(6), (20, 6)),
+    "images": (nn.Sequential(nn.Unflatten(1, (2, 3)), nn.BatchNorm1d(2), nn.Flatten()), (20, 6)),
+    "instance": (
+        nn.Sequential(nn.Unflatten(1, (2, 3)), nn.InstanceNorm1d(2, affine=True), nn.Flatten()),
+        (20, 6),
+    ),
+    "group": (nn.GroupNorm(2, 6), (20, 6)),
+}
+
+
+@pytest.mark.parametrize("name", NORMS)
+def test_norms_have_the_third_derivatives_of_differences(name):
+    """By autograd alone those of layer, batch and instance norm are wrong."""
+    torch.manual_seed(0)
+    norm, shape = copy.deepcopy(NORMS[name])
+    model = nn.Sequential(nn.Linear(6, 6), norm, nn.Tanh(), nn.Linear(6, 2)).double()
+    objective = model_objective(model, F.mse_loss, draw(*shape), draw(20, 2, seed=1))
+    u = draw(objective.size, seed=2)
+    along = draw(objective.size, seed=3)
+    found = objective.at(objective.start).third_derivatives(u[:, None])[0]
+    expected = rate_of_bend(objective, u, u, along, 1e-4)
+    assert float(found @ along) == pytest.approx(expected, rel=1e-5)
+
+
+class HalfSine(torch.autograd.Function):
+    """sin, whose third derivative autograd has not."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x.sin()
+
+    @staticmethod
+    def backward(ctx, slope):
+        (x,) = ctx.saved_tensors
+        return slope * HalfCosine.apply(x)
+
+
+class HalfCosine(torch.autograd.Function):
+    """cos, whose derivative is −sin with nothing behind it."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x.cos()
+
+    @staticmethod
+    def backward(ctx, slope):
+        (x,) = ctx.saved_tensors
+        return -slope * x.detach().sin()
+
+
+class Sine(nn.Module):
+    """A sine that autograd differentiates twice."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return HalfSine.apply(x)
+
+
+def test_a_third_derivative_that_is_wrong_is_found_at_the_start():
+    torch.manual_seed(1)
+    model = nn.Sequential(nn.Linear(6, 8), Sine(), nn.Linear(8, 3)).double()
+    objective = model_objective(model, F.mse_loss, draw(20, 6), 5 * draw(20, 3, seed=1))
+    with pytest.raises(FlowError, match="differences of the second one"):
+        CentralFlow(objective, GradientDescent(1e-3)).start()
+
+
+@pytest.mark.parametrize(
+    ("layer", "words"),
+    [
+        (nn.ReLU(), "relu"),
+        (nn.LeakyReLU(), "leaky ReLU"),
+        (nn.Hardtanh(), "hardtanh"),
+        (nn.ELU(alpha=2.0), "ELU with a kink"),
+        (nn.Sequential(nn.Unflatten(1, (2, 4)), nn.MaxPool1d(2), nn.Flatten()), "max pooling"),
+    ],
+)
+def test_networks_without_third_derivatives_are_refused_before_any_work(layer, words):
+    width = 4 if isinstance(layer, nn.Sequential) else 8
+    model = nn.Sequential(nn.Linear(6, 8), layer, nn.Linear(width, 3)).double()
+    objective = model_objective(model, F.mse_loss, draw(20, 6), draw(20, 3, seed=1))
+    with pytest.raises(FlowError, match=f"{words}.* has no usable third derivative"):
+        CentralFlow(objective, GradientDescent(1e-3))
+    CentralFlow(objective, GradientDescent(1e-3), kinks=True).start()
+
+
+def test_a_model_in_closed_form_is_the_model():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3)).double()
+    x, y = draw(20, 6), draw(20, 3, seed=1)
+    dense = model_objective(model, F.mse_loss, x, y)
+    general = model_objective(model, lambda f, t: F.mse_loss(f, t), x, y)
+    assert isinstance(dense, DenseObjective)
+    moved = dense.start + 0.1 * draw(dense.size, seed=2)
+    parameters = dense.named(moved)
+    assert {n: p.shape for n, p in parameters.items()} == {
+        n: p.shape for n, p in model.named_parameters()
+    }
+    flat = torch.cat([parameters[n].reshape(-1) for n, _ in model.named_parameters()])
+    here = dense.at(moved)
+    assert here.loss == pytest.approx(general.at(flat).loss)
+    joined = torch.cat(
+        [dense.named(here.gradient)[n].reshape(-1) for n, _ in model.named_parameters()]
+    )
+    torch.testing.assert_close(joined, general.at(flat).gradient)
+
+
+def test_data_in_parts_are_the_whole():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3)).double()
+    x, y = draw(20, 6), draw(20, 3, seed=1)
+
+    def of(f: Tensor, t: Tensor) -> Tensor:
+        return F.mse_loss(f, t)
+
+    whole = model_objective(model, of, x, y)
+    micro = model_objective(model, of, x, y, micro_batch=7)
+    batches = [(x[:7], y[:7]), (x[7:], y[7:])]
+    streamed = model_objective(model, lambda m, b: of(m(b[0]), b[1]), batches)
+    u = draw(whole.size, 2, seed=2)
+    expected = whole.at(whole.start)
+    for other in (micro, streamed):
+        found = other.at(other.start)
+        assert found.loss == pytest.approx(expected.loss)
+        torch.testing.assert_close(found.gradient, expected.gradient)
+        torch.testing.assert_close(found.hessian().matvec(u), expected.hessian().matvec(u))
+        torch.testing.assert_close(found.third_derivatives(u), expected.third_derivatives(u))
+    assert micro.at(micro.start).outputs.shape == (20, 3)
+
+
+def problem(optimiser: str = "sgd", schedule: str = "constant", **training) -> Problem:
+    model = {"kind": "mlp", "hidden_layers": 2, "activation": "tanh", "bias": True}
+    shard = spec(model, training, optimiser={"kind": optimiser}, learning_rate=0.01)
+    shard["schedule"] = part("schedules", schedule)
+    return Problem(shard, {"inputs": draw(12, 4), "targets": draw(12, 2, seed=1)})
+
+
+@pytest.mark.parametrize("frozen", [0, 1])
+def test_an_objective_of_a_problem_is_its_run(frozen):
+    made = problem(frozen=frozen)
+    state = made.initial_state()
+    found = made.loss_and_gradient(made.parameters(state), made.inputs, made.targets)
+    for run in (0, 1):
+        objective = problem_objective(made, run)
+        point = objective.at(objective.start)
+        assert point.loss == pytest.approx(float(found.losses[run]))
+        for name, gradient in objective.named(point.gradient).items():
+            torch.testing.assert_close(gradient, found.gradients[name][run])
+        for name, tensor in objective.named(objective.start).items():
+            torch.testing.assert_close(tensor, state[name][run])
+        assert isinstance(objective, DenseObjective) == (not frozen)
+
+
+def test_each_run_has_its_learning_rate():
+    shard = spec({"kind": "mlp", "hidden_layers": 2, "activation": "tanh"}, learning_rate=0.5)
+    shard["schedule"] = part("schedules", "initial_sharpness")
+    made = Problem(shard, {"inputs": draw(12, 4), "targets": draw(12, 2, seed=1)})
+    for run in (0, 1):
+        rule, objective = problem_rule(made, run), problem_objective(made, run)
+        found = CentralFlow(objective, rule).step(CentralFlow(objective, rule).start())
+        assert found.observation.values[0] == pytest.approx(1.0, rel=1e-3)  # half of the threshold
+
+
+def test_rules_of_problems():
+    assert problem_rule(problem()) == GradientDescent(0.01)
+    rule = problem_rule(problem("rmsprop"))
+    assert isinstance(rule, RMSprop)
+    assert (rule.learning_rate, rule.beta, rule.epsilon) == (0.01, 0.99, 1e-8)
+
+
+@pytest.mark.parametrize(
+    ("made", "words"),
+    [
+        (lambda: problem("adam"), "Adam has no flow here"),
+        (lambda: problem("heavy_ball"), "HeavyBall has no flow here"),
+        (lambda: problem(batch=4), "training.batch is a number"),
+        (lambda: problem(weight_decay=0.1), "weight_decay"),
+        (lambda: problem(clip_norm=1.0), "clipped"),
+        (lambda: problem(schedule="cosine"), "schedule changes the learning rate"),
+    ],
+)
+def test_problems_without_a_flow_are_refused(made, words):
+    with pytest.raises(FlowError, match=words):
+        problem_rule(made())
