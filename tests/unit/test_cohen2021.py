@@ -97,7 +97,7 @@ def test_the_fall_after_cross_entropy_has_fitted():
 
 @pytest.fixture(scope="module")
 def settings():
-    return load("config/neighbours_arch.yaml")
+    return load("config/neighbours.yaml")
 
 
 def test_seeds_that_are_judged_were_not_looked_at_and_share_no_pixel_with_those_that_were(settings):

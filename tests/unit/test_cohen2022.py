@@ -145,7 +145,7 @@ def test_the_figure_of_thresholds_puts_the_levels_on_the_line(shown):
 def configured():
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)
-        yield load("config/neighbours_edge.yaml")
+        yield load("config/neighbours.yaml")
 
 
 def test_it_is_judged_on_seeds_that_no_setting_was_chosen_on(configured):
