@@ -256,7 +256,7 @@ def errors(steps: int = 3, finest: int = 6) -> list[dict[str, float]]:
     """
     options = part("models", "mlp", hidden_layers=2, activation="tanh")
     problem = Problem(shard(options, 100, 2 / 400, steps=10**4), photos(400))
-    flow = CentralFlow(problem_objective(problem), problem_rule(problem))
+    flow = CentralFlow(problem_objective(problem), problem_rule(problem, 0))
     state = flow.start()
     for _ in range(70):
         state = flow.step(state).state

@@ -232,7 +232,7 @@ def _dense_of_problem(
     )
 
 
-def problem_rule(problem: Problem, run: int = 0) -> Rule:
+def problem_rule(problem: Problem, run: int) -> Rule:
     """The update rule of one run of a problem in continuous time.
 
     Raises:

@@ -22,15 +22,18 @@ def shipped():
         yield load("config/config.yaml")
 
 
-def test_every_claim_that_is_judged_stands_in_one_statement_of_its_paper(shipped):
-    for key, home in shipped.papers.items():
+@pytest.mark.parametrize("name", ["paper", "neighbours"])
+def test_every_claim_that_is_judged_stands_in_one_statement_of_its_paper(name, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    whole = load(f"config/{name}.yaml")
+    for key, home in whole.papers.items():
         said = [name for statement in home.paper.says for name in statement.claims]
         assert len(said) == len(set(said))
         judged = {
             claim.name
-            for experiment, claims in shipped.claims.items()
+            for experiment, claims in whole.claims.items()
             for claim in claims
-            if shipped.experiments[experiment].paper == key
+            if whole.experiments[experiment].paper == key
         }
         assert judged == set(said), key
         assert set(home.paper.published) <= judged

@@ -346,8 +346,8 @@ def test_each_run_has_its_learning_rate():
 
 
 def test_rules_of_problems():
-    assert problem_rule(problem()) == GradientDescent(0.01)
-    rule = problem_rule(problem("rmsprop"))
+    assert problem_rule(problem(), 0) == GradientDescent(0.01)
+    rule = problem_rule(problem("rmsprop"), 0)
     assert isinstance(rule, RMSprop)
     assert (rule.learning_rate, rule.beta, rule.epsilon) == (0.01, 0.99, 1e-8)
 
@@ -365,4 +365,4 @@ def test_rules_of_problems():
 )
 def test_problems_without_a_flow_are_refused(made, words):
     with pytest.raises(FlowError, match=words):
-        problem_rule(made())
+        problem_rule(made(), 0)

@@ -64,7 +64,7 @@ class UntilCrossing(Process):
     def __init__(self, problem: Problem, run: int):
         super().__init__(problem, run)
         self.objective = problem_objective(problem, run)
-        self.learning_rate = problem_rule(problem).learning_rate
+        self.learning_rate = problem_rule(problem, run).learning_rate
         self.threshold = 2 / self.learning_rate
 
     def begin(self, window: Window) -> State:

@@ -34,7 +34,7 @@ class Coupled(UntilCrossing):
     def __init__(self, problem: Problem, run: int, kick: float):
         super().__init__(problem, run)
         self.kick = kick
-        self.flow = CentralFlow(self.objective, problem_rule(problem))
+        self.flow = CentralFlow(self.objective, problem_rule(problem, run))
 
     def at_crossing(self, weights: Tensor, found: Progress) -> dict[str, Tensor]:
         """X and v, and the state of the central flow."""
@@ -48,10 +48,11 @@ class Coupled(UntilCrossing):
 
     def beyond(self, own: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, float]]:
         """A step of the coupled equations, and one of the central flow."""
-        centre = FlowState.of(
-            {n.removeprefix(PREFIX): t for n, t in own.items() if n.startswith(PREFIX)}
-        )
-        point, kind = self.objective.at(centre.weights), self.objective.dtype
+        kind = self.objective.dtype
+        kept = {n.removeprefix(PREFIX): t for n, t in own.items() if n.startswith(PREFIX)}
+        # eigenvectors are of the network's precision, and what is kept is of double precision
+        centre = FlowState.of(kept | {n: kept[n].to(kind) for n in ("vectors", "changes")})
+        point = self.objective.at(centre.weights)
         found = progress(point, own["vector"].to(kind)[:, None])
         x, v, eta = float(own["along"]), own["across"], self.learning_rate
         y = float(found.slope @ v)

@@ -18,7 +18,7 @@ def build(options: Mapping[str, Any], problem: Problem, run: int) -> Central:
     objective = problem_objective(problem, run)
     flow = CentralFlow(
         objective,
-        problem_rule(problem),
+        problem_rule(problem, run),
         tol=options["tol"],
         limit=options["limit"],
         kinks=options["kinks"],

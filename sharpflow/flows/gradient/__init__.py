@@ -12,5 +12,5 @@ from sharpflow.training import Problem
 def build(options: Mapping[str, Any], problem: Problem, run: int) -> Descent:
     """The process of `{every, tol}`."""
     objective = problem_objective(problem, run)
-    flow = StableFlow(objective, problem_rule(problem), options["tol"])
+    flow = StableFlow(objective, problem_rule(problem, run), options["tol"])
     return Descent(problem, run, objective, flow)

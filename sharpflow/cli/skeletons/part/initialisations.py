@@ -12,9 +12,9 @@ from sharpflow.parts.options import InitialisationOptions
 
 
 class Options(InitialisationOptions):
-    """N(0, scale²/fan-in) in every layer."""
+    """N(0, gain²/fan-in) in every layer."""
 
-    scale: Annotated[float, Field(gt=0)] = 1.0
+    gain: Annotated[float, Field(gt=0)] = 1.0
     """Factor of the standard deviation."""
 
 
@@ -25,5 +25,5 @@ def draw(
     generator: torch.Generator,
 ) -> dict[str, Tensor]:
     """One tensor for each weight that the network asks for."""
-    scale = options["scale"]
-    return one_by_one(weights, lambda w, g: normal(w, scale**2 / w.fan_in, g), generator)
+    gain = options["gain"]
+    return one_by_one(weights, lambda w, g: normal(w, gain**2 / w.fan_in, g), generator)
