@@ -458,7 +458,7 @@ def test_a_run_that_diverged_has_no_exponent_and_fails(every):
     assert title == "exponent of η: undefined (theory 2)"
     judged = verdict(rate_learning_rate, "convergence_speed", tables)
     assert judged["verdict"] == "not supported"
-    assert judged["reason"] == "1 of 5 failed (it diverged)"
+    assert judged["reason"] == "1 of 5 failed (it diverged at step 3)"
 
 
 def verdict(claim, experiment: str, tables: dict[str, ExperimentTable], case: str = ""):
