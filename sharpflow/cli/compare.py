@@ -198,9 +198,9 @@ def report(a: Results, b: Results, quantity: str) -> str:
         f"  {experiment}/{name}: the only case of A beside the only one of B"
         for experiment, name in a.names.items()
     ]
-    shared, alone = common(a.settings, b.settings)
+    (here, there), alone = common(a.settings, b.settings)
     lines += [f"  only in {side}: {', '.join(names)}" for side, names in alone.items() if names]
-    both = list(differing(*shared, "–"))
+    both = list(differing(here, there, "–"))
     if both or not any(alone.values()):
         lines += _table(["", "A", "B"], both) if both else ["  the same"]
     lines += ["", "Verdicts", *_verdicts(a.verdicts, b.verdicts)]

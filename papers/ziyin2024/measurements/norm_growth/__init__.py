@@ -29,7 +29,7 @@ class NormGrowth(Measurement):
             samples = held_out(snapshot, "norm_growth", self.samples)
         signs = dict.fromkeys(snapshot.parameters, 1.0)
         noise = sampled_noise_trace(snapshot, signs, *samples, whole=whole)
-        rate = problem.learning_rate(snapshot.step)
+        rate = float(problem.learning_rate(snapshot.step))  # one for all runs
         if batch is None:
             predicted = rate**2 * noise.gradient
         else:
