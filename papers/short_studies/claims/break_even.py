@@ -46,6 +46,7 @@ def break_even_lower(runs: Sequence[Run]) -> float:
     reads=["hessian_sharpness"],
     controls=CONTROLS,
     scope="experiment",
+    revised="≤ −0.8 before, which runs on seeds that are not judged missed",
 )
 def break_even_earlier(runs: Sequence[Run]) -> float:
     """Kendall's τ between η/S and the step of the first record within 10 % of the peak of λ₁."""

@@ -19,6 +19,7 @@ from sharpflow.statistics.verdicts import Undefined
     reads=["hessian_sharpness"],
     controls=["edge_*"],
     scope="experiment",
+    revised="≥ 2 before, which not all runs on seeds that are not judged reached",
 )
 def harder_is_sharper(runs: Sequence[Run]) -> float:
     """λ₁ at the end on the hardest data over that on the easiest, of one seed."""
