@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[2]
 WORKFLOW = ("Snakefile", "environment.yml", "config", "papers", "profiles", "rules", "scripts")
 """What of the project's top level travels with the package."""
 
-BUILT_BY = ("pyproject.toml", "hatch_build.py", "README.md", "LICENSE")
+BUILT_BY = (".gitignore", "pyproject.toml", "hatch_build.py", "README.md", "LICENSE")
 
 
 def done(command: list[str | Path]) -> None:

@@ -101,7 +101,10 @@ def settings():
 
 
 def test_seeds_that_are_judged_were_not_looked_at_and_share_no_pixel_with_those_that_were(settings):
-    for name, experiment in settings.experiments.items():
+    own = ("cohen2021", "short_studies")
+    experiments = {n: e for n, e in settings.experiments.items() if e.paper in own}
+    assert len(experiments) == 7
+    for name, experiment in experiments.items():
         judged = {experiment.first_seed + place for place in range(experiment.seeds)}
         assert min(judged) >= 100, name
         for case, setup in settings.cases[name].items():

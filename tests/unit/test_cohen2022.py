@@ -141,6 +141,9 @@ def test_the_figure_of_thresholds_puts_the_levels_on_the_line(shown):
     assert [float(row[place]) for row in told["rows"]] == pytest.approx([1.0] * 3, abs=0.03)
 
 
+OWN = ("adaptive_edge", "adamw_settles")
+
+
 @pytest.fixture(scope="module")
 def configured():
     with pytest.MonkeyPatch.context() as patch:
@@ -149,14 +152,15 @@ def configured():
 
 
 def test_it_is_judged_on_seeds_that_no_setting_was_chosen_on(configured):
-    for experiment in configured.experiments.values():
+    for name in OWN:
+        experiment = configured.experiments[name]
         assert experiment.first_seed >= 100
         assert experiment.seeds >= 5
     assert make_plan(configured).figures
 
 
 def test_strides_see_both_branches_of_an_alternation(configured):
-    for cases in configured.cases.values():
-        for setup in cases.values():
+    for name in OWN:
+        for setup in configured.cases[name].values():
             assert setup.measurements.preconditioned_hessian.every % 2 == 1
             assert setup.measurements.hessian.every % 2 == 1

@@ -44,7 +44,7 @@ def test_verify_names_every_flipped_byte_and_every_cut_tail(copy):
 
 
 def test_verify_without_a_manifest_is_a_message(tmp_path):
-    with pytest.raises(IntegrityError, match=r"manifest\.json cannot be read"):
+    with pytest.raises(IntegrityError, match=r"holds no manifest\.json"):
         differences(tmp_path)
 
 
