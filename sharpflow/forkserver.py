@@ -85,6 +85,10 @@ class Server:
         self._process.wait()
 
 
+_started: Server | None = None
+"""Held here, for a server ends where nothing holds the pipe to it."""
+
+
 def start(threads: int) -> Server | None:
     """Start a server for the jobs of this process; None where jobs cannot be forked from one.
 
@@ -95,9 +99,10 @@ def start(threads: int) -> Server | None:
     """
     if sys.platform != "linux" or os.environ.get(ADDRESS) == "":
         return None
-    server = Server(threads)
-    os.environ[ADDRESS] = server.address
-    return server
+    global _started
+    _started = Server(threads)
+    os.environ[ADDRESS] = _started.address
+    return _started
 
 
 def forked_from() -> str:
