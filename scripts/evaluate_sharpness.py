@@ -7,6 +7,7 @@ from sharpflow.optimisers.base import State
 from sharpflow.storage.checkpoint import job_checkpoint
 from sharpflow.storage.files import fingerprint
 from sharpflow.storage.heartbeat import heartbeat
+from sharpflow.storage.states import state_at
 from sharpflow.storage.tables import write_table
 from sharpflow.storage.tensors import TensorFile, read_tensors
 from sharpflow.training import Problem
@@ -26,10 +27,8 @@ def main(job: jobs.Job) -> None:
         )
 
     def read_state(step: int) -> State:
-        prefix = f"{step:08d}/"
-        names = [name for name in states.names() if name.startswith(prefix)]
-        tensors = states.read(names)
-        return {name.removeprefix(prefix): t.to(problem.device) for name, t in tensors.items()}
+        found = state_at(states, step)
+        return {name: tensor.to(problem.device) for name, tensor in found.items()}
 
     checkpoint = job_checkpoint(job, "evaluate", job.outputs["measurements"])
     with (

@@ -5,8 +5,9 @@ from sharpflow.flows.integrate import integrate
 from sharpflow.storage.checkpoint import job_checkpoint
 from sharpflow.storage.files import fingerprint
 from sharpflow.storage.heartbeat import heartbeat
+from sharpflow.storage.states import write_states
 from sharpflow.storage.tables import write_table
-from sharpflow.storage.tensors import read_tensors, write_tensors
+from sharpflow.storage.tensors import read_tensors
 from sharpflow.training import Problem
 
 
@@ -22,18 +23,8 @@ def main(job: jobs.Job) -> None:
         heartbeat(job.progress) as beat,
     ):
         trajectory = integrate(problem, job.spec["flow"], checkpoint, beat)
-        states = {
-            f"{step:08d}/{name}": tensor
-            for step, state in trajectory.states.items()
-            for name, tensor in state.items()
-        }
-        origin = fingerprint(job.spec)
-        described = {
-            "steps": sorted(trajectory.states),
-            "origin": origin,
-            "device": devices.describe(device),
-        }
-        write_tensors(job.outputs["states"], states, described)
+        origin, made_on = fingerprint(job.spec), devices.describe(device)
+        write_states(job.outputs["states"], trajectory.states, origin, made_on)
         write_table(job.outputs["trajectory"], trajectory.columns, origin)
 
 

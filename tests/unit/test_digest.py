@@ -99,7 +99,8 @@ def test_reformatting_does_not_change_it(copy):
 @pytest.mark.parametrize(
     ("name", "old", "new"),
     [
-        ("scripts/train.py", '"steps"', '"step"'),
+        ("scripts/train.py", '"states"', '"state"'),
+        ("sharpflow/storage/states.py", '"steps"', '"step"'),
         ("sharpflow/training/streams.py", "BLOCK = 50", "BLOCK = 51"),
         ("sharpflow/training/streams.py", "number >> 1", "number >> 2"),
         ("sharpflow/training/__init__.py", '"train"]', '"train", "BLOCK"]'),
