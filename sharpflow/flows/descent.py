@@ -5,7 +5,7 @@ from torch import Tensor
 from sharpflow.flows.central_flow import CentralFlow
 from sharpflow.flows.gradient_flow import StableFlow
 from sharpflow.flows.objective import Objective
-from sharpflow.flows.process import OWN, Advance, Process, Window
+from sharpflow.flows.process import Advance, Process, Window, joined, own_of
 from sharpflow.flows.state import FlowState, Observation
 from sharpflow.optimisers.base import State
 from sharpflow.training import Problem
@@ -33,8 +33,7 @@ class Descent(Process):
 
     def advance(self, state: State, here: Window, there: Window) -> Advance:
         """The state one step later, and what the flow predicts at this one."""
-        own = {n.removeprefix(OWN): t for n, t in state.items() if n.startswith(OWN)}
-        done = self.flow.step(FlowState.of(own))
+        done = self.flow.step(FlowState.of(own_of(state)))
         return Advance(self._state(state, done.state), self.predicted(done.observation))
 
     def predicted(self, seen: Observation) -> dict[str, float]:
@@ -43,21 +42,16 @@ class Descent(Process):
 
     def _state(self, like: State, at: FlowState) -> State:
         """The state of training that the flow is at, and its own tensors."""
-        found = {n: t for n, t in like.items() if not n.startswith(OWN)}
         names = self.objective.named(at.weights.to(self.objective.dtype))
-        found |= {name: t.detach().to(like[name]) for name, t in names.items()}
-        found |= self._averages(like, at.average)
-        # as it is read from a checkpoint: BLAS rounds otherwise for another layout
-        own = {f"{OWN}{name}": tensor.contiguous() for name, tensor in at.tensors().items()}
-        return found | own
+        return joined(like, names | self._averages(at.average), at.tensors())
 
-    def _averages(self, like: State, average: Tensor) -> State:
+    def _averages(self, average: Tensor) -> State:
         """The running mean of squared gradients in the optimiser's slot, where it has one."""
         slots = self.problem.optimiser.slots
         if not slots:
             return {}
         names = self.objective.named(average.to(self.objective.dtype))
-        return {f"{slots[0]}/{n}": t.detach().to(like[f"{slots[0]}/{n}"]) for n, t in names.items()}
+        return {f"{slots[0]}/{name}": tensor for name, tensor in names.items()}
 
 
 class Central(Descent):

@@ -124,6 +124,18 @@ def parameters_of(state: State) -> Parameters:
     return {name: tensor for name, tensor in state.items() if "/" not in name}
 
 
+def own_of(state: State, prefix: str = OWN) -> State:
+    """The process's own tensors of a state, by the names that it gave them."""
+    return {n.removeprefix(prefix): t for n, t in state.items() if n.startswith(prefix)}
+
+
+def joined(like: State, parameters: Parameters, own: State) -> State:
+    """A state with other parameters, each of its precision there, and with a process's tensors."""
+    found = without_own(like) | {n: t.detach().to(like[n]) for n, t in parameters.items()}
+    # as it is read from a checkpoint: BLAS rounds otherwise for another layout
+    return found | {f"{OWN}{name}": tensor.contiguous() for name, tensor in own.items()}
+
+
 def without_own(state: State) -> State:
     """A state without the process's own tensors, as measurements see it."""
     return {name: tensor for name, tensor in state.items() if not name.startswith(OWN)}

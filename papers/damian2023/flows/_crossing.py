@@ -11,7 +11,7 @@ from torch import Tensor
 from sharpflow.curvature import top_eigenpairs
 from sharpflow.flows.objective import Point
 from sharpflow.flows.objectives import problem_objective, problem_rule
-from sharpflow.flows.process import OWN, Advance, Process, Window
+from sharpflow.flows.process import Advance, Process, Window, joined, own_of
 from sharpflow.optimisers.base import State
 from sharpflow.training import Problem
 
@@ -78,7 +78,7 @@ class UntilCrossing(Process):
 
     def advance(self, state: State, here: Window, there: Window) -> Advance:
         """The state one step later, and what is predicted at this one."""
-        own = {n.removeprefix(OWN): t for n, t in state.items() if n.startswith(OWN)}
+        own = own_of(state)
         crossed = float(own["crossed"])
         if crossed < 0 and self._near(own, here.step):
             own, crossed = self._looked(own, here.step)
@@ -122,8 +122,6 @@ class UntilCrossing(Process):
         return own | kept | {"crossed": torch.tensor(float(step))}, float(step)
 
     def _state(self, like: State, own: Mapping[str, Tensor | float]) -> State:
-        found = {n: t for n, t in like.items() if not n.startswith(OWN)}
-        tensors = {n: torch.as_tensor(t, dtype=torch.float64).contiguous() for n, t in own.items()}
+        tensors = {n: torch.as_tensor(t, dtype=torch.float64) for n, t in own.items()}
         names = self.objective.named(self.shown(tensors).to(self.objective.dtype))
-        found |= {name: t.detach().to(like[name]) for name, t in names.items()}
-        return found | {f"{OWN}{name}": tensor for name, tensor in tensors.items()}
+        return joined(like, names, tensors)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from sharpflow.flows.central_flow import CentralFlow
 from sharpflow.flows.objectives import problem_rule
+from sharpflow.flows.process import own_of
 from sharpflow.flows.state import FlowState
 from sharpflow.training import Problem
 
@@ -49,7 +50,7 @@ class Coupled(UntilCrossing):
     def beyond(self, own: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, float]]:
         """A step of the coupled equations, and one of the central flow."""
         kind = self.objective.dtype
-        kept = {n.removeprefix(PREFIX): t for n, t in own.items() if n.startswith(PREFIX)}
+        kept = own_of(own, PREFIX)
         # eigenvectors are of the network's precision, and what is kept is of double precision
         centre = FlowState.of(kept | {n: kept[n].to(kind) for n in ("vectors", "changes")})
         point = self.objective.at(centre.weights)
