@@ -15,6 +15,7 @@ from sharpflow.results.curves import (
     Curve,
     as_curve,
     finite_prefix,
+    last_third,
     rank_correlation,
     two_step_average,
 )
@@ -124,11 +125,11 @@ def first_cycle_end(values: ArrayLike, threshold: float) -> int | None:
 def settled(values: ArrayLike, threshold: float) -> Curve:
     """Entries from the end of the first cycle; of a curve that never crosses, the last third.
 
-    The last third of n entries starts at floor(2n/3). A copy of the raw entries, before divergence.
+    A copy of the raw entries, before divergence.
     """
     (curve,) = finite_prefix(values)
     start = first_cycle_end(curve, threshold)
-    return curve[2 * curve.size // 3 if start is None else start :].copy()
+    return (last_third(curve) if start is None else curve[start:]).copy()
 
 
 def plateau(values: ArrayLike, threshold: float, minimum: int = 2) -> float:
@@ -208,7 +209,7 @@ def sharpness_summary(steps: ArrayLike, values: ArrayLike, threshold: float) -> 
     nan = float("nan")
     top = int(np.argmax(averaged)) if averaged.size else 0
     after = averaged[top + 1 :]
-    end = averaged[2 * averaged.size // 3 :]
+    end = last_third(averaged)
     return SharpnessSummary(
         first_crossing=nan if crossing is None else float(times[crossing]),
         peak=float(averaged[top]) if averaged.size else nan,

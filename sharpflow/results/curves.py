@@ -56,6 +56,11 @@ def two_step_average(values: ArrayLike) -> Curve:
     return (curve[:-1] + curve[1:]) / 2
 
 
+def last_third(values: Curve) -> Curve:
+    """The entries of a curve's last third, from floor(2n/3) of n on."""
+    return values[2 * len(values) // 3 :]
+
+
 def resolves_alternation(steps: ArrayLike) -> bool:
     """Whether neighbouring entries are an odd number of steps apart, and hence on both branches.
 

@@ -7,7 +7,7 @@ threshold moves, are read like the others. Spans are in steps.
 import numpy as np
 
 from sharpflow.results.crossings import first_crossing, plateau, sharpness_summary
-from sharpflow.results.curves import resolves_alternation
+from sharpflow.results.curves import last_third, resolves_alternation
 from sharpflow.results.runs import Run
 from sharpflow.statistics.verdicts import Failed, Undefined
 
@@ -86,7 +86,7 @@ def swings(run: Run) -> bool:
     if not {"residual_along_v1", "residual_norm_squared"} <= run.known:
         return False
     steps, along, total = run.together("residual_along_v1", "residual_norm_squared")
-    along, total = (values[2 * steps.size // 3 :] for values in (along, total))
+    along, total = map(last_third, (along, total))
     if not resolves_alternation(steps) or along.size < LEAST_RECORDS:
         return False
     flips = np.mean(along[1:] * along[:-1] < 0)

@@ -4,7 +4,7 @@ import numpy as np
 
 from sharpflow.claims.base import INF, claim
 from sharpflow.results.crossings import first_crossing
-from sharpflow.results.curves import running_mean, two_step_average
+from sharpflow.results.curves import last_third, running_mean, two_step_average
 from sharpflow.results.edge import BAND_HIGH, BAND_LOW, end_level
 from sharpflow.results.runs import Run
 from sharpflow.statistics.verdicts import Failed, Undefined
@@ -96,7 +96,7 @@ def loss_not_monotone(run: Run) -> float:
     times, loss = run.curve("loss")
     steps, ratio = run.relative(SHARPNESS)
     crossing = first_crossing(ratio, 1.0)
-    start = times[2 * times.size // 3] if crossing is None else steps[crossing]
+    start = last_third(times)[0] if crossing is None else steps[crossing]
     after = loss[times >= start]
     if after.size < LEAST_STEPS:
         return Undefined(f"fewer than {LEAST_STEPS} steps follow the crossing")

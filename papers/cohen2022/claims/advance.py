@@ -4,7 +4,8 @@ import numpy as np
 
 from sharpflow.claims.base import INF, claim
 from sharpflow.results.crossings import first_crossing
-from sharpflow.results.edge import DIVERGED, LEAST_RECORDS
+from sharpflow.results.curves import last_third
+from sharpflow.results.edge import LEAST_RECORDS
 from sharpflow.results.runs import Run
 from sharpflow.statistics.verdicts import Undefined
 
@@ -31,11 +32,9 @@ RAW = "hessian_sharpness"
 def curvature_goes_on(run: Run) -> float:
     """Mean of λ₁(H) over the last third of the run, over what it was at the first crossing.
 
-    A diverged run fails outright. Undefined: the threshold is not reached, or was before λ₁(H) was
+    Undefined: the threshold is not reached, or was before λ₁(H) was
     first measured; fewer than twelve records of λ₁(H).
     """
-    if run.diverged:
-        return DIVERGED
     steps, ratio = run.relative(PRECONDITIONED)
     crossing = first_crossing(ratio, 1.0)
     times, curvature = run.curve(RAW)
@@ -44,4 +43,4 @@ def curvature_goes_on(run: Run) -> float:
     before = np.flatnonzero(times <= steps[crossing])
     if not before.size or curvature.size < LEAST_RECORDS:
         return Undefined(f"it has fewer than {LEAST_RECORDS} records of the sharpness")
-    return float(curvature[2 * curvature.size // 3 :].mean() / curvature[before[-1]])
+    return float(last_third(curvature).mean() / curvature[before[-1]])

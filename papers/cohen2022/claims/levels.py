@@ -4,8 +4,8 @@ import numpy as np
 
 from sharpflow.claims.base import INF, claim
 from sharpflow.results.crossings import first_crossing
-from sharpflow.results.curves import finite_prefix
-from sharpflow.results.edge import DIVERGED, LEAST_RECORDS, end_level
+from sharpflow.results.curves import finite_prefix, last_third
+from sharpflow.results.edge import LEAST_RECORDS, end_level
 from sharpflow.results.runs import Run
 from sharpflow.statistics.verdicts import Failed, Undefined
 
@@ -18,8 +18,8 @@ NEVER = Failed("it never comes to its threshold")
 def level(run: Run) -> float:
     """Level of λ₁(P⁻¹H) over the threshold at the end of a run.
 
-    A run that diverged or never came to its threshold fails outright. Undefined: an even stride,
-    fewer than twelve records.
+    A run that never came to its threshold fails outright. Undefined: an even stride, fewer than
+    twelve records.
     """
     found = end_level(run, PRECONDITIONED)
     reached = first_crossing(run.relative(PRECONDITIONED)[1], 1.0) is not None
@@ -28,13 +28,11 @@ def level(run: Run) -> float:
 
 def unpreconditioned(run: Run) -> float:
     """Mean of λ₁(H), without the metric, over the threshold, over the last third of its records."""
-    if run.diverged:
-        return DIVERGED
     steps, curvature = run.curve(RAW)
     if curvature.size < LEAST_RECORDS:
         return Undefined(f"it has fewer than {LEAST_RECORDS} records")
     thresholds = run.threshold_at(steps, PRECONDITIONED)
-    return float((curvature / thresholds)[2 * curvature.size // 3 :].mean())
+    return float(last_third(curvature / thresholds).mean())
 
 
 def over_plain(run: Run) -> float:

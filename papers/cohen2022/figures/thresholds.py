@@ -6,6 +6,7 @@ from matplotlib.figure import Figure
 
 from sharpflow.figures import base, ensemble, style
 from sharpflow.results import tables as results
+from sharpflow.results.curves import last_third
 from sharpflow.results.edge import end_level
 from sharpflow.results.runs import Run, runs_by_network
 
@@ -30,7 +31,7 @@ def raw(run: Run) -> float:
     if RAW not in run.known or run.diverged:
         return float("nan")
     values = run.curve(RAW)[1]
-    return float(values[2 * values.size // 3 :].mean() * run.learning_rate)
+    return float(last_third(values).mean() * run.learning_rate)
 
 
 @style.house

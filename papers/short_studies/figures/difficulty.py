@@ -4,7 +4,8 @@ from matplotlib.figure import Figure
 
 from sharpflow.figures import base, ensemble, style
 from sharpflow.results import tables as results
-from sharpflow.results.curves import two_step_average
+
+from ..claims.difficulty import end_of
 
 TITLE = "The sharpness at the end against the share of wrong labels"
 READS = ("hessian_sharpness",)
@@ -47,8 +48,7 @@ def _share(network: results.Network) -> float:
 
 def _ends(tables: results.Tables, network: results.Network) -> list[float]:
     curves = results.curves(tables, network, SHARPNESS)
-    late = curves.iloc[2 * len(curves) // 3 :]
-    return [float(two_step_average(late[seed]).mean()) for seed in late.columns]
+    return [end_of(curves[seed].to_numpy()) for seed in curves.columns]
 
 
 def _text(tables: results.Tables, network: results.Network) -> str:
