@@ -127,10 +127,8 @@ def run(
     base = load(file)
     pairs = [pair(text) for text in settings]
     result = changed(file, base, experiment, pairs, cases, seeds, name)
-    file = _written(result)
-    if not cases:
-        _tell_cases(list(base.cases[experiment]), list(load(file).cases[experiment]))
-    return _make(file, cores, dry_run)
+    before = {} if cases else {experiment: list(base.cases[experiment])}
+    return _make(_written(result), cores, dry_run, before=before)
 
 
 def _tell_cases(were: Sequence[str], kept: Sequence[str]) -> None:
@@ -175,14 +173,28 @@ def _refuse_without_experiment(given: Sequence[str | None]) -> None:
 
 
 def _make(
-    file: Path, cores: int | None, dry: bool = False, changes: Mapping[str, Any] | None = None
+    file: Path,
+    cores: int | None,
+    dry: bool = False,
+    changes: Mapping[str, Any] | None = None,
+    before: Mapping[str, Sequence[str]] | None = None,
 ) -> int:
-    """Run a configuration, and say what came out."""
+    """Run a configuration, and say what came out.
+
+    Args:
+        file: of the configuration.
+        cores: as for Snakemake; by default all.
+        dry: whether to say only what would be done.
+        changes: keys of the configuration with other values.
+        before: experiments whose cases are told, with those that they were made of.
+    """
     from sharpflow.cli import runs
     from sharpflow.config import load, make_plan
 
     settings, used = load(file, changes), cores or runs.cores()
     plan, results = make_plan(settings), Path(settings.configuration.results)
+    for experiment, were in (before or {}).items():
+        _tell_cases(were, list(settings.cases[experiment]))
     click.echo(runs.estimate(settings, plan, used))
     given = [f"{key}={value}" for key, value in (changes or {}).items()]
     status = runs.snakemake(
