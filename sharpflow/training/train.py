@@ -142,10 +142,8 @@ def _table(problem: Problem, steps: np.ndarray, records: dict[str, Tensor]) -> p
     threshold = records["thresholds"].cpu().numpy()[:, :, None]
     finite = np.isfinite(loss) & np.isfinite(norm).all(axis=2, keepdims=True)
     alive = np.logical_and.accumulate(finite, axis=0)
-    chosen = (
-        torch.as_tensor(problem.learning_rate(int(step)), dtype=torch.float64) for step in steps
-    )
-    rates = np.stack([rate.double().expand(loss.shape[1]).numpy() for rate in chosen])
+    runs = loss.shape[1]
+    rates = np.stack([np.broadcast_to(problem.learning_rate(int(s)), runs) for s in steps])
     seeds = np.asarray(problem.seeds)
     # arrays (steps, seeds, indices), and their steps
     found = {
