@@ -5,6 +5,7 @@ where a server runs, that process hands its script over, waits, and ends as the 
 cannot be handed over (another interpreter, a container, a server that is gone) runs as it is.
 """
 
+import atexit
 import ctypes
 import errno
 import gc
@@ -43,7 +44,7 @@ _TAKEN, _REFUSED = b"+", b"-"
 _SET_PARENT_DEATH_SIGNAL = 1  # of Linux's prctl.h
 _STATUS = struct.Struct("i")
 _SIZE = struct.Struct("Q")
-_PATIENCE = 10.0  # seconds in which a client sends what it announced
+_PATIENCE = 10.0  # seconds that the other side has for what it is to do
 
 
 def _world() -> list[str]:
@@ -79,14 +80,11 @@ class Server:
             )
 
     def stop(self) -> None:
-        """End it, once the jobs that it forked have ended."""
+        """End it, once the jobs that it forked have ended; do not wait for one that goes on."""
         with suppress(OSError):
             self._process.stdin.close()  # pyright: ignore[reportOptionalMemberAccess]
-        self._process.wait()
-
-
-_started: Server | None = None
-"""Held here, for a server ends where nothing holds the pipe to it."""
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(_PATIENCE)
 
 
 def start(threads: int) -> Server | None:
@@ -99,10 +97,10 @@ def start(threads: int) -> Server | None:
     """
     if sys.platform != "linux" or os.environ.get(ADDRESS) == "":
         return None
-    global _started
-    _started = Server(threads)
-    os.environ[ADDRESS] = _started.address
-    return _started
+    server = Server(threads)
+    atexit.register(server.stop)  # holds it as long, and counts what it takes as this process's
+    os.environ[ADDRESS] = server.address
+    return server
 
 
 def forked_from() -> str:

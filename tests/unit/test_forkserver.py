@@ -1,6 +1,7 @@
 """Jobs that are forked from one interpreter: each behaves as a process of its own."""
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -171,3 +172,24 @@ def test_a_server_that_is_killed_is_told(tmp_path):
     _, errors = process.communicate(timeout=30)
     assert process.returncode == 1
     assert errors == "Error: the process that jobs are forked from was killed.\n"
+
+
+def test_what_its_jobs_took_counts_as_what_its_starter_took(tmp_path):
+    script = tmp_path / "script.py"
+    work = "import time; sum(range(20_000_000)); print(bool(forked_from()), time.process_time())"
+    script.write_text(f"{PREAMBLE}{work}")
+    code = (
+        "import subprocess, sys; from sharpflow import forkserver; forkserver.start(1)\n"
+        f"subprocess.run([sys.executable, {str(script)!r}], check=True)"
+    )
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+    found = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | dict.fromkeys(forkserver._THREADS, "1"),
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    forked, own = found.stdout.split()
+    assert forked == "True"
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before >= 0.9 * float(own)
