@@ -390,7 +390,7 @@ class Substep:
     def observation(self, found: Complement) -> Observation:
         """What is read off here, with X that a substep from here took."""
         return Observation(
-            self.state.time, self.point.loss, float(self.gradient.norm()), self.values,
+            self.state.time, self.point.loss, self.values,
             self.rule.learning_rate, 0, 0.0, self.directions, torch.from_numpy(found.matrix),
             found.violation,
         )  # fmt: skip

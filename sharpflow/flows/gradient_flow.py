@@ -74,8 +74,7 @@ class StableFlow:
             weights, average = whole[:size], whole[size:]
             point = objective.at(weights)
             gradient = point.gradient.double()
-            if not seen:
-                seen.update(loss=point.loss, norm=float(gradient.norm()))
+            seen.setdefault("loss", point.loss)
             seen["calls"] = seen.get("calls", 0) + 1
             pace = rule.pace(time)
             moved = torch.cat(
@@ -108,7 +107,7 @@ class StableFlow:
         after = torch.from_numpy(solver.y).to(state.weights.device)
         empty = torch.zeros(0, dtype=torch.float64)
         observation = Observation(
-            state.time, seen["loss"], seen["norm"], empty, rule.learning_rate, count,
+            state.time, seen["loss"], empty, rule.learning_rate, count,
             math.nan, state.vectors[:, :0], torch.zeros(0, 0, dtype=torch.float64),
         )  # fmt: skip
         length = min(1.0, float(solver.step_size or 1.0)) if count > 1 else 1.0

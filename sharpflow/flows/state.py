@@ -93,7 +93,6 @@ class Observation:
     Attributes:
         time: in steps of the optimiser.
         loss: L(w).
-        gradient_norm: ‖∇L(w)‖.
         values: largest eigenvalues of P⁻¹H, descending, (m,); the threshold is 2. Empty where none
             were asked for.
         learning_rate: η.
@@ -107,7 +106,6 @@ class Observation:
 
     time: float
     loss: float
-    gradient_norm: float
     values: Tensor
     learning_rate: float
     substeps: int
@@ -131,13 +129,6 @@ class Observation:
         """L + ½ Tr(H Σ), the predicted mean of the loss; L + Tr Σ/η under gradient descent."""
         values = self.values[: self.critical]
         return self.loss + 0.5 * float((values * self.covariance.diagonal()).sum())
-
-    @property
-    def averaged_square_gradient(self) -> float:
-        """‖∇L‖² + Tr(H Σ H), the predicted mean of the squared gradient under gradient descent."""
-        values = self.values[: self.critical]
-        extra = float((values.square() * self.covariance.diagonal()).sum()) / self.learning_rate
-        return self.gradient_norm**2 + extra
 
     @property
     def variance(self) -> float:
