@@ -309,8 +309,7 @@ def verdicts(
         Columns `COLUMNS`, in this order.
     """
     named = {"claim": claim.name, "paper": paper, "figure": figure, "experiment": experiment}
-    named["source"] = source
-    rows = [{**named, **_row(claim, each, confidence)} for each in found]
+    rows = [{**named, "source": source, **_row(claim, each, confidence)} for each in found]
     untold = [row for row in rows if row["control"] and row["verdict"] != "not supported"]
     if untold:
         said = ", ".join(f"{row['case']} {row['verdict']}" for row in untold)
