@@ -25,6 +25,7 @@ from sharpflow.symmetry.noether import (
     noether_step,
 )
 from sharpflow.symmetry.path import noether_path
+from sharpflow.symmetry.shared_units import Slots, Symmetry
 from sharpflow.symmetry.two_layer import (
     alignment,
     gammas,
@@ -41,6 +42,8 @@ from sharpflow.symmetry.two_layer import (
 __all__ = [
     "Generator",
     "NoiseTrace",
+    "Slots",
+    "Symmetry",
     "alignment",
     "dense",
     "dense_noise_trace",

@@ -1,0 +1,185 @@
+"""Symmetries of a network's parameters, as units that two groups of parameters share.
+
+A hidden unit that a homogeneous function leaves as it is may be scaled down where it is made and up
+where it is read; units that nothing but linear maps join may be mixed by any matrix; what a
+normalisation follows may be scaled at will. Source: `ziyin2024`, section 4.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from sharpflow.symmetry._checks import check_symmetric
+from sharpflow.symmetry.generators import Generator, Params
+
+Kind = Literal["rescaling", "rotation", "scale"]
+"""One number a unit; any symmetric matrix over the units; one number a unit, with no inner side."""
+
+
+@dataclass(frozen=True, eq=False)
+class Slots:
+    """Where units lie in one parameter.
+
+    Attributes:
+        parameter: its name.
+        ndim: its number of dimensions.
+        axis: the one that the units lie along, counted from the end: −1, −2, …
+        entries: (units, r), the r places on that axis that belong to each unit.
+    """
+
+    parameter: str
+    ndim: int
+    axis: int
+    entries: Tensor
+
+    def rows(self, tensor: Tensor) -> Tensor:
+        """(..., units, k): what a tensor (..., *shape of the parameter) has of each unit."""
+        lead = tensor.ndim - self.ndim
+        chosen = tensor.movedim(self.axis, lead).index_select(lead, self._flat(tensor))
+        return chosen.unflatten(lead, tuple(self.entries.shape)).flatten(lead + 1)
+
+    def with_rows(self, tensor: Tensor, rows: Tensor) -> Tensor:
+        """The tensor, with other rows (..., units, k)."""
+        lead = tensor.ndim - self.ndim
+        front = tensor.movedim(self.axis, lead)
+        places = self._flat(tensor)
+        shape = (*front.shape[:lead], len(places), *front.shape[lead + 1 :])
+        return front.index_copy(lead, places, rows.reshape(shape)).movedim(lead, self.axis)
+
+    def _flat(self, tensor: Tensor) -> Tensor:
+        return self.entries.flatten().to(tensor.device)
+
+    @property
+    def label(self) -> str:
+        """The parameter's name, with the places where it is not the whole axis."""
+        places = self.entries.flatten().tolist()
+        low, high = min(places), max(places)
+        return f"{self.parameter}[{low}:{high + 1}]" if low else self.parameter
+
+
+@dataclass(frozen=True, eq=False)
+class Symmetry:
+    """A continuous symmetry: the function stays while outer rows grow and inner rows shrink.
+
+    With O and I the units' rows of all outer and of all inner slots, (units, k), and A a diagonal
+    (rescaling, scale) or symmetric (rotation) matrix over the units, it is O → e^A O, I → e^{−A} I,
+    and its charges are the entries of O Oᵀ − I Iᵀ that A reaches.
+
+    Attributes:
+        kind: which A are allowed.
+        outer: slots of the units in the parameters that read them, or that only a scale has.
+        inner: slots in the parameters that make them; empty for a scale.
+    """
+
+    kind: Kind
+    outer: tuple[Slots, ...]
+    inner: tuple[Slots, ...] = ()
+
+    @property
+    def units(self) -> int:
+        """Number of units."""
+        return len(self.outer[0].entries)
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """Names of the parameters that it moves, inner ones first."""
+        return tuple(dict.fromkeys(slots.parameter for slots in (*self.inner, *self.outer)))
+
+    @property
+    def name(self) -> str:
+        """Its slots: inner ones, an arrow, outer ones."""
+        sides = (", ".join(slots.label for slots in side) for side in (self.inner, self.outer))
+        return " → ".join(side for side in sides if side)
+
+    def grams(self, left: Params, right: Params | None = None) -> tuple[Tensor, Tensor]:
+        """Inner products of the units' rows: of the outer slots, and of the inner ones.
+
+        Args:
+            left: values by parameter, (..., *shape): parameters, gradients, or many of them.
+            right: likewise; `left` by default.
+
+        Returns:
+            Each (..., units), or (..., units, units) for a rotation.
+        """
+        other = left if right is None else right
+        return self._gram(self.outer, left, other), self._gram(self.inner, left, other)
+
+    def charge(self, params: Params) -> Tensor:
+        """Noether charges |O|² − |I|² of each unit, or O Oᵀ − I Iᵀ for a rotation.
+
+        Returns:
+            (..., units), or (..., units, units) for a rotation.
+        """
+        outer, inner = self.grams(params)
+        return outer - inner
+
+    def moved(self, params: Params, a: Tensor) -> dict[str, Tensor]:
+        """The parameters moved along the symmetry's orbit.
+
+        Args:
+            params: every parameter, without leading dimensions.
+            a: A: its diagonal (units,), or (units, units), symmetric, for a rotation.
+
+        Raises:
+            ValueError: A has another shape than the units need, or is not symmetric.
+        """
+        return self._flow(params, a, 1.0)
+
+    def generator(self, a: Tensor, name: str | None = None) -> Generator:
+        """The generator Q of the direction A; its charge θᵀQθ is Σᵢⱼ Aᵢⱼ Cᵢⱼ.
+
+        Args:
+            a: A, as for `moved`.
+            name: for messages; the symmetry's by default.
+
+        Raises:
+            ValueError: A has another shape than the units need, or is not symmetric.
+        """
+        self._check(a)
+
+        def apply(params: Params) -> dict[str, Tensor]:
+            found = {each: torch.zeros_like(params[each]) for each in self.parameters}
+            for side, sign in ((self.outer, 1), (self.inner, -1)):
+                for slots in side:
+                    part = torch.zeros_like(params[slots.parameter])
+                    rows = slots.rows(params[slots.parameter])
+                    part = slots.with_rows(part, self._times(sign * a.to(rows), rows))
+                    found[slots.parameter] = found[slots.parameter] + part
+            return found
+
+        return Generator(name or self.name, apply, lambda params, s: self._flow(params, a, s))
+
+    def _flow(self, params: Params, a: Tensor, strength: float) -> dict[str, Tensor]:
+        self._check(a)
+        found = dict(params)
+        exact = strength * a.double()
+        for side, power in ((self.outer, exact), (self.inner, -exact)):
+            matrix = torch.linalg.matrix_exp(power) if a.ndim == 2 else power.exp()
+            for slots in side:
+                value = found[slots.parameter]
+                rows = self._times(matrix.to(value), slots.rows(value))
+                found[slots.parameter] = slots.with_rows(value, rows)
+        return found
+
+    def _times(self, matrix: Tensor, rows: Tensor) -> Tensor:
+        return matrix @ rows if matrix.ndim == 2 else matrix[:, None] * rows
+
+    def _check(self, a: Tensor) -> None:
+        """Raises ValueError for an A that is not one of this symmetry's."""
+        shape = (self.units,) * (2 if self.kind == "rotation" else 1)
+        if tuple(a.shape) != shape:
+            raise ValueError(f"a must have shape {shape} for a {self.kind}; got {tuple(a.shape)}")
+        if a.ndim == 2:
+            check_symmetric("a", a)
+
+    def _gram(self, side: tuple[Slots, ...], left: Params, right: Params) -> Tensor:
+        total: Tensor | None = None
+        for slots in side:
+            a, b = slots.rows(left[slots.parameter]), slots.rows(right[slots.parameter])
+            part = a @ b.mT if self.kind == "rotation" else (a * b).sum(-1)
+            total = part if total is None else total + part
+        if total is not None:
+            return total
+        return torch.zeros_like(self._gram(self.outer, left, right))
