@@ -18,6 +18,7 @@ from sharpflow.symmetry.generators import (
     symmetry_deviation,
     weighted,
 )
+from sharpflow.symmetry.modules import Broken, Symmetries, find_symmetries
 from sharpflow.symmetry.noether import (
     NoiseTrace,
     dense_noise_trace,
@@ -41,13 +42,16 @@ from sharpflow.symmetry.two_layer import (
 )
 
 __all__ = [
+    "Broken",
     "Generator",
     "NoiseTrace",
     "Slots",
+    "Symmetries",
     "Symmetry",
     "alignment",
     "dense",
     "dense_noise_trace",
+    "find_symmetries",
     "gammas",
     "gaussian_gammas",
     "gradient_covariance",
