@@ -417,8 +417,18 @@ def _related(
             seen.add(key)
             grown, shrunk = ([views[i] for i, c in held.items() if c == sign] for sign in (1, -1))
             natural = any(view.entries.shape[1] == 1 for view in (*grown, *shrunk))
+            if _places(grown) & _places(shrunk):
+                continue  # two views that differ in nothing that matters
             if natural or units == 1 or views_of is _interleaved:
                 yield _symmetry(grown, shrunk)
+
+
+def _places(views: Sequence[View]) -> set[tuple[str, int, int]]:
+    return {
+        (view.of.parameter, view.of.axis, entry)
+        for view in views
+        for entry in view.entries.flatten().tolist()
+    }
 
 
 def _scattered(axes: Sequence[Axis]) -> Iterator[Symmetry]:
@@ -566,10 +576,10 @@ def _alike(
                     for side, made in ((symmetries[i].outer, False), (symmetries[i].inner, True))
                 )
                 size = torch.maximum(outer.abs(), inner.abs())
-                same = (outer - inner).abs() <= 1e-7 * size
-                alike[i] &= same & (size > _DEAD * float(size.max()))
-    for i, units in chosen.items():
-        alike[i][torch.arange(len(units)), units] = True
+                if bool(size.any()):
+                    same = (outer - inner).abs() <= 1e-7 * size
+                    alike[i] &= same & (size > _DEAD * float(size.max()))
+                    alike[i][torch.arange(len(units)), units] = True
     return alike
 
 
