@@ -26,6 +26,7 @@ _EXACT = 1e-9
 """Of a relation between products; what is verified then is the function."""
 _DEAD = 1e-12
 """Products below this part of the largest are rounding."""
+_LOW = (torch.float32, torch.float16, torch.bfloat16)
 _PARTS = 4
 """Parts of an axis up to which each is looked at by itself."""
 _WHOLE, _FEW = 128, 32
@@ -667,10 +668,22 @@ def _marginals(values: Tensor) -> list[Tensor]:
 
 
 def _order(outputs: Tensor, leaves: Mapping[str, Tensor]) -> dict[str, int]:
-    """When each parameter is used first, from the graph of the outputs."""
+    """When each parameter is used first, from the graph of the outputs.
+
+    Raises:
+        ValueError: something in the graph has lower precision than float64.
+    """
     names = {id(leaf): name for name, leaf in leaves.items()}
     order: dict[str, int] = {}
     for node in nodes_of([outputs]):
+        for kind in node._input_metadata:
+            if getattr(kind, "dtype", torch.float64) in _LOW:
+                raise ValueError(
+                    f"outputs are computed in {kind.dtype} inside ({node.name()}), whatever the "
+                    "precision of the parameters, which hides whether they stay as they are: find "
+                    "symmetries without torch.autocast, and of a function that keeps the precision "
+                    "that it is given."
+                )
         for following, _ in node.next_functions:
             name = names.get(id(getattr(following, "variable", None)))
             if name is not None:
