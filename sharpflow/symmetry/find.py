@@ -268,6 +268,9 @@ def candidates(probe: Probe) -> Iterator[Symmetry]:
         add(_related(left(), units, _interleaved))
     add(_scattered(left()))
     add(_groups(probe.axes, known))
+    add(_modules(probe.axes, known))
+    order = {axis.parameter: axis.order for axis in probe.axes}
+    found.sort(key=lambda each: min(order[s.parameter] for s in each.inner or each.outer))
     for each, blocks in zip(found, mixing_blocks(probe, found), strict=True):
         yield from _parts(each, blocks)
 
@@ -622,6 +625,21 @@ def _groups(axes: list[Axis], known: _Known) -> Iterator[Symmetry]:
             if units:
                 yield Symmetry("scale", _slots([_grouped(each, units) for each in group]))
                 break
+
+
+def _modules(axes: list[Axis], known: _Known) -> Iterator[Symmetry]:
+    """Modules whose parameters have a common scale, beyond those that have one of their own."""
+    last = {axis.parameter: axis for axis in axes if axis.axis == -1}
+    parts = [name.split(".")[:-1] for name in last]
+    paths = {".".join(path[:depth]) for path in parts for depth in range(len(path) + 1)}
+    for path in sorted(paths, key=lambda path: (-path.count("."), path == "", path)):
+        inside = [name for name in last if not path or name.startswith(f"{path}.")]
+        views = [_grouped(last[name], 1) for name in inside if not known.scales(name)]
+        total = sum(view.sums for view in views)
+        size = sum(view.sizes for view in views)
+        if isinstance(total, Tensor) and isinstance(size, Tensor) and len(views) > 1:
+            zero = bool((total.abs() <= 1e-8 * size.norm()).all())
+            yield from [Symmetry("scale", _slots(views))] * zero
 
 
 def _grouped(axis: Axis, units: int) -> View:

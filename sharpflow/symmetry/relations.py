@@ -79,6 +79,8 @@ def _shortened(rows: Tensor) -> Tensor:
         changed = False
         for short in range(len(rows)):
             held = rows[short].nonzero().flatten()
+            if not len(held):
+                continue
             ratios = rows[:, held] / rows[short, held]
             alike = (ratios[:, :, None] - ratios[:, None]).abs() <= _ZERO * ratios.abs()[:, :, None]
             most, best = torch.where(ratios == 0, 0, alike.sum(2)).max(1)
