@@ -21,7 +21,7 @@ Function = Callable[[dict[str, Tensor]], Tensor]
 _POINTS, _MORE = 8, 32
 """Parameters that are looked at, so that each unit is switched off at some; of small functions."""
 _SMALL, _LARGE = 10_000, 1_000_000
-"""Numbers in parameters up to which more are looked at; above which with one s each, not two."""
+"""Numbers in parameters up to which more are looked at; above which half, and with one s each."""
 _VERIFIED = 2
 """Parameters at which symmetries are verified."""
 _EXACT = 1e-9
@@ -182,16 +182,13 @@ class Probe:
         return max(self._deviation(number, symmetries) for number in self.points[:_VERIFIED])
 
     def _deviation(self, number: int, symmetries: Sequence[Symmetry]) -> float:
-        with torch.no_grad():
-            there = self.point(number)
-            if number not in self._references:
-                self._references[number] = self.outputs(there)
-            for each in symmetries:
-                there = each.moved(there, random_direction(each))
-            reference = self._references[number]
-            size = max(float(reference.abs().max()), torch.finfo(torch.float64).tiny)
-            moved = float((self.outputs(there, finite=False) - reference).abs().max())
-            return moved / size if moved == moved else float("inf")
+        here = there = self.point(number)
+        for each in symmetries:
+            there = each.moved(there, random_direction(each))
+        if number not in self._references:
+            with torch.no_grad():
+                self._references[number] = self.outputs(here)
+        return distance(self.function, self._references[number], there)
 
     def gradients(
         self, number: int, count: int
@@ -227,14 +224,14 @@ class Probe:
 
         A unit that is switched off for all samples hides what comes before it.
         """
-        each = 1 if self._size > _LARGE else 2
+        points, each = (_POINTS // 2, 1) if self._size > _LARGE else (_POINTS, 2)
         found: list[tuple[int, dict[tuple[str, int], tuple[Tensor, Tensor]]]] = []
         good: list[int] = []
         for number in range(_MORE):
             found += [(number, _products(*pair)) for pair in self.gradients(number, each)]
             alive = [sum(int((size > 0).sum()) for _, size in one.values()) for _, one in found]
             good = [i for i, count in enumerate(alive) if count > 0.5 * max(alive)]
-            if len(good) >= each * _POINTS:
+            if len(good) >= each * points:
                 break
         self.points = list(dict.fromkeys(found[i][0] for i in good))
         axes = []
@@ -248,7 +245,7 @@ class Probe:
 
     def numbers(self) -> list[int]:
         """Points to tell linear units by: more of a small function."""
-        more = range(_MORE, 2 * _MORE) if self._size <= _SMALL else ()
+        more = range(_MORE, 2 * _MORE if self._size <= _SMALL else _MORE + 4)
         return [*self.points, *more]
 
 
@@ -263,6 +260,17 @@ def _products(
         pairs = zip(_marginals(product), _marginals(product.abs()), strict=True)
         found |= {(name, axis): pair for axis, pair in enumerate(pairs, -value.ndim)}
     return found
+
+
+def distance(
+    function: Function, here: Mapping[str, Tensor] | Tensor, there: Mapping[str, Tensor]
+) -> float:
+    """How far a function's values lie apart, over the largest; one may be given in its place."""
+    with torch.no_grad():
+        first = here if isinstance(here, Tensor) else function(dict(here)).flatten()
+        size = max(float(first.abs().max()), torch.finfo(torch.float64).tiny)
+        moved = float((function(dict(there)).flatten() - first).abs().max())
+    return moved / size if moved == moved else float("inf")
 
 
 def random_direction(symmetry: Symmetry) -> Tensor:

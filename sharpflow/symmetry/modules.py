@@ -14,12 +14,22 @@ from sharpflow.curvature.model_loss import (
     refuse_random_modules,
     trainable_parameters,
 )
-from sharpflow.symmetry.find import Function, Probe, implied, verified
+from sharpflow.symmetry.find import (
+    Function,
+    Probe,
+    distance,
+    implied,
+    random_direction,
+    verified,
+)
 from sharpflow.symmetry.interventions import Cause, Key, Watch
 from sharpflow.symmetry.shared_units import Symmetry
 
 if TYPE_CHECKING:
     import pandas as pd
+
+_HOLDS = 1e-8
+"""Deviation below which something that was put right is what broke a symmetry."""
 
 Inputs = Tensor | Sequence[Any] | Mapping[str, Any]
 
@@ -187,12 +197,13 @@ class _Network:
         """Outputs as a function of the parameters, with some calls put right."""
         return lambda params: self._run(params, Watch(self.model, repaired))
 
-    def causes(self, params: Mapping[str, Tensor]) -> dict[Key, Cause]:
-        """What may break symmetries, in the order of the calls."""
-        watch = Watch(self.model)
+    def watched(self, params: Mapping[str, Tensor]) -> Watch:
+        """What may break symmetries, and when."""
+        leaves = {name: p.detach().requires_grad_() for name, p in params.items()}
+        watch = Watch(self.model, params=leaves)
         with torch.enable_grad():
-            self._run({n: p.detach().requires_grad_() for n, p in params.items()}, watch)
-        return watch.causes
+            self._run(leaves, watch)
+        return watch
 
     def moves(self, symmetry: Symmetry) -> bool:
         """Whether every parameter of a symmetry may move."""
@@ -296,26 +307,39 @@ def _frozen(network: _Network, probe: Probe, held: Sequence[Symmetry]) -> Iterat
 
 def _nearly(network: _Network, plain: Probe, held: Sequence[Symmetry]) -> Iterator[Broken]:
     """Symmetries that appear once everything that may break one is put right."""
-    causes = network.causes(plain.point(plain.points[0]))
-    if not causes:
+    watch = network.watched(plain.point(plain.points[0]))
+    if not watch.causes:
         return
-    repaired = Probe(network.function(frozenset(causes)), network.params)
-    for symmetry in verified(repaired, 1e-8):
+    repaired = Probe(network.function(frozenset(watch.causes)), network.params)
+    for symmetry in verified(repaired, _HOLDS):
         if implied(symmetry, held) or not network.moves(symmetry):
             continue
-        deviation = plain.deviation(symmetry)
-        needed = _needed(network, plain, symmetry, list(causes))
-        yield Broken(symmetry, deviation, tuple(causes[key] for key in needed))
+        needed = _needed(network, plain, symmetry, watch)
+        causes = tuple(watch.causes[key] for key in watch.causes if key in needed)
+        yield Broken(symmetry, plain.deviation(symmetry), causes)
 
 
-def _needed(network: _Network, plain: Probe, symmetry: Symmetry, keys: list[Key]) -> list[Key]:
-    """A smallest set of calls that have to be put right for a symmetry to hold."""
+def _needed(network: _Network, plain: Probe, symmetry: Symmetry, watch: Watch) -> list[Key]:
+    """A smallest set of calls that have to be put right for a symmetry to hold.
+
+    Those between the uses of its parameters are tried first, and then those around them.
+    """
+    uses = [time for name in symmetry.parameters for time in watch.uses.get(name, ())]
+    start, end = (min(uses), max(uses)) if uses else (0, 0)
+    keys = sorted(
+        watch.causes, key=lambda key: max(start - watch.times[key], watch.times[key] - end)
+    )
+    here = plain.point(plain.points[0])
+    there = symmetry.moved(here, random_direction(symmetry))
 
     def holds(repaired: Sequence[Key]) -> bool:
-        probe = plain.of(network.function(frozenset(repaired)))
-        return probe.deviation(symmetry) <= 1e-8
+        function = network.function(frozenset(repaired))
+        return distance(function, here, there) <= _HOLDS
 
-    return _explained(holds, [], [], keys)
+    tried = 1
+    while tried < len(keys) and not holds(keys[:tried]):
+        tried *= 2
+    return _explained(holds, [], [], keys[:tried])
 
 
 def _explained(
