@@ -75,12 +75,12 @@ def verified(probe: "Probe", tolerance: float) -> tuple[Symmetry, ...]:
     return tuple(holding(list(candidates(probe))))
 
 
-def implied(symmetry: Symmetry, known: Sequence[Symmetry]) -> bool:
-    """Whether what a symmetry does to single units follows from others."""
+def beyond(symmetries: Sequence[Symmetry], known: Sequence[Symmetry]) -> list[Symmetry]:
+    """Those of some symmetries that do to single units what does not follow from known ones."""
     rows = _Known()
     for each in known:
         rows.add(each)
-    return rows.implies(symmetry)
+    return [each for each in symmetries if not rows.implies(each)]
 
 
 @dataclass(frozen=True)
@@ -324,8 +324,7 @@ class _Known:
 
     def add(self, symmetry: Symmetry) -> None:
         """Remember a relation, unit by unit, and of whole parameters where it reaches them."""
-        for unit in range(symmetry.units):
-            row = _row(symmetry, unit)
+        for row in _rows(symmetry, range(symmetry.units)):
             for place in row:
                 self.owners.setdefault(place, []).append(len(self.rows))
             self.rows.append(row)
@@ -339,7 +338,7 @@ class _Known:
         if total is not None and _spanned(total, self.totals):
             return True
         chosen = {0, symmetry.units // 2, symmetry.units - 1}
-        return all(self._implies_row(_row(symmetry, unit)) for unit in chosen)
+        return all(self._implies_row(row) for row in _rows(symmetry, chosen))
 
     def _implies_row(self, row: dict[tuple[str, int, int], float]) -> bool:
         near: set[int] = set()
@@ -366,13 +365,17 @@ def _signed(symmetry: Symmetry) -> Iterator[tuple[Slots, float]]:
         yield from ((slots, sign) for slots in side)
 
 
-def _row(symmetry: Symmetry, unit: int) -> dict[tuple[str, int, int], float]:
-    row: dict[tuple[str, int, int], float] = {}
-    for slots, sign in _signed(symmetry):
-        for entry in slots.entries[unit].tolist():
-            place = (slots.parameter, slots.axis, entry)
-            row[place] = row.get(place, 0.0) + sign
-    return row
+def _rows(symmetry: Symmetry, units: Iterable[int]) -> list[dict[tuple[str, int, int], float]]:
+    """What a symmetry does to the places of parameters, for each of some units."""
+    sides = [(s.parameter, s.axis, s.entries.tolist(), sign) for s, sign in _signed(symmetry)]
+    rows = []
+    for unit in units:
+        row: dict[tuple[str, int, int], float] = {}
+        for name, axis, entries, sign in sides:
+            for entry in entries[unit]:
+                row[name, axis, entry] = row.get((name, axis, entry), 0.0) + sign
+        rows.append(row)
+    return rows
 
 
 def _total(symmetry: Symmetry) -> dict[str, float] | None:
