@@ -7,6 +7,7 @@ from sharpflow.symmetry.covariance import (
     sample_loss,
 )
 from sharpflow.symmetry.equilibrium import noise_equilibrium, plain_balance, stationary_gammas
+from sharpflow.symmetry.find import symmetries_of
 from sharpflow.symmetry.generators import (
     Generator,
     dense,
@@ -69,6 +70,7 @@ __all__ = [
     "sample_loss",
     "scale",
     "stationary_gammas",
+    "symmetries_of",
     "symmetry_deviation",
     "two_layer_noise_trace",
     "weighted",
