@@ -1,5 +1,13 @@
 """Noether charges and flow, gradient-noise covariances, noise equilibrium in closed form."""
 
+from sharpflow.symmetry.balance import NoiseBalance, noise_balance
+from sharpflow.symmetry.charge_laws import (
+    Sgd,
+    SymmetryNoise,
+    charge_drift,
+    equilibrium_charge,
+    relaxation_steps,
+)
 from sharpflow.symmetry.covariance import (
     gradient_covariance,
     noise_trace,
@@ -42,12 +50,17 @@ from sharpflow.symmetry.two_layer import (
 
 __all__ = [
     "Generator",
+    "NoiseBalance",
     "NoiseTrace",
+    "Sgd",
     "Slots",
     "Symmetry",
+    "SymmetryNoise",
     "alignment",
+    "charge_drift",
     "dense",
     "dense_noise_trace",
+    "equilibrium_charge",
     "gammas",
     "gaussian_gammas",
     "gradient_covariance",
@@ -58,6 +71,7 @@ __all__ = [
     "noether_flow_rate",
     "noether_path",
     "noether_step",
+    "noise_balance",
     "noise_equilibrium",
     "noise_imbalance",
     "noise_trace",
@@ -65,6 +79,7 @@ __all__ = [
     "plain_balance",
     "population_gradient",
     "population_loss",
+    "relaxation_steps",
     "rescaling",
     "residual_gammas",
     "sample_loss",

@@ -79,14 +79,17 @@ class NoiseMoments:
                 f"{self.count} {'sample' if size == 1 else 'batch'} has no covariance; give more."
             )
         values = {name: leaf.detach().double().cpu() for name, leaf in self._leaves.items()}
-        centre = {name: total / self.count for name, total in self._total.items()}
-        mean = {name: centre[name] + self._shift.get(name, 0) for name in centre}
+        centre = {name: total.cpu() / self.count for name, total in self._total.items()}
+        mean = (
+            {name: centre[name] + self._shift[name] for name in centre} if self._shift else centre
+        )
         rounding = torch.finfo(next(iter(self._leaves.values())).dtype).eps
         found = []
         for symmetry, sums in zip(self._symmetries, self._sums, strict=True):
             noise, means = [], []
-            moments = zip(sums, symmetry.grams(centre), symmetry.grams(mean), strict=True)
-            for total, shifted, whole in moments:
+            of_centre = symmetry.grams(centre)
+            of_mean = of_centre if mean is centre else symmetry.grams(mean)
+            for total, shifted, whole in zip(sums, of_centre, of_mean, strict=True):
                 second = total / self.count
                 spread = second - shifted
                 if spread.ndim == 1:  # what is left of numbers that are all the same
@@ -144,7 +147,7 @@ class NoiseMoments:
                 raise ValueError(f"batch {place} is empty.")
             if place == 1:
                 self._source.start(self._rows(batch, range(min(count, 4))))
-            with _naming(place):
+            with _naming(place), torch.no_grad():
                 uses, slopes = self._differentiate(batch)
                 checked = {0, count // 2, count - 1} if place == 1 else {7919 * place % count}
                 alone = {row: self._differentiate(self._rows(batch, [row]))[1] for row in checked}
@@ -168,6 +171,9 @@ class NoiseMoments:
         """Gradients of the samples' parts of a mean; None where they cannot be read.
 
         The first batch tells in which order samples are, or that they have to be taken one by one.
+
+        Raises:
+            ValueError: they could be read in earlier batches, and are not those that are known.
         """
         new = name not in self._samples_first
         orders = (True, False) if new else (self._samples_first[name],)
@@ -229,10 +235,11 @@ class NoiseMoments:
         return self._source.rows_of(batch, torch.tensor(list(rows)))
 
     def _add_grams(self, name: str, gradients: SampleGradients, factor: int) -> None:
-        for place, side, slots in self._slots[name]:
-            full = self._symmetries[place].kind == "rotation"
-            gram = gradients.gram(slots, full).detach().double().cpu()
-            self._sums[place][side] = self._sums[place][side] + factor * gram
+        places = self._slots[name]
+        kinds = (self._symmetries[place].kind == "rotation" for place, _, _ in places)
+        asked = [(slots, full) for (_, _, slots), full in zip(places, kinds, strict=True)]
+        for (place, side, _), gram in zip(places, gradients.grams(asked), strict=True):
+            self._sums[place][side] = self._sums[place][side] + factor * gram.double().cpu()
 
     def _add(self, slopes: Mapping[str, Tensor], weight: int, count: int) -> None:
         for name, slope in slopes.items():

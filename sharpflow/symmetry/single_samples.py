@@ -7,9 +7,9 @@ makes the call.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial, reduce
+from functools import cached_property, partial, reduce
 from operator import add
 from typing import Any
 
@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from sharpflow.curvature.graphs import nodes_of
 from sharpflow.symmetry.shared_units import Slots
 
-_HELD = 2**22
+_HELD = 2**20
 """Numbers of single samples' gradients that are held at a time."""
 
 
@@ -43,32 +43,59 @@ class OuterProducts:
         """The gradients (n, *shape) of some samples."""
         return (self.left[samples].mT @ self.right[samples]).reshape(-1, *self.shape)
 
-    def gram(self, slots: Slots, full: bool) -> Tensor:
-        """Sum over samples of the inner products of the units' rows: (units,) or (units, units)."""
-        units = len(slots.entries)
-        outer = slots.axis == -len(self.shape)
-        near, far = (self.left, self.right) if outer else (self.right, self.left)
-        entries = _spread(slots, self.shape)
-        samples, positions = near.shape[:2]
-        known = outer or slots.axis == 1 - len(self.shape)
-        through = positions**2 * (far.shape[-1] + entries.numel())
-        if known and (positions == 1 or through < _cost(self)):
-            chosen = _columns(near, entries)
-            if positions == 1:
-                weighed = chosen * far.square().sum(-1, keepdim=True)
-            else:
-                weighed = (far @ far.mT) @ chosen
-            if not full:
-                return (chosen * weighed).sum((0, 1)).reshape(units, -1).sum(-1)
-            rows = chosen.reshape(samples * positions, units, -1).movedim(1, 0).flatten(1)
-            others = weighed.reshape(samples * positions, units, -1).movedim(1, 0).flatten(1)
-            return rows @ others.mT
-        return reduce(add, (_gram_of_rows(slots, self.dense(s), full) for s in self._blocks()))
+    def grams(self, asked: Sequence[tuple[Slots, bool]]) -> list[Tensor]:
+        """Inner products of the units' rows, summed over samples, each the cheaper way.
 
-    def _blocks(self) -> Iterator[slice]:
+        Args:
+            asked: places of units, and whether the products of different units are wanted.
+
+        Returns:
+            (units,), or (units, units), for each.
+        """
+        found: dict[int, Tensor] = {}
+        left = []
+        for place, (slots, full) in enumerate(asked):
+            if self._through_positions(slots):
+                found[place] = self._of_positions(slots, full)
+            else:
+                left.append(place)
         size = max(1, _HELD // math.prod(self.shape))
-        for start in range(0, len(self.left), size):
-            yield slice(start, start + size)
+        for start in range(0, len(self.left) if left else 0, size):
+            values = self.dense(slice(start, start + size))
+            for place in left:
+                part = _gram_of_rows(*asked[place], values)
+                found[place] = found[place] + part if place in found else part
+        return [found[place] for place in range(len(asked))]
+
+    def _through_positions(self, slots: Slots) -> bool:
+        """Whether the products of positions are fewer than the entries of the gradients."""
+        positions = self.left.shape[1]
+        if slots.axis not in (-len(self.shape), 1 - len(self.shape)):
+            return False
+        columns = self.left.shape[-1] + self.right.shape[-1]
+        return positions == 1 or positions * columns < math.prod(self.shape)
+
+    def _of_positions(self, slots: Slots, full: bool) -> Tensor:
+        outer = slots.axis == -len(self.shape)
+        near = _columns(self.left if outer else self.right, _spread(slots, self.shape))
+        if near.shape[1] == 1:
+            far = self.right if outer else self.left
+            weighed = near * far.square().sum(-1, keepdim=True)
+        else:
+            weighed = (self._right_pairs if outer else self._left_pairs) @ near
+        units = len(slots.entries)
+        if not full:
+            return (near * weighed).sum((0, 1)).reshape(units, -1).sum(-1)
+        rows = [t.flatten(0, 1).unflatten(1, (units, -1)).movedim(1, 0) for t in (near, weighed)]
+        return rows[0].flatten(1) @ rows[1].flatten(1).mT
+
+    @cached_property
+    def _left_pairs(self) -> Tensor:
+        return self.left @ self.left.mT
+
+    @cached_property
+    def _right_pairs(self) -> Tensor:
+        return self.right @ self.right.mT
 
 
 @dataclass(frozen=True)
@@ -81,9 +108,9 @@ class Gradients:
         """The gradients of some samples."""
         return self.values[samples]
 
-    def gram(self, slots: Slots, full: bool) -> Tensor:
+    def grams(self, asked: Sequence[tuple[Slots, bool]]) -> list[Tensor]:
         """As for `OuterProducts`."""
-        return _gram_of_rows(slots, self.values, full)
+        return [_gram_of_rows(slots, full, self.values) for slots, full in asked]
 
 
 SampleGradients = OuterProducts | Gradients
@@ -357,12 +384,7 @@ def _columns(tensor: Tensor, entries: Tensor) -> Tensor:
     return tensor.index_select(-1, places.to(tensor.device))
 
 
-def _cost(products: OuterProducts) -> int:
-    """Multiplications a sample that its dense gradient and its rows take."""
-    return (products.left.shape[1] + 1) * math.prod(products.shape)
-
-
-def _gram_of_rows(slots: Slots, values: Tensor, full: bool) -> Tensor:
+def _gram_of_rows(slots: Slots, full: bool, values: Tensor) -> Tensor:
     rows = slots.rows(values)  # (n, units, k)
     if not full:
         return rows.square().sum((0, 2))
