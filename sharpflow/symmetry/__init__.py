@@ -1,5 +1,6 @@
 """Noether charges and flow, gradient-noise covariances, noise equilibrium in closed form."""
 
+from sharpflow.symmetry.adam_balance import AdamBalance, AdamNoise, adam_balance
 from sharpflow.symmetry.balance import NoiseBalance, noise_balance
 from sharpflow.symmetry.charge_laws import (
     Sgd,
@@ -7,6 +8,7 @@ from sharpflow.symmetry.charge_laws import (
     charge_drift,
     equilibrium_charge,
     relaxation_steps,
+    sustained_charge,
 )
 from sharpflow.symmetry.covariance import (
     gradient_covariance,
@@ -49,6 +51,8 @@ from sharpflow.symmetry.two_layer import (
 )
 
 __all__ = [
+    "AdamBalance",
+    "AdamNoise",
     "Generator",
     "NoiseBalance",
     "NoiseTrace",
@@ -56,6 +60,7 @@ __all__ = [
     "Slots",
     "Symmetry",
     "SymmetryNoise",
+    "adam_balance",
     "alignment",
     "charge_drift",
     "dense",
@@ -85,6 +90,7 @@ __all__ = [
     "sample_loss",
     "scale",
     "stationary_gammas",
+    "sustained_charge",
     "symmetries_of",
     "symmetry_deviation",
     "two_layer_noise_trace",

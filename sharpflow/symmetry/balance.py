@@ -21,13 +21,14 @@ from sharpflow.symmetry.charge_laws import (
 )
 from sharpflow.symmetry.noise_moments import NoiseMoments
 from sharpflow.symmetry.shared_units import Symmetry
+from sharpflow.symmetry.tables import Table, total
 
 _AT_A_TIME = 256
 """Samples of inputs with targets whose graph is held at once, unless that is told."""
 
 
 @dataclass(frozen=True, eq=False)
-class NoiseBalance:
+class NoiseBalance(Table):
     """The noise of every symmetry of a model; printed, a table.
 
     Attributes:
@@ -53,33 +54,13 @@ class NoiseBalance:
         """
         return [_row(each, self.sgd) for each in self.symmetries]
 
-    def frame(self) -> Any:
-        """The rows as a pandas DataFrame.
-
-        Raises:
-            ImportError: pandas is not installed.
-        """
-        import pandas as pd
-
-        return pd.DataFrame(self.rows())
-
-    def __str__(self) -> str:
-        """The table as text."""
-        rows = self.rows()
-        heads = list(rows[0])
-        cells = [heads, *([_text(row[head]) for head in heads] for row in rows)]
-        widths = [max(len(line[place]) for line in cells) for place in range(len(heads))]
+    @property
+    def title(self) -> str:
+        """How many symmetries, and what their noise was measured on."""
         drawn = f"{self.draws} samples"
         if self.batch_size is not None:
             drawn = f"{self.draws} batches of {self.batch_size}"
-        lines = [
-            "  ".join(
-                text.ljust(width) if place < 2 else text.rjust(width)
-                for place, (text, width) in enumerate(zip(line, widths, strict=True))
-            ).rstrip()
-            for line in cells
-        ]
-        return "\n".join([f"Noise balance of {len(rows)} symmetries, from {drawn}", *lines])
+        return f"Noise balance of {len(self.symmetries)} symmetries, from {drawn}"
 
 
 def noise_balance(
@@ -222,21 +203,13 @@ def _row(noise: SymmetryNoise, sgd: Sgd | None) -> dict[str, Any]:
         "name": noise.symmetry.name,
         "kind": noise.symmetry.kind,
         "units": noise.symmetry.units,
-        "charge": _trace(noise.charge),
-        "noise_out": _trace(noise.outer),
-        "noise_in": _trace(noise.inner),
+        "charge": total(noise.charge),
+        "noise_out": total(noise.outer),
+        "noise_in": total(noise.inner),
         "imbalance": noise.imbalance,
     }
     if sgd is not None:
-        row["drift"] = _trace(charge_drift(noise, sgd))
-        row["equilibrium"] = _trace(equilibrium_charge(noise, sgd))
+        row["drift"] = total(charge_drift(noise, sgd))
+        row["equilibrium"] = total(equilibrium_charge(noise, sgd))
         row["steps"] = float(relaxation_steps(noise, sgd).median())
     return row
-
-
-def _trace(charges: Tensor) -> float:
-    return float(charges.sum() if charges.ndim == 1 else charges.trace())
-
-
-def _text(cell: Any) -> str:
-    return f"{cell:.3g}" if isinstance(cell, float) else str(cell)

@@ -125,11 +125,34 @@ def charge_drift(noise: SymmetryNoise, sgd: Sgd) -> Tensor:
     return sgd.speed * (outer - inner - sgd.decay * noise.charge)
 
 
+def sustained_charge(noise: SymmetryNoise, sgd: Sgd) -> Tensor:
+    """κ⁻¹(P_O − P_I), the charges that the noise at hand holds against weight decay.
+
+    At a stationary point they are the charges themselves; to first order in ηγ and at β = 0 they
+    are η/(2γ)·((G_O − G_I)/S + M_O − M_I).
+
+    Args:
+        noise: from `noise_balance`.
+        sgd: how the model is trained, with weight decay.
+
+    Returns:
+        The shape of the charges.
+
+    Raises:
+        ValueError: there is no weight decay.
+    """
+    if not sgd.weight_decay:
+        raise ValueError("weight_decay is 0: without decay no charge has to be held.")
+    outer, inner = _powers(noise, sgd)
+    return (outer - inner) / sgd.decay
+
+
 def equilibrium_charge(noise: SymmetryNoise, sgd: Sgd) -> Tensor:
     """The charges at which noise, mean gradient and decay are in equilibrium on this orbit.
 
     Without decay and mean gradient it is the point of the orbit with the least Tr Σ. At a
-    stationary point with decay it is κ⁻¹(P_O − P_I), to first order η/(2γ)·((G_O − G_I)/S + …).
+    stationary point the charge, this one and `sustained_charge` are the same; elsewhere this one
+    takes into account that the noise changes on the way.
 
     Args:
         noise: from `noise_balance`.
