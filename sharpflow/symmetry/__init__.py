@@ -28,6 +28,7 @@ from sharpflow.symmetry.generators import (
     symmetry_deviation,
     weighted,
 )
+from sharpflow.symmetry.modules import Broken, Symmetries, find_symmetries
 from sharpflow.symmetry.noether import (
     NoiseTrace,
     dense_noise_trace,
@@ -53,11 +54,13 @@ from sharpflow.symmetry.two_layer import (
 __all__ = [
     "AdamBalance",
     "AdamNoise",
+    "Broken",
     "Generator",
     "NoiseBalance",
     "NoiseTrace",
     "Sgd",
     "Slots",
+    "Symmetries",
     "Symmetry",
     "SymmetryNoise",
     "adam_balance",
@@ -66,6 +69,7 @@ __all__ = [
     "dense",
     "dense_noise_trace",
     "equilibrium_charge",
+    "find_symmetries",
     "gammas",
     "gaussian_gammas",
     "gradient_covariance",

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adam, AdamW, Optimizer
 
+from sharpflow.symmetry.modules import find_symmetries
 from sharpflow.symmetry.shared_units import Slots, Symmetry
 from sharpflow.symmetry.tables import Table, total
 
@@ -110,7 +111,7 @@ class AdamBalance(Table):
 
 
 def adam_balance(
-    model: nn.Module, optimizer: Optimizer, *, symmetries: Sequence[Symmetry]
+    model: nn.Module, optimizer: Optimizer, *, symmetries: Sequence[Symmetry] | None = None
 ) -> AdamBalance:
     """Whether a model that Adam trains is at Adam's equilibrium, from the optimiser's own state.
 
@@ -120,7 +121,7 @@ def adam_balance(
         model: that the optimiser trains.
         optimizer: `torch.optim.Adam` or `AdamW`, in any of its forms, after at least one step. Its
             groups may differ in learning rate and decay.
-        symmetries: of the model.
+        symmetries: of the model; by default those that `find_symmetries` finds.
 
     Returns:
         The balance of each symmetry, in their order.
@@ -135,6 +136,8 @@ def adam_balance(
             f"the optimiser is {type(optimizer).__name__}, and this balance is that of Adam and "
             "AdamW; that of SGD is noise_balance."
         )
+    if symmetries is None:
+        symmetries = find_symmetries(model)
     if not symmetries:
         raise ValueError("symmetries is empty: there is no charge that noise could move.")
     groups = {id(p): group for group in optimizer.param_groups for p in group["params"]}

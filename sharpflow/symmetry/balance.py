@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from sharpflow.curvature.batch_loss import BatchLoss
+from sharpflow.curvature.batches import batch_size as size_of
 from sharpflow.curvature.batches import read
 from sharpflow.curvature.model_loss import check_data, check_loss
 from sharpflow.curvature.streamed_loss import Forward, check_form
@@ -19,12 +21,15 @@ from sharpflow.symmetry.charge_laws import (
     equilibrium_charge,
     relaxation_steps,
 )
+from sharpflow.symmetry.modules import find_symmetries
 from sharpflow.symmetry.noise_moments import NoiseMoments
 from sharpflow.symmetry.shared_units import Symmetry
 from sharpflow.symmetry.tables import Table, total
 
 _AT_A_TIME = 256
 """Samples of inputs with targets whose graph is held at once, unless that is told."""
+_FEW = 16
+"""Samples that symmetries are found on."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +74,7 @@ def noise_balance(
     inputs: Any,
     targets: Tensor | None = None,
     *,
-    symmetries: Sequence[Symmetry],
+    symmetries: Sequence[Symmetry] | None = None,
     sgd: Sgd | None = None,
     forward: Forward | None = None,
     whole_batches: bool = False,
@@ -94,7 +99,8 @@ def noise_balance(
             `torch.nn` reads batches that are pairs (inputs, targets).
         inputs: (n, …), or a tuple of such; without targets an iterable of batches, read once.
         targets: (n, …), or None.
-        symmetries: of the model.
+        symmetries: of the model; by default those that `find_symmetries` finds, on the first
+            samples.
         sgd: how the model is trained: gives drifts, equilibria and times.
         forward: `forward(model, batch)` gives the outputs of a batch.
         whole_batches: whether to take the gradients of whole batches where samples have their own.
@@ -109,7 +115,7 @@ def noise_balance(
         The balance of each symmetry, in their order.
 
     Raises:
-        ValueError: there is no symmetry, one moves a parameter that is not trained, the loss of a
+        ValueError: the model has no symmetry, one moves a parameter that is not trained, the loss of a
             batch is not the mean over its samples, the data are empty or too few, an option belongs
             to another form of the data, or as for `sharpness`.
         NonFiniteError: the loss or a gradient is NaN or infinite.
@@ -125,7 +131,6 @@ def noise_balance(
         source = BatchLoss(model, loss_fn, _of_pair, dtype=dtype, data=lambda batch: batch[1])
     norm = source.batch_norm()
     whole = whole_batches or norm is not None
-    moments = NoiseMoments(source, symmetries)
     if targets is None:
         parts = _given(inputs)
     else:
@@ -135,6 +140,9 @@ def noise_balance(
             parts = _drawn(own, targets, _size(sgd, norm, len(targets)))
         else:
             parts = _cut(own, targets, _AT_A_TIME if micro_batch is None else micro_batch)
+    if symmetries is None:
+        symmetries, parts = _found(source, parts)
+    moments = NoiseMoments(source, symmetries)
     size = 1
     if whole:
         size = moments.take_batches(parts)
@@ -161,6 +169,35 @@ def _given(batches: Any) -> Iterator[Any]:
             "a list of batches or a DataLoader, or targets with the inputs."
         )
     return read(batches)
+
+
+def _found(source: BatchLoss, parts: Iterator[Any]) -> tuple[Sequence[Symmetry], Iterator[Any]]:
+    """Symmetries of what the loss does with the model, and the parts, none of them lost."""
+    first = next(parts, None)
+    if first is None:
+        return (), parts
+    few = source.rows_of(source.cast(first), torch.arange(min(size_of(first), _FEW)))
+    calls: list[tuple[tuple, dict[str, Any]]] = []
+
+    def note(_: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
+        calls.append((args, kwargs))
+
+    handle = source.model.register_forward_pre_hook(note, with_kwargs=True)
+    try:
+        source.start(few)
+    finally:
+        handle.remove()
+    args, kwargs = calls[0] if calls else ((), {})
+    if not calls or (args and kwargs):
+        raise ValueError(
+            "how the loss calls the model is not seen: give symmetries, those that "
+            "find_symmetries(model, inputs) finds."
+        )
+    found = find_symmetries(source.model, kwargs or args)
+    if not found:
+        near = f"; what came closest: {found.broken[0]}" if found.broken else ""
+        raise ValueError(f"the model has no continuous symmetry that noise could balance{near}.")
+    return found, chain((first,), parts)
 
 
 def _size(sgd: Sgd | None, norm: str | None, samples: int) -> int:

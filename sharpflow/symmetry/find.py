@@ -5,8 +5,9 @@ is computed from the outputs. So these products, taken for a few random s, agree
 where a unit is made and those where it is read, and hardly anywhere else.
 """
 
+import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -47,9 +48,32 @@ def symmetries_of(
     Raises:
         ValueError: outputs are no tensor, not finite, or depend on none of the parameters.
     """
-    probe = Probe(function, params)
-    found = [s for s in candidates(probe) if probe.deviation(s) <= tolerance]
-    return tuple(found)
+    return verified(Probe(function, params), tolerance)
+
+
+def verified(probe: "Probe", tolerance: float) -> tuple[Symmetry, ...]:
+    """The candidates along whose orbits outputs stay.
+
+    All are moved along at once: where that leaves outputs as they are, so does each.
+    """
+
+    def holding(some: Sequence[Symmetry]) -> list[Symmetry]:
+        if not some or probe.deviation(*some) <= tolerance:
+            return list(some)
+        if len(some) == 1:
+            return []
+        half = len(some) // 2
+        return holding(some[:half]) + holding(some[half:])
+
+    return tuple(holding(list(candidates(probe))))
+
+
+def implied(symmetry: Symmetry, known: Sequence[Symmetry]) -> bool:
+    """Whether what a symmetry does to single units follows from others."""
+    rows = _Known()
+    for each in known:
+        rows.add(each)
+    return rows.implies(symmetry)
 
 
 @dataclass(frozen=True)
@@ -110,11 +134,11 @@ class Probe:
         if not params:
             raise ValueError("params is empty; a symmetry needs at least one parameter tensor.")
         self.function = function
+        self._reference: Tensor | None = None
         self.points = [_moved(params, seed) for seed in range(_POINTS)]
         self.axes = self._axes()
-        self._outputs: Tensor | None = None
 
-    def outputs(self, params: dict[str, Tensor]) -> Tensor:
+    def outputs(self, params: dict[str, Tensor], finite: bool = True) -> Tensor:
         """The outputs as one vector.
 
         Raises:
@@ -126,25 +150,27 @@ class Probe:
             raise ValueError(f"outputs are {kind}; they must be a tensor of real numbers.")
         if not outputs.numel():
             raise ValueError("outputs hold no number; give inputs with at least one sample.")
-        check_finite(outputs.detach(), "the output")
+        if finite:
+            check_finite(outputs.detach(), "the output")
         return outputs.flatten()
 
-    def deviation(self, symmetry: Symmetry, params: dict[str, Tensor] | None = None) -> float:
-        """How far outputs move along a random orbit of a symmetry, over the largest output."""
-        at = self.points[0] if params is None else params
+    def of(self, function: Function) -> "Probe":
+        """The same points, of another function; without products."""
+        other = copy.copy(self)
+        other.function, other._reference, other.axes = function, None, []
+        return other
+
+    def deviation(self, *symmetries: Symmetry) -> float:
+        """How far outputs move along random orbits, one after another, over the largest output."""
         with torch.no_grad():
-            if params is not None or self._outputs is None:
-                reference = self.outputs(at)
-            else:
-                reference = self._outputs
-            if params is None:
-                self._outputs = reference
-            try:
-                there = self.outputs(symmetry.moved(at, random_direction(symmetry)))
-            except ValueError:
-                return float("inf")
-            size = max(float(reference.abs().max()), torch.finfo(reference.dtype).tiny)
-            return float((there - reference).abs().max()) / size
+            if self._reference is None:
+                self._reference = self.outputs(self.points[0])
+            there = self.points[0]
+            for each in symmetries:
+                there = each.moved(there, random_direction(each))
+            size = max(float(self._reference.abs().max()), torch.finfo(torch.float64).tiny)
+            moved = float((self.outputs(there, finite=False) - self._reference).abs().max())
+            return moved / size if moved == moved else float("inf")
 
     def gradients(
         self, point: int, count: int, seed: int
@@ -189,8 +215,8 @@ class Probe:
                     product = (torch.zeros_like(value) if slope is None else slope * value).cpu()
                     for axis in range(-value.ndim, 0):
                         rest = [i for i in range(-value.ndim, 0) if i != axis]
-                        pair = (product, product.abs())
-                        added = tuple(each.sum(rest) if rest else each for each in pair)
+                        size = product.abs()
+                        added = (product.sum(rest), size.sum(rest)) if rest else (product, size)
                         sums.setdefault((name, axis), []).append(added)
         found = []
         for (name, axis), pairs in sums.items():
@@ -215,24 +241,20 @@ def random_direction(symmetry: Symmetry) -> Tensor:
 def candidates(probe: Probe) -> Iterator[Symmetry]:
     """What the products say are symmetries, those of many units first."""
     known = _Known()
-    found: list[Sides] = []
+    found: list[Symmetry] = []
     largest = max((float(axis.sizes.max()) for axis in probe.axes), default=0.0)
     for units in sorted({len(axis) for axis in probe.axes}, reverse=True):
         views = [view for axis in probe.axes for view in _views(axis, units)]
         views = [view for view in views if float(view.sizes.max()) > _DEAD * largest]
-        for sides in _related(views, units):
-            if not known.implies(sides):
-                known.add(sides)
-                found.append(sides)
-    for group in _groups(probe.axes, known):
-        known.add((group, []))
-        found.append((group, []))
-    wholes = [Symmetry("rescaling", tuple(_slots(a)), tuple(_slots(b))) for a, b in found]
-    for sides, blocks in zip(found, mixing_blocks(probe, wholes), strict=True):
-        yield from _symmetries(sides, blocks)
-
-
-Sides = tuple[list[View], list[View]]
+        for each in _related(views, units):
+            if not known.implies(each):
+                known.add(each)
+                found.append(each)
+    for each in _groups(probe.axes, known):
+        known.add(each)
+        found.append(each)
+    for each, blocks in zip(found, mixing_blocks(probe, found), strict=True):
+        yield from _parts(each, blocks)
 
 
 class _Known:
@@ -243,24 +265,24 @@ class _Known:
         self.owners: dict[tuple[str, int, int], list[int]] = {}
         self.totals: list[dict[str, float]] = []
 
-    def add(self, sides: Sides) -> None:
+    def add(self, symmetry: Symmetry) -> None:
         """Remember a relation, unit by unit, and of whole parameters where it reaches them."""
-        for unit in range(len((sides[0] or sides[1])[0].entries)):
-            row = _row(sides, unit)
+        for unit in range(symmetry.units):
+            row = _row(symmetry, unit)
             for place in row:
                 self.owners.setdefault(place, []).append(len(self.rows))
             self.rows.append(row)
-        total = _total(sides)
+        total = _total(symmetry)
         if total is not None:
             self.totals.append(total)
 
-    def implies(self, sides: Sides) -> bool:
+    def implies(self, symmetry: Symmetry) -> bool:
         """Whether a relation follows from those that were found."""
-        total = _total(sides)
+        total = _total(symmetry)
         if total is not None and _spanned(total, self.totals):
             return True
-        units = len((sides[0] or sides[1])[0].entries)
-        return all(self._implies_row(_row(sides, unit)) for unit in {0, units // 2, units - 1})
+        chosen = {0, symmetry.units // 2, symmetry.units - 1}
+        return all(self._implies_row(_row(symmetry, unit)) for unit in chosen)
 
     def _implies_row(self, row: dict[tuple[str, int, int], float]) -> bool:
         near: set[int] = set()
@@ -277,31 +299,27 @@ class _Known:
         return any(set(total) == {name} for total in self.totals)
 
 
-def _row(sides: Sides, unit: int) -> dict[tuple[str, int, int], float]:
+def _signed(symmetry: Symmetry) -> Iterator[tuple[Slots, float]]:
+    for side, sign in ((symmetry.outer, 1.0), (symmetry.inner, -1.0)):
+        yield from ((slots, sign) for slots in side)
+
+
+def _row(symmetry: Symmetry, unit: int) -> dict[tuple[str, int, int], float]:
     row: dict[tuple[str, int, int], float] = {}
-    for side, sign in zip(sides, (1.0, -1.0), strict=True):
-        for view in side:
-            for entry in view.entries[unit].tolist():
-                place = (view.of.parameter, view.of.axis, entry)
-                row[place] = row.get(place, 0.0) + sign
+    for slots, sign in _signed(symmetry):
+        for entry in slots.entries[unit].tolist():
+            place = (slots.parameter, slots.axis, entry)
+            row[place] = row.get(place, 0.0) + sign
     return row
 
 
-def _total(sides: Sides) -> dict[str, float] | None:
+def _total(symmetry: Symmetry) -> dict[str, float] | None:
     """What all units together do to each parameter; None unless to each as a whole."""
-    places: dict[tuple[str, int], list[tuple[int, float]]] = {}
-    lengths: dict[tuple[str, int], int] = {}
-    for side, sign in zip(sides, (1.0, -1.0), strict=True):
-        for view in side:
-            key = (view.of.parameter, view.of.axis)
-            lengths[key] = len(view.of)
-            places.setdefault(key, []).extend((e, sign) for e in view.entries.flatten().tolist())
     total: dict[str, float] = {}
-    for (name, axis), held in places.items():
-        signs = {sign for _, sign in held}
-        if len({e for e, _ in held}) != lengths[name, axis] or len(signs) > 1:
+    for slots, sign in _signed(symmetry):
+        if len(set(slots.entries.flatten().tolist())) != slots.length:
             return None
-        total[name] = total.get(name, 0.0) + signs.pop()
+        total[slots.parameter] = total.get(slots.parameter, 0.0) + sign
     return total
 
 
@@ -343,7 +361,7 @@ def _length(axis: Axis, other: int) -> int:
     return 0 if other == axis.axis and len(axis) == 1 else 1
 
 
-def _related(views: list[View], units: int) -> Iterator[Sides]:
+def _related(views: list[View], units: int) -> Iterator[Symmetry]:
     """Groups of views that grow and that shrink together."""
     views = sorted(views, key=lambda view: view.order)
     rows = len(views[0].sums) * units if views else 0
@@ -359,7 +377,7 @@ def _related(views: list[View], units: int) -> Iterator[Sides]:
             grown = [window[i] for i in range(len(window)) if found[i] > 0]
             shrunk = [window[i] for i in range(len(window)) if found[i] < 0]
             if any(view.entries.shape[1] == 1 for view in (*grown, *shrunk)) or units == 1:
-                yield _sided(grown, shrunk)
+                yield _symmetry(grown, shrunk)
 
 
 def _window(views: list[View], units: int) -> list[Tensor]:
@@ -375,38 +393,41 @@ def _window(views: list[View], units: int) -> list[Tensor]:
     return relations(sums.flatten(0, 1), norms, _EXACT)
 
 
-def _sided(grown: list[View], shrunk: list[View]) -> Sides:
-    """Outer views and inner ones: those whose first is used first."""
+def _symmetry(grown: list[View], shrunk: list[View]) -> Symmetry:
+    """A relation as one number a unit; its inner views are those whose first is used first."""
     if not grown or not shrunk:
-        return grown or shrunk, []
+        return Symmetry("scale", _slots(grown or shrunk))
     first, second = (min(view.order for view in side) for side in (grown, shrunk))
-    return (shrunk, grown) if first < second else (grown, shrunk)
+    outer, inner = (shrunk, grown) if first < second else (grown, shrunk)
+    return Symmetry("rescaling", _slots(outer), _slots(inner))
 
 
-def _slots(views: Sequence[View], units: Tensor | None = None) -> Iterator[Slots]:
-    """Slots of views, those of one axis joined; of some units only, where given."""
+def _slots(views: Sequence[View]) -> tuple[Slots, ...]:
+    """Slots of views, those of one axis joined."""
     joined: dict[tuple[str, int], list[View]] = {}
     for view in views:
         joined.setdefault((view.of.parameter, view.of.axis), []).append(view)
-    for same in joined.values():
-        entries = torch.cat([view.entries for view in same], 1)
-        axis = same[0].of
-        entries = entries if units is None else entries[units]
-        yield Slots(axis.parameter, axis.ndim, axis.axis, entries)
+    return tuple(
+        Slots(name, same[0].of.ndim, axis, torch.cat([v.entries for v in same], 1), len(same[0].of))
+        for (name, axis), same in joined.items()
+    )
 
 
-def _symmetries(sides: Sides, blocks: list[list[int]]) -> Iterator[Symmetry]:
-    """A relation as symmetries: blocks of units that may be mixed, and the other units."""
-    outer, inner = sides
-    if not inner:
-        yield Symmetry("scale", tuple(_slots(outer)))
-        return
+def _parts(symmetry: Symmetry, blocks: list[list[int]]) -> Iterator[Symmetry]:
+    """A relation as blocks of units that may be mixed, and the other units."""
     alone = [block[0] for block in blocks if len(block) == 1]
-    parts: list[tuple[Kind, list[int]]] = [("rotation", b) for b in blocks if len(b) > 1]
-    parts += [("rescaling", alone)] if alone else []
-    for kind, chosen in parts:
-        units = torch.tensor(chosen)
-        yield Symmetry(kind, tuple(_slots(outer, units)), tuple(_slots(inner, units)))
+    if len(alone) == symmetry.units:
+        yield symmetry
+        return
+    kinds: list[tuple[Kind, list[int]]] = [("rotation", b) for b in blocks if len(b) > 1]
+    if alone:
+        kinds.append(("rescaling", alone))
+    for kind, units in kinds:
+        outer, inner = (
+            tuple(replace(slots, entries=slots.entries[units]) for slots in side)
+            for side in (symmetry.outer, symmetry.inner)
+        )
+        yield Symmetry(kind, outer, inner)
 
 
 def mixing_blocks(probe: Probe, symmetries: Sequence[Symmetry]) -> list[list[list[int]]]:
@@ -493,7 +514,7 @@ def _products(
     return torch.zeros(len(units), len(side[0].entries), dtype=torch.float64)
 
 
-def _groups(axes: list[Axis], known: _Known) -> Iterator[list[View]]:
+def _groups(axes: list[Axis], known: _Known) -> Iterator[Symmetry]:
     """Groups of places of a parameter, or of one and its bias, whose products add up to zero."""
     for axis in axes:
         if axis.ndim < 2 or axis.axis != -axis.ndim or known.scales(axis.parameter):
@@ -509,7 +530,7 @@ def _groups(axes: list[Axis], known: _Known) -> Iterator[list[View]]:
         for group in ([axis], *([axis, bias] for bias in biases)):
             units = _finest(group)
             if units:
-                yield [_grouped(each, units) for each in group]
+                yield Symmetry("scale", _slots([_grouped(each, units) for each in group]))
                 break
 
 

@@ -79,15 +79,14 @@ def _shortened(rows: Tensor) -> Tensor:
         changed = False
         for short in range(len(rows)):
             held = rows[short].nonzero().flatten()
-            for long in range(len(rows)):
-                if long == short:
-                    continue
-                ratios = rows[long, held] / rows[short, held]
-                near = (ratios[:, None] - ratios[None]).abs() <= 0.01 * ratios.abs()[:, None]
-                gains = torch.where(ratios == 0, 0, near.sum(1))
-                best = int(gains.argmax())
-                if int(gains[best]) > int((ratios == 0).sum()):
-                    shorter = rows[long] - ratios[best] * rows[short]
-                    rows[long] = _cleaned(shorter[None])[0]
-                    changed = True
+            ratios = rows[:, held] / rows[short, held]
+            alike = (ratios[:, :, None] - ratios[:, None]).abs() <= 0.01 * ratios.abs()[:, :, None]
+            gains = torch.where(ratios == 0, 0, alike.sum(2))
+            most, best = gains.max(1)
+            shorter = most > (ratios == 0).sum(1)
+            shorter[short] = False
+            if bool(shorter.any()):
+                factor = ratios.gather(1, best[:, None])[shorter]
+                rows[shorter] = _cleaned(rows[shorter] - factor * rows[short])
+                changed = True
     return rows

@@ -27,12 +27,14 @@ class Slots:
         ndim: its number of dimensions.
         axis: the one that the units lie along, counted from the end: −1, −2, …
         entries: (units, r), the r places on that axis that belong to each unit.
+        length: of the axis, where that is known.
     """
 
     parameter: str
     ndim: int
     axis: int
     entries: Tensor
+    length: int | None = None
 
     def rows(self, tensor: Tensor) -> Tensor:
         """(..., units, k): what a tensor (..., *shape of the parameter) has of each unit."""
@@ -66,7 +68,8 @@ class Slots:
         """The parameter's name, with the places where it is not the whole axis."""
         places = self.entries.flatten().tolist()
         low, high = min(places), max(places)
-        return f"{self.parameter}[{low}:{high + 1}]" if low else self.parameter
+        whole = not low and self.length in (None, high + 1)
+        return self.parameter if whole else f"{self.parameter}[{low}:{high + 1}]"
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,162 @@
+"""What a network calls that breaks symmetries, seen while it runs, and put right where told."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+_CURVED = frozenset(
+    (
+        "tanh",
+        "sigmoid",
+        "gelu",
+        "silu",
+        "elu",
+        "celu",
+        "selu",
+        "softplus",
+        "mish",
+        "hardtanh",
+        "hardswish",
+        "hardsigmoid",
+        "log_sigmoid",
+        "softsign",
+        "tanhshrink",
+        "softshrink",
+        "hardshrink",
+        "erf",
+        "sin",
+        "cos",
+        "threshold",
+    )
+)
+"""Functions of one number that are not positively homogeneous."""
+_EPS = {
+    "layer_norm": 4,
+    "group_norm": 4,
+    "rms_norm": 3,
+    "batch_norm": 7,
+    "instance_norm": 7,
+}
+"""Normalisations, and where their ε stands among the arguments."""
+_NO_EPS = 1e-30  # batch norm refuses 0
+_LOW = (torch.float32, torch.float16, torch.bfloat16)
+_CASTS = ("float", "half", "bfloat16")
+
+Key = tuple[str, str, int]
+
+
+@dataclass(frozen=True)
+class Cause:
+    """Something that may break a symmetry.
+
+    Attributes:
+        what: it, in words: a function, an ε, a constant.
+        module: path of the module that calls it; empty for the network itself.
+    """
+
+    what: str
+    module: str
+
+    def __str__(self) -> str:
+        return f"{self.what} in '{self.module}'" if self.module else self.what
+
+
+class Watch(TorchFunctionMode):
+    """Sees the calls of a network, in double precision, and puts some of them right.
+
+    A function that is not homogeneous becomes one that is, an ε or an added constant zero.
+
+    Args:
+        model: the network.
+        repaired: keys of the calls that are put right.
+
+    Attributes:
+        causes: calls on what depends on parameters that could be put right, by key, in their order.
+    """
+
+    def __init__(self, model: nn.Module, repaired: frozenset[Key] = frozenset()) -> None:
+        super().__init__()
+        self.model, self.repaired = model, repaired
+        self.causes: dict[Key, Cause] = {}
+        self._path: list[str] = []
+        self._calls: dict[tuple[str, str], int] = {}
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Call a function of PyTorch, or what stands for it."""
+        given = {name: _double(value) for name, value in (kwargs or {}).items()}
+        args = tuple(_double(value) for value in args)
+        name = getattr(func, "__name__", "")
+        if name in _CASTS and args and isinstance(args[0], Tensor):
+            return args[0].double()
+        found = _repair(func, name, args, given)
+        if found is None:
+            return func(*args, **given)
+        path = self._path[-1] if self._path else ""
+        nth = self._calls[path, name] = self._calls.get((path, name), -1) + 1
+        key = (path, name, nth)
+        what, repaired = found
+        if args[0].requires_grad:
+            self.causes[key] = Cause(what, path)
+        return repaired() if key in self.repaired else func(*args, **given)
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Within, the network's calls are seen; its hooks are afterwards what they were."""
+
+        def enter(name: str) -> Callable[..., None]:
+            return lambda *_: self._path.append(name)
+
+        def leave(*_: Any) -> None:
+            self._path.pop()
+
+        handles = []
+        for name, module in self.model.named_modules():
+            handles += [
+                module.register_forward_pre_hook(enter(name)),
+                module.register_forward_hook(leave, always_call=True),
+            ]
+        try:
+            with self:
+                yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+
+def _double(value: Any) -> Any:
+    return torch.float64 if isinstance(value, torch.dtype) and value in _LOW else value
+
+
+def _repair(
+    func: Any, name: str, args: tuple, kwargs: dict[str, Any]
+) -> tuple[str, Callable[[], Any]] | None:
+    """What a call breaks symmetries by, and the call without it."""
+    if not args or not isinstance(args[0], Tensor) or not args[0].is_floating_point():
+        return None
+    if name.removesuffix("_") in _CURVED:
+        straight = F.leaky_relu_ if name.endswith("_") else F.leaky_relu
+        return name.removesuffix("_"), lambda: straight(args[0], 0.5)
+    if name in _EPS:
+        place = _EPS[name]
+        eps = kwargs.get("eps", args[place] if len(args) > place else None)
+        if eps is None or eps <= _NO_EPS:
+            return None
+        changed, left = dict(kwargs), args
+        if len(args) > place:
+            left = (*args[:place], _NO_EPS, *args[place + 1 :])
+        else:
+            changed["eps"] = _NO_EPS
+        return f"ε = {eps:g} of {name}", lambda: func(*left, **changed)
+    if name in ("add", "__add__", "__radd__") and len(args) == 2 and not kwargs:
+        constant = args[1]
+        if isinstance(constant, float) and constant != 0:
+            return f"the constant {constant:g} added", lambda: func(args[0], 0.0)
+    return None
