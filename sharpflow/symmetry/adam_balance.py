@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adam, AdamW, Optimizer
 
-from sharpflow.symmetry.modules import find_symmetries
+from sharpflow.symmetry.balance import existing_symmetries
 from sharpflow.symmetry.shared_units import Slots, Symmetry
 from sharpflow.symmetry.tables import Table, total
 
@@ -137,7 +137,7 @@ def adam_balance(
             "AdamW; that of SGD is noise_balance."
         )
     if symmetries is None:
-        symmetries = find_symmetries(model)
+        symmetries = existing_symmetries(model, None)
     if not symmetries:
         raise ValueError("symmetries is empty: there is no charge that noise could move.")
     groups = {id(p): group for group in optimizer.param_groups for p in group["params"]}

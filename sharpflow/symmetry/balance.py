@@ -21,8 +21,8 @@ from sharpflow.symmetry.charge_laws import (
     equilibrium_charge,
     relaxation_steps,
 )
-from sharpflow.symmetry.modules import find_symmetries
-from sharpflow.symmetry.noise_moments import NoiseMoments
+from sharpflow.symmetry.modules import Inputs, Symmetries, find_symmetries
+from sharpflow.symmetry.noise_moments import NO_BATCH, NoiseMoments
 from sharpflow.symmetry.shared_units import Symmetry
 from sharpflow.symmetry.tables import Table, total
 
@@ -115,9 +115,9 @@ def noise_balance(
         The balance of each symmetry, in their order.
 
     Raises:
-        ValueError: the model has no symmetry, one moves a parameter that is not trained, the loss of a
-            batch is not the mean over its samples, the data are empty or too few, an option belongs
-            to another form of the data, or as for `sharpness`.
+        ValueError: the model has no symmetry (what came closest is told), one moves a parameter
+            that is not trained, the loss of a batch is not the mean over its samples, the data are
+            empty or too few, an option belongs to another form of the data, or as for `sharpness`.
         NonFiniteError: the loss or a gradient is NaN or infinite.
         TypeError: the data or the loss are of a kind that is not read.
     """
@@ -175,7 +175,7 @@ def _found(source: BatchLoss, parts: Iterator[Any]) -> tuple[Sequence[Symmetry],
     """Symmetries of what the loss does with the model, and the parts, none of them lost."""
     first = next(parts, None)
     if first is None:
-        return (), parts
+        raise ValueError(NO_BATCH)
     few = source.rows_of(source.cast(first), torch.arange(min(size_of(first), _FEW)))
     calls: list[tuple[tuple, dict[str, Any]]] = []
 
@@ -193,11 +193,20 @@ def _found(source: BatchLoss, parts: Iterator[Any]) -> tuple[Sequence[Symmetry],
             "how the loss calls the model is not seen: give symmetries, those that "
             "find_symmetries(model, inputs) finds."
         )
-    found = find_symmetries(source.model, kwargs or args)
+    return existing_symmetries(source.model, kwargs or args), chain((first,), parts)
+
+
+def existing_symmetries(model: nn.Module, inputs: Inputs | None) -> Symmetries:
+    """What `find_symmetries` finds, which is something.
+
+    Raises:
+        ValueError: it is nothing; what came closest is told, and what breaks it.
+    """
+    found = find_symmetries(model, inputs)
     if not found:
         near = f"; what came closest: {found.broken[0]}" if found.broken else ""
         raise ValueError(f"the model has no continuous symmetry that noise could balance{near}.")
-    return found, chain((first,), parts)
+    return found
 
 
 def _size(sgd: Sgd | None, norm: str | None, samples: int) -> int:

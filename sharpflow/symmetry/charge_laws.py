@@ -52,7 +52,7 @@ class Sgd:
         if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0 and self._second < 2):
             most = 2 * (1 - self.momentum) ** 2 / (1 + self.momentum) / self.learning_rate
             raise ValueError(
-                f"weight_decay must be in [0, {most:.3g}), beyond which nothing decays; "
+                f"weight_decay must be in [0, {most:.3g}), above which nothing decays; "
                 f"got {self.weight_decay!r}"
             )
 

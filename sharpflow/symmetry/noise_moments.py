@@ -112,7 +112,8 @@ class NoiseMoments:
             count = batch_size(batch)
             batch = self._source.cast(batch)
             if not size:
-                self._source.start(batch)
+                with _naming(place):
+                    self._source.start(batch)
             elif count != size:
                 raise ValueError(
                     f"batch {place} has {count} samples and those before it {size}: the noise of "
@@ -145,12 +146,12 @@ class NoiseMoments:
             batch, count = self._source.cast(batch), batch_size(batch)
             if not count:
                 raise ValueError(f"batch {place} is empty.")
-            if place == 1:
-                self._source.start(self._rows(batch, range(min(count, 4))))
             with _naming(place), torch.no_grad():
+                if place == 1:
+                    self._source.start(self._rows(batch, range(min(count, 4))))
                 uses, slopes = self._differentiate(batch)
                 checked = {0, count // 2, count - 1} if place == 1 else {7919 * place % count}
-                alone = {row: self._differentiate(self._rows(batch, [row]))[1] for row in checked}
+                alone = {row: self._of_sample(batch, row) for row in checked}
                 sizes = {n: _size([slopes[n], *(a[n] for a in alone.values())]) for n in slopes}
                 unread = []
                 for name, size in sizes.items():
@@ -216,9 +217,16 @@ class NoiseMoments:
             try:
                 found = vmap(grad(loss), in_dims=(None, *(0 for _ in tensors)))(moved, *tensors)
             except (RuntimeError, ValueError, TypeError):  # what vmap has no rule for
-                alone = [self._differentiate(self._rows(batch, [row]))[1] for row in range(count)]
+                alone = [self._of_sample(batch, row) for row in range(count)]
                 return {name: torch.stack([slopes[name] for slopes in alone]) for name in names}
         return {name: values.detach() for name, values in found.items()}
+
+    def _of_sample(self, batch: Any, row: int) -> Named:
+        """Gradients of one sample, as a batch of one."""
+        try:
+            return self._differentiate(self._rows(batch, [row]))[1]
+        except NonFiniteError:  # a mean over nothing, where its target is ignored
+            raise ValueError(_NO_MEAN) from None
 
     def _differentiate(self, batch: Any) -> tuple[Uses, Named]:
         """The uses of the parameters in the loss of a batch, and its gradients in them."""
@@ -250,6 +258,7 @@ class NoiseMoments:
         self.count += count
 
 
+NO_BATCH = "batches is empty; the noise balance needs at least one batch."
 _NO_MEAN = (
     "the gradient of a sample is another alone than in its batch: the noise balance needs a loss "
     "that is the mean over samples of the loss of one (class weights, ignored targets, sums and "
@@ -268,7 +277,7 @@ def _numbered(batches: Iterable[Any]) -> Iterator[tuple[int, Any]]:
     for place, batch in enumerate(batches, 1):
         yield place, batch
     if not place:
-        raise ValueError("batches is empty; the noise balance needs at least one batch.")
+        raise ValueError(NO_BATCH)
 
 
 class _naming:

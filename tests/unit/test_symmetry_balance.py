@@ -1,13 +1,16 @@
 """The noise balance of a model, against the gradients of every sample in float64."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
 from torch.func import functional_call, grad, vmap
 from torch.nn import functional as F
+from torch.utils.data import DataLoader, TensorDataset
 
 from sharpflow.curvature import NonFiniteError
-from sharpflow.symmetry import Sgd, Slots, Symmetry, noise_balance
+from sharpflow.symmetry import Sgd, Slots, Symmetry, charge_drift, noise_balance
 from sharpflow.symmetry.noise_moments import NoiseMoments
 
 SAMPLES = 7
@@ -189,3 +192,270 @@ def test_float32_agrees_to_two_millionths():
         size = float(one.outer.norm())
         assert float((one.outer - other.outer).norm()) <= 2e-6 * size
         assert float((one.outer - cast.outer).norm()) <= 1e-6 * size  # rounding of the parameters
+
+
+def pair(outer="2.weight", inner="0.weight", bias=None, units=5, kind="rescaling"):
+    sides = (whole(inner, 2, -2, units),) + ((whole(bias, 1, -1, units),) if bias else ())
+    return Symmetry(kind, (whole(outer, 2, -1, units),), sides)
+
+
+def close(one, other):
+    for a, b in zip(one.symmetries, other.symmetries, strict=True):
+        assert a.symmetry.name == b.symmetry.name
+        for name in ("outer", "inner", "outer_mean", "inner_mean", "charge"):
+            torch.testing.assert_close(getattr(a, name), getattr(b, name))
+
+
+def test_every_form_of_the_data_gives_the_same():
+    model, x, y = setting("dense")
+    expected = noise_balance(model, F.cross_entropy, x, y)
+    assert [each.symmetry.kind for each in expected.symmetries] == ["rescaling"]
+    pairs = TensorDataset(x, y)
+    loader = DataLoader(pairs, batch_size=3, shuffle=True)
+    forms = [
+        ((F.cross_entropy, loader), {}),
+        ((nn.CrossEntropyLoss(), iter([(x[:4], y[:4]), (x[4:], y[4:])])), {}),
+        ((lambda m, b: F.cross_entropy(m(b["x"]), b["y"]), [{"x": x, "y": y}]), {}),
+        (
+            (lambda out, b: F.cross_entropy(out, b["y"]), [{"x": x, "y": y}]),
+            {"forward": lambda m, b: m(b["x"])},
+        ),
+        ((F.cross_entropy, (x,), y), {}),
+    ]
+    for arguments, options in forms:
+        close(noise_balance(model, *arguments, **options), expected)
+
+
+def test_nothing_of_the_model_is_changed():
+    model, x, y = setting("convolutions")
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    loader = DataLoader(TensorDataset(x, y), batch_size=3, shuffle=True)
+    first = noise_balance(model, F.cross_entropy, loader)
+    close(first, noise_balance(model, F.cross_entropy, loader))
+    assert torch.equal(torch.get_rng_state(), before)
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, state[name])
+    assert all(p.grad is None for p in model.parameters())
+
+
+class Normed(nn.Module):
+    def __init__(self, training=True):
+        super().__init__()
+        self.one, self.norm, self.two = nn.Linear(6, 5), nn.BatchNorm1d(5), nn.Linear(5, 3)
+        self.train(training)
+
+    def forward(self, x):
+        return self.two(self.norm(self.one(x)).relu())
+
+
+def normed():
+    torch.manual_seed(3)
+    model = Normed().double()
+    model.norm.weight.data = torch.rand(5).double() + 0.5
+    symmetry = Symmetry(
+        "rescaling",
+        (whole("two.weight", 2, -1, 5),),
+        (whole("norm.weight", 1, -1, 5), whole("norm.bias", 1, -1, 5)),
+    )
+    return model, symmetry, torch.randn(24, 6).double(), torch.randint(3, (24,))
+
+
+def test_batch_norm_has_the_noise_of_whole_batches():
+    model, symmetry, x, y = normed()
+    batches = [(x[i : i + 4], y[i : i + 4]) for i in range(0, 24, 4)]
+    found = noise_balance(model, F.cross_entropy, iter(batches), symmetries=[symmetry])
+    assert (found.draws, found.batch_size) == (6, 4)
+    slopes = []
+    for inputs, targets in batches:
+        loss = F.cross_entropy(model(inputs), targets)
+        slopes.append(torch.autograd.grad(loss, list(model.parameters())))
+    names = [name for name, _ in model.named_parameters()]
+    each = dict(zip(names, map(torch.stack, zip(*slopes, strict=True)), strict=True))
+    mean = {name: g.mean(0) for name, g in each.items()}
+    rest = {name: g - mean[name] for name, g in each.items()}
+    (noise,) = found.symmetries
+    for side in (0, 1):
+        cov = symmetry.grams(rest)[side].sum(0) / 5
+        torch.testing.assert_close((noise.outer, noise.inner)[side], 4 * cov)
+        expected = symmetry.grams(mean)[side] - cov / 6
+        torch.testing.assert_close((noise.outer_mean, noise.inner_mean)[side], expected)
+
+
+def test_the_drift_under_batch_norm_is_what_sgd_does():
+    """The mean of one step over every batch, which samples in evaluation mode do not tell."""
+    model, symmetry, x, y = normed()
+    batches = [(x[i : i + 4], y[i : i + 4]) for i in range(0, 24, 4)]
+    sgd = Sgd(0.1, 4)
+    found = noise_balance(
+        model, F.cross_entropy, batches, symmetries=[symmetry], sgd=sgd, correction=0
+    )
+    start = {name: p.detach().clone() for name, p in model.named_parameters()}
+    moves = []
+    for inputs, targets in batches:
+        loss = F.cross_entropy(model(inputs), targets)
+        slopes = torch.autograd.grad(loss, list(model.parameters()))
+        stepped = {n: start[n] - 0.1 * g for n, g in zip(start, slopes, strict=True)}
+        moves.append(symmetry.charge(stepped) - symmetry.charge(start))
+    expected = torch.stack(moves).mean(0)
+    torch.testing.assert_close(charge_drift(found.symmetries[0], sgd), expected)
+    model.eval()
+    alone = noise_balance(model, F.cross_entropy, x, y, symmetries=[symmetry], correction=0)
+    assert not torch.allclose(charge_drift(alone.symmetries[0], sgd), expected, rtol=0.1)
+
+
+def test_batches_are_drawn_where_inputs_have_targets():
+    model, symmetry, x, y = normed()
+    found = noise_balance(model, F.cross_entropy, x, y, symmetries=[symmetry], sgd=Sgd(0.1, 5))
+    assert (found.draws, found.batch_size) == (4, 5)
+    plain, x, y = setting("dense")
+    whole_ones = noise_balance(
+        plain, F.cross_entropy, x, y, whole_batches=True, sgd=Sgd(0.1, 1), symmetries=[pair()]
+    )
+    assert (whole_ones.draws, whole_ones.batch_size) == (SAMPLES, 1)
+    close(whole_ones, noise_balance(plain, F.cross_entropy, x, y, symmetries=[pair()]))
+
+
+def test_gradients_that_are_all_the_same_have_no_noise():
+    model, x, y = setting("dense")
+    x, y = x[:1].expand(8, -1), y[:1].expand(8)
+    (noise,) = noise_balance(model, F.cross_entropy, x, y, symmetries=[pair()]).symmetries
+    assert not noise.outer.any()
+    assert not noise.inner.any()
+    assert noise.outer_mean.sum() > 0
+
+
+def weighted_loss(outputs, targets):
+    return F.cross_entropy(outputs, targets, weight=torch.tensor([1.0, 2.0, 7.0]).double())
+
+
+def summed_loss(outputs, targets):
+    return F.cross_entropy(outputs, targets, reduction="sum")
+
+
+def contrasted_loss(outputs, targets):
+    return (outputs @ outputs.T).logsumexp(1).mean()
+
+
+def penalised_loss(model, batch):
+    return F.cross_entropy(model(batch[0]), batch[1]) + model[0].weight.square().sum()
+
+
+@pytest.mark.parametrize("loss_fn", [weighted_loss, summed_loss, contrasted_loss])
+def test_a_loss_that_is_no_mean_over_samples_is_refused(loss_fn):
+    for name in ("dense", "odd"):  # read at once, and one by one
+        model, x, _ = setting(name)
+        y = torch.tensor([0, 1, 2, 1, 0, 2, 1])
+        symmetries = (
+            [Symmetry("rescaling", (whole("raw", 2, -2, 6),))] if name == "odd" else [pair()]
+        )
+        with pytest.raises(ValueError, match="mean over samples of the loss of one"):
+            noise_balance(model, loss_fn, x, y, symmetries=symmetries)
+
+
+def test_ignored_targets_are_noticed_in_a_later_batch():
+    model, x, y = setting("dense")
+    ignored = torch.cat([y[:-2], torch.tensor([-100, -100])])
+    with pytest.raises(ValueError, match="ignored targets"):
+        noise_balance(model, F.cross_entropy, x, ignored, symmetries=[pair()], micro_batch=4)
+
+
+def test_a_penalty_belongs_to_the_loss_of_every_sample():
+    model, x, y = setting("dense")
+    found = noise_balance(model, penalised_loss, [(x, y)], symmetries=[pair()])
+    plain = noise_balance(model, F.cross_entropy, x, y, symmetries=[pair()])
+    torch.testing.assert_close(found.symmetries[0].inner, plain.symmetries[0].inner)
+    assert found.symmetries[0].inner_mean.sum() > 10 * plain.symmetries[0].inner_mean.sum()
+
+
+def broken(**changed):
+    model, x, y = setting("dense")
+    given = {"model": model, "loss_fn": F.cross_entropy, "inputs": x, "targets": y}
+    return noise_balance(**given | {"symmetries": [pair()]} | changed)
+
+
+TANH = nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 3)).double()
+
+
+@pytest.mark.parametrize(
+    ("changed", "kind", "words"),
+    [
+        (
+            {"model": TANH, "symmetries": None},
+            ValueError,
+            "came closest: rescaling.*broken by tanh",
+        ),
+        ({"symmetries": []}, ValueError, "symmetries is empty"),
+        ({"symmetries": [pair(inner="nothing")]}, ValueError, "'nothing', which is no trainable"),
+        ({"model": "net"}, TypeError, "torch.nn.Module"),
+        ({"loss_fn": nn.CrossEntropyLoss}, TypeError, "is the class"),
+        (
+            {"inputs": torch.randn(0, 6).double(), "targets": torch.ones(0).long()},
+            ValueError,
+            "empty",
+        ),
+        ({"inputs": [], "targets": None}, ValueError, "batches is empty"),
+        ({"inputs": [], "targets": None, "symmetries": None}, ValueError, "batches is empty"),
+        ({"targets": None}, TypeError, "a list of batches or a DataLoader"),
+        (
+            {"inputs": torch.randn(1, 6).double(), "targets": torch.ones(1).long()},
+            ValueError,
+            "has no covariance",
+        ),
+        ({"inputs": torch.full((7, 6), math.nan).double()}, ValueError, "NaN"),
+        ({"loss_fn": lambda o, t: o.sum() * math.inf}, NonFiniteError, "batch 1: the loss"),
+        ({"correction": 2}, ValueError, "correction"),
+        ({"micro_batch": 0}, ValueError, "micro_batch"),
+        ({"whole_batches": True}, ValueError, "say their size with sgd"),
+        ({"whole_batches": True, "sgd": Sgd(0.1, 4)}, ValueError, "less than two batches of 4"),
+        ({"forward": lambda m, b: b}, ValueError, "for batches"),
+        ({"model": setting("dense")[0].half()}, ValueError, "dtype=torch.float32"),
+    ],
+)
+def test_mistakes_are_told_in_a_sentence(changed, kind, words):
+    with pytest.raises(kind, match=words) as told:
+        broken(**changed)
+    assert "\n" not in str(told.value)
+
+
+def test_mistakes_with_batches():
+    model, symmetry, x, y = normed()
+    with pytest.raises(ValueError, match=r"batch norm that uses the batch's statistics.*sgd"):
+        noise_balance(model, F.cross_entropy, x, y, symmetries=[symmetry])
+    uneven = [(x[:16], y[:16]), (x[16:], y[16:])]
+    with pytest.raises(ValueError, match=r"batch 2 has 8 samples.*drop_last"):
+        noise_balance(model, F.cross_entropy, uneven, symmetries=[symmetry])
+    with pytest.raises(ValueError, match="have 16 samples and sgd has batch_size=8"):
+        noise_balance(
+            model, F.cross_entropy, [uneven[0]] * 2, symmetries=[symmetry], sgd=Sgd(0.1, 8)
+        )
+    with pytest.raises(ValueError, match="one batch"):
+        noise_balance(model, F.cross_entropy, uneven[:1], symmetries=[symmetry])
+    wrong = [(x[:12], y[:12]), (x[12:] * math.inf, y[12:])]
+    with pytest.raises(NonFiniteError, match="batch 2"):
+        noise_balance(model, F.cross_entropy, wrong, symmetries=[symmetry])
+
+
+def test_a_frozen_parameter_is_told():
+    model, x, y = setting("dense")
+    model[0].weight.requires_grad_(False)
+    with pytest.raises(ValueError, match=r"'0.weight', which is no trainable parameter"):
+        noise_balance(model, F.cross_entropy, x, y, symmetries=[pair()])
+
+
+def test_the_table_has_a_row_a_symmetry():
+    model, x, y = setting("attention")
+    sgd = Sgd(0.1, 4, weight_decay=1e-3)
+    found = noise_balance(model, F.cross_entropy, x, y, sgd=sgd)
+    frame = found.frame()
+    assert list(frame["kind"]).count("rotation") == 5
+    assert len(str(found).splitlines()) == 2 + len(frame)
+    for noise, (_, row) in zip(found.symmetries, frame.iterrows(), strict=True):
+        trace = (lambda t: t.trace()) if noise.symmetry.kind == "rotation" else torch.sum
+        assert row["charge"] == pytest.approx(float(trace(noise.charge)))
+        assert row["drift"] == pytest.approx(float(trace(charge_drift(noise, sgd))))
+        assert row["noise_out"] == pytest.approx(float(trace(noise.outer)))
+        size = float(noise.outer.norm() + noise.inner.norm())
+        assert row["imbalance"] == pytest.approx(float((noise.outer - noise.inner).norm()) / size)
+    assert "drift" not in noise_balance(model, F.cross_entropy, x, y).frame()

@@ -12,7 +12,6 @@ from sharpflow.symmetry import (
     Slots,
     Symmetry,
     SymmetryNoise,
-    adam_balance,
     charge_drift,
     equilibrium_charge,
     noise_balance,
@@ -245,8 +244,8 @@ def test_units_that_no_noise_moves_have_no_equilibrium():
         ({"batch_size": 0}, "batch_size"),
         ({"momentum": 1.0}, "momentum"),
         ({"weight_decay": -0.1}, "weight_decay"),
-        ({"weight_decay": 25.0}, "beyond which nothing decays"),
-        ({"weight_decay": 0.11, "momentum": 0.9}, "beyond which"),
+        ({"weight_decay": 25.0}, "above which nothing decays"),
+        ({"weight_decay": 0.11, "momentum": 0.9}, "above which"),
     ],
 )
 def test_numbers_out_of_range_are_named(numbers, words):
