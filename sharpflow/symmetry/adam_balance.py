@@ -202,16 +202,18 @@ def _noise(symmetry: Symmetry, held: Mapping[str, _Held]) -> AdamNoise:
         sizes[name] = share * weight * each.value.square()
         ratio = torch.where(each.square > 0, each.square / each.divisor, 0.0)
         powers[name] = each.rate / rate * ratio
-    sums = [_sums(side, of) for of in (sizes, powers) for side in (symmetry.outer, symmetry.inner)]
-    zero = torch.zeros_like(sums[0])
-    first, second, third, fourth = (zero if each is None else each for each in sums)
-    return AdamNoise(symmetry, first, second, third, fourth, rate, decay)
+    sides = (
+        _sums(side, of, symmetry.units)
+        for of in (sizes, powers)
+        for side in (symmetry.outer, symmetry.inner)
+    )
+    return AdamNoise(symmetry, *sides, learning_rate=rate, weight_decay=decay)
 
 
-def _sums(side: Sequence[Slots], values: Mapping[str, Tensor]) -> Tensor | None:
+def _sums(side: Sequence[Slots], values: Mapping[str, Tensor], units: int) -> Tensor:
     """(units,), sums over the entries of each unit."""
-    parts = [slots.rows(values[slots.parameter]).sum(-1) for slots in side]
-    return sum(parts[1:], parts[0]) if parts else None
+    parts = (slots.rows(values[slots.parameter]).sum(-1) for slots in side)
+    return sum(parts, torch.zeros(units, dtype=torch.float64))
 
 
 def _exact(tensor: Tensor) -> Tensor:

@@ -63,7 +63,8 @@ class OuterProducts:
         for start in range(0, len(self.left) if left else 0, size):
             values = self.dense(slice(start, start + size))
             for place in left:
-                part = _gram_of_rows(*asked[place], values)
+                slots, full = asked[place]
+                part = _gram_of_rows(slots, full, values)
                 found[place] = found[place] + part if place in found else part
         return [found[place] for place in range(len(asked))]
 
