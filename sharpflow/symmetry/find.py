@@ -6,7 +6,7 @@ where a unit is made and those where it is read, and hardly anywhere else.
 """
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -18,13 +18,17 @@ from sharpflow.symmetry.relations import relations
 from sharpflow.symmetry.shared_units import Kind, Slots, Symmetry
 
 Function = Callable[[dict[str, Tensor]], Tensor]
-_POINTS, _READ_OUTS = 8, 16
-"""Parameters to look at, and numbers computed from the outputs, over all of them."""
+_POINTS = 8
+"""Parameters that are looked at: enough that each unit is switched off at some."""
+_LARGE = 1_000_000
+"""Numbers in parameters above which one s a point is taken, and not two."""
 _EXACT = 1e-9
 """Of a relation between products; what is verified then is the function."""
 _DEAD = 1e-12
 """Products below this part of the largest are rounding."""
-_WHOLE, _FEW = 512, 32
+_PARTS = 4
+"""Parts of an axis up to which each is looked at by itself."""
+_WHOLE, _FEW = 128, 32
 """Units up to which every pair is looked at; of more, the pairs of a few."""
 
 
@@ -126,7 +130,7 @@ class Probe:
         params: the parameters.
 
     Attributes:
-        points: the parameters to look at.
+        points: number of parameters to look at.
         axes: of all parameters that the outputs depend on.
     """
 
@@ -135,8 +139,17 @@ class Probe:
             raise ValueError("params is empty; a symmetry needs at least one parameter tensor.")
         self.function = function
         self._reference: Tensor | None = None
-        self.points = [_moved(params, seed) for seed in range(_POINTS)]
+        self._signs = True
+        self._params = params
+        self.points = _POINTS
+        with torch.no_grad():
+            start = self.outputs(self.point(0), finite=False)
+        self._signs = bool(torch.isfinite(start).all())  # not where a parameter must be positive
         self.axes = self._axes()
+
+    def point(self, number: int) -> dict[str, Tensor]:
+        """Parameters to look at."""
+        return _moved(self._params, number, self._signs)
 
     def outputs(self, params: dict[str, Tensor], finite: bool = True) -> Tensor:
         """The outputs as one vector.
@@ -164,8 +177,8 @@ class Probe:
         """How far outputs move along random orbits, one after another, over the largest output."""
         with torch.no_grad():
             if self._reference is None:
-                self._reference = self.outputs(self.points[0])
-            there = self.points[0]
+                self._reference = self.outputs(self.point(0))
+            there = self.point(0)
             for each in symmetries:
                 there = each.moved(there, random_direction(each))
             size = max(float(self._reference.abs().max()), torch.finfo(torch.float64).tiny)
@@ -178,7 +191,7 @@ class Probe:
         """Parameters, and gradients in them of some random numbers s, one after another."""
         stream = torch.Generator().manual_seed(seed)
         with graph_mode(second=False):
-            leaves = {n: p.clone().requires_grad_() for n, p in self.points[point].items()}
+            leaves = {name: p.requires_grad_() for name, p in self.point(point).items()}
             outputs = self.outputs(leaves)
             if not outputs.requires_grad:
                 raise ValueError(
@@ -203,26 +216,20 @@ class Probe:
 
     def _axes(self) -> list[Axis]:
         sums: dict[tuple[str, int], list[tuple[Tensor, Tensor]]] = {}
-        with torch.no_grad():
-            outputs = self.outputs(self.points[0]).numel()
-        each = max(1, min(_READ_OUTS // _POINTS, outputs))
-        while len(self.points) * each < _READ_OUTS:
-            self.points.append(_moved(self.points[0], len(self.points)))
-        for point in range(len(self.points)):
+        each = 1 if sum(p.numel() for p in self._params.values()) > _LARGE else 2
+        for point in range(self.points):
             for values, slopes in self.gradients(point, each, seed=point):
                 for name, value in values.items():
                     slope = slopes.get(name)
                     product = (torch.zeros_like(value) if slope is None else slope * value).cpu()
-                    for axis in range(-value.ndim, 0):
-                        rest = [i for i in range(-value.ndim, 0) if i != axis]
-                        size = product.abs()
-                        added = (product.sum(rest), size.sum(rest)) if rest else (product, size)
-                        sums.setdefault((name, axis), []).append(added)
+                    pairs = zip(_marginals(product), _marginals(product.abs()), strict=True)
+                    for axis, pair in enumerate(pairs, -value.ndim):
+                        sums.setdefault((name, axis), []).append(pair)
         found = []
         for (name, axis), pairs in sums.items():
             both = [torch.stack(each) for each in zip(*pairs, strict=True)]
-            ndim = self.points[0][name].ndim
-            found.append(Axis(name, ndim, axis, self._order.get(name, 0), *both))
+            order = self._order.get(name, 0)
+            found.append(Axis(name, self._params[name].ndim, axis, order, *both))
         largest = max((float(axis.sizes.max()) for axis in found if len(axis)), default=0.0)
         alive = [a for a in found if len(a) and float(a.sizes.max()) > _DEAD * largest]
         return sorted(alive, key=lambda axis: axis.order)
@@ -242,17 +249,24 @@ def candidates(probe: Probe) -> Iterator[Symmetry]:
     """What the products say are symmetries, those of many units first."""
     known = _Known()
     found: list[Symmetry] = []
-    largest = max((float(axis.sizes.max()) for axis in probe.axes), default=0.0)
-    for units in sorted({len(axis) for axis in probe.axes}, reverse=True):
-        views = [view for axis in probe.axes for view in _views(axis, units)]
-        views = [view for view in views if float(view.sizes.max()) > _DEAD * largest]
-        for each in _related(views, units):
+
+    def add(symmetries: Iterable[Symmetry]) -> None:
+        for each in symmetries:
             if not known.implies(each):
                 known.add(each)
                 found.append(each)
-    for each in _groups(probe.axes, known):
-        known.add(each)
-        found.append(each)
+
+    def left() -> list[Axis]:
+        return [axis for axis in probe.axes if not known.holds(axis)]
+
+    lengths = {len(axis) for axis in probe.axes}
+    for units in sorted(lengths, reverse=True):
+        add(_related(probe.axes, units, _views))
+    lengths = {part for axis in left() for part in (len(axis), len(axis) // 2) if part > 1}
+    for units in sorted(lengths, reverse=True):
+        add(_related(left(), units, _interleaved))
+    add(_scattered(left()))
+    add(_groups(probe.axes, known))
     for each, blocks in zip(found, mixing_blocks(probe, found), strict=True):
         yield from _parts(each, blocks)
 
@@ -293,6 +307,11 @@ class _Known:
                     near.add(owner)
                     ahead.extend(self.rows[owner])
         return _spanned(row, [self.rows[i] for i in near])
+
+    def holds(self, axis: Axis) -> bool:
+        """Whether a relation has a place of an axis."""
+        places = ((axis.parameter, axis.axis, entry) for entry in range(len(axis)))
+        return any(place in self.owners for place in places)
 
     def scales(self, name: str) -> bool:
         """Whether a scale of one parameter was found."""
@@ -339,7 +358,7 @@ def _spanned(row: Mapping, rows: Sequence[Mapping]) -> bool:
 def _views(axis: Axis, units: int) -> Iterator[View]:
     """The ways in which `units` units may lie on an axis: as its places, as parts of it, apart."""
     if units == 1:  # all axes of a parameter say the same
-        if axis.axis == min(range(-axis.ndim, 0), key=lambda i: (_length(axis, i), i)):
+        if axis.axis == -1 or len(axis) == 1:
             yield View(axis, torch.arange(len(axis))[None])
         return
     places = torch.arange(len(axis))
@@ -350,34 +369,90 @@ def _views(axis: Axis, units: int) -> Iterator[View]:
         yield View(axis, places[:, None])
         return
     yield View(axis, places.view(units, each))
-    if each <= 4:
+    if each <= _PARTS:
         for part in places.view(each, units):
             yield View(axis, part[:, None])
     else:
         yield View(axis, places.view(each, units).T)
 
 
-def _length(axis: Axis, other: int) -> int:
-    return 0 if other == axis.axis and len(axis) == 1 else 1
+def _interleaved(axis: Axis, units: int) -> Iterator[View]:
+    """All ways in which an axis is (a, c, b) with `units` = a·b: their sums over c, or one of c."""
+    each, rest = divmod(len(axis), units)
+    if rest or not each:
+        return
+    if each == 1:
+        yield View(axis, torch.arange(len(axis))[:, None])
+        return
+    for inner in range(1, units + 1):
+        if units % inner == 0:
+            entries = torch.arange(len(axis)).view(-1, each, inner).mT.reshape(units, each)
+            yield View(axis, entries)
+            if each <= _PARTS and inner > 1:
+                yield from (View(axis, part[:, None]) for part in entries.T)
 
 
-def _related(views: list[View], units: int) -> Iterator[Symmetry]:
-    """Groups of views that grow and that shrink together."""
-    views = sorted(views, key=lambda view: view.order)
-    rows = len(views[0].sums) * units if views else 0
+def _related(
+    axes: Sequence[Axis], units: int, views_of: Callable[[Axis, int], Iterator[View]]
+) -> Iterator[Symmetry]:
+    """Relations between views of axes."""
+    views = [view for axis in axes for view in views_of(axis, units)]
+    largest = max((float(axis.sizes.max()) for axis in axes), default=0.0)
+    views = [view for view in views if float(view.sizes.max()) > _DEAD * largest]
+    if units == 1:
+        views = list({view.of.parameter: view for view in reversed(views)}.values())
+    views.sort(key=lambda view: view.order)
+    if not views:
+        return
+    rows = len(views[0].sums) * units
     most = max(2, min(len(views), rows - 6))
     seen = set()
     for start in range(0, max(1, len(views) - most + most // 2), max(1, most // 2)):
         window = views[start : start + most]
         for found in _window(window, units):
-            key = tuple(sorted((start + i, int(c)) for i, c in enumerate(found.tolist()) if c))
-            if key in seen or tuple((i, -c) for i, c in key) in seen:
+            held = {start + i: int(c) for i, c in enumerate(found.tolist()) if c}
+            key = frozenset(held.items())
+            if key in seen or frozenset((i, -c) for i, c in key) in seen:
                 continue
             seen.add(key)
-            grown = [window[i] for i in range(len(window)) if found[i] > 0]
-            shrunk = [window[i] for i in range(len(window)) if found[i] < 0]
-            if any(view.entries.shape[1] == 1 for view in (*grown, *shrunk)) or units == 1:
+            grown, shrunk = ([views[i] for i, c in held.items() if c == sign] for sign in (1, -1))
+            natural = any(view.entries.shape[1] == 1 for view in (*grown, *shrunk))
+            if natural or units == 1 or views_of is _interleaved:
                 yield _symmetry(grown, shrunk)
+
+
+def _scattered(axes: Sequence[Axis]) -> Iterator[Symmetry]:
+    """Units of one module that are read at other places of an axis, in any order.
+
+    So it is where outputs of several modules are joined, or shuffled.
+    """
+    made: dict[tuple[str, int], list[Axis]] = {}
+    for axis in axes:
+        if axis.axis == -axis.ndim:
+            made.setdefault((axis.parameter.rpartition(".")[0], len(axis)), []).append(axis)
+    for side in made.values():
+        sums = torch.stack([axis.sums for axis in side]).sum(0)
+        sizes = torch.stack([axis.sizes for axis in side]).sum(0)
+        for axis in axes:
+            if axis.axis == -axis.ndim or len(axis) < sums.shape[1] or axis in side:
+                continue
+            entries = _matched(sums, axis.sums, 1e-8 * sizes.amax(0))
+            if entries is not None:
+                inner = [View(each, torch.arange(len(each))[:, None]) for each in side]
+                yield Symmetry("rescaling", _slots([View(axis, entries[:, None])]), _slots(inner))
+
+
+def _matched(some: Tensor, among: Tensor, slack: Tensor) -> Tensor | None:
+    """For each column of the first, the one of the second that it equals; None unless all do."""
+    order = among[0].argsort()
+    ranks = torch.searchsorted(among[0][order].contiguous(), some[0].contiguous())
+    found = torch.full((some.shape[1],), -1)
+    for step in (-1, 0, 1):
+        near = order[(ranks + step).clamp(0, among.shape[1] - 1)]
+        same = ((among[:, near] - some).abs() <= slack).all(0) & (some.abs() > slack).any(0)
+        found = torch.where(same, near, found)
+    complete = bool((found >= 0).all()) and len(found.unique()) == len(found)
+    return found if complete else None
 
 
 def _window(views: list[View], units: int) -> list[Tensor]:
@@ -443,13 +518,13 @@ def mixing_blocks(probe: Probe, symmetries: Sequence[Symmetry]) -> list[list[lis
         else torch.arange(symmetries[i].units)
         for i in two_sided
     }
-    alike = _alike(probe, symmetries, few)
+    alike = _alike(probe, symmetries, few, 1)
     mixed = {
         i: torch.arange(symmetries[i].units)
         for i, found in alike.items()
-        if len(found) < symmetries[i].units and int(found.sum()) > len(found)
+        if int(found.sum()) > len(found)
     }
-    alike |= _alike(probe, symmetries, mixed)
+    alike |= _alike(probe, symmetries, mixed, probe.points)
     return [
         _blocks(alike[i])
         if i in alike and len(alike[i]) == each.units
@@ -471,7 +546,7 @@ def _blocks(alike: Tensor) -> list[list[int]]:
 
 
 def _alike(
-    probe: Probe, symmetries: Sequence[Symmetry], chosen: Mapping[int, Tensor]
+    probe: Probe, symmetries: Sequence[Symmetry], chosen: Mapping[int, Tensor], points: int
 ) -> dict[int, Tensor]:
     """Of symmetries, (chosen, units): whether unit i can take the place of j.
 
@@ -479,9 +554,13 @@ def _alike(
     looks linear: so parameters are looked at under which other units are.
     """
     alike = {i: torch.ones(len(units), symmetries[i].units).bool() for i, units in chosen.items()}
-    for point in range(len(probe.points) if alike else 0):
+    for point in range(points):
+        if not any(int(same.sum()) > len(same) for same in alike.values()):
+            break
         for values, slopes in probe.gradients(point, 1, seed=100 + point):
             for i, units in chosen.items():
+                if int(alike[i].sum()) <= len(units):
+                    continue
                 outer, inner = (
                     _products(side, values, slopes, units, made)
                     for side, made in ((symmetries[i].outer, False), (symmetries[i].inner, True))
@@ -552,20 +631,29 @@ def _finest(group: list[Axis]) -> int:
     return 0
 
 
-def _moved(params: Mapping[str, Tensor], seed: int) -> dict[str, Tensor]:
-    """Copies in float64 of other signs, each number changed by about 0.3 of it, and no zeros."""
+def _moved(params: Mapping[str, Tensor], seed: int, signs: bool) -> dict[str, Tensor]:
+    """Copies in float64, each 0.7 to 1.7 times as large, of other signs or not, and no zeros."""
     stream = torch.Generator().manual_seed(seed)
     moved = {}
     with torch.inference_mode(False):
         for name, given in params.items():
             value = given.detach().to(torch.float64, copy=True)
-            noise = torch.randn(value.shape, generator=stream, dtype=torch.float64).to(value.device)
             size = float(value.square().mean().sqrt()) if value.numel() else 0.0
             size = size or 1.0 / max(value.shape[-1] if value.ndim else 1, 1) ** 0.5
-            sign = torch.randint(0, 2, value.shape, generator=stream).mul(2).sub(1).to(value)
-            factor = sign * (0.3 * noise).exp()
-            moved[name] = torch.where(value == 0, 0.3 * size * noise, value * factor)
+            turn = torch.rand(value.shape, generator=stream, dtype=torch.float64).to(value.device)
+            factor = (2 * turn - 1).add_(0.7 * (2 * turn - 1).sign())
+            factor = factor if signs else factor.abs()
+            moved[name] = torch.where(value == 0, 0.3 * size * factor, value * factor)
     return moved
+
+
+def _marginals(values: Tensor) -> list[Tensor]:
+    """For each axis of a tensor, its sums over all others."""
+    if values.ndim < 2:
+        return [values] * values.ndim
+    half = values.ndim // 2
+    first, second = range(half), range(half, values.ndim)
+    return _marginals(values.sum(tuple(second))) + _marginals(values.sum(tuple(first)))
 
 
 def _order(outputs: Tensor, leaves: Mapping[str, Tensor]) -> dict[str, int]:

@@ -177,7 +177,7 @@ class _Network:
     def check_repeatable(self, probe: Probe) -> None:
         """Raise ValueError where two evaluations differ."""
         with torch.no_grad():
-            first, second = (probe.outputs(probe.points[0]) for _ in range(2))
+            first, second = (probe.outputs(probe.point(0)) for _ in range(2))
         if first.shape != second.shape or not torch.equal(first, second):
             raise ValueError(
                 "the network is a random function: two evaluations at the same parameters differ; "
@@ -272,7 +272,7 @@ def _frozen(network: _Network, probe: Probe, held: Sequence[Symmetry]) -> Iterat
 
 def _nearly(network: _Network, plain: Probe, held: Sequence[Symmetry]) -> Iterator[Broken]:
     """Symmetries that appear once everything that may break one is put right."""
-    causes = network.causes(plain.points[0])
+    causes = network.causes(plain.point(0))
     if not causes:
         return
     repaired = Probe(network.function(frozenset(causes)), network.params)
