@@ -68,6 +68,7 @@ class NoiseBalance(Table):
         return f"Noise balance of {len(self.symmetries)} symmetries, from {drawn}"
 
 
+@torch.inference_mode(False)  # tensors made inside it have no autograd
 def noise_balance(
     model: nn.Module,
     loss_fn: Callable[..., Tensor],
@@ -137,9 +138,9 @@ def noise_balance(
         check_data(inputs, targets, dtype)
         own = inputs if isinstance(inputs, tuple) else (inputs,)
         if whole:
-            parts = _drawn(own, targets, _size(sgd, norm, len(targets)))
+            parts = read(_drawn(own, targets, _size(sgd, norm, len(targets))))
         else:
-            parts = _cut(own, targets, _AT_A_TIME if micro_batch is None else micro_batch)
+            parts = read(_cut(own, targets, _AT_A_TIME if micro_batch is None else micro_batch))
     if symmetries is None:
         symmetries, parts = _found(source, parts)
     moments = NoiseMoments(source, symmetries)

@@ -230,11 +230,15 @@ class NoiseMoments:
 
     def _differentiate(self, batch: Any) -> tuple[Uses, Named]:
         """The uses of the parameters in the loss of a batch, and its gradients in them."""
-        with graph_mode(second=False):
-            value = self._source.inside(self._leaves, partial(self._source.loss_of, batch))
+
+        def differentiate() -> tuple[Uses, Named]:  # also what is computed again on the way back
+            value = self._source.loss_of(batch)
             check_finite(value.detach(), "the loss")
             uses = Uses(value, self._leaves)
-            slopes = uses.gradients(value)
+            return uses, uses.gradients(value)
+
+        with graph_mode(second=False):
+            uses, slopes = self._source.inside(self._leaves, differentiate)
         for name, slope in slopes.items():
             check_finite(slope, f"the gradient in {name}")
         return uses, slopes

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.func import functional_call, grad, vmap
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 from torch.utils.data import DataLoader, TensorDataset
 
 from sharpflow.curvature import NonFiniteError
@@ -238,6 +239,28 @@ def test_nothing_of_the_model_is_changed():
     for name, value in model.state_dict().items():
         assert torch.equal(value, state[name])
     assert all(p.grad is None for p in model.parameters())
+
+
+class Checkpointed(nn.Module):
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x):
+        return checkpoint(self.inner, x, use_reentrant=False)
+
+
+def test_what_stands_around_the_call_does_not_matter():
+    model, x, y = setting("dense")
+    expected = noise_balance(model, F.cross_entropy, x, y, symmetries=[pair(bias="0.bias")])
+    for mode in (torch.inference_mode, torch.no_grad):
+        with mode():
+            close(noise_balance(model, F.cross_entropy, x.clone(), y), expected)
+    close(noise_balance(torch.compile(model), F.cross_entropy, x, y), expected)
+    inner = pair("inner.2.weight", "inner.0.weight", "inner.0.bias")
+    again = noise_balance(Checkpointed(model), F.cross_entropy, x, y, symmetries=[inner])
+    torch.testing.assert_close(again.symmetries[0].outer, expected.symmetries[0].outer)
+    torch.testing.assert_close(again.symmetries[0].inner, expected.symmetries[0].inner)
 
 
 class Normed(nn.Module):
