@@ -17,8 +17,8 @@ from sharpflow.symmetry.shared_units import Slots, Symmetry
 from sharpflow.symmetry.single_samples import Gradients, SampleGradients, Uses
 
 Named = dict[str, Tensor]
-_ALONE = 32
-"""Samples whose gradients are held at a time, where they are computed one by one."""
+_ALONE, _HELD = 32, 2**24
+"""Most samples, and numbers of their gradients, at a time where they are computed one by one."""
 _SLACK = {torch.float32: 2e-3, torch.float64: 1e-6}
 """Largest relative difference of gradients that are the same but for rounding."""
 
@@ -194,8 +194,10 @@ class NoiseMoments:
     def _one_by_one(self, batch: Any, count: int, names: Sequence[str]) -> Named:
         """Take the gradients of samples, each computed as a batch of one; their means."""
         total = {name: torch.zeros_like(self._leaves[name]) for name in names}
-        for start in range(0, count if names else 0, _ALONE):
-            rows = range(start, min(start + _ALONE, count))
+        numbers = sum(self._leaves[name].numel() for name in names)
+        size = max(1, min(_ALONE, _HELD // max(1, numbers)))
+        for start in range(0, count if names else 0, size):
+            rows = range(start, min(start + size, count))
             for name, values in self._alone(self._rows(batch, rows), len(rows), names).items():
                 total[name] = total[name].detach() + values.sum(0)
                 self._add_grams(name, Gradients(values), 1)

@@ -114,7 +114,32 @@ class Gradients:
         return [_gram_of_rows(slots, full, self.values) for slots, full in asked]
 
 
-SampleGradients = OuterProducts | Gradients
+@dataclass(frozen=True)
+class Blocks:
+    """Outer products that are made for a few samples at a time.
+
+    Attributes:
+        make: those of some samples.
+        count: n.
+        size: samples at a time.
+    """
+
+    make: Callable[[slice], OuterProducts]
+    count: int
+    size: int
+
+    def dense(self, samples: slice = slice(None)) -> Tensor:
+        """The gradients of some samples."""
+        return self.make(samples).dense()
+
+    def grams(self, asked: Sequence[tuple[Slots, bool]]) -> list[Tensor]:
+        """As for `OuterProducts`."""
+        starts = range(0, self.count, self.size)
+        parts = [self.make(slice(start, start + self.size)).grams(asked) for start in starts]
+        return [reduce(add, grams) for grams in zip(*parts, strict=True)]
+
+
+SampleGradients = OuterProducts | Gradients | Blocks
 
 
 @dataclass(frozen=True)
@@ -199,9 +224,10 @@ class Uses:
             return Gradients(torch.zeros(count, *leaf.shape, dtype=leaf.dtype, device=leaf.device))
         if len(parts) == 1:
             return parts[0]
-        if all(isinstance(part, OuterProducts) for part in parts):
-            left, right = (torch.cat([getattr(p, s) for p in parts], 1) for s in ("left", "right"))
-            return replace(parts[0], left=left, right=right)
+        outer = [part for part in parts if isinstance(part, OuterProducts)]
+        if len(outer) == len(parts):
+            left, right = (torch.cat([getattr(p, s) for p in outer], 1) for s in ("left", "right"))
+            return replace(outer[0], left=left, right=right)
         return Gradients(reduce(add, (part.dense() for part in parts)))
 
 
@@ -333,12 +359,20 @@ def _convolution(node: Any, leaf: Tensor) -> Reader | None:
     def read(slope: Tensor, count: int, first: bool) -> SampleGradients | None:
         if not first or len(slope) != count:
             return None
-        patches = F.unfold(inputs, kernel, dilation, padding, stride)  # (n, c k, T)
         out = slope.flatten(2)
+
+        def unfolded(samples: slice) -> Tensor:  # (n, c k, T)
+            return F.unfold(inputs[samples], kernel, dilation, padding, stride)
+
         if groups == 1:
-            return OuterProducts(out.mT, patches.mT, tuple(leaf.shape))
-        out, patches = (t.unflatten(1, (groups, -1)) for t in (out, patches))
-        return Gradients((out @ patches.mT).reshape(count, *leaf.shape))
+            held = math.prod(leaf.shape[1:]) * out.shape[2]
+            return Blocks(
+                lambda s: OuterProducts(out[s].mT, unfolded(s).mT, tuple(leaf.shape)),
+                count,
+                max(1, 8 * _HELD // held),
+            )
+        left, right = (t.unflatten(1, (groups, -1)) for t in (out, unfolded(slice(None))))
+        return Gradients((left @ right.mT).reshape(count, *leaf.shape))
 
     return read
 

@@ -64,6 +64,13 @@ def check(found, each, correction):
             torch.testing.assert_close(got, expected, rtol=1e-9, atol=1e-11 * size)
 
 
+def close(one, other):
+    for a, b in zip(one.symmetries, other.symmetries, strict=True):
+        assert a.symmetry.name == b.symmetry.name
+        for name in ("outer", "inner", "outer_mean", "inner_mean", "charge"):
+            torch.testing.assert_close(getattr(a, name), getattr(b, name))
+
+
 class Attention(nn.Module):
     def __init__(self, batch_first=True):
         super().__init__()
@@ -161,6 +168,16 @@ def test_moments_are_those_of_the_gradients_of_each_sample(name, kind):
         check(found, each, correction)
 
 
+@pytest.mark.parametrize("name", ["convolutions", "sequence", "odd"])
+def test_samples_are_taken_a_few_at_a_time(name, monkeypatch):
+    model, x, y = setting(name)
+    symmetries = every_axis(model)
+    expected = noise_balance(model, F.cross_entropy, x, y, symmetries=symmetries)
+    monkeypatch.setattr("sharpflow.symmetry.single_samples._HELD", 60)
+    monkeypatch.setattr("sharpflow.symmetry.noise_moments._HELD", 60)
+    close(noise_balance(model, F.cross_entropy, x, y, symmetries=symmetries), expected)
+
+
 READ = {"odd": {"factor", "raw", "unused"}}
 """Parameters whose gradients are computed one by one."""
 
@@ -198,13 +215,6 @@ def test_float32_agrees_to_two_millionths():
 def pair(outer="2.weight", inner="0.weight", bias=None, units=5, kind="rescaling"):
     sides = (whole(inner, 2, -2, units),) + ((whole(bias, 1, -1, units),) if bias else ())
     return Symmetry(kind, (whole(outer, 2, -1, units),), sides)
-
-
-def close(one, other):
-    for a, b in zip(one.symmetries, other.symmetries, strict=True):
-        assert a.symmetry.name == b.symmetry.name
-        for name in ("outer", "inner", "outer_mean", "inner_mean", "charge"):
-            torch.testing.assert_close(getattr(a, name), getattr(b, name))
 
 
 def test_every_form_of_the_data_gives_the_same():
