@@ -26,6 +26,7 @@ _EXACT = 1e-9
 """Of a relation between products; what is verified then is the function."""
 _DEAD = 1e-12
 """Products below this part of the largest are rounding."""
+_LOW = (torch.float32, torch.float16, torch.bfloat16)
 _PARTS = 4
 """Parts of an axis up to which each is looked at by itself."""
 _WHOLE, _FEW = 128, 32
@@ -267,6 +268,9 @@ def candidates(probe: Probe) -> Iterator[Symmetry]:
         add(_related(left(), units, _interleaved))
     add(_scattered(left()))
     add(_groups(probe.axes, known))
+    add(_modules(probe.axes, known))
+    order = {axis.parameter: axis.order for axis in probe.axes}
+    found.sort(key=lambda each: min(order[s.parameter] for s in each.inner or each.outer))
     for each, blocks in zip(found, mixing_blocks(probe, found), strict=True):
         yield from _parts(each, blocks)
 
@@ -417,8 +421,18 @@ def _related(
             seen.add(key)
             grown, shrunk = ([views[i] for i, c in held.items() if c == sign] for sign in (1, -1))
             natural = any(view.entries.shape[1] == 1 for view in (*grown, *shrunk))
+            if _places(grown) & _places(shrunk):
+                continue  # two views that differ in nothing that matters
             if natural or units == 1 or views_of is _interleaved:
                 yield _symmetry(grown, shrunk)
+
+
+def _places(views: Sequence[View]) -> set[tuple[str, int, int]]:
+    return {
+        (view.of.parameter, view.of.axis, entry)
+        for view in views
+        for entry in view.entries.flatten().tolist()
+    }
 
 
 def _scattered(axes: Sequence[Axis]) -> Iterator[Symmetry]:
@@ -566,10 +580,10 @@ def _alike(
                     for side, made in ((symmetries[i].outer, False), (symmetries[i].inner, True))
                 )
                 size = torch.maximum(outer.abs(), inner.abs())
-                same = (outer - inner).abs() <= 1e-7 * size
-                alike[i] &= same & (size > _DEAD * float(size.max()))
-    for i, units in chosen.items():
-        alike[i][torch.arange(len(units)), units] = True
+                if bool(size.any()):
+                    same = (outer - inner).abs() <= 1e-7 * size
+                    alike[i] &= same & (size > _DEAD * float(size.max()))
+                    alike[i][torch.arange(len(units)), units] = True
     return alike
 
 
@@ -611,6 +625,21 @@ def _groups(axes: list[Axis], known: _Known) -> Iterator[Symmetry]:
             if units:
                 yield Symmetry("scale", _slots([_grouped(each, units) for each in group]))
                 break
+
+
+def _modules(axes: list[Axis], known: _Known) -> Iterator[Symmetry]:
+    """Modules whose parameters have a common scale, beyond those that have one of their own."""
+    last = {axis.parameter: axis for axis in axes if axis.axis == -1}
+    parts = [name.split(".")[:-1] for name in last]
+    paths = {".".join(path[:depth]) for path in parts for depth in range(len(path) + 1)}
+    for path in sorted(paths, key=lambda path: (-path.count("."), path == "", path)):
+        inside = [name for name in last if not path or name.startswith(f"{path}.")]
+        views = [_grouped(last[name], 1) for name in inside if not known.scales(name)]
+        total = sum(view.sums for view in views)
+        size = sum(view.sizes for view in views)
+        if isinstance(total, Tensor) and isinstance(size, Tensor) and len(views) > 1:
+            zero = bool((total.abs() <= 1e-8 * size.norm()).all())
+            yield from [Symmetry("scale", _slots(views))] * zero
 
 
 def _grouped(axis: Axis, units: int) -> View:
@@ -657,10 +686,22 @@ def _marginals(values: Tensor) -> list[Tensor]:
 
 
 def _order(outputs: Tensor, leaves: Mapping[str, Tensor]) -> dict[str, int]:
-    """When each parameter is used first, from the graph of the outputs."""
+    """When each parameter is used first, from the graph of the outputs.
+
+    Raises:
+        ValueError: something in the graph has lower precision than float64.
+    """
     names = {id(leaf): name for name, leaf in leaves.items()}
     order: dict[str, int] = {}
     for node in nodes_of([outputs]):
+        for kind in node._input_metadata:
+            if getattr(kind, "dtype", torch.float64) in _LOW:
+                raise ValueError(
+                    f"outputs are computed in {kind.dtype} inside ({node.name()}), whatever the "
+                    "precision of the parameters, which hides whether they stay as they are: find "
+                    "symmetries without torch.autocast, and of a function that keeps the precision "
+                    "that it is given."
+                )
         for following, _ in node.next_functions:
             name = names.get(id(getattr(following, "variable", None)))
             if name is not None:

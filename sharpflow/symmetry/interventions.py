@@ -49,6 +49,7 @@ _LOW = (torch.float32, torch.float16, torch.bfloat16)
 _CASTS = ("float", "half", "bfloat16")
 
 Key = tuple[str, str, int]
+Change = Callable[[Any, tuple, dict[str, Any]], tuple[Any, tuple, dict[str, Any]]]
 
 
 @dataclass(frozen=True)
@@ -96,16 +97,18 @@ class Watch(TorchFunctionMode):
         name = getattr(func, "__name__", "")
         if name in _CASTS and args and isinstance(args[0], Tensor):
             return args[0].double()
-        found = _repair(func, name, args, given)
-        if found is None:
-            return func(*args, **given)
         path = self._path[-1] if self._path else ""
+        repairs = list(_repairs(name, args, given))
+        if not repairs:
+            return func(*args, **given)
         nth = self._calls[path, name] = self._calls.get((path, name), -1) + 1
-        key = (path, name, nth)
-        what, repaired = found
-        if args[0].requires_grad:
-            self.causes[key] = Cause(what, path)
-        return repaired() if key in self.repaired else func(*args, **given)
+        for what, change in repairs:
+            key = (path, f"{name}: {what}", nth)
+            if args[0].requires_grad:
+                self.causes[key] = Cause(what, path)
+            if key in self.repaired:
+                func, args, given = change(func, args, given)
+        return func(*args, **given)
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -135,28 +138,36 @@ def _double(value: Any) -> Any:
     return torch.float64 if isinstance(value, torch.dtype) and value in _LOW else value
 
 
-def _repair(
-    func: Any, name: str, args: tuple, kwargs: dict[str, Any]
-) -> tuple[str, Callable[[], Any]] | None:
-    """What a call breaks symmetries by, and the call without it."""
+def _repairs(name: str, args: tuple, kwargs: dict[str, Any]) -> Iterator[tuple[str, Change]]:
+    """What a call breaks symmetries by, and how it is changed not to."""
     if not args or not isinstance(args[0], Tensor) or not args[0].is_floating_point():
-        return None
+        return
     if name.removesuffix("_") in _CURVED:
         straight = F.leaky_relu_ if name.endswith("_") else F.leaky_relu
-        return name.removesuffix("_"), lambda: straight(args[0], 0.5)
+        yield name.removesuffix("_"), lambda _, args, __: (straight, (args[0], 0.5), {})
     if name in _EPS:
-        place = _EPS[name]
-        eps = kwargs.get("eps", args[place] if len(args) > place else None)
-        if eps is None or eps <= _NO_EPS:
-            return None
-        changed, left = dict(kwargs), args
+        eps = _argument(args, kwargs, _EPS[name], "eps")
+        if eps is not None and eps > _NO_EPS:
+            yield f"ε = {eps:g} of {name}", _putting(_EPS[name], "eps", _NO_EPS)
+    if name == "batch_norm" and not _argument(args, kwargs, 5, "training"):
+        mean = _argument(args, kwargs, 1, "running_mean")
+        if mean is not None and bool(mean.any()):
+            yield "the running mean of batch_norm", _putting(1, "running_mean", 0 * mean)
+    constant = args[1] if len(args) == 2 and not kwargs else None
+    if name in ("add", "__add__", "__radd__") and isinstance(constant, float) and constant:
+        yield f"the constant {constant:g} added", _putting(1, "other", 0.0)
+
+
+def _argument(args: tuple, kwargs: dict[str, Any], place: int, name: str) -> Any:
+    return args[place] if len(args) > place else kwargs.get(name)
+
+
+def _putting(place: int, name: str, value: Any) -> Change:
+    """A change of one argument."""
+
+    def change(func: Any, args: tuple, kwargs: dict[str, Any]) -> tuple[Any, tuple, dict[str, Any]]:
         if len(args) > place:
-            left = (*args[:place], _NO_EPS, *args[place + 1 :])
-        else:
-            changed["eps"] = _NO_EPS
-        return f"ε = {eps:g} of {name}", lambda: func(*left, **changed)
-    if name in ("add", "__add__", "__radd__") and len(args) == 2 and not kwargs:
-        constant = args[1]
-        if isinstance(constant, float) and constant != 0:
-            return f"the constant {constant:g} added", lambda: func(args[0], 0.0)
-    return None
+            return func, (*args[:place], value, *args[place + 1 :]), kwargs
+        return func, args, {**kwargs, name: value}
+
+    return change

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,9 @@ from sharpflow.symmetry.find import Function, Probe, implied, verified
 from sharpflow.symmetry.interventions import Cause, Key, Watch
 from sharpflow.symmetry.shared_units import Symmetry
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 Inputs = Tensor | Sequence[Any] | Mapping[str, Any]
 
 
@@ -27,7 +30,8 @@ class Broken:
 
     Attributes:
         symmetry: it.
-        deviation: how far the outputs move along its orbit, over the largest output.
+        deviation: how far the outputs move along its orbit, over the largest output; 0 where it
+            would hold if its parameters were free to move.
         causes: what breaks it: without all of these it holds, and without fewer it does not.
     """
 
@@ -37,10 +41,13 @@ class Broken:
 
     def __str__(self) -> str:
         causes = " and ".join(str(cause) for cause in self.causes)
-        return (
-            f"{self.symmetry.kind} of {_units(self.symmetry)}, {self.symmetry.name}: broken by "
-            f"{causes} (along it the outputs move by {self.deviation:.1g} of the largest)"
-        )
+        what = f"{self.symmetry.kind} of {_units(self.symmetry)}, {self.symmetry.name}"
+        if not self.deviation:
+            return f"{what}: needs {causes}"
+        if not causes:
+            causes = "what was not found"
+        moved = f"along it the outputs move by {self.deviation:.1g} of the largest"
+        return f"{what}: broken by {causes} ({moved})"
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +85,23 @@ class Symmetries(Sequence[Symmetry]):
         elif not self.found:
             lines.append("Nothing came close.")
         return "\n".join(lines)
+
+    def table(self) -> "pd.DataFrame":
+        """A row a symmetry: kind, units, inner, outer; deviation and broken_by of broken ones."""
+        import pandas as pd  # takes longer to load than most nets take to search
+
+        rows = [(each, 0.0, "") for each in self.found]
+        rows += [(b.symmetry, b.deviation, "; ".join(map(str, b.causes))) for b in self.broken]
+        return pd.DataFrame(
+            {
+                "kind": [each.kind for each, _, _ in rows],
+                "units": [each.units for each, _, _ in rows],
+                "inner": [", ".join(s.label for s in each.inner) for each, _, _ in rows],
+                "outer": [", ".join(s.label for s in each.outer) for each, _, _ in rows],
+                "deviation": [deviation for _, deviation, _ in rows],
+                "broken_by": [causes for _, _, causes in rows],
+            }
+        )
 
 
 def find_symmetries(

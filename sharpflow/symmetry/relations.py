@@ -79,14 +79,18 @@ def _shortened(rows: Tensor) -> Tensor:
         changed = False
         for short in range(len(rows)):
             held = rows[short].nonzero().flatten()
+            if not len(held):
+                continue
             ratios = rows[:, held] / rows[short, held]
-            alike = (ratios[:, :, None] - ratios[:, None]).abs() <= 0.01 * ratios.abs()[:, :, None]
-            gains = torch.where(ratios == 0, 0, alike.sum(2))
-            most, best = gains.max(1)
-            shorter = most > (ratios == 0).sum(1)
-            shorter[short] = False
-            if bool(shorter.any()):
-                factor = ratios.gather(1, best[:, None])[shorter]
-                rows[shorter] = _cleaned(rows[shorter] - factor * rows[short])
-                changed = True
+            alike = (ratios[:, :, None] - ratios[:, None]).abs() <= _ZERO * ratios.abs()[:, :, None]
+            most, best = torch.where(ratios == 0, 0, alike.sum(2)).max(1)
+            gaining = most > (ratios == 0).sum(1)
+            gaining[short] = False
+            if not bool(gaining.any()):
+                continue
+            factor = ratios.gather(1, best[:, None])[gaining]
+            fewer = _cleaned(rows[gaining] - factor * rows[short])
+            better = (fewer != 0).sum(1) < (rows[gaining] != 0).sum(1)
+            rows[gaining.nonzero().flatten()[better]] = fewer[better]
+            changed |= bool(better.any())
     return rows
