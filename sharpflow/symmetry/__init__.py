@@ -1,5 +1,13 @@
 """Noether charges and flow, gradient-noise covariances, noise equilibrium in closed form."""
 
+from sharpflow.symmetry.adam import (
+    AdamSums,
+    adam_charge_step,
+    adam_equilibrium_charge,
+    adam_relaxation_steps,
+    adam_squares,
+    adam_sums,
+)
 from sharpflow.symmetry.covariance import (
     gradient_covariance,
     noise_trace,
@@ -40,10 +48,16 @@ from sharpflow.symmetry.two_layer import (
 )
 
 __all__ = [
+    "AdamSums",
     "Generator",
     "NoiseTrace",
     "Slots",
     "Symmetry",
+    "adam_charge_step",
+    "adam_equilibrium_charge",
+    "adam_relaxation_steps",
+    "adam_squares",
+    "adam_sums",
     "alignment",
     "dense",
     "dense_noise_trace",
