@@ -15,6 +15,7 @@ from sharpflow.symmetry.covariance import (
     sample_loss,
 )
 from sharpflow.symmetry.equilibrium import noise_equilibrium, plain_balance, stationary_gammas
+from sharpflow.symmetry.find import symmetries_of
 from sharpflow.symmetry.generators import (
     Generator,
     dense,
@@ -25,6 +26,7 @@ from sharpflow.symmetry.generators import (
     symmetry_deviation,
     weighted,
 )
+from sharpflow.symmetry.gradient_moments import GradientMoments
 from sharpflow.symmetry.noether import (
     NoiseTrace,
     dense_noise_trace,
@@ -50,6 +52,7 @@ from sharpflow.symmetry.two_layer import (
 __all__ = [
     "AdamSums",
     "Generator",
+    "GradientMoments",
     "NoiseTrace",
     "Slots",
     "Symmetry",
@@ -83,6 +86,7 @@ __all__ = [
     "sample_loss",
     "scale",
     "stationary_gammas",
+    "symmetries_of",
     "symmetry_deviation",
     "two_layer_noise_trace",
     "weighted",
