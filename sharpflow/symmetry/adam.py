@@ -28,6 +28,7 @@ class AdamSums:
         inner: R of those that make it.
         charge: C_D, Σ Dθ² of the outer ones less that of the inner ones.
         plain_charge: the same without D.
+        plain_size: Σ θ² of both.
         size: Σ Dθ² of both.
         adaptive_noise: Σ E[ĝ²] √v̂/D² of both: R, where ε is small, and 0 where it is large.
         adaptive_size: Σ √v̂ θ² of both.
@@ -37,6 +38,7 @@ class AdamSums:
     inner: Tensor
     charge: Tensor
     plain_charge: Tensor
+    plain_size: Tensor
     size: Tensor
     adaptive_noise: Tensor
     adaptive_size: Tensor
@@ -103,6 +105,7 @@ def adam_sums(
         inner,
         heavy - light,
         above - below,
+        above + below,
         heavy + light,
         reduce(add, unit_sums(symmetry, adaptive)),
         reduce(add, unit_sums(symmetry, adaptive_weight)),

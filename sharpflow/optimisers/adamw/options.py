@@ -23,4 +23,4 @@ class Options(OptimiserOptions):
     """Whether the means are divided by 1 − βᵗ, as published."""
 
     def capabilities(self) -> Words:
-        return frozenset({"preconditioner"})
+        return frozenset({"preconditioner", "squared gradients"})

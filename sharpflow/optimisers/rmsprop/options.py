@@ -19,4 +19,4 @@ class Options(OptimiserOptions):
     """Number ε that is added to √v."""
 
     def capabilities(self) -> Words:
-        return frozenset({"preconditioner", "mean square"})
+        return frozenset({"preconditioner", "mean square", "squared gradients"})
