@@ -1,4 +1,4 @@
-"""A start moved along the rescaling symmetry: the same function, shared otherwise between layers."""
+"""A start moved along the rescaling symmetry: one function, shared otherwise by the layers."""
 
 import math
 from typing import Annotated

@@ -37,8 +37,8 @@ class AdamBalance(Measurement):
         for name, tensor in snapshot.parameters.items():
             check_finite(tensor, name)
         chosen = chosen_symmetries(snapshot, self._parameters)
-        rates = torch.as_tensor(problem.learning_rate(snapshot.step - 1))
-        rate = float(rates if rates.ndim == 0 else rates[snapshot.run])
+        rates = problem.learning_rate(snapshot.step - 1)
+        rate = float(rates[snapshot.run] if isinstance(rates, Tensor) else rates)
         decay = problem.optimiser.weight_decay if problem.optimiser.decoupled else 0.0
         parameters = {name: t.double() for name, t in snapshot.parameters.items()}
         squares = {name: t.double() for name, t in division.squares.items()}

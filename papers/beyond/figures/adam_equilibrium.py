@@ -1,0 +1,171 @@
+"""What gradient noise balances between layers: its power under SGD, its root under Adam."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from sharpflow.figures import base, ensemble, style
+from sharpflow.results import tables as results
+from sharpflow.results.runs import runs_by_network
+
+from ..claims.adam_equilibrium import BALANCED, power_gap, root_gap
+
+TITLE = "SGD balances the power of the noise between layers, Adam its root"
+READS = (
+    "symmetry_noise_outer",
+    "symmetry_noise_inner",
+    "symmetry_root_outer",
+    "symmetry_root_inner",
+)
+POWER, ROOT = READS[:2], READS[2:]
+FAMILIES = {"sgd": ("SGD", style.BLUE, "o"), "adam": ("Adam", style.VERMILION, "s")}
+OTHER = ("RMSprop", style.GREEN, "D")
+LARGE = 0.01
+"""An ε above which Adam is no longer drawn as Adam."""
+MIDDLE = ("Adam, large ε", style.PURPLE, "^")
+NAMES = {
+    "sgd_small_outer": "SGD, small outer start",
+    "sgd_large_outer": "SGD, large outer start",
+    "adam_small_outer": "Adam, small outer start",
+    "adam_large_outer": "Adam, large outer start",
+    "adam_half_rate": "Adam, half of η",
+    "adam_batch_4": "Adam, S = 4",
+    "adam_batch_64": "Adam, S = 64",
+    "adam_no_momentum": "Adam, β₁ = 0",
+    "adam_short_memory": "Adam, β₂ = 0.99",
+    "adam_60_inputs": "Adam, 60 inputs",
+    "adam_linear": "Adam, linear",
+    "rmsprop": "RMSprop",
+    "between_small": "Adam, ε = 0.03",
+    "between_large": "Adam, ε = 0.3",
+    "epsilon_large": "Adam, ε = 1",
+    "forgetful": "Adam, β₂ = 0.5, β₁ = 0",
+    "square": "Adam, 20 outputs",
+}
+"""Words for the experiment's own cases."""
+
+
+def family(network: results.Network) -> tuple[str, str, str]:
+    """Name, colour and marker of the network's optimiser."""
+    if (network.setting("optimiser.epsilon") or 0) > LARGE:
+        return MIDDLE
+    return FAMILIES.get(network.setting("optimiser.kind"), OTHER)
+
+
+def whole(tables: results.Tables, network: results.Network, sides: tuple[str, ...]) -> pd.DataFrame:
+    """(outer − inner)/(outer + inner) of the sums over all units in time, a column a seed."""
+    outer, inner = (_summed(tables, network, side) for side in sides)
+    return (outer - inner) / (outer + inner)
+
+
+def _summed(tables: results.Tables, network: results.Network, quantity: str) -> pd.DataFrame:
+    total, index = results.curves(tables, network, quantity), 1
+    while not (more := results.curves(tables, network, quantity, index)).empty:
+        total, index = total + more, index + 1
+    return total
+
+
+@style.house
+def draw(tables: results.Tables) -> Figure:
+    """Left: the way of each run in the plane of both imbalances. Right: where all of them end."""
+    chosen = results.networks(tables, *READS)
+    figure = Figure(figsize=(11.0, max(4.2, 0.8 + 0.25 * len(chosen))), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    style.letter([left, right])
+    moved = [n for n in chosen if n.setting("model.initialisation.shift")]
+    handles = _draw_ways(left, tables, moved or chosen[:2])
+    handles += _draw_ends(right, tables, chosen)
+    style.legend_below(figure, handles)
+    return figure
+
+
+def _draw_ways(
+    axes: Axes, tables: results.Tables, chosen: list[results.Network]
+) -> list[Artist | None]:
+    handles: list[Artist | None] = []
+    axes.axvline(0, color=style.VERMILION, linestyle=":", linewidth=1.2, zorder=1)
+    axes.axhline(0, color=style.BLUE, linestyle=":", linewidth=1.2, zorder=1)
+    for network in chosen:
+        label, colour, marker = family(network)
+        x, y = (whole(tables, network, sides).mean(axis=1) for sides in (ROOT, POWER))
+        handles += axes.plot(x, y, color=colour, linewidth=1.0, alpha=0.7, label=label)
+        axes.plot(x.iloc[0], y.iloc[0], marker, color=colour, fillstyle="none", markersize=8)
+        late = x.index >= x.index[-1] / 2
+        axes.plot(x[late].mean(), y[late].mean(), marker, color=colour, markersize=8)
+    look = {"fontsize": 8, "ha": "left"}
+    axes.text(0.02, 0.02, "SGD's law: equal powers", color=style.BLUE, va="bottom",
+              transform=axes.get_yaxis_transform(), **look)  # fmt: skip
+    axes.text(0.0, 0.99, " Adam's law: equal roots", color=style.VERMILION, va="top", rotation=0,
+              transform=axes.get_xaxis_transform(), **look)  # fmt: skip
+    axes.set(
+        xlabel="imbalance of the roots Σ√E[ĝ²]: outer − inner, over their sum",
+        ylabel="imbalance of the powers ΣE[ĝ²]",
+        title="the way from starts (open) to ends (filled)",
+    )
+    return handles
+
+
+def _draw_ends(
+    axes: Axes, tables: results.Tables, chosen: list[results.Network]
+) -> list[Artist | None]:
+    handles: list[Artist | None] = []
+    found = runs_by_network(tables, *READS)
+    axes.axvspan(0, BALANCED, color=style.GREY, alpha=0.18, linewidth=0)
+    for place, network in enumerate(chosen):
+        for gap, filled, word in ((root_gap, True, "roots"), (power_gap, False, "powers")):
+            values = ensemble.finite(gap(run) for run in found[network])
+            handles += axes.plot(
+                values,
+                np.full(len(values), place),
+                "o" if filled else "s",
+                color=style.VERMILION if filled else style.BLUE,
+                fillstyle="full" if filled else "none",
+                markersize=5,
+                label=f"imbalance of the {word}, a mark a seed",
+            )
+    names = [NAMES.get(n.case, base.case(n, chosen)) for n in chosen]
+    axes.set_yticks(range(len(chosen)), names)
+    axes.invert_yaxis()
+    axes.set(
+        xlim=(0, None),
+        xlabel="imbalance of the units at the end",
+        title=f"grey: below {BALANCED:g}, balanced",
+    )
+    return handles
+
+
+def _mean(tables: results.Tables, network: results.Network, gap) -> str:
+    values = [gap(run) for run in runs_by_network(tables, *READS)[network]]
+    return ensemble.interval_text(values, base.confidence(tables))
+
+
+def numbers(tables: results.Tables) -> dict[str, list] | None:
+    """Both imbalances of every case."""
+    columns = {
+        "imbalance of the roots": lambda n: _mean(tables, n, root_gap),
+        "imbalance of the powers": lambda n: _mean(tables, n, power_gap),
+    }
+    return base.numbers_table(tables, results.networks(tables, *READS), columns)
+
+
+def alt(tables: results.Tables) -> str:
+    """What is seen."""
+    return (
+        "Left, a plane of two imbalances: the ways of SGD end on the horizontal line where the "
+        "powers are balanced, those of Adam on the vertical line where the roots are, from either "
+        "start. Right, a row a setting: Adam's filled marks lie near zero and its open ones far "
+        "from it, SGD's the other way round."
+    )
+
+
+def caption(tables: results.Tables) -> str:
+    """What is drawn, and the scale."""
+    return base.join(
+        "Noise of the weights that read each hidden unit (outer) and of those that make it "
+        "(inner): ΣE[ĝ²], the power, and Σ√E[ĝ²], the root, ĝ the gradient of a batch. Left: sums "
+        "over all units, means over seeds. Right: Σ|outer − inner|/Σ(outer + inner) over units, "
+        "of means over the last half of each run.",
+        ensemble.scale_sentence(tables),
+    )
