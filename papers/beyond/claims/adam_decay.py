@@ -55,7 +55,7 @@ def of_adamw(run: Run) -> float:
     method="slope through 0 over units, of means over the last half of the run",
     reads=READS,
     cases=["adamw*"],
-    controls=["gradient_decay"],
+    controls=["gradient_decay", "forgetful"],
     foils={"the plain charge on SGD's noise": of_sgd, "the plain charge": of_gradient_decay},
 )
 def adamw_charge(run: Run) -> float:
@@ -73,7 +73,7 @@ def adamw_charge(run: Run) -> float:
     method="slope through 0 over units, of means over the last half of the run",
     reads=READS,
     cases=["gradient_decay"],
-    controls=["adamw*"],
+    controls=["adamw*", "forgetful"],
     foils={"the plain charge on SGD's noise": of_sgd, "the charge in the metric": of_adamw},
 )
 def gradient_decay_charge(run: Run) -> float:

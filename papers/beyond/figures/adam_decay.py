@@ -8,20 +8,23 @@ from sharpflow.results import tables as results
 from sharpflow.results.runs import Run, runs_by_network
 
 from ..claims._adam import unit_means
-from ..claims.adam_decay import METRIC, POWER, of_adamw, of_gradient_decay, of_sgd
+from ..claims.adam_decay import METRIC, of_adamw, of_gradient_decay, of_sgd
 
 TITLE = "Where weight decay holds the charges of Adam"
 READS = (
     "adam_charge",
     "adam_plain_charge",
-    *METRIC,
+    "adam_outer",
+    "adam_inner",
     "symmetry_charge",
-    *POWER,
+    "symmetry_noise_outer",
+    "symmetry_noise_inner",
 )
 NAMES = {
     "adamw": "AdamW",
-    "adamw_squared_error": "AdamW, squared error",
+    "adamw_less_decay": "AdamW, half of γ",
     "adamw_no_momentum": "AdamW, β₁ = 0",
+    "forgetful": "AdamW, β₂ = 0.9",
     "gradient_decay": "Adam, decay in the gradient",
 }
 

@@ -40,7 +40,7 @@ NAMES = {
     "rmsprop": "RMSprop",
     "between_small": "Adam, ε = 0.03",
     "between_large": "Adam, ε = 0.3",
-    "epsilon_large": "Adam, ε = 1",
+    "epsilon_large": "Adam, ε = 3",
     "forgetful": "Adam, β₂ = 0.5, β₁ = 0",
     "square": "Adam, 20 outputs",
 }
