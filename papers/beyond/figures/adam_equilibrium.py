@@ -1,5 +1,7 @@
 """What gradient noise balances between layers: its power under SGD, its root under Adam."""
 
+from collections import Counter
+
 import numpy as np
 import pandas as pd
 from matplotlib.artist import Artist
@@ -74,8 +76,10 @@ def draw(tables: results.Tables) -> Figure:
     figure = Figure(figsize=(11.0, max(4.2, 0.8 + 0.25 * len(chosen))), layout="constrained")
     left, right = figure.subplots(1, 2)
     style.letter([left, right])
-    moved = [n for n in chosen if n.setting("model.initialisation.shift")]
-    handles = _draw_ways(left, tables, moved or chosen[:2])
+    starts = Counter(n.setting("model.initialisation.shift") for n in chosen)
+    usual = starts.most_common(1)[0]
+    apart = [n for n in chosen if n.setting("model.initialisation.shift") != usual[0]]
+    handles = _draw_ways(left, tables, apart if usual[1] > 2 and apart else chosen)
     handles += _draw_ends(right, tables, chosen)
     style.legend_below(figure, handles)
     return figure
