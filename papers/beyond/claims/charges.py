@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from sharpflow.claims.base import INF, claim
+from sharpflow.claims.base import claim
 from sharpflow.results.noise import last
 from sharpflow.results.runs import Run
 from sharpflow.results.units import late_means, through_origin, unit_curves
