@@ -1,16 +1,16 @@
 """What gradient noise balances between layers: its power under SGD, its root under Adam."""
 
 from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sharpflow.figures import base, ensemble, style
 from sharpflow.results import tables as results
-from sharpflow.results.runs import runs_by_network
+from sharpflow.results.runs import Run, runs_by_network
 
 from ..claims.adam_equilibrium import BALANCED, power_gap, root_gap
 
@@ -40,7 +40,7 @@ NAMES = {
     "adam_60_inputs": "Adam, 60 inputs",
     "adam_linear": "Adam, linear",
     "rmsprop": "RMSprop",
-    "between_small": "Adam, ε = 0.03",
+    "between_small": "Adam, ε = 0.1",
     "between_large": "Adam, ε = 0.3",
     "epsilon_large": "Adam, ε = 3",
     "forgetful": "Adam, β₂ = 0.5, β₁ = 0",
@@ -56,53 +56,53 @@ def family(network: results.Network) -> tuple[str, str, str]:
     return FAMILIES.get(network.setting("optimiser.kind"), OTHER)
 
 
-def whole(tables: results.Tables, network: results.Network, sides: tuple[str, ...]) -> pd.DataFrame:
-    """(outer − inner)/(outer + inner) of the sums over all units in time, a column a seed."""
-    outer, inner = (_summed(tables, network, side) for side in sides)
-    return (outer - inner) / (outer + inner)
-
-
-def _summed(tables: results.Tables, network: results.Network, quantity: str) -> pd.DataFrame:
-    total, index = results.curves(tables, network, quantity), 1
-    while not (more := results.curves(tables, network, quantity, index)).empty:
-        total, index = total + more, index + 1
-    return total
+def whole(runs: Sequence[Run], sides: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Steps, and (outer − inner)/(outer + inner) of the sums over all units, a mean over runs."""
+    gaps, steps = [], np.empty(0)
+    for run in runs:
+        outer, inner = (
+            sum(run.curve(side, index)[1] for index in run.indices(side)) for side in sides
+        )
+        steps = run.curve(sides[0])[0]
+        gaps.append((outer - inner) / (outer + inner))
+    return steps, np.mean(gaps, axis=0)
 
 
 @style.house
 def draw(tables: results.Tables) -> Figure:
     """Left: the way of each run in the plane of both imbalances. Right: where all of them end."""
-    chosen = results.networks(tables, *READS)
+    found = runs_by_network(tables, *READS)
+    chosen = list(found)
     figure = Figure(figsize=(11.0, max(4.2, 0.8 + 0.25 * len(chosen))), layout="constrained")
     left, right = figure.subplots(1, 2)
     style.letter([left, right])
     starts = Counter(n.setting("model.initialisation.shift") for n in chosen)
     usual = starts.most_common(1)[0]
     apart = [n for n in chosen if n.setting("model.initialisation.shift") != usual[0]]
-    handles = _draw_ways(left, tables, apart if usual[1] > 2 and apart else chosen)
-    handles += _draw_ends(right, tables, chosen)
+    handles = _draw_ways(left, {n: found[n] for n in (apart if usual[1] > 2 and apart else chosen)})
+    handles += _draw_ends(right, found)
     style.legend_below(figure, handles)
     return figure
 
 
-def _draw_ways(
-    axes: Axes, tables: results.Tables, chosen: list[results.Network]
-) -> list[Artist | None]:
+def _draw_ways(axes: Axes, found: Mapping[results.Network, list[Run]]) -> list[Artist | None]:
     handles: list[Artist | None] = []
     axes.axvline(0, color=style.VERMILION, linestyle=":", linewidth=1.2, zorder=1)
     axes.axhline(0, color=style.BLUE, linestyle=":", linewidth=1.2, zorder=1)
-    for network in chosen:
+    for network, runs in found.items():
         label, colour, marker = family(network)
-        x, y = (whole(tables, network, sides).mean(axis=1) for sides in (ROOT, POWER))
-        handles += axes.plot(x, y, color=colour, linewidth=1.0, alpha=0.7, label=label)
-        axes.plot(x.iloc[0], y.iloc[0], marker, color=colour, fillstyle="none", markersize=8)
-        late = x.index >= x.index[-1] / 2
-        axes.plot(x[late].mean(), y[late].mean(), marker, color=colour, markersize=8)
-    look = {"fontsize": 8, "ha": "left"}
-    axes.text(0.02, 0.02, "SGD's law: equal powers", color=style.BLUE, va="bottom",
-              transform=axes.get_yaxis_transform(), **look)  # fmt: skip
-    axes.text(0.0, 0.99, " Adam's law: equal roots", color=style.VERMILION, va="top", rotation=0,
-              transform=axes.get_xaxis_transform(), **look)  # fmt: skip
+        (steps, x), (_, y) = whole(runs, ROOT), whole(runs, POWER)
+        axes.plot(x, y, color=colour, linewidth=1.0, alpha=0.7)
+        axes.plot(x[0], y[0], marker, color=colour, fillstyle="none", markersize=8)
+        late = steps >= steps[-1] / 2
+        handles += axes.plot(
+            x[late].mean(), y[late].mean(), marker, color=colour, markersize=8, label=label
+        )
+    look = {"fontsize": 8, "zorder": 4}
+    sgd, adam = "SGD's law:\nequal powers", "Adam's law:\nequal roots "
+    across, up = axes.get_yaxis_transform(), axes.get_xaxis_transform()
+    axes.text(0.02, 0.0, sgd, color=style.BLUE, va="bottom", transform=across, **look)
+    axes.text(0.0, 0.04, adam, color=style.VERMILION, ha="right", transform=up, **look)
     axes.set(
         xlabel="imbalance of the roots Σ√E[ĝ²]: outer − inner, over their sum",
         ylabel="imbalance of the powers ΣE[ĝ²]",
@@ -111,20 +111,18 @@ def _draw_ways(
     return handles
 
 
-def _draw_ends(
-    axes: Axes, tables: results.Tables, chosen: list[results.Network]
-) -> list[Artist | None]:
+def _draw_ends(axes: Axes, found: Mapping[results.Network, list[Run]]) -> list[Artist | None]:
     handles: list[Artist | None] = []
-    found = runs_by_network(tables, *READS)
+    chosen = list(found)
     axes.axvspan(0, BALANCED, color=style.GREY, alpha=0.18, linewidth=0)
-    for place, network in enumerate(chosen):
+    for place, runs in enumerate(found.values()):
         for gap, filled, word in ((root_gap, True, "roots"), (power_gap, False, "powers")):
-            values = ensemble.finite(gap(run) for run in found[network])
+            values = ensemble.finite(gap(run) for run in runs)
             handles += axes.plot(
                 values,
                 np.full(len(values), place),
                 "o" if filled else "s",
-                color=style.VERMILION if filled else style.BLUE,
+                color=style.BLACK,
                 fillstyle="full" if filled else "none",
                 markersize=5,
                 label=f"imbalance of the {word}, a mark a seed",
@@ -140,18 +138,19 @@ def _draw_ends(
     return handles
 
 
-def _mean(tables: results.Tables, network: results.Network, gap) -> str:
-    values = [gap(run) for run in runs_by_network(tables, *READS)[network]]
-    return ensemble.interval_text(values, base.confidence(tables))
-
-
 def numbers(tables: results.Tables) -> dict[str, list] | None:
     """Both imbalances of every case."""
+    found = runs_by_network(tables, *READS)
+
+    def mean(network: results.Network, gap: Callable[[Run], float]) -> str:
+        values = [gap(run) for run in found[network]]
+        return ensemble.interval_text(values, base.confidence(tables))
+
     columns = {
-        "imbalance of the roots": lambda n: _mean(tables, n, root_gap),
-        "imbalance of the powers": lambda n: _mean(tables, n, power_gap),
+        "imbalance of the roots": lambda n: mean(n, root_gap),
+        "imbalance of the powers": lambda n: mean(n, power_gap),
     }
-    return base.numbers_table(tables, results.networks(tables, *READS), columns)
+    return base.numbers_table(tables, list(found), columns)
 
 
 def alt(tables: results.Tables) -> str:

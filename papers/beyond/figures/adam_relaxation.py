@@ -7,13 +7,7 @@ from sharpflow.figures import base, ensemble, style
 from sharpflow.results import tables as results
 from sharpflow.results.runs import runs_by_network
 
-from ..claims.adam_relaxation import (
-    adam_relaxation_rate,
-    distance,
-    over_memoryless,
-    with_memory,
-    without_memory,
-)
+from ..claims.adam_relaxation import distance, predicted, unit_rates
 
 TITLE = "The time to Adam's noise equilibrium"
 READS = ("adam_plain_size", "adam_plain_charge", "adam_outer", "adam_inner", "adam_size")
@@ -39,32 +33,20 @@ def draw(tables: results.Tables) -> Figure:
             steps, measured.min(0), measured.max(0), color=style.BLUE, alpha=0.2, linewidth=0
         )
         handles += axes.plot(steps, measured.mean(0), color=style.BLUE, label="measured")
-        for law, colour, dashes, label in (
-            (with_memory, style.VERMILION, (0, (5, 2)), "predicted"),
-            (without_memory, style.GREY, ":", "if v followed at once"),
+        rates = np.concatenate([unit_rates(run) for run in runs])
+        beta = network.setting("optimiser.beta2")
+        for memory, colour, dashes, label in (
+            (beta, style.VERMILION, (0, (5, 2)), "predicted"),
+            (0.0, style.GREY, ":", "if v followed at once"),
         ):
-            mean = np.mean([law(run) for run in runs], axis=0)
-            handles += axes.plot(steps, mean, color=colour, linestyle=dashes, label=label)
+            path = predicted(rates, memory, steps)
+            handles += axes.plot(steps, path, color=colour, linestyle=dashes, label=label)
         axes.set(xlabel="step", yscale="log", ylim=(0.1, 1.1))
+        style.plain_log_ticks(axes)
         axes.set_title(NAMES.get(network.case, base.case(network, list(found))))
     style.label_rows(stacks, "distance / its start")
     style.legend_below(figure, handles)
     return figure
-
-
-def numbers(tables: results.Tables) -> dict[str, list] | None:
-    """The rate over the predicted one."""
-    found = runs_by_network(tables, *READS)
-
-    def rate(network: results.Network, statistic) -> str:
-        values = [statistic(run) for run in found[network]]
-        return ensemble.interval_text(values, base.confidence(tables))
-
-    columns = {
-        "rate over predicted": lambda n: rate(n, adam_relaxation_rate.statistic),
-        "without the memory of v": lambda n: rate(n, over_memoryless),
-    }
-    return base.numbers_table(tables, list(found), columns)
 
 
 def alt(tables: results.Tables) -> str:
