@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.artist import Artist
@@ -98,7 +99,7 @@ def _draw_ways(axes: Axes, found: Mapping[results.Network, list[Run]]) -> list[A
         handles += axes.plot(
             x[late].mean(), y[late].mean(), marker, color=colour, markersize=8, label=label
         )
-    look = {"fontsize": 8, "zorder": 4}
+    look: dict[str, Any] = {"fontsize": 8, "zorder": 4}
     sgd, adam = "SGD's law:\nequal powers", "Adam's law:\nequal roots "
     across, up = axes.get_yaxis_transform(), axes.get_xaxis_transform()
     axes.text(0.02, 0.0, sgd, color=style.BLUE, va="bottom", transform=across, **look)
