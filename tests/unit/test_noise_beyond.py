@@ -58,20 +58,22 @@ class TestParts:
         assert angle(a, -a) == pytest.approx(np.pi)
 
     def test_a_pattern_without_a_parameter_is_refused(self):
-        problem = shard(pictures(), NET, {"steps": 1})
+        problem = shard(pictures(), NET, {"steps": 1}, width=4)
         with pytest.raises(ConfigError, match=r"named like key\*; there are hidden0.weight"):
             trained(problem, angular_update={"parameters": ["key*"]})
 
     @pytest.mark.parametrize("norm", ["group", "batch"])
     def test_weights_before_norms_have_scales_and_others_none(self, norm):
         net = NET | {"options": {"norm": norm}}
-        problem = shard(pictures(), net, {"steps": 1, "batch": 4}, width=4)
+        problem = shard(pictures(), net, {"steps": 1, "batch": 4}, width=8)
         of = {"gradients": "batches", "draws": 4} if norm == "batch" else {}
         _, table = trained(problem, symmetry_noise={"parameters": ["hidden*"]} | of)
-        units = 8 if norm == "batch" else 4
+        units = 16 if norm == "batch" else 4
         assert len(found(table, "symmetry_charge", 0, 0)) == units
         assert not found(table, "symmetry_noise_inner", 0, 0).any()
-        plain = shard(pictures(), NET | {"options": {"norm": "none"}}, {"steps": 1, "batch": 4})
+        plain = shard(
+            pictures(), NET | {"options": {"norm": "none"}}, {"steps": 1, "batch": 4}, width=4
+        )
         _, table = trained(plain, symmetry_noise={"parameters": ["hidden*"]})
         assert found(table, "symmetry_noise_inner", 0, 0).any()
 
@@ -214,7 +216,7 @@ class TestRotation:
 
 def drifting(case, seed, factor=1.0, momentum=0.0, predicted=1.0, other=2.0):
     """Charges that drift `factor` times as fast as plain SGD's."""
-    rates = units(seed) * 1e-4
+    rates = 1e-4 * (abs(units(seed)) if "norm" in case else units(seed))
     curves = {}
     for unit in range(UNITS):
         plain = rates[unit] / RATE**2 * S

@@ -139,9 +139,9 @@ def momentum_factor(run: Run) -> float:
 
 
 def mean_gradient_only(run: Run) -> float:
-    """Slope of the change of charges on the mean gradient's part alone."""
+    """Share of the change that the mean gradient alone gives: slope of its part on the change."""
     outer, inner = (sum_of_rates(run, f"symmetry_gradient_{side}") for side in SIDES)
-    return through_origin(change(run, "symmetry_charge"), run.learning_rate**2 * (outer - inner))
+    return through_origin(run.learning_rate**2 * (outer - inner), change(run, "symmetry_charge"))
 
 
 @claim(

@@ -52,7 +52,11 @@ class EvaluatedGrowth(Measurement):
         problem, parameters = snapshot.problem, snapshot.parameters
         inputs, targets = problem.batches.of_run(snapshot.run)
         width, outputs = len(parameters["hidden0.weight"]), targets.shape[-1]
-        model = normalised(width, tuple(inputs.shape[1:]), outputs, norm="batch").eval()
+        model = (
+            normalised(width, tuple(inputs.shape[1:]), outputs, norm="batch")
+            .to(problem.dtype)
+            .eval()
+        )
         held = problem.moment(snapshot.state, snapshot.step).buffers
         own = {name: t[snapshot.run] for name, t in held.items()}
         model.load_state_dict(parameters | own)
