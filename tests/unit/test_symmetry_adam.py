@@ -108,6 +108,18 @@ def test_balance_is_the_least_sum_of_roots_on_the_orbit():
         assert bool((near.outer + near.inner > least).all())
 
 
+def test_the_charge_in_a_metric_that_follows_moves_half_as_much_as_in_one_that_stands():
+    params, inputs, targets = drawn(4)
+    shift, tiny = torch.ones(UNITS), 1e-6
+    moved = SYMMETRY.moved(params, tiny * shift)
+    here, there = powers(params, inputs, targets), powers(moved, inputs, targets)
+    start = adam_sums(SYMMETRY, params, here)
+    follows = (adam_sums(SYMMETRY, moved, there).charge - start.charge) / tiny
+    stands = (adam_sums(SYMMETRY, moved, here).charge - start.charge) / tiny
+    torch.testing.assert_close(follows, start.size, rtol=1e-5, atol=0)
+    torch.testing.assert_close(stands, 2 * start.size, rtol=1e-5, atol=0)
+
+
 def test_balance_under_adam_is_not_that_under_sgd():
     params, inputs, targets = drawn(5)
     start = adam_sums(SYMMETRY, params, powers(params, inputs, targets))
