@@ -66,11 +66,12 @@ def test_linear_minimum_is_its_teacher(width):
     ],
 )
 def test_linear_minimum_is_refused_elsewhere(change, why):
-    if "dataset" in change:
+    dataset = population()
+    if change.pop("dataset", None):
         options = part("data", "photos", samples=20, pooling=8, draw="fixed")
-        change = {"dataset": photos.generate(options)[0]}
+        dataset = photos.generate(options)[0]
     with pytest.raises(ConfigError, match=why):
-        network({"kind": "linear_minimum"}, **change).initial_state()
+        network({"kind": "linear_minimum"}, dataset=dataset, **change).initial_state()
 
 
 def test_a_dense_network_trains_on_a_population():

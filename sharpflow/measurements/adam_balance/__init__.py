@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from sharpflow.curvature.linear_operator import check_finite
-from sharpflow.measurements.base import Measurement, Options, Snapshot, Values
+from sharpflow.measurements.base import Measurement, Snapshot, Values
+from sharpflow.measurements.base import Options as Options
 from sharpflow.measurements.symmetry_noise import chosen_symmetries
 from sharpflow.symmetry import adam_relaxation_steps, adam_sums
 
