@@ -76,7 +76,10 @@ def numbers(tables: results.Tables) -> dict[str, list] | None:
 
 def alt(tables: results.Tables) -> str:
     """What is seen."""
-    return "A panel a setting: the measured charges of hidden units lie along the dashed diagonal."
+    return (
+        "A panel a setting, a mark a hidden unit: the measured charges lie along the dashed "
+        "diagonal, but for a short memory of v, where they scatter far from it."
+    )
 
 
 def caption(tables: results.Tables) -> str:

@@ -123,7 +123,7 @@ def _draw_ends(axes: Axes, found: Mapping[results.Network, list[Run]]) -> list[A
                 values,
                 np.full(len(values), place),
                 "o" if filled else "s",
-                color=style.BLACK,
+                color=style.GREEN if filled else style.PURPLE,
                 fillstyle="full" if filled else "none",
                 markersize=5,
                 label=f"imbalance of the {word}, a mark a seed",

@@ -7,7 +7,7 @@ from sharpflow.figures import base, ensemble, style
 from sharpflow.results import tables as results
 from sharpflow.results.runs import runs_by_network
 
-from ..claims.adam_relaxation import distance, predicted, unit_rates
+from ..claims.adam_relaxation import distance, predicted, rate_over, unit_rates, with_memory
 
 TITLE = "The time to Adam's noise equilibrium"
 READS = ("adam_plain_size", "adam_plain_charge", "adam_outer", "adam_inner", "adam_size")
@@ -47,6 +47,17 @@ def draw(tables: results.Tables) -> Figure:
     style.label_rows(stacks, "distance / its start")
     style.legend_below(figure, handles)
     return figure
+
+
+def numbers(tables: results.Tables) -> dict[str, list] | None:
+    """The rate of approach over the predicted one."""
+    found = runs_by_network(tables, *READS)
+
+    def rate(network: results.Network) -> str:
+        values = [rate_over(run, with_memory(run)) for run in found[network]]
+        return ensemble.interval_text(values, base.confidence(tables))
+
+    return base.numbers_table(tables, list(found), {"rate over predicted": rate})
 
 
 def alt(tables: results.Tables) -> str:
