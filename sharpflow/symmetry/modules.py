@@ -17,8 +17,8 @@ from sharpflow.curvature.model_loss import (
 from sharpflow.symmetry.find import (
     Function,
     Probe,
-    beyond,
     distance,
+    further,
     random_direction,
     verified,
 )
@@ -311,7 +311,7 @@ def _nearly(network: _Network, plain: Probe, held: Sequence[Symmetry]) -> Iterat
     if not watch.causes:
         return
     repaired = Probe(network.function(frozenset(watch.causes)), network.params)
-    for symmetry in beyond(verified(repaired, _HOLDS), held):
+    for symmetry in further(verified(repaired, _HOLDS), held):
         if not network.moves(symmetry):
             continue
         needed = _needed(network, plain, symmetry, watch)
