@@ -1,6 +1,14 @@
 """Batches of any kind: their tensors and their size, and how they are read."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import (
+    Callable,
+    Generator,
+    Iterable,
+    Iterator,
+    Mapping,
+    MutableMapping,
+    Sequence,
+)
 from contextlib import contextmanager
 from copy import copy
 from typing import Any
@@ -66,10 +74,12 @@ def batch_size(batch: Any) -> int:
     )
 
 
-def read(batches: Iterable[Any]) -> Iterator[Any]:
+def read(batches: Iterable[Any]) -> Generator[Any, None, None]:
     """The batches, as autograd takes them.
 
-    A `DataLoader` draws random numbers whenever it is read; those of the caller are not spent.
+    A `DataLoader` draws random numbers whenever it is read; those of the caller are not spent. Who
+    may leave off before the end closes it: collected at some later time, it would set the random
+    states of then.
     """
     with generators_kept(batches):
         yield from read_once(batches)

@@ -1,6 +1,7 @@
 """The noise balance of any model: what gradient noise does to the charges of its symmetries."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -141,29 +142,28 @@ def noise_balance(
             parts = read(_drawn(own, targets, _size(sgd, norm, len(targets))))
         else:
             parts = read(_cut(own, targets, _AT_A_TIME if micro_batch is None else micro_batch))
-    if symmetries is None:
-        symmetries, parts = _found(source, parts)
-    moments = NoiseMoments(source, symmetries)
-    size = 1
-    if whole:
-        size = moments.take_batches(parts)
-        if sgd is not None and sgd.batch_size != size:
-            raise ValueError(
-                f"the batches have {size} samples and sgd has batch_size={sgd.batch_size}: the "
-                "noise of whole batches is known for their own size."
-            )
-    else:
-        moments.take_samples(parts)
-    return NoiseBalance(
-        moments.noises(correction, size), moments.count, size if whole else None, sgd
-    )
+    with closing(parts):  # an error leaves no reader behind, which would set random states later
+        batches: Iterator[Any] = parts
+        if symmetries is None:
+            symmetries, batches = _found(source, parts)
+        moments = NoiseMoments(source, symmetries)
+        if not whole:
+            moments.take_samples(batches)
+            return NoiseBalance(moments.noises(correction, 1), moments.count, None, sgd)
+        size = moments.take_batches(batches)
+    if sgd is not None and sgd.batch_size != size:
+        raise ValueError(
+            f"the batches have {size} samples and sgd has batch_size={sgd.batch_size}: the noise "
+            "of whole batches is known for their own size."
+        )
+    return NoiseBalance(moments.noises(correction, size), moments.count, size, sgd)
 
 
 def _of_pair(model: nn.Module, batch: Any) -> Any:
     return model(*batch[0])
 
 
-def _given(batches: Any) -> Iterator[Any]:
+def _given(batches: Any) -> Generator[Any, None, None]:
     if isinstance(batches, Tensor | str | Mapping) or not isinstance(batches, Iterable):
         raise TypeError(
             f"without targets the data are batches, and these are a {type(batches).__name__}; give "
