@@ -78,7 +78,7 @@ def verified(probe: "Probe", tolerance: float) -> tuple[Symmetry, ...]:
     return tuple(holding(list(candidates(probe))))
 
 
-def beyond(symmetries: Sequence[Symmetry], known: Sequence[Symmetry]) -> list[Symmetry]:
+def unimplied(symmetries: Sequence[Symmetry], known: Sequence[Symmetry]) -> list[Symmetry]:
     """Those of some symmetries that do to single units what does not follow from known ones."""
     rows = _Known()
     for each in known:

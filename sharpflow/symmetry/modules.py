@@ -18,9 +18,9 @@ from sharpflow.curvature.model_loss import (
 from sharpflow.symmetry.find import (
     Function,
     Probe,
-    beyond,
     distance,
     random_direction,
+    unimplied,
     verified,
 )
 from sharpflow.symmetry.interventions import Cause, Key, Watch
@@ -320,7 +320,7 @@ def _nearly(network: _Network, plain: Probe, held: Sequence[Symmetry]) -> Iterat
     if not watch.causes:
         return
     repaired = Probe(network.function(frozenset(watch.causes)), network.params)
-    for symmetry in beyond(verified(repaired, _HOLDS), held):
+    for symmetry in unimplied(verified(repaired, _HOLDS), held):
         if not network.moves(symmetry):
             continue
         needed = _needed(network, plain, symmetry, watch)
