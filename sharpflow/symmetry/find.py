@@ -18,10 +18,12 @@ from sharpflow.symmetry.relations import relations
 from sharpflow.symmetry.shared_units import Kind, Slots, Symmetry
 
 Function = Callable[[dict[str, Tensor]], Tensor]
-_POINTS = 8
-"""Parameters that are looked at: enough that each unit is switched off at some."""
-_LARGE = 1_000_000
-"""Numbers in parameters above which one s a point is taken, and not two."""
+_POINTS, _MORE = 8, 32
+"""Parameters that are looked at, so that each unit is switched off at some; of small functions."""
+_SMALL, _LARGE = 10_000, 1_000_000
+"""Numbers in parameters up to which more are looked at; above which half, and with one s each."""
+_VERIFIED = 2
+"""Parameters at which symmetries are verified."""
 _EXACT = 1e-9
 """Of a relation between products; what is verified then is the function."""
 _DEAD = 1e-12
@@ -38,8 +40,11 @@ def symmetries_of(
 ) -> tuple[Symmetry, ...]:
     """The continuous symmetries of a function of parameters.
 
-    Nothing is asked of how it is computed. Parameters are moved a little, so that biases of zero
-    and norms of one hide nothing; every symmetry is verified by moving along its orbit.
+    Nothing is asked of how it is computed. Parameters are given other signs and sizes, so that
+    biases of zero and norms of one hide nothing, and every symmetry is verified by moving along its
+    orbit. Units lie along one axis of each parameter: those of a grouped convolution are found as
+    far as the groups share them. Not found are symmetries under which units grow by other powers
+    than they shrink by, as through a squared rectifier, and those without a charge.
 
     Args:
         function: params → outputs, a tensor of any shape; no other state, and no randomness. It is
@@ -73,12 +78,12 @@ def verified(probe: "Probe", tolerance: float) -> tuple[Symmetry, ...]:
     return tuple(holding(list(candidates(probe))))
 
 
-def implied(symmetry: Symmetry, known: Sequence[Symmetry]) -> bool:
-    """Whether what a symmetry does to single units follows from others."""
+def unimplied(symmetries: Sequence[Symmetry], known: Sequence[Symmetry]) -> list[Symmetry]:
+    """Those of some symmetries that do to single units what does not follow from known ones."""
     rows = _Known()
     for each in known:
         rows.add(each)
-    return rows.implies(symmetry)
+    return [each for each in symmetries if not rows.implies(each)]
 
 
 @dataclass(frozen=True)
@@ -131,7 +136,7 @@ class Probe:
         params: the parameters.
 
     Attributes:
-        points: number of parameters to look at.
+        points: numbers of the parameters that are looked at: outputs depend on most others there.
         axes: of all parameters that the outputs depend on.
     """
 
@@ -139,10 +144,11 @@ class Probe:
         if not params:
             raise ValueError("params is empty; a symmetry needs at least one parameter tensor.")
         self.function = function
-        self._reference: Tensor | None = None
+        self._references: dict[int, Tensor] = {}
         self._signs = True
         self._params = params
-        self.points = _POINTS
+        self._size = sum(p.numel() for p in params.values())
+        self.points: list[int] = []
         with torch.no_grad():
             start = self.outputs(self.point(0), finite=False)
         self._signs = bool(torch.isfinite(start).all())  # not where a parameter must be positive
@@ -171,28 +177,29 @@ class Probe:
     def of(self, function: Function) -> "Probe":
         """The same points, of another function; without products."""
         other = copy.copy(self)
-        other.function, other._reference, other.axes = function, None, []
+        other.function, other._references, other.axes = function, {}, []
         return other
 
     def deviation(self, *symmetries: Symmetry) -> float:
         """How far outputs move along random orbits, one after another, over the largest output."""
-        with torch.no_grad():
-            if self._reference is None:
-                self._reference = self.outputs(self.point(0))
-            there = self.point(0)
-            for each in symmetries:
-                there = each.moved(there, random_direction(each))
-            size = max(float(self._reference.abs().max()), torch.finfo(torch.float64).tiny)
-            moved = float((self.outputs(there, finite=False) - self._reference).abs().max())
-            return moved / size if moved == moved else float("inf")
+        return max(self._deviation(number, symmetries) for number in self.points[:_VERIFIED])
+
+    def _deviation(self, number: int, symmetries: Sequence[Symmetry]) -> float:
+        here = there = self.point(number)
+        for each in symmetries:
+            there = each.moved(there, random_direction(each))
+        if number not in self._references:
+            with torch.no_grad():
+                self._references[number] = self.outputs(here)
+        return distance(self.function, self._references[number], there)
 
     def gradients(
-        self, point: int, count: int, seed: int
+        self, number: int, count: int
     ) -> Iterator[tuple[dict[str, Tensor], dict[str, Tensor]]]:
         """Parameters, and gradients in them of some random numbers s, one after another."""
-        stream = torch.Generator().manual_seed(seed)
+        stream = torch.Generator().manual_seed(number)
         with graph_mode(second=False):
-            leaves = {name: p.requires_grad_() for name, p in self.point(point).items()}
+            leaves = {name: p.requires_grad_() for name, p in self.point(number).items()}
             outputs = self.outputs(leaves)
             if not outputs.requires_grad:
                 raise ValueError(
@@ -216,24 +223,57 @@ class Probe:
                 )
 
     def _axes(self) -> list[Axis]:
-        sums: dict[tuple[str, int], list[tuple[Tensor, Tensor]]] = {}
-        each = 1 if sum(p.numel() for p in self._params.values()) > _LARGE else 2
-        for point in range(self.points):
-            for values, slopes in self.gradients(point, each, seed=point):
-                for name, value in values.items():
-                    slope = slopes.get(name)
-                    product = (torch.zeros_like(value) if slope is None else slope * value).cpu()
-                    pairs = zip(_marginals(product), _marginals(product.abs()), strict=True)
-                    for axis, pair in enumerate(pairs, -value.ndim):
-                        sums.setdefault((name, axis), []).append(pair)
-        found = []
-        for (name, axis), pairs in sums.items():
-            both = [torch.stack(each) for each in zip(*pairs, strict=True)]
+        """All axes that the outputs depend on, from points at which most of the function is alive.
+
+        A unit that is switched off for all samples hides what comes before it.
+        """
+        points, each = (_POINTS // 2, 1) if self._size > _LARGE else (_POINTS, 2)
+        found: list[tuple[int, dict[tuple[str, int], tuple[Tensor, Tensor]]]] = []
+        good: list[int] = []
+        for number in range(_MORE):
+            found += [(number, _products(*pair)) for pair in self.gradients(number, each)]
+            alive = [sum(int((size > 0).sum()) for _, size in one.values()) for _, one in found]
+            good = [i for i, count in enumerate(alive) if count > 0.5 * max(alive)]
+            if len(good) >= each * points:
+                break
+        self.points = list(dict.fromkeys(found[i][0] for i in good))
+        axes = []
+        for name, axis in found[0][1]:
+            both = [torch.stack([found[i][1][name, axis][j] for i in good]) for j in range(2)]
             order = self._order.get(name, 0)
-            found.append(Axis(name, self._params[name].ndim, axis, order, *both))
-        largest = max((float(axis.sizes.max()) for axis in found if len(axis)), default=0.0)
-        alive = [a for a in found if len(a) and float(a.sizes.max()) > _DEAD * largest]
+            axes.append(Axis(name, self._params[name].ndim, axis, order, *both))
+        largest = max((float(axis.sizes.max()) for axis in axes if len(axis)), default=0.0)
+        alive = [a for a in axes if len(a) and float(a.sizes.max()) > _DEAD * largest]
         return sorted(alive, key=lambda axis: axis.order)
+
+    def numbers(self) -> list[int]:
+        """Points to tell linear units by: more of a small function."""
+        more = range(_MORE, 2 * _MORE if self._size <= _SMALL else _MORE + 4)
+        return [*self.points, *more]
+
+
+def _products(
+    values: Mapping[str, Tensor], slopes: Mapping[str, Tensor]
+) -> dict[tuple[str, int], tuple[Tensor, Tensor]]:
+    """Sums of slope times value but for each axis of each parameter, and of absolute values."""
+    found = {}
+    for name, value in values.items():
+        slope = slopes.get(name)
+        product = (torch.zeros_like(value) if slope is None else slope * value).cpu()
+        pairs = zip(_marginals(product), _marginals(product.abs()), strict=True)
+        found |= {(name, axis): pair for axis, pair in enumerate(pairs, -value.ndim)}
+    return found
+
+
+def distance(
+    function: Function, here: Mapping[str, Tensor] | Tensor, there: Mapping[str, Tensor]
+) -> float:
+    """How far a function's values lie apart, over the largest; one may be given in its place."""
+    with torch.no_grad():
+        first = here if isinstance(here, Tensor) else function(dict(here)).flatten()
+        size = max(float(first.abs().max()), torch.finfo(torch.float64).tiny)
+        moved = float((function(dict(there)).flatten() - first).abs().max())
+    return moved / size if moved == moved else float("inf")
 
 
 def random_direction(symmetry: Symmetry) -> Tensor:
@@ -261,13 +301,15 @@ def candidates(probe: Probe) -> Iterator[Symmetry]:
         return [axis for axis in probe.axes if not known.holds(axis)]
 
     lengths = {len(axis) for axis in probe.axes}
-    for units in sorted(lengths, reverse=True):
+    for units in sorted(lengths - {1}, reverse=True):
         add(_related(probe.axes, units, _views))
     lengths = {part for axis in left() for part in (len(axis), len(axis) // 2) if part > 1}
     for units in sorted(lengths, reverse=True):
         add(_related(left(), units, _interleaved))
     add(_scattered(left()))
     add(_groups(probe.axes, known))
+    if any(len(axis) == 1 for axis in probe.axes):
+        add(_related(probe.axes, 1, _views))
     add(_modules(probe.axes, known))
     order = {axis.parameter: axis.order for axis in probe.axes}
     found.sort(key=lambda each: min(order[s.parameter] for s in each.inner or each.outer))
@@ -285,8 +327,7 @@ class _Known:
 
     def add(self, symmetry: Symmetry) -> None:
         """Remember a relation, unit by unit, and of whole parameters where it reaches them."""
-        for unit in range(symmetry.units):
-            row = _row(symmetry, unit)
+        for row in _rows(symmetry, range(symmetry.units)):
             for place in row:
                 self.owners.setdefault(place, []).append(len(self.rows))
             self.rows.append(row)
@@ -300,7 +341,7 @@ class _Known:
         if total is not None and _spanned(total, self.totals):
             return True
         chosen = {0, symmetry.units // 2, symmetry.units - 1}
-        return all(self._implies_row(_row(symmetry, unit)) for unit in chosen)
+        return all(self._implies_row(row) for row in _rows(symmetry, chosen))
 
     def _implies_row(self, row: dict[tuple[str, int, int], float]) -> bool:
         near: set[int] = set()
@@ -327,13 +368,17 @@ def _signed(symmetry: Symmetry) -> Iterator[tuple[Slots, float]]:
         yield from ((slots, sign) for slots in side)
 
 
-def _row(symmetry: Symmetry, unit: int) -> dict[tuple[str, int, int], float]:
-    row: dict[tuple[str, int, int], float] = {}
-    for slots, sign in _signed(symmetry):
-        for entry in slots.entries[unit].tolist():
-            place = (slots.parameter, slots.axis, entry)
-            row[place] = row.get(place, 0.0) + sign
-    return row
+def _rows(symmetry: Symmetry, units: Iterable[int]) -> list[dict[tuple[str, int, int], float]]:
+    """What a symmetry does to the places of parameters, for each of some units."""
+    sides = [(s.parameter, s.axis, s.entries.tolist(), sign) for s, sign in _signed(symmetry)]
+    rows = []
+    for unit in units:
+        row: dict[tuple[str, int, int], float] = {}
+        for name, axis, entries, sign in sides:
+            for entry in entries[unit]:
+                row[name, axis, entry] = row.get((name, axis, entry), 0.0) + sign
+        rows.append(row)
+    return rows
 
 
 def _total(symmetry: Symmetry) -> dict[str, float] | None:
@@ -532,13 +577,13 @@ def mixing_blocks(probe: Probe, symmetries: Sequence[Symmetry]) -> list[list[lis
         else torch.arange(symmetries[i].units)
         for i in two_sided
     }
-    alike = _alike(probe, symmetries, few, 1)
+    alike = _alike(probe, symmetries, few, probe.points[:1])
     mixed = {
         i: torch.arange(symmetries[i].units)
         for i, found in alike.items()
         if int(found.sum()) > len(found)
     }
-    alike |= _alike(probe, symmetries, mixed, probe.points)
+    alike |= _alike(probe, symmetries, mixed, probe.numbers())
     return [
         _blocks(alike[i])
         if i in alike and len(alike[i]) == each.units
@@ -560,7 +605,7 @@ def _blocks(alike: Tensor) -> list[list[int]]:
 
 
 def _alike(
-    probe: Probe, symmetries: Sequence[Symmetry], chosen: Mapping[int, Tensor], points: int
+    probe: Probe, symmetries: Sequence[Symmetry], chosen: Mapping[int, Tensor], points: list[int]
 ) -> dict[int, Tensor]:
     """Of symmetries, (chosen, units): whether unit i can take the place of j.
 
@@ -568,15 +613,15 @@ def _alike(
     looks linear: so parameters are looked at under which other units are.
     """
     alike = {i: torch.ones(len(units), symmetries[i].units).bool() for i, units in chosen.items()}
-    for point in range(points):
+    for number in points:
         if not any(int(same.sum()) > len(same) for same in alike.values()):
             break
-        for values, slopes in probe.gradients(point, 1, seed=100 + point):
+        for values, slopes in probe.gradients(number, 1):
             for i, units in chosen.items():
                 if int(alike[i].sum()) <= len(units):
                     continue
                 outer, inner = (
-                    _products(side, values, slopes, units, made)
+                    _crossed(side, values, slopes, units, made)
                     for side, made in ((symmetries[i].outer, False), (symmetries[i].inner, True))
                 )
                 size = torch.maximum(outer.abs(), inner.abs())
@@ -587,7 +632,7 @@ def _alike(
     return alike
 
 
-def _products(
+def _crossed(
     side: tuple[Slots, ...],
     values: Mapping[str, Tensor],
     slopes: Mapping[str, Tensor],
@@ -609,7 +654,7 @@ def _products(
 
 def _groups(axes: list[Axis], known: _Known) -> Iterator[Symmetry]:
     """Groups of places of a parameter, or of one and its bias, whose products add up to zero."""
-    for axis in axes:
+    for axis in reversed(axes):  # what is nearest to a normalisation first
         if axis.ndim < 2 or axis.axis != -axis.ndim or known.scales(axis.parameter):
             continue
         prefix = axis.parameter.rpartition(".")[0]

@@ -76,15 +76,27 @@ class Watch(TorchFunctionMode):
     Args:
         model: the network.
         repaired: keys of the calls that are put right.
+        params: the parameters that the network will read, by name.
 
     Attributes:
         causes: calls on what depends on parameters that could be put right, by key, in their order.
+        times: when each of them was, counted in calls.
+        uses: when each parameter was used.
     """
 
-    def __init__(self, model: nn.Module, repaired: frozenset[Key] = frozenset()) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        repaired: frozenset[Key] = frozenset(),
+        params: Mapping[str, Tensor] | None = None,
+    ) -> None:
         super().__init__()
         self.model, self.repaired = model, repaired
         self.causes: dict[Key, Cause] = {}
+        self.times: dict[Key, int] = {}
+        self.uses: dict[str, list[int]] = {}
+        self._names = {id(value): name for name, value in (params or {}).items()}
+        self._time = 0
         self._path: list[str] = []
         self._calls: dict[tuple[str, str], int] = {}
 
@@ -95,6 +107,12 @@ class Watch(TorchFunctionMode):
         given = {name: _double(value) for name, value in (kwargs or {}).items()}
         args = tuple(_double(value) for value in args)
         name = getattr(func, "__name__", "")
+        self._time += 1
+        if self._names:
+            for value in (*args, *given.values()):
+                for each in value if isinstance(value, list | tuple) else (value,):
+                    if id(each) in self._names:
+                        self.uses.setdefault(self._names[id(each)], []).append(self._time)
         if name in _CASTS and args and isinstance(args[0], Tensor):
             return args[0].double()
         path = self._path[-1] if self._path else ""
@@ -105,7 +123,7 @@ class Watch(TorchFunctionMode):
         for what, change in repairs:
             key = (path, f"{name}: {what}", nth)
             if args[0].requires_grad:
-                self.causes[key] = Cause(what, path)
+                self.causes[key], self.times[key] = Cause(what, path), self._time
             if key in self.repaired:
                 func, args, given = change(func, args, given)
         return func(*args, **given)

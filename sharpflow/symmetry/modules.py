@@ -10,16 +10,27 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from sharpflow.curvature.graphs import at_parameters, cast
 from sharpflow.curvature.model_loss import (
+    evaluating,
     random_state_kept,
     refuse_random_modules,
     trainable_parameters,
 )
-from sharpflow.symmetry.find import Function, Probe, implied, verified
+from sharpflow.symmetry.find import (
+    Function,
+    Probe,
+    distance,
+    random_direction,
+    unimplied,
+    verified,
+)
 from sharpflow.symmetry.interventions import Cause, Key, Watch
 from sharpflow.symmetry.shared_units import Symmetry
 
 if TYPE_CHECKING:
     import pandas as pd
+
+_HOLDS = 1e-8
+"""Deviation below which something that was put right is what broke a symmetry."""
 
 Inputs = Tensor | Sequence[Any] | Mapping[str, Any]
 
@@ -50,7 +61,7 @@ class Broken:
         return f"{what}: broken by {causes} ({moved})"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Symmetries(Sequence[Symmetry]):
     """The symmetries of a network.
 
@@ -85,6 +96,8 @@ class Symmetries(Sequence[Symmetry]):
         elif not self.found:
             lines.append("Nothing came close.")
         return "\n".join(lines)
+
+    __repr__ = __str__
 
     def table(self) -> "pd.DataFrame":
         """A row a symmetry: kind, units, inner, outer; deviation and broken_by of broken ones."""
@@ -129,10 +142,14 @@ def find_symmetries(
         tolerance: largest change of the outputs along the orbit of a symmetry, over the largest
             output. A larger one, 1e-3 say, takes those that only ε breaks.
 
+    Returns:
+        What holds, as a sequence of `Symmetry`, and under `broken` what nearly does. A network
+        without symmetry gives an empty one, which says in words what came closest.
+
     Raises:
-        TypeError: model is no module.
-        ValueError: no parameter may move, outputs are random, not finite or no numbers, or no
-            inputs were given and none could be made.
+        TypeError: model is no module, or the inputs are not what it takes.
+        ValueError: no parameter may move, the model cannot be run on the inputs, outputs are
+            random, not finite or no numbers, or no inputs were given and none could be made.
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"model is a {type(model).__name__}; it must be a torch.nn.Module.")
@@ -182,17 +199,20 @@ class _Network:
         self.varying = set(trainable_parameters(model, only))
         refuse_random_modules(model, "the network")
         self.args, self.kwargs = self._arguments(inputs)
+        with evaluating("model(inputs)"), torch.no_grad():
+            self.function()(dict(self.params))
 
     def function(self, repaired: frozenset[Key] = frozenset()) -> Function:
         """Outputs as a function of the parameters, with some calls put right."""
         return lambda params: self._run(params, Watch(self.model, repaired))
 
-    def causes(self, params: Mapping[str, Tensor]) -> dict[Key, Cause]:
-        """What may break symmetries, in the order of the calls."""
-        watch = Watch(self.model)
+    def watched(self, params: Mapping[str, Tensor]) -> Watch:
+        """What may break symmetries, and when."""
+        leaves = {name: p.detach().requires_grad_() for name, p in params.items()}
+        watch = Watch(self.model, params=leaves)
         with torch.enable_grad():
-            self._run({n: p.detach().requires_grad_() for n, p in params.items()}, watch)
-        return watch.causes
+            self._run(leaves, watch)
+        return watch
 
     def moves(self, symmetry: Symmetry) -> bool:
         """Whether every parameter of a symmetry may move."""
@@ -201,7 +221,7 @@ class _Network:
     def check_repeatable(self, probe: Probe) -> None:
         """Raise ValueError where two evaluations differ."""
         with torch.no_grad():
-            first, second = (probe.outputs(probe.point(0)) for _ in range(2))
+            first, second = (probe.outputs(probe.point(probe.points[0])) for _ in range(2))
         if first.shape != second.shape or not torch.equal(first, second):
             raise ValueError(
                 "the network is a random function: two evaluations at the same parameters differ; "
@@ -296,26 +316,39 @@ def _frozen(network: _Network, probe: Probe, held: Sequence[Symmetry]) -> Iterat
 
 def _nearly(network: _Network, plain: Probe, held: Sequence[Symmetry]) -> Iterator[Broken]:
     """Symmetries that appear once everything that may break one is put right."""
-    causes = network.causes(plain.point(0))
-    if not causes:
+    watch = network.watched(plain.point(plain.points[0]))
+    if not watch.causes:
         return
-    repaired = Probe(network.function(frozenset(causes)), network.params)
-    for symmetry in verified(repaired, 1e-8):
-        if implied(symmetry, held) or not network.moves(symmetry):
+    repaired = Probe(network.function(frozenset(watch.causes)), network.params)
+    for symmetry in unimplied(verified(repaired, _HOLDS), held):
+        if not network.moves(symmetry):
             continue
-        deviation = plain.deviation(symmetry)
-        needed = _needed(network, plain, symmetry, list(causes))
-        yield Broken(symmetry, deviation, tuple(causes[key] for key in needed))
+        needed = _needed(network, plain, symmetry, watch)
+        causes = tuple(watch.causes[key] for key in watch.causes if key in needed)
+        yield Broken(symmetry, plain.deviation(symmetry), causes)
 
 
-def _needed(network: _Network, plain: Probe, symmetry: Symmetry, keys: list[Key]) -> list[Key]:
-    """A smallest set of calls that have to be put right for a symmetry to hold."""
+def _needed(network: _Network, plain: Probe, symmetry: Symmetry, watch: Watch) -> list[Key]:
+    """A smallest set of calls that have to be put right for a symmetry to hold.
+
+    Those between the uses of its parameters are tried first, and then those around them.
+    """
+    uses = [time for name in symmetry.parameters for time in watch.uses.get(name, ())]
+    start, end = (min(uses), max(uses)) if uses else (0, 0)
+    keys = sorted(
+        watch.causes, key=lambda key: max(start - watch.times[key], watch.times[key] - end)
+    )
+    here = plain.point(plain.points[0])
+    there = symmetry.moved(here, random_direction(symmetry))
 
     def holds(repaired: Sequence[Key]) -> bool:
-        probe = plain.of(network.function(frozenset(repaired)))
-        return probe.deviation(symmetry) <= 1e-8
+        function = network.function(frozenset(repaired))
+        return distance(function, here, there) <= _HOLDS
 
-    return _explained(holds, [], [], keys)
+    tried = 1
+    while tried < len(keys) and not holds(keys[:tried]):
+        tried *= 2
+    return _explained(holds, [], [], keys[:tried])
 
 
 def _explained(
