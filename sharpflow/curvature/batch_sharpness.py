@@ -1,7 +1,6 @@
 """Batch sharpness: the curvature of batches' losses along their own gradients."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from functools import reduce
 from math import nan
@@ -162,29 +161,27 @@ def batch_sharpness(
     loss = _BatchLoss(model, loss_fn, forward, only)
     size, verified = 0, nan
     found: list[tuple[Tensor, Tensor]] = []
-    with closing(read(batches)) as reader:
-        for place, batch in enumerate(reader, 1):
-            count = batch_size(batch)
-            if found and count != size:
-                raise ValueError(
-                    f"batch {place} has {count} samples and those before it {size}: batch "
-                    "sharpness depends on the size of batches; leave a shorter last one out "
-                    "(drop_last=True)."
-                )
-            if not found:
-                loss.start(batch)
-            try:
-                curved, squared = loss.along_gradient(batch)
-            except NonFiniteError as error:
-                raise NonFiniteError(f"batch {place}: {error}") from None
-            if not squared > 0:
-                raise ValueError(
-                    f"the gradient of batch {place} vanishes, and there is no curvature along it."
-                )
-            if not found:
-                verified = loss.verified(float(curved / squared))
-            size = count
-            found.append((curved.double().cpu(), squared.double().cpu()))
+    for place, batch in enumerate(read(batches), 1):
+        count = batch_size(batch)
+        if found and count != size:
+            raise ValueError(
+                f"batch {place} has {count} samples and those before it {size}: batch sharpness "
+                "depends on the size of batches; leave a shorter last one out (drop_last=True)."
+            )
+        if not found:
+            loss.start(batch)
+        try:
+            curved, squared = loss.along_gradient(batch)
+        except NonFiniteError as error:
+            raise NonFiniteError(f"batch {place}: {error}") from None
+        if not squared > 0:
+            raise ValueError(
+                f"the gradient of batch {place} vanishes, and there is no curvature along it."
+            )
+        if not found:
+            verified = loss.verified(float(curved / squared))
+        size = count
+        found.append((curved.double().cpu(), squared.double().cpu()))
     if not found:
         raise ValueError("batches is empty; batch sharpness needs at least one batch.")
     curved, squared = (torch.cat(each) for each in zip(*found, strict=True))

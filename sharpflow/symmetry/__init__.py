@@ -28,6 +28,7 @@ from sharpflow.symmetry.generators import (
     symmetry_deviation,
     weighted,
 )
+from sharpflow.symmetry.gradient_moments import GradientMoments
 from sharpflow.symmetry.modules import Broken, Symmetries, find_symmetries
 from sharpflow.symmetry.noether import (
     NoiseTrace,
@@ -56,6 +57,7 @@ __all__ = [
     "AdamNoise",
     "Broken",
     "Generator",
+    "GradientMoments",
     "NoiseBalance",
     "NoiseTrace",
     "Sgd",

@@ -1,7 +1,6 @@
 """The noise balance of any model: what gradient noise does to the charges of its symmetries."""
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -142,15 +141,13 @@ def noise_balance(
             parts = read(_drawn(own, targets, _size(sgd, norm, len(targets))))
         else:
             parts = read(_cut(own, targets, _AT_A_TIME if micro_batch is None else micro_batch))
-    with closing(parts):  # an error leaves no reader behind, which would set random states later
-        batches: Iterator[Any] = parts
-        if symmetries is None:
-            symmetries, batches = _found(source, parts)
-        moments = NoiseMoments(source, symmetries)
-        if not whole:
-            moments.take_samples(batches)
-            return NoiseBalance(moments.noises(correction, 1), moments.count, None, sgd)
-        size = moments.take_batches(batches)
+    if symmetries is None:
+        symmetries, parts = _found(source, parts)
+    moments = NoiseMoments(source, symmetries)
+    if not whole:
+        moments.take_samples(parts)
+        return NoiseBalance(moments.noises(correction, 1), moments.count, None, sgd)
+    size = moments.take_batches(parts)
     if sgd is not None and sgd.batch_size != size:
         raise ValueError(
             f"the batches have {size} samples and sgd has batch_size={sgd.batch_size}: the noise "
@@ -163,7 +160,7 @@ def _of_pair(model: nn.Module, batch: Any) -> Any:
     return model(*batch[0])
 
 
-def _given(batches: Any) -> Generator[Any, None, None]:
+def _given(batches: Any) -> Iterator[Any]:
     if isinstance(batches, Tensor | str | Mapping) or not isinstance(batches, Iterable):
         raise TypeError(
             f"without targets the data are batches, and these are a {type(batches).__name__}; give "
