@@ -40,8 +40,11 @@ def symmetries_of(
 ) -> tuple[Symmetry, ...]:
     """The continuous symmetries of a function of parameters.
 
-    Nothing is asked of how it is computed. Parameters are moved a little, so that biases of zero
-    and norms of one hide nothing; every symmetry is verified by moving along its orbit.
+    Nothing is asked of how it is computed. Parameters are given other signs and sizes, so that
+    biases of zero and norms of one hide nothing, and every symmetry is verified by moving along its
+    orbit. Units lie along one axis of each parameter: those of a grouped convolution are found as
+    far as the groups share them. Not found are symmetries under which units grow by other powers
+    than they shrink by, as through a squared rectifier, and those without a charge.
 
     Args:
         function: params → outputs, a tensor of any shape; no other state, and no randomness. It is
@@ -75,7 +78,7 @@ def verified(probe: "Probe", tolerance: float) -> tuple[Symmetry, ...]:
     return tuple(holding(list(candidates(probe))))
 
 
-def further(symmetries: Sequence[Symmetry], known: Sequence[Symmetry]) -> list[Symmetry]:
+def unimplied(symmetries: Sequence[Symmetry], known: Sequence[Symmetry]) -> list[Symmetry]:
     """Those of some symmetries that do to single units what does not follow from known ones."""
     rows = _Known()
     for each in known:

@@ -10,6 +10,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from sharpflow.curvature.graphs import at_parameters, cast
 from sharpflow.curvature.model_loss import (
+    evaluating,
     random_state_kept,
     refuse_random_modules,
     trainable_parameters,
@@ -18,8 +19,8 @@ from sharpflow.symmetry.find import (
     Function,
     Probe,
     distance,
-    further,
     random_direction,
+    unimplied,
     verified,
 )
 from sharpflow.symmetry.interventions import Cause, Key, Watch
@@ -60,7 +61,7 @@ class Broken:
         return f"{what}: broken by {causes} ({moved})"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Symmetries(Sequence[Symmetry]):
     """The symmetries of a network.
 
@@ -95,6 +96,8 @@ class Symmetries(Sequence[Symmetry]):
         elif not self.found:
             lines.append("Nothing came close.")
         return "\n".join(lines)
+
+    __repr__ = __str__
 
     def table(self) -> "pd.DataFrame":
         """A row a symmetry: kind, units, inner, outer; deviation and broken_by of broken ones."""
@@ -139,10 +142,14 @@ def find_symmetries(
         tolerance: largest change of the outputs along the orbit of a symmetry, over the largest
             output. A larger one, 1e-3 say, takes those that only ε breaks.
 
+    Returns:
+        What holds, as a sequence of `Symmetry`, and under `broken` what nearly does. A network
+        without symmetry gives an empty one, which says in words what came closest.
+
     Raises:
-        TypeError: model is no module.
-        ValueError: no parameter may move, outputs are random, not finite or no numbers, or no
-            inputs were given and none could be made.
+        TypeError: model is no module, or the inputs are not what it takes.
+        ValueError: no parameter may move, the model cannot be run on the inputs, outputs are
+            random, not finite or no numbers, or no inputs were given and none could be made.
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"model is a {type(model).__name__}; it must be a torch.nn.Module.")
@@ -192,6 +199,8 @@ class _Network:
         self.varying = set(trainable_parameters(model, only))
         refuse_random_modules(model, "the network")
         self.args, self.kwargs = self._arguments(inputs)
+        with evaluating("model(inputs)"), torch.no_grad():
+            self.function()(dict(self.params))
 
     def function(self, repaired: frozenset[Key] = frozenset()) -> Function:
         """Outputs as a function of the parameters, with some calls put right."""
@@ -311,7 +320,7 @@ def _nearly(network: _Network, plain: Probe, held: Sequence[Symmetry]) -> Iterat
     if not watch.causes:
         return
     repaired = Probe(network.function(frozenset(watch.causes)), network.params)
-    for symmetry in further(verified(repaired, _HOLDS), held):
+    for symmetry in unimplied(verified(repaired, _HOLDS), held):
         if not network.moves(symmetry):
             continue
         needed = _needed(network, plain, symmetry, watch)
