@@ -39,7 +39,12 @@ class Slots:
     def rows(self, tensor: Tensor) -> Tensor:
         """(..., units, k): what a tensor (..., *shape of the parameter) has of each unit."""
         lead = tensor.ndim - self.ndim
-        chosen = tensor.movedim(self.axis, lead).index_select(lead, self._flat(tensor))
+        front = tensor.movedim(self.axis, lead)
+        chosen = (
+            front
+            if self._whole(front.shape[lead])
+            else front.index_select(lead, self._flat(tensor))
+        )
         return chosen.unflatten(lead, tuple(self.entries.shape)).flatten(lead + 1)
 
     def with_rows(self, tensor: Tensor, rows: Tensor) -> Tensor:
@@ -49,6 +54,11 @@ class Slots:
         places = self._flat(tensor)
         shape = (*front.shape[:lead], len(places), *front.shape[lead + 1 :])
         return front.index_copy(lead, places, rows.reshape(shape)).movedim(lead, self.axis)
+
+    def _whole(self, length: int) -> bool:
+        """Whether it is all of an axis, in order: then nothing has to be copied."""
+        places = self.entries.flatten()
+        return len(places) == length and bool((places.diff() == 1).all())
 
     def _flat(self, tensor: Tensor) -> Tensor:
         return self.entries.flatten().to(tensor.device)
