@@ -20,7 +20,6 @@ from sharpflow.symmetry.find import (
     Probe,
     distance,
     random_direction,
-    unimplied,
     verified,
 )
 from sharpflow.symmetry.interventions import Cause, Key, Watch
@@ -320,18 +319,18 @@ def _nearly(network: _Network, plain: Probe, held: Sequence[Symmetry]) -> Iterat
     if not watch.causes:
         return
     repaired = Probe(network.function(frozenset(watch.causes)), network.params)
-    for symmetry in unimplied(verified(repaired, _HOLDS), held):
+    for symmetry in verified(repaired, _HOLDS, held):
         if not network.moves(symmetry):
             continue
         needed = _needed(network, plain, symmetry, watch)
         causes = tuple(watch.causes[key] for key in watch.causes if key in needed)
-        yield Broken(symmetry, plain.deviation(symmetry), causes)
+        yield Broken(symmetry, plain.deviation(symmetry, points=1), causes)
 
 
 def _needed(network: _Network, plain: Probe, symmetry: Symmetry, watch: Watch) -> list[Key]:
     """A smallest set of calls that have to be put right for a symmetry to hold.
 
-    Those between the uses of its parameters are tried first, and then those around them.
+    Those between the uses of its parameters are tried first, then those after them.
     """
     uses = [time for name in symmetry.parameters for time in watch.uses.get(name, ())]
     start, end = (min(uses), max(uses)) if uses else (0, 0)
