@@ -61,8 +61,10 @@ def symmetries_of(
     return verified(Probe(function, params), tolerance)
 
 
-def verified(probe: "Probe", tolerance: float) -> tuple[Symmetry, ...]:
-    """The candidates along whose orbits outputs stay.
+def verified(
+    probe: "Probe", tolerance: float, known: Sequence[Symmetry] = ()
+) -> tuple[Symmetry, ...]:
+    """The candidates along whose orbits outputs stay, but for those that follow from known ones.
 
     All are moved along at once: where that leaves outputs as they are, so does each.
     """
@@ -75,7 +77,7 @@ def verified(probe: "Probe", tolerance: float) -> tuple[Symmetry, ...]:
         half = len(some) // 2
         return holding(some[:half]) + holding(some[half:])
 
-    return tuple(holding(list(candidates(probe))))
+    return tuple(holding(unimplied(list(candidates(probe)), known)))
 
 
 def unimplied(symmetries: Sequence[Symmetry], known: Sequence[Symmetry]) -> list[Symmetry]:
@@ -180,9 +182,9 @@ class Probe:
         other.function, other._references, other.axes = function, {}, []
         return other
 
-    def deviation(self, *symmetries: Symmetry) -> float:
+    def deviation(self, *symmetries: Symmetry, points: int = _VERIFIED) -> float:
         """How far outputs move along random orbits, one after another, over the largest output."""
-        return max(self._deviation(number, symmetries) for number in self.points[:_VERIFIED])
+        return max(self._deviation(number, symmetries) for number in self.points[:points])
 
     def _deviation(self, number: int, symmetries: Sequence[Symmetry]) -> float:
         here = there = self.point(number)

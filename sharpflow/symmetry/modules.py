@@ -20,7 +20,6 @@ from sharpflow.symmetry.find import (
     Probe,
     distance,
     random_direction,
-    unimplied,
     verified,
 )
 from sharpflow.symmetry.interventions import Cause, Key, Watch
@@ -160,11 +159,13 @@ def find_symmetries(
         held = verified(plain, tolerance)
         broken = list(_frozen(network, plain, held))
         found = [each for each in held if network.moves(each)]
-        for each in _nearly(network, plain, held):
-            if each.deviation <= tolerance:
-                found.append(each.symmetry)
+        watch = network.watched(plain.point(plain.points[0]))
+        for each in _nearly(network, plain, held, watch):
+            deviation = plain.deviation(each, points=1)
+            if deviation <= tolerance:
+                found.append(each)
             else:
-                broken.append(each)
+                broken.append(Broken(each, deviation, _needed(network, plain, each, watch)))
     broken.sort(key=lambda each: each.deviation)
     return Symmetries(tuple(found), tuple(broken))
 
@@ -314,24 +315,20 @@ def _frozen(network: _Network, probe: Probe, held: Sequence[Symmetry]) -> Iterat
         yield Broken(each, 0.0, tuple(causes))
 
 
-def _nearly(network: _Network, plain: Probe, held: Sequence[Symmetry]) -> Iterator[Broken]:
+def _nearly(
+    network: _Network, plain: Probe, held: Sequence[Symmetry], watch: Watch
+) -> list[Symmetry]:
     """Symmetries that appear once everything that may break one is put right."""
-    watch = network.watched(plain.point(plain.points[0]))
     if not watch.causes:
-        return
+        return []
     repaired = Probe(network.function(frozenset(watch.causes)), network.params)
-    for symmetry in unimplied(verified(repaired, _HOLDS), held):
-        if not network.moves(symmetry):
-            continue
-        needed = _needed(network, plain, symmetry, watch)
-        causes = tuple(watch.causes[key] for key in watch.causes if key in needed)
-        yield Broken(symmetry, plain.deviation(symmetry), causes)
+    return [each for each in verified(repaired, _HOLDS, held) if network.moves(each)]
 
 
-def _needed(network: _Network, plain: Probe, symmetry: Symmetry, watch: Watch) -> list[Key]:
-    """A smallest set of calls that have to be put right for a symmetry to hold.
+def _needed(network: _Network, plain: Probe, symmetry: Symmetry, watch: Watch) -> tuple[Cause, ...]:
+    """A smallest set of causes that have to be put right for a symmetry to hold.
 
-    Those between the uses of its parameters are tried first, and then those around them.
+    Those between the uses of its parameters are tried first, then those after them.
     """
     uses = [time for name in symmetry.parameters for time in watch.uses.get(name, ())]
     start, end = (min(uses), max(uses)) if uses else (0, 0)
@@ -348,7 +345,8 @@ def _needed(network: _Network, plain: Probe, symmetry: Symmetry, watch: Watch) -
     tried = 1
     while tried < len(keys) and not holds(keys[:tried]):
         tried *= 2
-    return _explained(holds, [], [], keys[:tried])
+    needed = _explained(holds, [], [], keys[:tried])
+    return tuple(cause for key, cause in watch.causes.items() if key in needed)
 
 
 def _explained(
