@@ -335,16 +335,20 @@ class Problem:
         rate_of = self._course
         able = "written-out steps" in self.model.capabilities and self.loss.squared_error
         on_population = self.training["batch"] is None and self.samples is None
-        if self.population is None or not (plain and able) or isinstance(rate_of, OfStart):
+        if not (plain and able) or isinstance(rate_of, OfStart):
             return None
         decay = optimiser.weight_decay
         population = self.population
+        shared = self.training["batch"] is None and self.batches.shared
 
         def take(state: Parameters, steps: range) -> Parameters:
             if on_population:
+                assert population is not None, "only a population has no number of samples"
                 rates = map(rate_of, steps)
                 return self.model.descend_population(state, population, rates, decay)
-            batches = ((*self.batch(step), rate_of(step)) for step in steps)
+            drawn = (self.batch(step) for step in steps)
+            each = (tuple(t[None] for t in batch) for batch in drawn) if shared else drawn
+            batches = ((*batch, rate_of(step)) for batch, step in zip(each, steps, strict=True))
             return self.model.descend(state, batches, decay)
 
         return take
