@@ -152,8 +152,7 @@ def at_the_start(steps: np.ndarray, known: np.ndarray) -> float:
 def norm_growth_predicted(run: Run) -> float:
     """Growth of ‖θ‖² over the accumulated increments that were predicted.
 
-    The foil keeps Tr Σ₁ at its start, as the law of a loss at rest does: the loss falls, and Σ₁ with
-    it.
+    The foil keeps Tr Σ₁ at its start, as for a loss at rest; the loss falls, and Σ₁ with it.
     """
     return growth_over(run, lambda steps, known: accumulated(steps, known[1]).sum())
 

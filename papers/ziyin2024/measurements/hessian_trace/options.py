@@ -6,8 +6,7 @@ EQUILIBRIUM = "hessian_trace_equilibrium"
 
 
 class Options(MeasurementOptions):
-    """Trace of the Hessian of the loss of a population or of all samples, for two-layer linear
-    networks."""
+    """Trace of the Hessian of the population's or all samples' loss, for two linear layers."""
 
     every: Stride = 1
     """Stride, in steps."""
