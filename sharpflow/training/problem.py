@@ -13,7 +13,16 @@ from sharpflow import devices
 from sharpflow.data.population import Population
 from sharpflow.errors import ConfigError, DataError, PartError
 from sharpflow.losses.base import Loss
-from sharpflow.models.base import BUFFERS, Gradient, Parameters, Pass, Setting, build, differentiate
+from sharpflow.models.base import (
+    BUFFERS,
+    Batch,
+    Gradient,
+    Parameters,
+    Pass,
+    Setting,
+    build,
+    differentiate,
+)
 from sharpflow.models.input_product import InputProduct
 from sharpflow.optimisers import base as optimisers
 from sharpflow.optimisers.base import State
@@ -346,10 +355,13 @@ class Problem:
                 assert population is not None, "only a population has no number of samples"
                 rates = map(rate_of, steps)
                 return self.model.descend_population(state, population, rates, decay)
-            drawn = (self.batch(step) for step in steps)
-            each = (tuple(t[None] for t in batch) for batch in drawn) if shared else drawn
-            batches = ((*batch, rate_of(step)) for batch, step in zip(each, steps, strict=True))
-            return self.model.descend(state, batches, decay)
+            return self.model.descend(state, map(batch, steps), decay)
+
+        def batch(step: int) -> Batch:
+            inputs, targets = self.batch(step)
+            if shared:
+                inputs, targets = inputs[None], targets[None]
+            return inputs, targets, rate_of(step)
 
         return take
 

@@ -68,8 +68,9 @@ def _draw_time(
         handles.append(_draw_divergence(axes, tables, network, colour, ceiling))
         if network in settled:
             predicted = results.curves(tables, network, PREDICTED)
-            look = ensemble.PREDICTION | {"label": EQUILIBRIUM}
-            handles += axes.plot(predicted.index, predicted.mean(axis=1), **look)
+            handles += axes.plot(
+                predicted.index, predicted.mean(axis=1), **ensemble.PREDICTION, label=EQUILIBRIUM
+            )
     for until in dict.fromkeys(warmup["until"] for warmup in _warmups(named)):
         handles.append(style.draw_moment(axes, until, "end of warm-up"))
     last = max(float(frame.index.max()) for frame in frames.values())
