@@ -38,7 +38,7 @@ class PictureOptions(ClassTargets):
     and variance 1 a picture, its brightness and contrast taken out; `whitened`: the same, and then
     principal components of about one variance over the chosen pictures (ZCA; those with less than a
     hundredth of the largest variance stay smaller), mean square 1 a pixel."""
-    pool: Annotated[int, Field(ge=1, le=1024)] = 1
+    pooling: Annotated[int, Field(ge=1, le=1024)] = 1
     """Side, in pixels, of the squares whose mean is a pixel, before `scaling`: 8 makes 4 × 4
     of 32 × 32."""
     draw: Literal["by_seed", "fixed"] = "by_seed"
@@ -60,15 +60,15 @@ class PictureOptions(ClassTargets):
         return self.model_copy(update={"draw": "fixed", "draw_seed": seed})
 
     def original_shape(self) -> tuple[int, int, int]:
-        """Channels, rows and columns of a picture before `pool`."""
+        """Channels, rows and columns of a picture before `pooling`."""
         raise NotImplementedError
 
     @model_validator(mode="after")
     def _whole_squares(self):
         _, rows, columns = self.original_shape()
-        if rows % self.pool or columns % self.pool:
+        if rows % self.pooling or columns % self.pooling:
             raise ValueError(
-                f"pool = {self.pool} does not divide pictures of {rows} × {columns} pixels into "
+                f"pooling = {self.pooling} does not divide pictures of {rows} × {columns} pixels into "
                 "whole squares"
             )
         return self
@@ -76,12 +76,12 @@ class PictureOptions(ClassTargets):
     def pooled_shape(self) -> tuple[int, int, int]:
         """Channels, rows and columns of an input."""
         channels, rows, columns = self.original_shape()
-        return channels, rows // self.pool, columns // self.pool
+        return channels, rows // self.pooling, columns // self.pooling
 
     @property
     def label(self) -> str:
         """How the page and file names call it."""
-        pooled = "" if self.pool == 1 else f"-pool-{self.pool}"
+        pooled = "" if self.pooling == 1 else f"-pooled-{self.pooling}"
         drawn = "" if self.draw_seed is None else f"-draw-{self.draw_seed}"
         return f"{self.scaling}{pooled}{drawn}"
 
@@ -120,7 +120,7 @@ class NumberedPictures(PictureOptions):
         return self
 
     def original_shape(self) -> tuple[int, int, int]:
-        """Channels, rows and columns of a picture before `pool`."""
+        """Channels, rows and columns of a picture before `pooling`."""
         return self.shape
 
     @property

@@ -182,11 +182,11 @@ def picture_tensors(
     Args:
         pixels: of the chosen pictures, (n, channels, rows, columns) uint8.
         choice: their labels.
-        spec: options of the source: `pool`, `scaling`, and what `label_tensors` reads.
+        spec: options of the source: `pooling`, `scaling`, and what `label_tensors` reads.
 
     Returns:
         Inputs with coordinates and basis, and the answers.
     """
     whole = torch.from_numpy(np.ascontiguousarray(pixels))
-    inputs = scale_pixels(pooled(whole, spec["pool"]), spec["scaling"])
+    inputs = scale_pixels(pooled(whole, spec["pooling"]), spec["scaling"])
     return input_tensors(inputs) | label_tensors(choice, spec)

@@ -84,13 +84,14 @@ def test_populations_are_not_finite():
     ("source", "keys", "form"),
     [
         ("photos", {}, Form("images", (3, 32, 32), 1, "signs", 1000)),
+        ("photos", {"pooling": 4}, Form("images", (3, 8, 8), 1, "signs", 1000)),
         ("photos", {"targets": "one_hot"}, Form("images", (3, 32, 32), 2, "one_hot", 1000)),
         (
             "photos",
             {"targets": "one_hot", "strips": 5, "draw": "fixed"},
             Form("images", (3, 32, 32), 10, "one_hot", 1000),
         ),
-        ("photos", {"pool": 8}, Form("images", (3, 4, 4), 1, "signs", 1000)),
+        ("photos", {"pooling": 8}, Form("images", (3, 4, 4), 1, "signs", 1000)),
         ("cifar10", {"samples": 20}, Form("images", (3, 32, 32), 1, "signs", 20)),
         ("cifar10", {"targets": "one_hot"}, Form("images", (3, 32, 32), 10, "one_hot", 1000)),
         (
@@ -105,7 +106,7 @@ def test_populations_are_not_finite():
             Form("images", (3, 32, 32), 20, "one_hot", 1000),
         ),
         ("mnist", {"classes": [3, 8]}, Form("images", (1, 28, 28), 1, "signs", 1000)),
-        ("mnist", {"pool": 7}, Form("images", (1, 4, 4), 1, "signs", 1000)),
+        ("mnist", {"pooling": 7}, Form("images", (1, 4, 4), 1, "signs", 1000)),
         ("fashion_mnist", {}, Form("images", (1, 28, 28), 1, "signs", 1000)),
         ("whitened", {"inputs": 3, "samples": 4}, Form("vectors", (3,), 1, "signs", 4)),
         ("gaussian", {"inputs": 3, "outputs": 2}, Form("population", (3,), 2, "real", None)),
@@ -118,7 +119,7 @@ def test_forms_are_known_from_the_options(source, keys, form):
 def test_labels_of_file_names():
     assert options("photos", scaling="unit").label == "unit"
     assert options("cifar10").label == "standardised"
-    assert options("cifar10", pool=4).label == "standardised-pool-4"
+    assert options("cifar10", pooling=4).label == "standardised-pooled-4"
     assert options("cifar100", labels="coarse").label == "coarse-standardised"
 
 
@@ -128,8 +129,16 @@ def test_labels_of_file_names():
         ("photos", {"samples": 101}, "multiple of 2"),
         ("photos", {"samples": 1952}, "less than or equal to 1950"),
         ("photos", {"strips": 10, "parts": 9}, "parts = 9, and each of 10 strips .* has 8 cells"),
-        ("photos", {"pool": 5}, "pool = 5 does not divide pictures of 32 × 32 pixels into whole"),
-        ("mnist", {"pool": 8}, "pool = 8 does not divide pictures of 28 × 28 pixels into whole"),
+        (
+            "photos",
+            {"pooling": 5},
+            "pooling = 5 does not divide pictures of 32 × 32 pixels into whole",
+        ),
+        (
+            "mnist",
+            {"pooling": 8},
+            "pooling = 8 does not divide pictures of 28 × 28 pixels into whole",
+        ),
         (
             "photos",
             {"strips": 5, "draw": "fixed", "samples": 28, "targets": "one_hot"},
@@ -254,10 +263,10 @@ def test_draws_of_strips_share_no_pixel():
 def test_pooled_pictures_are_means_over_squares():
     chosen = {"samples": 6, "targets": "one_hot"}
     whole, _ = make("photos", scaling="unit", **chosen)
-    coarse, _ = make("photos", scaling="unit", pool=8, **chosen)
+    coarse, _ = make("photos", scaling="unit", pooling=8, **chosen)
     squares = whole["inputs"].double().reshape(6, 3, 4, 8, 4, 8).mean((3, 5))
     torch.testing.assert_close(coarse["inputs"].double(), squares, rtol=1e-6, atol=1e-7)
-    contrast, _ = make("photos", scaling="contrast", pool=8, **chosen)
+    contrast, _ = make("photos", scaling="contrast", pooling=8, **chosen)
     expected = (squares - squares.mean((1, 2, 3), keepdim=True)) / squares.std(
         (1, 2, 3), keepdim=True, unbiased=False
     )

@@ -25,7 +25,7 @@ NETS = {
 
 def pictures(samples: int) -> dict[str, torch.Tensor]:
     """Pictures of four pixels and two classes."""
-    chosen = {"targets": "one_hot", "pool": 16, "draw": "fixed", "draw_seed": 1}
+    chosen = {"targets": "one_hot", "pooling": 16, "draw": "fixed", "draw_seed": 1}
     return generate(specs.part("data", "photos", samples=samples, **chosen))[0]
 
 
@@ -160,7 +160,7 @@ def test_written_out_steps_on_pictures_are_autograd_steps(net, batch):
 def setup_of(model, loss="mse", optimiser="sgd", **measurements):
     return specs.TYPES.setup.model_validate(
         {
-            "data": {"source": "photos", "samples": 20, "targets": "one_hot", "pool": 8},
+            "data": {"source": "photos", "samples": 20, "targets": "one_hot", "pooling": 8},
             "model": model,
             "loss": loss,
             "optimiser": optimiser,

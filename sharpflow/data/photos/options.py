@@ -37,7 +37,7 @@ class Options(PictureOptions):
         return self
 
     def original_shape(self) -> tuple[int, int, int]:
-        """Channels, rows and columns of a picture before `pool`."""
+        """Channels, rows and columns of a picture before `pooling`."""
         return 3, 32, 32
 
     def form(self) -> Form:

@@ -42,7 +42,7 @@ class Options(PictureOptions):
         return None if self.classes is None else len(self.classes)
 
     def original_shape(self) -> tuple[int, int, int]:
-        """Channels, rows and columns of a picture before `pool`."""
+        """Channels, rows and columns of a picture before `pooling`."""
         rows, columns = self.size
         return self.channels, rows, columns
 
