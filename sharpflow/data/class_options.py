@@ -68,8 +68,8 @@ class PictureOptions(ClassTargets):
         _, rows, columns = self.original_shape()
         if rows % self.pooling or columns % self.pooling:
             raise ValueError(
-                f"pooling = {self.pooling} does not divide pictures of {rows} × {columns} pixels into "
-                "whole squares"
+                f"pooling = {self.pooling} does not divide pictures of {rows} × {columns} pixels "
+                "into whole squares"
             )
         return self
 
