@@ -6,6 +6,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 import test_figures as li2022
+import test_figures_adam as adam
 import test_figures_edge as mechanism
 import test_figures_ziyin2024 as ziyin2024
 import test_noise_beyond as networks
@@ -13,12 +14,16 @@ import two_layer_linear
 
 from sharpflow.figures import base, edge, style
 
-MODULES = li2022.MODULES | mechanism.MODULES | ziyin2024.MODULES | networks.MODULES
+MODULES = (
+    li2022.MODULES | mechanism.MODULES | ziyin2024.MODULES | adam.MODULES | networks.MODULES
+)
 NAMES = list(MODULES)
 PUBLISHED = re.compile(r"|Figures? \d+( and \d+)*(, (left|right|top|bottom|middle))?")
 
 
 def tables_of(name: str) -> dict:
+    if name in adam.MODULES:
+        return adam.tables_of(name)
     if name in ziyin2024.MODULES:
         return ziyin2024.tables_of(name)
     if name in networks.MODULES:
