@@ -14,9 +14,7 @@ import two_layer_linear
 
 from sharpflow.figures import base, edge, style
 
-MODULES = (
-    li2022.MODULES | mechanism.MODULES | ziyin2024.MODULES | adam.MODULES | networks.MODULES
-)
+MODULES = li2022.MODULES | mechanism.MODULES | ziyin2024.MODULES | adam.MODULES | networks.MODULES
 NAMES = list(MODULES)
 PUBLISHED = re.compile(r"|Figures? \d+( and \d+)*(, (left|right|top|bottom|middle))?")
 
