@@ -6,6 +6,7 @@ from sharpflow.symmetry.covariance import (
     per_sample_gradients,
     sample_loss,
 )
+from sharpflow.symmetry.deep_linear import deep_gaussian_gammas, deep_noise_equilibrium
 from sharpflow.symmetry.equilibrium import noise_equilibrium, plain_balance, stationary_gammas
 from sharpflow.symmetry.generators import (
     Generator,
@@ -45,6 +46,8 @@ __all__ = [
     "Slots",
     "Symmetry",
     "alignment",
+    "deep_gaussian_gammas",
+    "deep_noise_equilibrium",
     "dense",
     "dense_noise_trace",
     "gammas",
