@@ -27,6 +27,7 @@ from sharpflow.cost.work import TIME
 from sharpflow.errors import SharpflowError
 
 logger.addFilter(console.shorten)
+logger.addFilter(console.Interrupted())
 # a third of the planning of a large sweep is a search for garbage among objects that all stay
 gc.set_threshold(20_000, 10, 10)
 

@@ -40,6 +40,8 @@ _TOLD_BY_THE_LINE = {
     LogEvent.SHELLCMD,
 }
 _ADVICE = "Some jobs were triggered by provenance information"
+_INTERRUPTED = "Terminating processes on user request"
+_BY_INTERRUPTION = ("<Signals.SIGINT: 2>", "At least one job did not complete successfully")
 _CHATTER = ("Select jobs to execute", "Job rate limit reached")
 
 
@@ -73,6 +75,24 @@ def shorten(record: logging.LogRecord) -> bool:
     if reason := getattr(record, "reason", None):
         setattr(record, "reason", cut(str(reason)))  # noqa: B010 (not an attribute of every record)
     return True
+
+
+class Interrupted:
+    """Leaves out what looks like a failure and is the user's own Ctrl-C.
+
+    A filter for Snakemake's logger: from its word of an interruption on, jobs that end by it have
+    not failed. Whatever else goes wrong meanwhile is said.
+    """
+
+    def __init__(self):
+        self._asked = False
+
+    def __call__(self, record: logging.LogRecord) -> bool:
+        """Whether a message is to be said."""
+        text = str(record.msg)
+        self._asked = self._asked or text.startswith(_INTERRUPTED)
+        lost = getattr(record, "event", None) in (LogEvent.JOB_ERROR, LogEvent.GROUP_ERROR)
+        return not (self._asked and (lost or any(words in text for words in _BY_INTERRUPTION)))
 
 
 class Narrow(logging.Formatter):

@@ -10,8 +10,11 @@ which dies with its process, and writes into it who it is: see `refusal`.
 import os
 import shlex
 import sys
+from importlib.util import find_spec
 from itertools import dropwhile, takewhile
 from pathlib import Path
+
+import yaml
 
 from sharpflow.config import load
 from sharpflow.config.writable import STATE, check_writable_results, check_writable_state
@@ -19,6 +22,8 @@ from sharpflow.errors import ConfigError, exit_status
 from sharpflow.storage.owner import Owner, read_owner, this_process, try_flock, write_owner
 
 LOCK = "sharpflow.lock"
+_BUILT_IN = ("local", "dryrun", "touch")
+"""Executors that come with Snakemake."""
 
 
 def heads() -> list[int]:
@@ -80,15 +85,49 @@ def refusal(handle: int, here: Owner) -> str:
     )
 
 
-def configurations(arguments: list[str]) -> list[str]:
-    """The files that Snakemake's arguments name as configurations."""
+def values(arguments: list[str], *options: str) -> list[str]:
+    """What Snakemake's arguments give for options, each of which is one by any of its names."""
     found = []
     for at, argument in enumerate(arguments):
         option, _, value = argument.partition("=")
-        if option in ("--configfile", "--configfiles"):
+        if option in options:
             following = takewhile(lambda text: not text.startswith("-"), arguments[at + 1 :])
             found += [value] if value else list(following)
     return found
+
+
+def refuse_missing_plugins(arguments: list[str]) -> None:
+    """Refuse a profile that is not there, and one that needs a plugin which is not installed.
+
+    Snakemake goes on without the profile, on this machine.
+
+    Raises:
+        ConfigError: one paragraph that says what to install.
+    """
+    wanted = {
+        "executor": values(arguments, "--executor", "-e"),
+        "storage": values(arguments, "--default-storage-provider"),
+    }
+    for profile in values(arguments, "--workflow-profile"):
+        files = sorted(Path(profile).glob("config*.yaml"))
+        if profile != "none" and not files:
+            raise ConfigError(
+                f"--workflow-profile {profile}: there is no such profile, a folder that holds a "
+                f"config.yaml; there are {', '.join(sorted(map(str, Path('profiles').glob('*'))))}."
+            )
+        for settings in (yaml.safe_load(file.read_text(encoding="utf-8")) or {} for file in files):
+            wanted["executor"] += [settings["executor"]] if "executor" in settings else []
+            stored = settings.get("default-storage-provider")
+            wanted["storage"] += [stored] if stored else []
+    for kind, names in wanted.items():
+        for name in names:
+            package = f"snakemake-{kind}-plugin-{name}"
+            if name not in _BUILT_IN and find_spec(package.replace("-", "_")) is None:
+                raise ConfigError(
+                    f"Snakemake's {kind} {name!r} is asked for and is not installed: "
+                    f"python -m pip install {package}; requirements.txt names the versions of "
+                    "those that the profiles here use."
+                )
 
 
 def refuse_swallowed(arguments: list[str]) -> None:
@@ -124,7 +163,8 @@ def check(arguments: list[str]) -> None:
         SharpflowError: one paragraph that names the file or the folder.
     """
     refuse_swallowed(arguments)
-    for file in configurations(arguments):
+    refuse_missing_plugins(arguments)
+    for file in values(arguments, "--configfile", "--configfiles"):
         check_writable_results(load(file).configuration.results, file)
     check_writable_state()
 

@@ -8,6 +8,7 @@ from sharpflow.symmetry.covariance import (
 )
 from sharpflow.symmetry.deep_linear import deep_gaussian_gammas, deep_noise_equilibrium
 from sharpflow.symmetry.equilibrium import noise_equilibrium, plain_balance, stationary_gammas
+from sharpflow.symmetry.find import symmetries_of
 from sharpflow.symmetry.generators import (
     Generator,
     dense,
@@ -72,6 +73,7 @@ __all__ = [
     "sample_loss",
     "scale",
     "stationary_gammas",
+    "symmetries_of",
     "symmetry_deviation",
     "two_layer_noise_trace",
     "weighted",

@@ -180,3 +180,24 @@ def test_snakemakes_advice_against_its_own_records_is_left_out(logger):
     logger.info(f"{advice[0]}, see below.\nuse '--rerun-triggers mtime' or '--cleanup-metadata'")
     assert "--" not in stream.getvalue()
     assert stream.getvalue().startswith(advice[0])
+
+
+def test_jobs_that_an_interruption_ends_have_not_failed(logger):
+    stream = io.StringIO()
+    logger.addHandler(logging.StreamHandler(stream))
+    logger.addFilter(console.Interrupted())
+    died = "Command 'python x.py' died with <Signals.SIGINT: 2>."
+    failed = {"event": LogEvent.JOB_ERROR}
+    logger.error("Error in rule train, jobid: 1", extra=failed)
+    logger.error(died)
+    before = stream.getvalue()
+    assert before.count("\n") == 2
+    installed = files("snakemake") / "scheduling" / "job_scheduler.py"
+    words = re.findall(r'"(Terminating processes .*?)"', installed.read_text(encoding="utf-8"))
+    assert len(words) == 1
+    logger.info(words[0])
+    logger.error("Error in rule train, jobid: 1", extra=failed)
+    logger.error(died)
+    logger.error("At least one job did not complete successfully.")
+    logger.error("No space left on device")
+    assert stream.getvalue() == f"{before}{words[0]}\nNo space left on device\n"

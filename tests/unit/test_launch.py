@@ -157,3 +157,33 @@ def test_a_target_that_an_option_would_take_is_told_with_the_command_as_meant(ar
 )
 def test_what_snakemake_reads_as_meant_is_let_through(arguments):
     launch.refuse_swallowed(arguments)
+
+
+def test_a_profile_that_is_not_there_is_refused(tmp_path, monkeypatch):
+    """Snakemake would go on without it, on this machine."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "profiles" / "mine").mkdir(parents=True)
+    with pytest.raises(ConfigError, match=r"no such profile.*there are profiles/mine"):
+        launch.check(["--workflow-profile", "profiles/slrum"])
+    with pytest.raises(ConfigError, match="no such profile"):
+        launch.check(["--workflow-profile=profiles/mine"])
+    launch.check(["--workflow-profile", "none"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "package"),
+    [
+        ("executor: absent", "snakemake-executor-plugin-absent"),
+        ("default-storage-provider: far-away", "snakemake-storage-plugin-far-away"),
+    ],
+)
+def test_a_plugin_that_is_not_installed_is_named(tmp_path, settings, package):
+    (tmp_path / "config.yaml").write_text(settings)
+    with pytest.raises(ConfigError, match=f"pip install {package};"):
+        launch.check(["--workflow-profile", str(tmp_path), "--cores", "1"])
+
+
+def test_plugins_that_are_asked_for_on_the_command_line_are_looked_for_too():
+    with pytest.raises(ConfigError, match="pip install snakemake-executor-plugin-absent;"):
+        launch.check(["-e", "absent"])
+    launch.check(["--executor", "local"])
