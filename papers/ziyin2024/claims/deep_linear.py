@@ -60,7 +60,7 @@ def deep_norms(run: Run) -> float:
         "end of training are within 10 % of the closed form."
     ),
     band=(-INF, 0.1),
-    origin="chosen: with runs at this η known, which end at 7 to 9 %; the plain balance is 54 % away",
+    origin="chosen: with runs at this η known, which end at 7 to 9 %; plain balance is 54 % away",
     method="larger relative Frobenius error of the averages of W₁ᵀW₁ and W_L W_Lᵀ",
     reads=["equilibrium_error", "plain_balance_error"],
     cases=["sgd_*"],
@@ -96,7 +96,7 @@ def deep_middle_even(run: Run) -> float:
         "falls along a line in η to 2.5 % or less."
     ),
     band=(-INF, 0.025),
-    origin="chosen: with runs known, whose intercepts are 1 to 2 %; the plain balance stays at 15 %",
+    origin="chosen: with runs known, whose intercepts are 1 to 2 %; plain balance stays at 15 %",
     method="intercept at η = 0 of a line through deep_norms' deviation, one a seed",
     reads=["norm_squared", "closed_norm_squared"],
     cases=["eta"],

@@ -225,10 +225,10 @@ def alt(tables: results.Tables) -> str:
     """What is seen, and how far from the closed form the norms end."""
     ends = (f"{case.replace('_', ' ')} {text}" for case, text in _worst(tables, 0).items())
     return (
-        "Panels of deep linear nets: each layer's norm over its closed form in time on logarithmic "
-        "axes, coming to one; norms at the end on the bars of the closed form; flat singular values "
-        "of the middle layer under SGD and falling ones under GD. Largest relative deviation of a "
-        f"norm: {'; '.join(ends)}."
+        "Panels of deep linear nets: each layer's norm over its closed form in time on log "
+        "axes, coming to one; norms at the end on the bars of the closed form; flat singular "
+        "values of the second layer under SGD and falling ones under GD. Largest relative deviation "
+        f"of a norm: {'; '.join(ends)}."
     )
 
 
