@@ -22,7 +22,8 @@ BY_THE_WAY = TRAINED | {"samples", "diverged_step"}
 
 def capabilities(setup: Any) -> frozenset[str]:
     """What network, data, loss and optimiser of a set-up can do together."""
-    return frozenset().union(
+    unclipped = {"unclipped steps"} if setup.training.clip_norm is None else set()
+    return frozenset(unclipped).union(
         *(part.capabilities() for part in (setup.model, setup.data, setup.loss, setup.optimiser))
     )
 

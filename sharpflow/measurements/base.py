@@ -1,9 +1,9 @@
 """What a measurement sees and what it gives."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from torch import Tensor
@@ -17,6 +17,7 @@ from sharpflow.training import Problem
 
 Values = dict[str, "float | Sequence[float] | np.ndarray"]
 Options = Mapping[str, Any]
+T = TypeVar("T")
 
 
 class Snapshot:
@@ -39,6 +40,12 @@ class Snapshot:
         self.state = state
         self.parameters = {name: t[run] for name, t in problem.parameters(state).items()}
         self._shared = shared
+
+    def once(self, name: str, make: Callable[[], T]) -> T:
+        """What never changes during an evaluation: made when it is first asked for."""
+        if name not in self._shared:
+            self._shared[name] = make()
+        return self._shared[name]
 
     @property
     def last(self) -> bool:
@@ -72,11 +79,10 @@ class Snapshot:
         if "dense stack" not in self.problem.model.capabilities:
             return None
         held = "dense_inputs" if self.problem.batches.shared else f"dense_inputs/{self.run}"
-        if held not in self._shared:
-            self._shared[held] = prepare_inputs(self.inputs, gram=True)
+        prepared = self.once(held, lambda: prepare_inputs(self.inputs, gram=True))
         model: Any = self.problem.model
         weights, biases = model.dense_stack(self.parameters)
-        return DenseCurvature(weights, model.activation, self._shared[held], biases)
+        return DenseCurvature(weights, model.activation, prepared, biases)
 
     @cached_property
     def conv_curvature(self) -> ConvCurvature | None:

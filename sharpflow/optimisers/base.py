@@ -58,6 +58,8 @@ class Optimiser(ABC):
 
     Attributes:
         slots: names of the state's tensors, one a parameter.
+        response: how far, over η, all steps together move along one gradient, for a rule whose
+            steps are fixed sums of gradients; None for others.
         decoupled: whether weight decay is applied by `update` itself.
         plain: whether a step is θ − η(∇L + γθ) and nothing else.
         rotation_invariant: whether the run is the same in any orthonormal basis.
@@ -67,6 +69,7 @@ class Optimiser(ABC):
     """
 
     slots: tuple[str, ...] = ()
+    response: float | None = None
     decoupled = False
     plain = False
     rotation_invariant = False
@@ -137,6 +140,18 @@ class Optimiser(ABC):
             learning_rate: η of the step.
             gradients: at the parameters, for rules whose threshold depends on them.
         """
+
+    def at_rest(self, parameters: Parameters, state: State, learning_rate: Rate) -> Parameters:
+        """Where the trained parameters come to rest if no gradient is added any more.
+
+        A step moves that point by −η · `response` times its gradient, for a rule that has one.
+
+        Args:
+            parameters: trained ones, of one run or of several.
+            state: of the same step.
+            learning_rate: η, a number, or one a run, (R,).
+        """
+        return parameters
 
     def preconditioner(self, state: State, step: int) -> Parameters | None:
         """The positive diagonal P in whose metric the rule is gradient descent, by parameter.

@@ -233,8 +233,8 @@ class OptimiserOptions(Options):
         """What is known of it.
 
         `rotation invariant` if any orthonormal basis gives the same run, `plain steps` if a step is
-        θ − η∇L, `preconditioner` if it has one, `a learning rate a run` if its update takes rates
-        (R,) as well as a number.
+        θ − η∇L, `linear steps` if it is a fixed sum of gradients, `preconditioner` if it has one,
+        `a learning rate a run` if its update takes rates (R,) as well as a number.
         """
         return frozenset()
 

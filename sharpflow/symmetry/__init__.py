@@ -19,6 +19,7 @@ from sharpflow.symmetry.generators import (
     symmetry_deviation,
     weighted,
 )
+from sharpflow.symmetry.gradient_moments import GradientMoments
 from sharpflow.symmetry.noether import (
     NoiseTrace,
     dense_noise_trace,
@@ -43,6 +44,7 @@ from sharpflow.symmetry.two_layer import (
 
 __all__ = [
     "Generator",
+    "GradientMoments",
     "NoiseTrace",
     "Slots",
     "Symmetry",

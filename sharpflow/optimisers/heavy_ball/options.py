@@ -17,4 +17,4 @@ class Options(OptimiserOptions):
     """Coefficient β."""
 
     def capabilities(self) -> Words:
-        return frozenset({"a learning rate a run", "rotation invariant"})
+        return frozenset({"a learning rate a run", "rotation invariant", "linear steps"})

@@ -19,6 +19,7 @@ class Nesterov(Optimiser):
     def __init__(self, momentum: float, weight_decay: float, clip_norm: float | None):
         super().__init__(weight_decay, clip_norm)
         self.momentum = momentum
+        self.response = 1.0 / (1.0 - momentum)
 
     def update(
         self,
@@ -37,6 +38,14 @@ class Nesterov(Optimiser):
             ahead = gradient.add(velocity, alpha=self.momentum)
             moved[name] = descended(tensor, ahead, learning_rate)
         return moved, new
+
+    def at_rest(self, parameters: Parameters, state: State, learning_rate: Rate) -> Parameters:
+        """θ − ηβ²v/(1 − β)."""
+        share = self.momentum**2 / (1.0 - self.momentum)
+        return {
+            n: descended(t, share * state[f"velocity/{n}"], learning_rate)
+            for n, t in parameters.items()
+        }
 
     def threshold(self, learning_rate: Rate, gradients: Parameters | None) -> Rate:
         """(2 + 2β)/((1 + 2β)η) − γ."""

@@ -11,6 +11,7 @@ class SGD(Optimiser):
     """θ⁺ = θ − η(∇L + γθ), stable up to λ = 2/η − γ."""
 
     plain = True
+    response = 1.0
     rotation_invariant = True
 
     def update(

@@ -11,4 +11,6 @@ class Options(OptimiserOptions):
     threshold_symbol: ClassVar[str] = "2/η"
 
     def capabilities(self) -> Words:
-        return frozenset({"a learning rate a run", "rotation invariant", "plain steps"})
+        return frozenset(
+            {"a learning rate a run", "rotation invariant", "plain steps", "linear steps"}
+        )

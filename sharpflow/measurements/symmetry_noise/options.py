@@ -1,0 +1,67 @@
+"""Options of the noise of symmetries."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from sharpflow.parts.options import MeasurementOptions, Needs, Stride, Words
+
+
+class Options(MeasurementOptions):
+    """Charges of the network's symmetries, the gradient noise of their sides, and what it predicts.
+
+    A symmetry has units (hidden units, channels, …), each with outer and inner parameters. Arrays
+    run over the units of all chosen symmetries, one after another.
+    """
+
+    every: Stride = 100
+    """Stride, in steps."""
+    parameters: Annotated[list[str], Field(min_length=1, default_factory=lambda: ["*"])]
+    """Shell-style patterns of parameters' names: symmetries that move one of them are chosen."""
+    matrices: bool = False
+    """For symmetries that mix units: whether arrays run over the upper triangles of their matrices,
+    row by row, instead of over their diagonals. Those of roots and of the metric always run over
+    units."""
+    gradients: Literal["samples", "batches"] = "samples"
+    """`samples`: the gradient of each sample by itself; `batches`: those of batches, for networks
+    in which a batch's samples meet, as under batch normalisation."""
+    samples: Annotated[int, Field(ge=2, le=1_000_000)] | None = None
+    """Samples a state, for `gradients: samples`; `null` takes all of the run's, or 1,000 of a
+    population's."""
+    draws: Annotated[int, Field(ge=2, le=1_000_000)] = 100
+    """Batches a state, for `gradients: batches`, drawn as training draws them."""
+    batch: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    """Batch size S of E[ĝ²] and of drawn batches; `null` takes that of training."""
+    law: Literal["sgd", "adam"] | None = "sgd"
+    """What is given beside charges and noise. `sgd`: the expected change of each charge in a step,
+    and the charge that such steps lead to from the start. `adam`: charges and sides in the
+    optimiser's metric P, which is √v + ε for Adam. `null`: neither."""
+
+    @model_validator(mode="after")
+    def _own_keys(self):
+        kinds = {"samples": ("draws",), "batches": ("samples",)}
+        for name in kinds[self.gradients]:
+            if getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"{name} is not for gradients = {self.gradients}")
+        return self
+
+    def needs(self) -> Needs:
+        needed = {"sgd": ("linear steps", "unclipped steps"), "adam": ("preconditioner",)}
+        return needed[self.law] if self.law else ()
+
+    def drawn(self, batch: int) -> int:
+        if self.gradients == "samples":
+            return self.samples or 1000
+        return self.draws * (self.batch or batch)
+
+    def gives(self) -> Words:
+        sides = ("noise", "gradient", "root")
+        found = {f"symmetry_{name}_{side}" for name in sides for side in ("outer", "inner")}
+        found |= {"symmetry_of", "symmetry_charge", "symmetry_charge_share"}
+        found |= {"symmetry_imbalance", "symmetry_root_imbalance"}
+        if self.law == "sgd":
+            found |= {"symmetry_drift", "symmetry_charge_predicted"}
+        if self.law == "adam":
+            metric = ("charge", "outer", "inner", "imbalance")
+            found |= {f"symmetry_metric_{name}" for name in metric}
+        return frozenset(found)
