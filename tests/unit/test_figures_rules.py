@@ -129,7 +129,7 @@ def test_the_papers_figure_is_named_in_the_papers_form(name, drawn):
     assert bool(words["published"]) == (name in NUMBERED)
 
 
-NUMBERED = {"phases", "output_norm", *ziyin2024.NAMES} - {"noether_flow"}
+NUMBERED = {"phases", "output_norm", *ziyin2024.NAMES} - {"deep_linear", "noether_flow"}
 """Figures of which it is known which one of the paper's they are."""
 
 

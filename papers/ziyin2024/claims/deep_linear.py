@@ -5,16 +5,17 @@ from collections.abc import Sequence
 import numpy as np
 
 from sharpflow.claims.base import INF, claim
-from sharpflow.results.noise import first, last, small_step_limit, tail_mean
+from sharpflow.results.noise import MISSING, first, last, small_step_limit, tail_mean
 from sharpflow.results.runs import Run
 
 
 def norm_deviation(run: Run, prediction: str = "closed_norm_squared") -> float:
     """Largest relative deviation of a layer's mean ‖W_i‖² over the last fifth from a prediction."""
-    layers = run.indices(prediction)
-    levels = np.array([tail_mean(run, "norm_squared", layer) for layer in layers])
-    predicted = np.array([first(run, prediction, layer) for layer in layers])
-    return float(np.abs(levels / predicted - 1).max()) if layers else float("nan")
+    deviations = [
+        tail_mean(run, "norm_squared", layer) / first(run, prediction, layer) - 1
+        for layer in run.indices(prediction)
+    ]
+    return float(np.abs(deviations).max()) if deviations else MISSING
 
 
 def from_plain_norms(run: Run) -> float:

@@ -92,7 +92,9 @@ def _colour(place: int) -> str:
 
 
 def _name(network: results.Network) -> str:
-    return network.case.removeprefix("sgd_").removeprefix("gd_").replace("_", " ")
+    """The start, by the stds of its layers."""
+    stds = network.setting("model.initialisation.stds")
+    return f"start {', '.join(map(base.number, stds))}" if stds else network.case.replace("_", " ")
 
 
 def _draw_norms(axes: Axes, tables: results.Tables) -> list[Artist | None]:
@@ -155,9 +157,7 @@ def _draw_spectra(axes: Axes, tables: results.Tables) -> list[Artist | None]:
         closed = ensemble.constant(tables, network, "closed_singular_value", width)
         colour = _colour(place) if network.batch else style.VERMILION
         marker = style.MARKERS[place % len(style.MARKERS)]
-        depth = f", {len(_layers(tables, network))} layers"
         words = f"{ensemble.method(network)}, {_name(network)}"
-        words = words if "layers" in words else words + depth
         relative = spectrum / closed
         mean = relative.mean(axis=1)
         axes.fill_between(
@@ -227,8 +227,8 @@ def alt(tables: results.Tables) -> str:
     return (
         "Panels of deep linear nets: each layer's norm over its closed form in time on log "
         "axes, coming to one; norms at the end on the bars of the closed form; flat singular "
-        "values of the second layer under SGD and falling ones under GD. Largest relative deviation "
-        f"of a norm: {'; '.join(ends)}."
+        "values of the second layer under SGD and falling ones under GD. Largest deviation of a "
+        f"norm: {'; '.join(ends)}."
     )
 
 
