@@ -45,12 +45,11 @@ class GradientMoments:
         """
         count = len(next(iter(gradients.values())))
         check_count("the number of gradients", count)
-        values = {name: value.double() for name, value in gradients.items()}
+        centre = {name: value.mean(0) for name, value in gradients.items()}
+        rest = {name: value - centre[name] for name, value in gradients.items()}
         if not self.mean:
-            self.mean = {name: torch.zeros_like(value[0]) for name, value in values.items()}
+            self.mean = {name: torch.zeros_like(t).double() for name, t in centre.items()}
             self._squares = {name: torch.zeros_like(value) for name, value in self.mean.items()}
-        centre = {name: value.mean(0) for name, value in values.items()}
-        rest = {name: value - centre[name] for name, value in values.items()}
         shift = {name: value - self.mean[name] for name, value in centre.items()}
         whole = self.count + count
         weight = self.count * count / whole
@@ -61,7 +60,7 @@ class GradientMoments:
                 outer, inner = (total + own.sum(0) + weight * moved for total, own, moved in pairs)
                 self._grams[place] = outer, inner
         for name, square in self._squares.items():
-            square += rest[name].square().sum(0) + weight * shift[name].square()
+            square += rest[name].square_().sum(0) + weight * shift[name].square()
             self.mean[name] = self.mean[name] + shift[name] * (count / whole)
         self.count = whole
 

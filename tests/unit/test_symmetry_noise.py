@@ -1,6 +1,7 @@
 """Charges, noise and predictions of symmetries along runs."""
 
 from itertools import combinations
+from typing import Any
 
 import pytest
 import torch
@@ -113,7 +114,7 @@ def changes(optimiser, first, last):
         data(),
         RELU,
         {"batch": 1, "steps": last, "record_every": 10, "states_megabytes": 10},
-        seeds=list(range(40)),
+        seeds=list(range(20)),
         optimiser=optimiser,
         learning_rate=0.01 if optimiser is None else 0.001,
     )
@@ -138,9 +139,10 @@ def test_the_change_of_charges_over_a_run_is_that_predicted(optimiser):
     assert slope == pytest.approx(1.0, abs=0.1)
 
 
-def measured_once(problem, state, run=0, step=0, measurement=None, **options):
+def measured_once(problem, state, run=0, step=0, measurement=None, **options) -> dict[str, Any]:
     chosen = part("measurements", "symmetry_noise", **options)
-    return (measurement or build(chosen)).measure(Snapshot(problem, run, state, {}, step))
+    snapshot = Snapshot(problem, run, state, problem.__dict__.setdefault("kept", {}), step)
+    return (measurement or build(chosen)).measure(snapshot)
 
 
 def test_drawn_batches_and_drawn_samples_agree_with_all_samples():
@@ -166,11 +168,38 @@ def test_drawn_batches_and_drawn_samples_agree_with_all_samples():
         assert (4 * error < wanted).any()
 
 
-def test_networks_in_which_samples_meet_need_batches():
-    net = {"kind": "block_mlp", "hidden_layers": 1, "batch_normalisation": True}
-    problem = shard(data(), net, {"batch": 4})
+NORMALISED = """
+from torch import nn
+
+def build(width, input_shape, outputs):
+    first = nn.Linear(*input_shape, width, bias=False)
+    return nn.Sequential(first, nn.BatchNorm1d(width, eps=1e-12), nn.Linear(width, outputs))
+"""
+
+
+def test_networks_in_which_samples_meet_need_batches(tmp_path):
+    file = tmp_path / "net.py"
+    file.write_text(NORMALISED)
+    net = {"kind": "module", "file": str(file)}
+    problem = shard(data(), net, {"batch": 4}, seeds=list(range(100)))
+    state = problem.initial_state()
     with pytest.raises(ConfigError, match=r"samples of a batch meet.*gradients: batches"):
-        measured_once(problem, problem.initial_state())
+        measured_once(problem, state)
+    chosen = {"gradients": "batches", "draws": 3000, "parameters": ["0.weight"]}
+    scales = measured_once(problem, state, **chosen)
+    after, repeated = [], {n: t[:1].expand(100, *t.shape[1:]) for n, t in state.items()}
+    moment = problem.moment(repeated, 0)
+    source = torch.Generator().manual_seed(3)
+    for _ in range(30):
+        rows = torch.randint(12, (100, 4), generator=source)
+        batch = problem.inputs[rows], problem.targets[rows]
+        gradients = problem.loss_and_gradient(
+            problem.parameters(repeated), *batch, moment
+        ).gradients
+        after.append((repeated["0.weight"] - 0.05 * gradients["0.weight"]).square().sum(-1))
+    grown = torch.cat(after).mean(0) - torch.tensor(scales["symmetry_charge"])
+    drift = torch.tensor(scales["symmetry_drift"])
+    assert (grown - drift).norm() < 0.2 * drift.norm()
 
 
 def test_a_stretch_goes_on_from_what_a_checkpoint_kept():

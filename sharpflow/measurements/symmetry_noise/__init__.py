@@ -9,9 +9,9 @@ generator, which does not vanish, for the gradient is that at θ.
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import partial
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,16 +22,19 @@ from sharpflow.curvature.linear_operator import check_finite
 from sharpflow.errors import ConfigError
 from sharpflow.measurements.base import Measurement, Options, Snapshot, Values
 from sharpflow.models.base import Parameters, Pass
-from sharpflow.symmetry import GradientMoments, Slots, Symmetry
+from sharpflow.symmetry import GradientMoments, Symmetry, symmetries_of
 from sharpflow.training import generator
 from sharpflow.training.batches import OnlineSamples
 from sharpflow.training.streams import number
 
-_NUMBERS = 2**23
-"""Numbers of gradients that are held at once, as far as one gradient allows."""
+_NUMBERS, _LEAST, _MOST = 2**18, 8, 1000
+"""Numbers of gradients that are held at once, for as many as a cache holds are handled three times
+as fast; but so many gradients at least, and at most."""
 _AGREEMENT = 1e-3
-"""Relative distance of the mean of the samples' gradients from that of their mean loss."""
+"""Relative distance of the mean gradient of pairs of samples from the gradient of them all."""
 _POPULATION = 1000
+_LOOKED_AT = 8
+"""Samples whose outputs the symmetries leave as they are."""
 _PURPOSE = "symmetry_noise"
 
 Pair = tuple[Tensor, Tensor]
@@ -243,18 +246,18 @@ def chosen_symmetries(snapshot: Snapshot, patterns: Iterable[str]) -> tuple[Symm
 
 
 def _symmetries(snapshot: Snapshot) -> tuple[Symmetry, ...]:
-    trained = set(snapshot.parameters) - snapshot.problem.frozen
-    layers = snapshot.problem.model.layers
-    found = []
-    for below, above in pairwise(layers):
-        names = [n for n in below if not n.startswith("unseen")]
-        weight = snapshot.parameters[names[0]]
-        places = torch.arange(weight.shape[-1])[:, None]
-        inner = tuple(Slots(n, snapshot.parameters[n].ndim, -1, places) for n in names)
-        outer = (Slots(above[0], 2, -2, places),)
-        if trained.issuperset([*names, above[0]]):
-            found.append(Symmetry("rescaling", outer, inner))
-    return tuple(found)
+    problem = snapshot.problem
+    trained = {n: t for n, t in snapshot.parameters.items() if n not in problem.frozen}
+    fixed = {n: t.double() for n, t in snapshot.parameters.items() if n not in trained}
+    moment = problem.moment(snapshot.state, snapshot.step)
+    buffers = {name: _double(t) for name, t in moment.buffers.items()}
+    outputs = problem.model.network(replace(moment, buffers=buffers), snapshot.run)
+    few = _double(snapshot.inputs[:_LOOKED_AT])
+    return symmetries_of(lambda given: outputs(fixed | given, few), trained)
+
+
+def _double(tensor: Tensor) -> Tensor:
+    return tensor.double() if tensor.is_floating_point() else tensor
 
 
 def gradients_of(snapshot: Snapshot, inputs: Tensor, targets: Tensor) -> Parameters:
@@ -291,7 +294,7 @@ def _accumulate(
     targets: Tensor,
 ) -> None:
     size = sum(t.numel() for t in snapshot.parameters.values())
-    chunk = min(max(1, _NUMBERS // size), 1000)
+    chunk = min(max(_LEAST, _NUMBERS // size), _MOST)
     for x, y in zip(inputs.split(chunk), targets.split(chunk), strict=True):
         found = gradients_of(snapshot, x, y)
         moments.add({name: found[name] for name in names})
@@ -315,16 +318,17 @@ def _drawn(snapshot: Snapshot, count: int, size: int, source: torch.Generator) -
 
 def _check_samples(snapshot: Snapshot, inputs: Tensor, targets: Tensor) -> None:
     """Refuse a network in which the samples of a batch meet; looked at once an evaluation."""
-    if snapshot.problem.model.draws:
+    if snapshot.problem.model.draws or len(inputs) < 2:
         return
 
     def check() -> bool:
-        few = slice(0, 16)
-        one_by_one = gradients_of(snapshot, inputs[few, None], targets[few, None])
-        together = gradients_of(snapshot, inputs[None, few], targets[None, few])
-        gap = sum(float((g.mean(0) - together[n][0]).square().sum()) for n, g in one_by_one.items())
-        whole = sum(float(g.square().sum()) for g in one_by_one.values()) / len(targets[few])
-        return gap <= _AGREEMENT**2 * whole
+        count = 2 * (min(len(inputs), 2 * _LOOKED_AT) // 2)
+        x, y = inputs[:count], targets[:count]
+        pairs = gradients_of(snapshot, *(t.unflatten(0, (count // 2, 2)) for t in (x, y)))
+        whole = gradients_of(snapshot, x[None], y[None])
+        gap = sum(float((g.mean(0) - whole[name][0]).square().sum()) for name, g in pairs.items())
+        size = sum(float(g.square().sum()) for g in pairs.values()) / (count // 2)
+        return gap <= _AGREEMENT**2 * size
 
     if not snapshot.once(f"{_PURPOSE}/apart", check):
         raise ConfigError(
