@@ -5,13 +5,15 @@ from typing import Annotated
 import torch
 from pydantic import Field
 
+from sharpflow.data.gaussian import standard_deviations
+from sharpflow.data.gaussian.options import Span
 from sharpflow.parts.options import DataOptions, Form, Seed
 
 from ..models.attention import attend
 
 
 class Options(DataOptions):
-    """Tokens x ~ N(0, I), y = teacher(x) + ε of a layer of attention, ε ~ N(0, σ² I)."""
+    """Normal tokens x, y = teacher(x) + ε with a layer of attention, and normal label noise ε."""
 
     samples: Annotated[int, Field(ge=2, le=100_000)] = 1000
     """Number of sequences."""
@@ -23,8 +25,10 @@ class Options(DataOptions):
     """Heads of the teacher; they share the size."""
     sharpness: Annotated[float, Field(gt=0, le=100)] = 1.5
     """Standard deviation of the teacher's scores, over that of the standard normal ones."""
-    noise_std: Annotated[float, Field(ge=0, le=100)] = 1.0
-    """Standard deviation σ of the label noise."""
+    input_std: Annotated[float, Field(gt=0, le=100)] | Span = 1.0
+    """Standard deviations of a token's numbers: one for all, or evenly from `first` to `last`."""
+    noise_std: Annotated[float, Field(ge=0, le=100)] | Span = 1.0
+    """Standard deviations of the label noise, likewise."""
     seed: Seed = 0
     """Of the teacher, the tokens and the noise."""
 
@@ -51,8 +55,9 @@ def generate(spec):
         name: scales.get(name, 1.0) * normal(size, size) / size**0.5
         for name in ("query", "key", "value", "output")
     }
-    inputs = normal(count, spec["tokens"], size)
+    stds = [standard_deviations(spec[name], size) for name in ("input_std", "noise_std")]
+    inputs = stds[0] * normal(count, spec["tokens"], size)
     targets = attend(weights, inputs, spec["heads"])
-    targets = targets + spec["noise_std"] * normal(*targets.shape)
+    targets = targets + stds[1] * normal(*targets.shape)
     tensors = {"inputs": inputs.flatten(1).float(), "targets": targets.flatten(1).float()}
     return tensors, {"source": "attention_teacher"}
