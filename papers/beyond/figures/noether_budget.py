@@ -50,7 +50,7 @@ def _draw_group(axes: Axes, name: str, runs: list[Run], colour: str) -> list[Art
     found = _budgets(runs, name)
     if not found:
         return handles
-    predicted = np.concatenate([each.noise + each.gradient for each in found])
+    predicted = np.concatenate([each.predicted for each in found])
     measured = np.concatenate([each.measured for each in found])
     marks = axes.scatter(
         predicted, measured, s=6, color=colour, alpha=0.4, linewidths=0, zorder=2, rasterized=True
@@ -60,8 +60,8 @@ def _draw_group(axes: Axes, name: str, runs: list[Run], colour: str) -> list[Art
     line = {**ensemble.PREDICTION, "zorder": 3}
     handles = [marks, *axes.plot(ends, ends, **line, label="as predicted")]
     axes.set(xlabel="predicted change")
-    slopes = [each.slope() for each in found]
-    pairs = [each.correlation for each in found]
+    slopes = [each.slope for each in found]
+    pairs = [each.correlation() for each in found]
     style.note(axes, f"slope {np.mean(slopes):.2f}, r {np.mean(pairs):.2f}", low=True)
     return handles
 
@@ -69,9 +69,8 @@ def _draw_group(axes: Axes, name: str, runs: list[Run], colour: str) -> list[Art
 def _said(tables: results.Tables, network: results.Network, name: str, kind: str) -> str:
     found = _budgets(runs_by_network(tables, *READS)[network], name)
     values = {
-        "slope": [each.slope() for each in found],
-        "r": [each.correlation for each in found],
-        "without": [each.slope(each.gradient) for each in found],
+        "slope": [each.slope for each in found],
+        "r": [each.correlation() for each in found],
     }[kind]
     return ensemble.interval_text(values, base.confidence(tables)) if values else ""
 
