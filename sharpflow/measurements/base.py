@@ -63,6 +63,15 @@ class Snapshot:
         return self.problem.rows(self.problem.batches.of_run(self.run)[1])
 
     @cached_property
+    def after(self) -> Parameters:
+        """The parameters of this run after the next step, which is taken once for all runs."""
+        held = self._shared.get("after")
+        if held is None or held[0] is not self.state:
+            held = self.state, self.problem.step(self.state, self.step).state
+            self._shared["after"] = held
+        return {name: t[self.run] for name, t in self.problem.parameters(held[1]).items()}
+
+    @cached_property
     def optimiser_state(self) -> State:
         """The optimiser's tensors of this run, by `<slot>/<parameter>`."""
         whole = self.problem.optimiser_state(self.state)

@@ -27,9 +27,9 @@ from sharpflow.training import generator
 from sharpflow.training.batches import OnlineSamples
 from sharpflow.training.streams import number
 
-_NUMBERS, _LEAST, _MOST = 2**18, 8, 1000
-"""Numbers of gradients that are held at once, for as many as a cache holds are handled three times
-as fast; but so many gradients at least, and at most."""
+_NUMBERS, _LEAST, _MOST = 2**20, 8, 1000
+"""Numbers of gradients that are held at once: about what a cache holds; but so many gradients at
+least, and at most."""
 _AGREEMENT = 1e-3
 """Relative distance of the mean gradient of pairs of samples from the gradient of them all."""
 _POPULATION = 1000
