@@ -1,6 +1,7 @@
 """Attention and a transformer's block under noise: parts, claims and figures of `beyond`."""
 
 from importlib import import_module
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -72,7 +73,7 @@ class TestParts:
         ],
     )
     def test_what_does_not_divide_is_refused(self, form, width, message):
-        options = TYPES.options("models")["attention"].model_validate(LAYER)
+        options: Any = TYPES.options("models")["attention"].model_validate(LAYER)
         with pytest.raises(ValueError, match=message):
             options.check(form, width)
 

@@ -154,9 +154,12 @@ def test_what_has_no_equilibrium_is_refused():
     with pytest.raises(ValueError, match="depth must be an integer of at least 2; got 1"):
         deep_noise_equilibrium(v, sigma_x, sigma_noise, 1)
     for nothing in range(3):
-        given = [torch.zeros_like(t) if i == nothing else t for i, t in enumerate(setting())]
+        v, sigma_x, sigma_noise = (
+            torch.zeros_like(t) if i == nothing else t for i, t in enumerate(setting())
+        )
         with pytest.raises(ValueError, match="without noise every point is at rest"):
-            deep_noise_equilibrium(*given, 3)
+            deep_noise_equilibrium(v, sigma_x, sigma_noise, 3)
+    v, sigma_x, sigma_noise = setting()
     silent = torch.diag(torch.tensor([0.0, 1, 1, 1, 1], dtype=torch.float64))
     with pytest.raises(ValueError, match="sigma_noise must not be singular along a direction of v"):
         deep_noise_equilibrium(v[:4], sigma_x, silent[:4, :4], 3)

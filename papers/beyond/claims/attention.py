@@ -7,6 +7,7 @@ import numpy as np
 from sharpflow.claims.base import INF, claim
 from sharpflow.results.noise import MISSING, in_tail, tail_mean
 from sharpflow.results.runs import Run
+from sharpflow.results.units import unit_curves
 from sharpflow.statistics.verdicts import Undefined
 
 QUERY_KEY, VALUE_OUTPUT = 0, 1
@@ -17,13 +18,9 @@ def charges(
     run: Run, group: int, quantity: str = "symmetry_charge"
 ) -> tuple[np.ndarray, np.ndarray]:
     """Steps, and the charges of all units of a group of symmetries added up."""
-    units = [
-        unit
-        for unit in run.indices("symmetry_group")
-        if run.curve("symmetry_group", unit)[1][0] == group
-    ]
-    steps, *values = run.together(*((quantity, unit) for unit in units))
-    return steps, np.sum(values, axis=0)
+    steps, values = unit_curves(run, quantity)
+    groups = unit_curves(run, "symmetry_group")[1]
+    return steps, values[:, groups[0] == group].sum(axis=1) if steps.size else steps
 
 
 @claim(

@@ -7,6 +7,7 @@ import numpy as np
 from sharpflow.claims.base import INF, claim
 from sharpflow.results.noise import MISSING
 from sharpflow.results.runs import Run
+from sharpflow.results.units import through_origin, unit_curves
 
 GROUPS = {"norm": 0, "value and output": 1, "query and key": 2, "hidden units": 3}
 """Groups of the experiment's symmetries, in the order of the measurement's patterns."""
@@ -47,7 +48,7 @@ class Budget(NamedTuple):
     @property
     def slope(self) -> float:
         """Of the measured change on the predicted one, through the origin."""
-        return float(self.measured @ self.predicted / (self.predicted @ self.predicted))
+        return through_origin(self.measured, self.predicted)
 
     def correlation(self, predicted: np.ndarray | None = None) -> float:
         """Of the measured change with a predicted one, by default the whole."""
@@ -57,19 +58,15 @@ class Budget(NamedTuple):
 
 def budget(run: Run, group: int) -> Budget:
     """The budget of a group. For an optimiser that is not SGD it is what SGD's law would say."""
-    rows = []
-    for place in run.indices("symmetry_group"):
-        if run.curve("symmetry_group", place)[1][0] != group:
-            continue
-        names = ("symmetry_charge", *SIDES)
-        steps, charge, *sides = run.together(*((name, place) for name in names))
-        outer, inner, steady, still = (np.trapezoid(side, steps) for side in sides)
-        squared = run.learning_rate**2
-        size = run.batch or np.inf
-        change = charge[-1] - charge[0] if steps.size else np.nan
-        rows.append((change, squared * (outer - inner) / size, squared * (steady - still)))
-    columns = np.array(rows).T if rows else np.empty((3, 0))
-    return Budget(*columns)
+    steps, charge = unit_curves(run, "symmetry_charge")
+    if not steps.size:
+        return Budget(*np.empty((3, 0)))
+    own = unit_curves(run, "symmetry_group")[1][0] == group
+    sides = (unit_curves(run, name)[1][:, own] for name in SIDES)
+    outer, inner, steady, still = (np.trapezoid(side, steps, axis=0) for side in sides)
+    squared = run.learning_rate**2
+    noise = squared * (outer - inner) / (run.batch or np.inf)
+    return Budget((charge[-1] - charge[0])[own], noise, squared * (steady - still))
 
 
 def _slope(run: Run, name: str) -> float:

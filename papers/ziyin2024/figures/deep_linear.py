@@ -1,6 +1,7 @@
 """Deep linear nets: norms and spectra of the layers at the end, beside the closed form."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,7 +24,12 @@ CLOSED, PLAIN = READS[1], DRAWS[1]
 COLOURS = (style.BLUE, style.PURPLE, style.GREEN, style.SKY, style.BLACK)
 """Of layers and starts; GD is vermilion."""
 NORM = r"$\Vert W_i\Vert^2$"
-LEVEL = {"color": style.BLACK, "markersize": 11, "markeredgewidth": 1.4, "zorder": 4.5}
+LEVEL: dict[str, Any] = {
+    "color": style.BLACK,
+    "markersize": 26,
+    "markeredgewidth": 1.4,
+    "zorder": 4.5,
+}
 
 
 @style.house
@@ -127,10 +133,12 @@ def _draw_norms(axes: Axes, tables: results.Tables) -> list[Artist | None]:
                 )
             )
             closed, plain = (ensemble.constant(tables, network, q, layer) for q in (CLOSED, PLAIN))
-            look = {"linestyle": "none", **LEVEL}
-            handles += axes.plot(x, closed, "_", label="closed form", **look | {"markersize": 26})
-            grey = {"color": style.ORANGE, "markersize": 26, "zorder": 1.5}
-            handles += axes.plot(x, plain, "_", label="plain balance", **look | grey)
+            bars: tuple[tuple[str, float, dict[str, Any]], ...] = (
+                ("closed form", closed, LEVEL),
+                ("plain balance", plain, LEVEL | {"color": style.ORANGE, "zorder": 1.5}),
+            )
+            for words, level, look in bars:
+                handles.append(axes.plot(x, level, "_", linestyle="none", label=words, **look)[0])
     axes.set_xticks(list(ticks), list(ticks.values()))
     axes.set(yscale="log", xlabel=" and ".join(f"{d} layers" for d in depths), ylabel=NORM)
     axes.set_title("norms at the end, every start and seed")

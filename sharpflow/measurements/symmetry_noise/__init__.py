@@ -105,7 +105,8 @@ class SymmetryNoise(Measurement):
             values[f"symmetry_{name}_outer"] = seen(outer for outer, _ in pairs)
             values[f"symmetry_{name}_inner"] = seen(inner for _, inner in pairs)
         charges = seen(symmetry.charge(parameters) for symmetry in chosen)
-        groups = [_group(symmetry, self._options["parameters"]) for symmetry in chosen]
+        patterns = self._options["parameters"]
+        groups = [group for s in chosen if (group := _group(s, patterns)) is not None]
         gaps = partial(_gaps, groups=groups)
         values |= {
             "symmetry_charge": charges,
@@ -358,7 +359,7 @@ def relative_gap(pairs: Iterable[Pair]) -> float:
 def _gaps(pairs: list[Pair], groups: list[int]) -> np.ndarray:
     """`relative_gap` of the pairs of each group, from the first on; 0 for one that is empty."""
     members = zip(groups, pairs, strict=True)
-    found = {group: [] for group in range(max(groups) + 1)}
+    found: dict[int, list[Pair]] = {group: [] for group in range(max(groups) + 1)}
     for group, pair in members:
         found[group].append(pair)
     return np.array([relative_gap(own) for own in found.values()])
