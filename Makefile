@@ -10,7 +10,7 @@ quoted = '$(subst ','\'',$(1))'
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONPATH := $(CURDIR)
 
-.PHONY: help run smoke verify test docs oldest bench lint cluster-ready format check config-reference clean
+.PHONY: help run smoke verify test docs links oldest bench lint cluster-ready format check config-reference clean
 
 help:
 	@echo "make run     every figure, claim and the page (CONFIG=config/paper.yaml CORES=8 to change)"
@@ -20,6 +20,7 @@ help:
 	@echo "make bench   side-by-side timings"
 	@echo "make test    lint and the whole test suite"
 	@echo "make docs    the documentation site (docs/_build/html/docs/index.html)"
+	@echo "make links   do the documentation's links to other sites still lead somewhere?"
 	@echo "make oldest  the library's tests on the oldest packages that it takes"
 	@echo "make check   validate CONFIG without running anything"
 	@echo "make clean   delete results and caches, keep the environment"
@@ -46,6 +47,10 @@ docs: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r docs/requirements.txt
 	sphinx-build --quiet --fail-on-warning --keep-going -c docs -d docs/_build/doctrees . docs/_build/html
 	@echo "Open docs/_build/html/docs/index.html"
+
+links: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r docs/requirements.txt
+	sphinx-build --quiet -b linkcheck -c docs -d docs/_build/doctrees . docs/_build/links
 
 oldest:
 	$(PYTHON) -m venv $(VENV)-oldest

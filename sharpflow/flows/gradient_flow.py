@@ -105,11 +105,7 @@ class StableFlow:
         if solver.status == "failed" or not np.isfinite(solver.y).all():
             raise FlowError(f"gradient flow: it left the finite numbers after time {state.time:g}.")
         after = torch.from_numpy(solver.y).to(state.weights.device)
-        empty = torch.zeros(0, dtype=torch.float64)
-        observation = Observation(
-            state.time, seen["loss"], empty, rule.learning_rate, count,
-            math.nan, state.vectors[:, :0], torch.zeros(0, 0, dtype=torch.float64),
-        )  # fmt: skip
+        observation = Observation.stable(state.time, seen["loss"], rule.learning_rate, size, count)
         length = min(1.0, float(solver.step_size or 1.0)) if count > 1 else 1.0
         moved = replace(
             state,

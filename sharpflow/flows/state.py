@@ -1,5 +1,6 @@
 """Where a flow is, and what is read off it there."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 
@@ -113,6 +114,23 @@ class Observation:
     directions: Tensor
     covariance: Tensor
     violation: float = 0.0
+
+    @classmethod
+    def stable(
+        cls, time: float, loss: float, learning_rate: float, size: int, substeps: int = 0
+    ) -> "Observation":
+        """What is read off where nothing oscillates, and no eigenvalue was asked for.
+
+        Args:
+            time: in steps of the optimiser.
+            loss: L(w).
+            learning_rate: η.
+            size: p.
+            substeps: that the step from here took.
+        """
+        none, empty = torch.zeros(0, dtype=torch.float64), torch.zeros(0, 0, dtype=torch.float64)
+        directions = torch.zeros(size, 0, dtype=torch.float64)
+        return cls(time, loss, none, learning_rate, substeps, math.nan, directions, empty)
 
     @property
     def sharpness(self) -> Tensor:

@@ -331,3 +331,18 @@ class DescentFlowOptions(FlowOptions):
                     "it is the flow of descent on one loss with one learning rate, for which "
                     f"{key} must be {wanted}"
                 )
+
+
+class LaterFlowOptions(DescentFlowOptions):
+    """Options of a flow that may begin after some steps of the optimiser."""
+
+    start: Annotated[int, Field(ge=0, le=10_000_000)] = 0
+    """Step of training from which the flow goes on; before it, its states are training's. RMSprop's
+    first steps, while its mean of squared gradients fills, are no flow."""
+
+    def check(self, setup: Any) -> None:
+        super().check(setup)
+        if self.start >= setup.training.steps:
+            raise ValueError(
+                f"it starts at step {self.start}, and training ends at step {setup.training.steps}"
+            )

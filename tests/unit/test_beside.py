@@ -13,6 +13,7 @@ from sharpflow.config import load, make_plan
 from sharpflow.errors import ConfigError, FlowError, PartError
 from sharpflow.flows import integrate as integration
 from sharpflow.flows.integrate import integrate
+from sharpflow.flows.objectives import problem_objective
 from sharpflow.flows.process import Advance, Process
 from sharpflow.measurements.evaluate import evaluate
 from sharpflow.parts.loading import load_part
@@ -69,6 +70,33 @@ def test_states_are_those_of_the_stride_and_have_the_form_of_trainings(make_prob
     assert sorted(states) == [0, 5, 10, 12]
     wanted = {name: tensor.shape for name, tensor in problem.initial_state().items()}
     assert {name: tensor.shape for name, tensor in states[10].items()} == wanted
+
+
+@pytest.mark.parametrize("name", ["gradient", "central"])
+@pytest.mark.parametrize("optimiser", ["sgd", "rmsprop"])
+def test_a_flow_that_starts_later_is_training_until_then(make_problem, name, optimiser):
+    """From there on it is the flow of that step's weights and mean of squared gradients."""
+    setting = {"learning_rate": 1e-4, "optimiser": {"kind": optimiser}}
+    problem = make_problem(training={"steps": STEPS}, **setting)
+    found = integrate(problem, flow(name, every=1, start=5))
+    loss = curve(train(problem).table, "loss", seed=1)
+    np.testing.assert_allclose(curve(found.table, "loss", seed=1)[:6], loss[:6], rtol=1e-6)
+    assert (curve(found.table, "predicted_variance") == 0).all()
+
+    states = [problem.initial_state()]
+    for step in range(6):
+        states.append(problem.step(states[-1], step).state)
+    for key in ("weight0", "weight1"):
+        assert torch.equal(found.states[5][key], states[5][key])
+        if optimiser == "rmsprop":
+            assert torch.equal(found.states[5][f"square/{key}"], states[6][f"square/{key}"])
+    begun = found.states[5]
+    objective = problem_objective(problem, 1, begun)
+    squares = [begun[key][1].reshape(-1) for key in begun if key.startswith("square/")]
+    own = load_part("flows", flow(name)).build(flow(name, start=5), problem, 1).flow
+    start = own.start(objective.start, torch.cat(squares) if squares else None, 5.0)
+    for key, tensor in objective.named(own.step(start).state.weights).items():
+        torch.testing.assert_close(found.states[6][key][1].double(), tensor, rtol=1e-5, atol=1e-7)
 
 
 class Killed(Exception):
@@ -212,6 +240,7 @@ def refusal(folder, **changes):
         ({"flows": {"gradient": {}}, "schedule": "cosine"}, "schedule must be constant"),
         ({"flows": {"gradient": {}}, "optimiser": "adam"}, "optimiser.kind = rmsprop"),
         ({"flows": {"centrl": {}}}, "central"),
+        ({"flows": {"gradient": {"start": 5000}}}, "it starts at step 5000, and training ends at"),
     ],
 )
 def test_what_cannot_flow_is_refused_before_any_job(folder, changes, said):

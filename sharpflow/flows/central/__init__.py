@@ -14,7 +14,7 @@ from sharpflow.training import Problem
 
 
 def build(options: Mapping[str, Any], problem: Problem, run: int) -> Central:
-    """The process of `{every, tol, limit, kinks}`."""
+    """The process of `{every, start, tol, limit, kinks}`."""
     objective = problem_objective(problem, run)
     flow = CentralFlow(
         objective,
@@ -23,4 +23,4 @@ def build(options: Mapping[str, Any], problem: Problem, run: int) -> Central:
         limit=options["limit"],
         kinks=options["kinks"],
     )
-    return Central(problem, run, objective, flow)
+    return Central(problem, run, objective, flow, options["start"])

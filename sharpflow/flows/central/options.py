@@ -4,10 +4,10 @@ from typing import Annotated
 
 from pydantic import Field
 
-from sharpflow.parts.options import DescentFlowOptions, Needs, Words
+from sharpflow.parts.options import LaterFlowOptions, Needs, Words
 
 
-class Options(DescentFlowOptions):
+class Options(LaterFlowOptions):
     """The central flow of gradient descent, or of RMSprop: the mean path of an oscillating run."""
 
     tol: Annotated[float, Field(gt=0, le=1)] = 0.1

@@ -10,7 +10,7 @@ from sharpflow.training import Problem
 
 
 def build(options: Mapping[str, Any], problem: Problem, run: int) -> Descent:
-    """The process of `{every, tol}`."""
+    """The process of `{every, start, tol}`."""
     objective = problem_objective(problem, run)
     flow = StableFlow(objective, problem_rule(problem, run), options["tol"])
-    return Descent(problem, run, objective, flow)
+    return Descent(problem, run, objective, flow, options["start"])

@@ -4,10 +4,10 @@ from typing import Annotated
 
 from pydantic import Field
 
-from sharpflow.parts.options import DescentFlowOptions
+from sharpflow.parts.options import LaterFlowOptions
 
 
-class Options(DescentFlowOptions):
+class Options(LaterFlowOptions):
     """Gradient flow; under RMSprop the flow that it would be without oscillation."""
 
     tol: Annotated[float, Field(gt=0, le=1)] = 0.01
