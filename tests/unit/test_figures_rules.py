@@ -5,6 +5,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+import test_attention as attention
 import test_figures as li2022
 import test_figures_edge as mechanism
 import test_figures_ziyin2024 as ziyin2024
@@ -12,7 +13,7 @@ import two_layer_linear
 
 from sharpflow.figures import base, edge, style
 
-MODULES = li2022.MODULES | mechanism.MODULES | ziyin2024.MODULES
+MODULES = li2022.MODULES | mechanism.MODULES | ziyin2024.MODULES | attention.MODULES
 NAMES = list(MODULES)
 PUBLISHED = re.compile(r"|Figures? \d+( and \d+)*(, (left|right|top|bottom|middle))?")
 
@@ -20,6 +21,8 @@ PUBLISHED = re.compile(r"|Figures? \d+( and \d+)*(, (left|right|top|bottom|middl
 def tables_of(name: str) -> dict:
     if name in ziyin2024.MODULES:
         return ziyin2024.tables_of(name)
+    if name in attention.MODULES:
+        return attention.tables_of(name)
     if name in mechanism.MODULES:
         net = mechanism.tables(two_layer_linear.table())
         return mechanism.given(name, net)

@@ -62,7 +62,8 @@ def _draw_group(axes: Axes, name: str, runs: list[Run], colour: str) -> list[Art
     axes.set(xlabel="predicted change")
     slopes = [each.slope for each in found]
     pairs = [each.correlation() for each in found]
-    style.note(axes, f"slope {np.mean(slopes):.2f}, r {np.mean(pairs):.2f}", low=True)
+    said = f"slope {np.mean(slopes):.2f}, r {np.mean(pairs):.2f}".replace("-", "−")
+    style.note(axes, said, low=True)
     return handles
 
 
