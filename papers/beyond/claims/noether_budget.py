@@ -10,8 +10,8 @@ from sharpflow.results.runs import Run
 from sharpflow.results.units import through_origin, unit_curves
 
 BEGIN = 0.1
-"""Share of the run that is left out: at first the loss falls within fewer steps than lie between two
-records, and the integral is not resolved."""
+"""Share of the run that is left out: at first the loss falls within fewer steps than lie between
+two records, and the integral is not resolved."""
 GROUPS = {"norm": 0, "value and output": 1, "query and key": 2, "hidden units": 3}
 """Groups of the experiment's symmetries, in the order of the measurement's patterns."""
 SIDES = (
@@ -112,8 +112,8 @@ def correlation_without_noise(run: Run) -> float:
         "flow says: the slope of measured on predicted changes is 1 ± 0.15."
     ),
     band=(0.85, 1.15),
-    origin="chosen: a seed's slope scatters by a tenth: a single step varies by as much as its mean",
-    method="slope through the origin, from a tenth of the run on, over all entries of all heads' charge matrices",
+    origin="chosen: a seed's slope scatters by a tenth, for one step varies by as much as its mean",
+    method="slope through 0, from a tenth of the run on, over entries of the heads' matrices",
     reads=READS,
     estimand="mean",
     cases=["sgd*"],
@@ -129,8 +129,8 @@ def budget_query_key(run: Run) -> float:
         "So do those of values and outputs: the slope of measured on predicted changes is 1 ± 0.15."
     ),
     band=(0.85, 1.15),
-    origin="chosen: a seed's slope scatters by a tenth: a single step varies by as much as its mean",
-    method="slope through the origin, from a tenth of the run on, over all entries of all heads' charge matrices",
+    origin="chosen: a seed's slope scatters by a tenth, for one step varies by as much as its mean",
+    method="slope through 0, from a tenth of the run on, over entries of the heads' matrices",
     reads=READS,
     estimand="mean",
     cases=["sgd*"],
@@ -146,8 +146,8 @@ def budget_value_output(run: Run) -> float:
         "So do those of the hidden units: the slope of measured on predicted changes is 1 ± 0.15."
     ),
     band=(0.85, 1.15),
-    origin="chosen: a seed's slope scatters by a tenth: a single step varies by as much as its mean",
-    method="slope through the origin, from a tenth of the run on, over all hidden units",
+    origin="chosen: a seed's slope scatters by a tenth, for one step varies by as much as its mean",
+    method="slope through 0, from a tenth of the run on, over hidden units",
     reads=READS,
     estimand="mean",
     cases=["sgd*"],

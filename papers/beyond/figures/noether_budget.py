@@ -103,8 +103,8 @@ def caption(tables: results.Tables) -> str:
     """What is drawn, and the scale."""
     return base.join(
         "Every point is an entry of a charge matrix of a head (upper triangle), or the charge of a "
-        "hidden unit, of one seed: its change from a tenth of the run on against η² times the integral of "
-        "(G_O − G_I)/S + M_O − M_I, the noise's and the mean gradient's Grams on the two sides of "
-        "the symmetry (dotted: equal). For Adam it is what SGD's law would say.",
+        "hidden unit, of one seed: its change from a tenth of the run on, against η² times the "
+        "integral of (G_O − G_I)/S + M_O − M_I, the noise's and the mean gradient's Grams on the "
+        "two sides of the symmetry (dotted: equal). For Adam it is what SGD's law would say.",
         ensemble.scale_sentence(tables),
     )
