@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from sharpflow.claims.base import INF, claim
+from sharpflow.claims.base import claim
 from sharpflow.results.noise import last
 from sharpflow.results.runs import Run
 from sharpflow.results.units import late_means, through_origin, unit_curves
@@ -93,11 +93,12 @@ def decayed_charges_correlate(run: Run) -> float:
 
 
 def without_noise(run: Run) -> float:
-    """Slope of charges on what decay alone leaves of the first ones."""
+    """Share of the charges that decay alone leaves of the first ones: slope of these on those."""
     steps, charges = unit_curves(run, "symmetry_charge")
     decay = (1 - run.learning_rate * run.setting("training.weight_decay")) ** (2 * steps)
     left = decay[:, None] * charges[:1]
-    return through_origin(charges[steps.size // 2 :].mean(0), left[steps.size // 2 :].mean(0))
+    late = steps >= steps[-1] / 2
+    return through_origin(left[late].mean(0), charges[late].mean(0))
 
 
 @claim(

@@ -27,6 +27,7 @@ def draw(tables: results.Tables) -> Figure:
     for (network, runs), (axes,) in zip(found.items(), stacks, strict=True):
         handles += _draw_units(axes, runs)
         axes.set_title(_title(network, list(found)))
+        axes.locator_params(axis="x", nbins=5)
         axes.set(xlabel="charge at which noise and decay cancel", ylabel="charge of a unit")
     style.legend_below(figure, handles)
     return figure
