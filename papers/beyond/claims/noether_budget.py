@@ -14,6 +14,7 @@ BEGIN = 0.1
 two records, and the integral is not resolved."""
 GROUPS = {"norm": 0, "value and output": 1, "query and key": 2, "hidden units": 3}
 """Groups of the experiment's symmetries, in the order of the measurement's patterns."""
+JUDGED = ("query and key", "value and output", "hidden units")
 SIDES = (
     "symmetry_noise_outer",
     "symmetry_noise_inner",
@@ -59,30 +60,37 @@ class Budget(NamedTuple):
         return float(np.corrcoef(self.measured, whole)[0, 1])
 
 
-def budget(run: Run, group: int) -> Budget:
-    """The budget of a group. For an optimiser that is not SGD it is what SGD's law would say."""
+def budgets(run: Run) -> dict[str, Budget]:
+    """The budget of each group, by its name; empty for a run that was not measured.
+
+    For an optimiser that is not SGD it is what SGD's law would say.
+    """
     steps, charge = unit_curves(run, "symmetry_charge")
     if not steps.size:
-        return Budget(*np.empty((3, 0)))
-    own = unit_curves(run, "symmetry_group")[1][0] == group
+        return {}
     late = steps >= BEGIN * steps[-1]
-    sides = (unit_curves(run, name)[1][late][:, own] for name in SIDES)
+    sides = (unit_curves(run, name)[1][late] for name in SIDES)
     outer, inner, steady, still = (np.trapezoid(side, steps[late], axis=0) for side in sides)
     squared = run.learning_rate**2
     noise = squared * (outer - inner) / (run.batch or np.inf)
-    change = (charge[-1] - charge[late][0])[own]
-    return Budget(change, noise, squared * (steady - still))
+    whole = charge[-1] - charge[late][0], noise, squared * (steady - still)
+    groups = unit_curves(run, "symmetry_group")[1][0]
+    return {
+        name: Budget(*(part[groups == group] for part in whole)) for name, group in GROUPS.items()
+    }
 
 
 def _slope(run: Run, name: str) -> float:
-    found = budget(run, GROUPS[name])
-    return found.slope if found.measured.size else MISSING
+    found = budgets(run)
+    return found[name].slope if found else MISSING
 
 
 def _of_single_samples(run: Run, name: str) -> float:
-    found = budget(run, GROUPS[name])
-    whole = (run.batch or 1) * found.noise + found.gradient
-    return through_origin(found.measured, whole) if found.measured.size else MISSING
+    found = budgets(run)
+    if not found:
+        return MISSING
+    own = found[name]
+    return through_origin(own.measured, (run.batch or 1) * own.noise + own.gradient)
 
 
 def query_key_single(run: Run) -> float:
@@ -102,8 +110,10 @@ def hidden_single(run: Run) -> float:
 
 def correlation_without_noise(run: Run) -> float:
     """Least correlation with what the mean gradient does alone."""
-    found = [budget(run, group) for group in list(GROUPS.values())[1:]]
-    return min(each.correlation(each.gradient) if each.measured.size else MISSING for each in found)
+    found = budgets(run)
+    if not found:
+        return MISSING
+    return min(found[name].correlation(found[name].gradient) for name in JUDGED)
 
 
 @claim(
@@ -172,6 +182,6 @@ def budget_hidden(run: Run) -> float:
     foils={"with the mean gradient alone": correlation_without_noise},
 )
 def budget_correlation(run: Run) -> float:
-    """Least correlation over the groups but the first."""
-    found = [budget(run, group) for group in list(GROUPS.values())[1:]]
-    return min(each.correlation() if each.measured.size else MISSING for each in found)
+    """Least correlation over the judged groups."""
+    found = budgets(run)
+    return min(found[name].correlation() for name in JUDGED) if found else MISSING

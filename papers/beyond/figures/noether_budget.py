@@ -1,5 +1,7 @@
 """The change of every charge of a transformer's block against what the Noether flow predicts."""
 
+from functools import partial
+
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
@@ -7,47 +9,53 @@ from matplotlib.figure import Figure
 
 from sharpflow.figures import base, ensemble, style
 from sharpflow.results import tables as results
-from sharpflow.results.runs import Run, runs_by_network
+from sharpflow.results.runs import runs_by_network
 
-from ..claims.noether_budget import GROUPS, Budget, budget
+from ..claims.noether_budget import GROUPS, JUDGED, Budget, budgets
 
 TITLE = "Charges of a transformer's block against the integrated Noether flow"
 READS = ("symmetry_charge", "symmetry_group", "symmetry_noise_outer", "symmetry_noise_inner")
 DRAWS = ("symmetry_gradient_outer", "symmetry_gradient_inner")
 
-SHOWN = ("query and key", "value and output", "hidden units")
-Found = dict[results.Network, list[Run]]
+Found = dict[results.Network, list[dict[str, Budget]]]
+"""Of every run of a network, the budgets by group."""
 
 
 @style.house
 def draw(tables: results.Tables) -> Figure:
     """Measured over predicted changes, a column a group and a row a rule."""
-    found = runs_by_network(tables, *READS)
+    found = _budgets(tables)
     figure, stacks = style.panel_grid(
-        len(SHOWN) * len(found), (4.0,), columns=len(SHOWN), width=3.4
+        len(JUDGED) * len(found), (4.0,), columns=len(JUDGED), width=3.4
     )
-    places = [(network, name) for network in found for name in SHOWN]
+    places = [(network, name) for network in found for name in JUDGED]
     handles: list[Artist | None] = []
     for (network, name), (axes,) in zip(places, stacks, strict=True):
-        handles += _draw_group(axes, name, found[network], _colour(network))
+        handles += _draw_group(axes, [each[name] for each in found[network]], _colour(network))
         axes.set_title(f"{base.case(network, list(found))}: {name}")
     style.label_rows(stacks, "measured change of charge")
     style.legend_below(figure, handles)
     return figure
 
 
+def _sgd(network: results.Network) -> bool:
+    return network.setting("optimiser.kind") in (None, "sgd")
+
+
 def _colour(network: results.Network) -> str:
-    return style.BLUE if network.setting("optimiser.kind") in (None, "sgd") else style.VERMILION
+    return style.BLUE if _sgd(network) else style.VERMILION
 
 
-def _budgets(runs: list[Run], name: str) -> list[Budget]:
-    found = [budget(run, GROUPS[name]) for run in runs if not run.diverged]
-    return [each for each in found if each.measured.size]
+def _budgets(tables: results.Tables) -> Found:
+    runs = runs_by_network(tables, *READS)
+    return {
+        network: [each for run in own if not run.diverged and (each := budgets(run))]
+        for network, own in runs.items()
+    }
 
 
-def _draw_group(axes: Axes, name: str, runs: list[Run], colour: str) -> list[Artist | None]:
+def _draw_group(axes: Axes, found: list[Budget], colour: str) -> list[Artist | None]:
     handles: list[Artist | None] = []
-    found = _budgets(runs, name)
     if not found:
         return handles
     predicted = np.concatenate([each.predicted for each in found])
@@ -67,21 +75,20 @@ def _draw_group(axes: Axes, name: str, runs: list[Run], colour: str) -> list[Art
     return handles
 
 
-def _said(tables: results.Tables, network: results.Network, name: str, kind: str) -> str:
-    found = _budgets(runs_by_network(tables, *READS)[network], name)
-    values = {
-        "slope": [each.slope for each in found],
-        "r": [each.correlation() for each in found],
-    }[kind]
-    return ensemble.interval_text(values, base.confidence(tables)) if values else ""
+def _said(own: list[dict[str, Budget]], name: str, kind: str, confidence: float) -> str:
+    found = [each[name] for each in own]
+    values = [each.slope if kind == "slope" else each.correlation() for each in found]
+    return ensemble.interval_text(values, confidence) if values else ""
 
 
 def alt(tables: results.Tables) -> str:
-    """What is seen, and the slopes."""
+    """What is seen, and the slopes under SGD."""
+    confidence = base.confidence(tables)
     said = [
-        f"{base.case(network, [network])}, {name} {_said(tables, network, name, 'slope')}"
-        for network in results.networks(tables, *READS)
-        for name in SHOWN
+        f"{base.case(network, [network])}, {name} {_said(own, name, 'slope', confidence)}"
+        for network, own in _budgets(tables).items()
+        for name in JUDGED
+        if _sgd(network)
     ]
     return (
         "Scatter plots of measured against predicted changes of charges, a column a kind of "
@@ -92,11 +99,19 @@ def alt(tables: results.Tables) -> str:
 
 def numbers(tables: results.Tables) -> dict[str, list] | None:
     """Slopes and correlations of every group."""
-    columns = {}
-    for name in GROUPS:
-        columns[f"{name}: slope"] = lambda n, name=name: _said(tables, n, name, "slope")
-        columns[f"{name}: r"] = lambda n, name=name: _said(tables, n, name, "r")
-    return base.numbers_table(tables, results.networks(tables, *READS), columns)
+    found, confidence = _budgets(tables), base.confidence(tables)
+    columns = {
+        f"{name}: {kind}": partial(_of_network, found, name, kind, confidence)
+        for name in GROUPS
+        for kind in ("slope", "r")
+    }
+    return base.numbers_table(tables, list(found), columns)
+
+
+def _of_network(
+    found: Found, name: str, kind: str, confidence: float, network: results.Network
+) -> str:
+    return _said(found[network], name, kind, confidence)
 
 
 def caption(tables: results.Tables) -> str:
