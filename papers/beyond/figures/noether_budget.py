@@ -17,6 +17,8 @@ TITLE = "Charges of a transformer's block against the integrated Noether flow"
 READS = ("symmetry_charge", "symmetry_group", "symmetry_noise_outer", "symmetry_noise_inner")
 DRAWS = ("symmetry_gradient_outer", "symmetry_gradient_inner")
 
+FAR = 10
+"""A slope beyond it says nothing but that there is no law."""
 Found = dict[results.Network, list[dict[str, Budget]]]
 """Of every run of a network, the budgets by group."""
 
@@ -68,10 +70,11 @@ def _draw_group(axes: Axes, found: list[Budget], colour: str) -> list[Artist | N
     line = {**ensemble.PREDICTION, "zorder": 3}
     handles = [marks, *axes.plot(ends, ends, **line, label="as predicted")]
     axes.set(xlabel="predicted change")
-    slopes = [each.slope for each in found]
-    pairs = [each.correlation() for each in found]
-    said = f"slope {np.mean(slopes):.2f}, r {np.mean(pairs):.2f}".replace("-", "−")
-    style.note(axes, said, low=True)
+    slope = float(np.mean([each.slope for each in found]))
+    pair = float(np.mean([each.correlation() for each in found]))
+    parts = [f"slope {slope:.2f}"] * (abs(slope) < FAR) + [f"r {pair:.2f}"]
+    style.note(axes, ", ".join(parts).replace("-", "−"), low=True)
+    axes.locator_params(axis="x", nbins=4)
     return handles
 
 
