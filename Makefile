@@ -75,6 +75,7 @@ bench: $(READY)
 	python -m benchmarks.general && python -m benchmarks.general --large --threads 2
 	python -m benchmarks.ensemble
 	python -m benchmarks.flows
+	python -m benchmarks.balance
 	python -m benchmarks.paper_run --threads 2
 	python -m benchmarks.paper_run --threads 2 --model cnn
 	python -m benchmarks.first_minute

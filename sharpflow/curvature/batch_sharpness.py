@@ -1,6 +1,6 @@
 """Batch sharpness: the curvature of batches' losses along their own gradients."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from math import nan
@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sharpflow.curvature.batch_loss import BatchLoss
 from sharpflow.curvature.batches import batch_size, read
 from sharpflow.curvature.graphs import differentiable_gradients, graph_mode, second_derivatives
-from sharpflow.curvature.linear_operator import LinearOperator, NonFiniteError, check_finite
-from sharpflow.curvature.model_loss import LossOfModel
-from sharpflow.curvature.streamed_loss import Forward, loss_of_pairs
+from sharpflow.curvature.linear_operator import NonFiniteError, check_finite
+from sharpflow.curvature.streamed_loss import Forward
 from sharpflow.curvature.verification import verify
 
 
@@ -99,38 +99,8 @@ def ratio_of_means(curved: Tensor, squared: Tensor) -> tuple[float, float]:
     return float(ratio), float(spread / squared.mean())
 
 
-class _BatchLoss(LossOfModel):
-    """The loss of one batch after another; batch norm takes each one's statistics."""
-
-    called = "the loss of a batch"
-
-    def __init__(
-        self,
-        model: nn.Module,
-        loss: Callable[..., Tensor],
-        forward: Forward | None,
-        only: str | Sequence[str] | None,
-    ) -> None:
-        super().__init__(model, only)
-        self._loss = loss
-        self._forward, self._data = loss_of_pairs(loss, forward)
-        self._first: Any = None
-
-    def start(self, first: Any) -> None:
-        """Check the loss on a batch, which is then its one part."""
-        self._first = first
-        self._check(first)
-
-    def loss_of(self, part: Any) -> Tensor:
-        if self._forward is None:
-            return self._loss(self.model, part)
-        return self._loss(self._forward(self.model, part), self._data(part))
-
-    def parts(self) -> Iterator[tuple[Any, float]]:
-        yield self._first, 1.0
-
-    def hessian(self) -> LinearOperator:
-        return self.part_hessian(self._first, self.parameters())
+class _BatchLoss(BatchLoss):
+    """The loss of a batch, and its curvature along its own gradient."""
 
     def along_gradient(self, part: Any) -> tuple[Tensor, Tensor]:
         """gᵀHg and ‖g‖² of a batch, (1,) each."""

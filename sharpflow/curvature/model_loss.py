@@ -711,7 +711,7 @@ def check_data(inputs: Inputs, targets: Tensor, dtype: torch.dtype | None = None
         )
 
 
-def refuse_random_modules(model: nn.Module) -> None:
+def refuse_random_modules(model: nn.Module, what: str = "the loss") -> None:
     """Raise ValueError where a module in training mode draws random numbers (dropout, say)."""
     for name, module in model.named_modules():
         if not module.training:
@@ -724,6 +724,6 @@ def refuse_random_modules(model: nn.Module) -> None:
         )
         if drops:
             raise ValueError(
-                f"the loss is a random function: {name or 'the model'} "
+                f"{what} is a random function: {name or 'the model'} "
                 f"({type(module).__name__}) is in training mode; call model.eval()."
             )

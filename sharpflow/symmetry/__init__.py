@@ -1,5 +1,15 @@
 """Noether charges and flow, gradient-noise covariances, noise equilibrium in closed form."""
 
+from sharpflow.symmetry.adam_balance import AdamBalance, AdamNoise, adam_balance
+from sharpflow.symmetry.balance import NoiseBalance, noise_balance
+from sharpflow.symmetry.charge_laws import (
+    Sgd,
+    SymmetryNoise,
+    charge_drift,
+    equilibrium_charge,
+    relaxation_steps,
+    sustained_charge,
+)
 from sharpflow.symmetry.covariance import (
     gradient_covariance,
     noise_trace,
@@ -20,6 +30,7 @@ from sharpflow.symmetry.generators import (
     weighted,
 )
 from sharpflow.symmetry.gradient_moments import GradientMoments
+from sharpflow.symmetry.modules import Broken, Symmetries, find_symmetries
 from sharpflow.symmetry.noether import (
     NoiseTrace,
     dense_noise_trace,
@@ -43,16 +54,30 @@ from sharpflow.symmetry.two_layer import (
 )
 
 __all__ = [
+    "AdamBalance",
+    "AdamNoise",
+    "Broken",
     "Generator",
     "GradientMoments",
+    "NoiseBalance",
     "NoiseTrace",
+    "Sgd",
     "Slots",
+    "Symmetries",
     "Symmetry",
+    "SymmetryNoise",
+    "adam_balance",
     "alignment",
+<<<<<<< HEAD
     "deep_gaussian_gammas",
     "deep_noise_equilibrium",
+=======
+    "charge_drift",
+>>>>>>> main
     "dense",
     "dense_noise_trace",
+    "equilibrium_charge",
+    "find_symmetries",
     "gammas",
     "gaussian_gammas",
     "gradient_covariance",
@@ -63,6 +88,7 @@ __all__ = [
     "noether_flow_rate",
     "noether_path",
     "noether_step",
+    "noise_balance",
     "noise_equilibrium",
     "noise_imbalance",
     "noise_trace",
@@ -70,11 +96,13 @@ __all__ = [
     "plain_balance",
     "population_gradient",
     "population_loss",
+    "relaxation_steps",
     "rescaling",
     "residual_gammas",
     "sample_loss",
     "scale",
     "stationary_gammas",
+    "sustained_charge",
     "symmetries_of",
     "symmetry_deviation",
     "two_layer_noise_trace",

@@ -33,8 +33,9 @@ def sample_loss(model: nn.Module, loss_fn: Callable[[Tensor, Tensor], Tensor]) -
     for name, module in model.named_modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training:
             raise ValueError(
-                f"model must have no batch normalisation in training mode; {name!r} is: "
-                "call model.eval() first"
+                f"model must have no batch normalisation in training mode; {name!r} is: a sample "
+                "has no loss of its own there. noise_balance takes the noise of whole batches; "
+                "after model.eval() it is that of another loss, and not what training sees"
             )
 
     def loss(params: Params, x: Tensor, y: Tensor) -> Tensor:

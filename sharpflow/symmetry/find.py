@@ -5,8 +5,9 @@ is computed from the outputs. So these products, taken for a few random s, agree
 where a unit is made and those where it is read, and hardly anywhere else.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+import copy
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -17,13 +18,20 @@ from sharpflow.symmetry.relations import relations
 from sharpflow.symmetry.shared_units import Kind, Slots, Symmetry
 
 Function = Callable[[dict[str, Tensor]], Tensor]
-_POINTS, _READ_OUTS = 8, 16
-"""Parameters to look at, and numbers computed from the outputs, over all of them."""
+_POINTS, _MORE = 8, 32
+"""Parameters that are looked at, so that each unit is switched off at some; of small functions."""
+_SMALL, _LARGE = 10_000, 1_000_000
+"""Numbers in parameters up to which more are looked at; above which half, and with one s each."""
+_VERIFIED = 2
+"""Parameters at which symmetries are verified."""
 _EXACT = 1e-9
 """Of a relation between products; what is verified then is the function."""
 _DEAD = 1e-12
 """Products below this part of the largest are rounding."""
-_WHOLE, _FEW = 512, 32
+_LOW = (torch.float32, torch.float16, torch.bfloat16)
+_PARTS = 4
+"""Parts of an axis up to which each is looked at by itself."""
+_WHOLE, _FEW = 128, 32
 """Units up to which every pair is looked at; of more, the pairs of a few."""
 
 
@@ -47,9 +55,32 @@ def symmetries_of(
     Raises:
         ValueError: outputs are no tensor, not finite, or depend on none of the parameters.
     """
-    probe = Probe(function, params)
-    found = [s for s in candidates(probe) if probe.deviation(s) <= tolerance]
-    return tuple(found)
+    return verified(Probe(function, params), tolerance)
+
+
+def verified(probe: "Probe", tolerance: float) -> tuple[Symmetry, ...]:
+    """The candidates along whose orbits outputs stay.
+
+    All are moved along at once: where that leaves outputs as they are, so does each.
+    """
+
+    def holding(some: Sequence[Symmetry]) -> list[Symmetry]:
+        if not some or probe.deviation(*some) <= tolerance:
+            return list(some)
+        if len(some) == 1:
+            return []
+        half = len(some) // 2
+        return holding(some[:half]) + holding(some[half:])
+
+    return tuple(holding(list(candidates(probe))))
+
+
+def beyond(symmetries: Sequence[Symmetry], known: Sequence[Symmetry]) -> list[Symmetry]:
+    """Those of some symmetries that do to single units what does not follow from known ones."""
+    rows = _Known()
+    for each in known:
+        rows.add(each)
+    return [each for each in symmetries if not rows.implies(each)]
 
 
 @dataclass(frozen=True)
@@ -102,7 +133,7 @@ class Probe:
         params: the parameters.
 
     Attributes:
-        points: the parameters to look at.
+        points: numbers of the parameters that are looked at: outputs depend on most others there.
         axes: of all parameters that the outputs depend on.
     """
 
@@ -110,11 +141,21 @@ class Probe:
         if not params:
             raise ValueError("params is empty; a symmetry needs at least one parameter tensor.")
         self.function = function
-        self.points = [_moved(params, seed) for seed in range(_POINTS)]
+        self._references: dict[int, Tensor] = {}
+        self._signs = True
+        self._params = params
+        self._size = sum(p.numel() for p in params.values())
+        self.points: list[int] = []
+        with torch.no_grad():
+            start = self.outputs(self.point(0), finite=False)
+        self._signs = bool(torch.isfinite(start).all())  # not where a parameter must be positive
         self.axes = self._axes()
-        self._outputs: Tensor | None = None
 
-    def outputs(self, params: dict[str, Tensor]) -> Tensor:
+    def point(self, number: int) -> dict[str, Tensor]:
+        """Parameters to look at."""
+        return _moved(self._params, number, self._signs)
+
+    def outputs(self, params: dict[str, Tensor], finite: bool = True) -> Tensor:
         """The outputs as one vector.
 
         Raises:
@@ -126,33 +167,36 @@ class Probe:
             raise ValueError(f"outputs are {kind}; they must be a tensor of real numbers.")
         if not outputs.numel():
             raise ValueError("outputs hold no number; give inputs with at least one sample.")
-        check_finite(outputs.detach(), "the output")
+        if finite:
+            check_finite(outputs.detach(), "the output")
         return outputs.flatten()
 
-    def deviation(self, symmetry: Symmetry, params: dict[str, Tensor] | None = None) -> float:
-        """How far outputs move along a random orbit of a symmetry, over the largest output."""
-        at = self.points[0] if params is None else params
-        with torch.no_grad():
-            if params is not None or self._outputs is None:
-                reference = self.outputs(at)
-            else:
-                reference = self._outputs
-            if params is None:
-                self._outputs = reference
-            try:
-                there = self.outputs(symmetry.moved(at, random_direction(symmetry)))
-            except ValueError:
-                return float("inf")
-            size = max(float(reference.abs().max()), torch.finfo(reference.dtype).tiny)
-            return float((there - reference).abs().max()) / size
+    def of(self, function: Function) -> "Probe":
+        """The same points, of another function; without products."""
+        other = copy.copy(self)
+        other.function, other._references, other.axes = function, {}, []
+        return other
+
+    def deviation(self, *symmetries: Symmetry) -> float:
+        """How far outputs move along random orbits, one after another, over the largest output."""
+        return max(self._deviation(number, symmetries) for number in self.points[:_VERIFIED])
+
+    def _deviation(self, number: int, symmetries: Sequence[Symmetry]) -> float:
+        here = there = self.point(number)
+        for each in symmetries:
+            there = each.moved(there, random_direction(each))
+        if number not in self._references:
+            with torch.no_grad():
+                self._references[number] = self.outputs(here)
+        return distance(self.function, self._references[number], there)
 
     def gradients(
-        self, point: int, count: int, seed: int
+        self, number: int, count: int
     ) -> Iterator[tuple[dict[str, Tensor], dict[str, Tensor]]]:
         """Parameters, and gradients in them of some random numbers s, one after another."""
-        stream = torch.Generator().manual_seed(seed)
+        stream = torch.Generator().manual_seed(number)
         with graph_mode(second=False):
-            leaves = {n: p.clone().requires_grad_() for n, p in self.points[point].items()}
+            leaves = {name: p.requires_grad_() for name, p in self.point(number).items()}
             outputs = self.outputs(leaves)
             if not outputs.requires_grad:
                 raise ValueError(
@@ -176,30 +220,57 @@ class Probe:
                 )
 
     def _axes(self) -> list[Axis]:
-        sums: dict[tuple[str, int], list[tuple[Tensor, Tensor]]] = {}
-        with torch.no_grad():
-            outputs = self.outputs(self.points[0]).numel()
-        each = max(1, min(_READ_OUTS // _POINTS, outputs))
-        while len(self.points) * each < _READ_OUTS:
-            self.points.append(_moved(self.points[0], len(self.points)))
-        for point in range(len(self.points)):
-            for values, slopes in self.gradients(point, each, seed=point):
-                for name, value in values.items():
-                    slope = slopes.get(name)
-                    product = (torch.zeros_like(value) if slope is None else slope * value).cpu()
-                    for axis in range(-value.ndim, 0):
-                        rest = [i for i in range(-value.ndim, 0) if i != axis]
-                        pair = (product, product.abs())
-                        added = tuple(each.sum(rest) if rest else each for each in pair)
-                        sums.setdefault((name, axis), []).append(added)
-        found = []
-        for (name, axis), pairs in sums.items():
-            both = [torch.stack(each) for each in zip(*pairs, strict=True)]
-            ndim = self.points[0][name].ndim
-            found.append(Axis(name, ndim, axis, self._order.get(name, 0), *both))
-        largest = max((float(axis.sizes.max()) for axis in found if len(axis)), default=0.0)
-        alive = [a for a in found if len(a) and float(a.sizes.max()) > _DEAD * largest]
+        """All axes that the outputs depend on, from points at which most of the function is alive.
+
+        A unit that is switched off for all samples hides what comes before it.
+        """
+        points, each = (_POINTS // 2, 1) if self._size > _LARGE else (_POINTS, 2)
+        found: list[tuple[int, dict[tuple[str, int], tuple[Tensor, Tensor]]]] = []
+        good: list[int] = []
+        for number in range(_MORE):
+            found += [(number, _products(*pair)) for pair in self.gradients(number, each)]
+            alive = [sum(int((size > 0).sum()) for _, size in one.values()) for _, one in found]
+            good = [i for i, count in enumerate(alive) if count > 0.5 * max(alive)]
+            if len(good) >= each * points:
+                break
+        self.points = list(dict.fromkeys(found[i][0] for i in good))
+        axes = []
+        for name, axis in found[0][1]:
+            both = [torch.stack([found[i][1][name, axis][j] for i in good]) for j in range(2)]
+            order = self._order.get(name, 0)
+            axes.append(Axis(name, self._params[name].ndim, axis, order, *both))
+        largest = max((float(axis.sizes.max()) for axis in axes if len(axis)), default=0.0)
+        alive = [a for a in axes if len(a) and float(a.sizes.max()) > _DEAD * largest]
         return sorted(alive, key=lambda axis: axis.order)
+
+    def numbers(self) -> list[int]:
+        """Points to tell linear units by: more of a small function."""
+        more = range(_MORE, 2 * _MORE if self._size <= _SMALL else _MORE + 4)
+        return [*self.points, *more]
+
+
+def _products(
+    values: Mapping[str, Tensor], slopes: Mapping[str, Tensor]
+) -> dict[tuple[str, int], tuple[Tensor, Tensor]]:
+    """Sums of slope times value but for each axis of each parameter, and of absolute values."""
+    found = {}
+    for name, value in values.items():
+        slope = slopes.get(name)
+        product = (torch.zeros_like(value) if slope is None else slope * value).cpu()
+        pairs = zip(_marginals(product), _marginals(product.abs()), strict=True)
+        found |= {(name, axis): pair for axis, pair in enumerate(pairs, -value.ndim)}
+    return found
+
+
+def distance(
+    function: Function, here: Mapping[str, Tensor] | Tensor, there: Mapping[str, Tensor]
+) -> float:
+    """How far a function's values lie apart, over the largest; one may be given in its place."""
+    with torch.no_grad():
+        first = here if isinstance(here, Tensor) else function(dict(here)).flatten()
+        size = max(float(first.abs().max()), torch.finfo(torch.float64).tiny)
+        moved = float((function(dict(there)).flatten() - first).abs().max())
+    return moved / size if moved == moved else float("inf")
 
 
 def random_direction(symmetry: Symmetry) -> Tensor:
@@ -215,24 +286,32 @@ def random_direction(symmetry: Symmetry) -> Tensor:
 def candidates(probe: Probe) -> Iterator[Symmetry]:
     """What the products say are symmetries, those of many units first."""
     known = _Known()
-    found: list[Sides] = []
-    largest = max((float(axis.sizes.max()) for axis in probe.axes), default=0.0)
-    for units in sorted({len(axis) for axis in probe.axes}, reverse=True):
-        views = [view for axis in probe.axes for view in _views(axis, units)]
-        views = [view for view in views if float(view.sizes.max()) > _DEAD * largest]
-        for sides in _related(views, units):
-            if not known.implies(sides):
-                known.add(sides)
-                found.append(sides)
-    for group in _groups(probe.axes, known):
-        known.add((group, []))
-        found.append((group, []))
-    wholes = [Symmetry("rescaling", tuple(_slots(a)), tuple(_slots(b))) for a, b in found]
-    for sides, blocks in zip(found, mixing_blocks(probe, wholes), strict=True):
-        yield from _symmetries(sides, blocks)
+    found: list[Symmetry] = []
 
+    def add(symmetries: Iterable[Symmetry]) -> None:
+        for each in symmetries:
+            if not known.implies(each):
+                known.add(each)
+                found.append(each)
 
-Sides = tuple[list[View], list[View]]
+    def left() -> list[Axis]:
+        return [axis for axis in probe.axes if not known.holds(axis)]
+
+    lengths = {len(axis) for axis in probe.axes}
+    for units in sorted(lengths - {1}, reverse=True):
+        add(_related(probe.axes, units, _views))
+    lengths = {part for axis in left() for part in (len(axis), len(axis) // 2) if part > 1}
+    for units in sorted(lengths, reverse=True):
+        add(_related(left(), units, _interleaved))
+    add(_scattered(left()))
+    add(_groups(probe.axes, known))
+    if any(len(axis) == 1 for axis in probe.axes):
+        add(_related(probe.axes, 1, _views))
+    add(_modules(probe.axes, known))
+    order = {axis.parameter: axis.order for axis in probe.axes}
+    found.sort(key=lambda each: min(order[s.parameter] for s in each.inner or each.outer))
+    for each, blocks in zip(found, mixing_blocks(probe, found), strict=True):
+        yield from _parts(each, blocks)
 
 
 class _Known:
@@ -243,24 +322,23 @@ class _Known:
         self.owners: dict[tuple[str, int, int], list[int]] = {}
         self.totals: list[dict[str, float]] = []
 
-    def add(self, sides: Sides) -> None:
+    def add(self, symmetry: Symmetry) -> None:
         """Remember a relation, unit by unit, and of whole parameters where it reaches them."""
-        for unit in range(len((sides[0] or sides[1])[0].entries)):
-            row = _row(sides, unit)
+        for row in _rows(symmetry, range(symmetry.units)):
             for place in row:
                 self.owners.setdefault(place, []).append(len(self.rows))
             self.rows.append(row)
-        total = _total(sides)
+        total = _total(symmetry)
         if total is not None:
             self.totals.append(total)
 
-    def implies(self, sides: Sides) -> bool:
+    def implies(self, symmetry: Symmetry) -> bool:
         """Whether a relation follows from those that were found."""
-        total = _total(sides)
+        total = _total(symmetry)
         if total is not None and _spanned(total, self.totals):
             return True
-        units = len((sides[0] or sides[1])[0].entries)
-        return all(self._implies_row(_row(sides, unit)) for unit in {0, units // 2, units - 1})
+        chosen = {0, symmetry.units // 2, symmetry.units - 1}
+        return all(self._implies_row(row) for row in _rows(symmetry, chosen))
 
     def _implies_row(self, row: dict[tuple[str, int, int], float]) -> bool:
         near: set[int] = set()
@@ -272,36 +350,41 @@ class _Known:
                     ahead.extend(self.rows[owner])
         return _spanned(row, [self.rows[i] for i in near])
 
+    def holds(self, axis: Axis) -> bool:
+        """Whether a relation has a place of an axis."""
+        places = ((axis.parameter, axis.axis, entry) for entry in range(len(axis)))
+        return any(place in self.owners for place in places)
+
     def scales(self, name: str) -> bool:
         """Whether a scale of one parameter was found."""
         return any(set(total) == {name} for total in self.totals)
 
 
-def _row(sides: Sides, unit: int) -> dict[tuple[str, int, int], float]:
-    row: dict[tuple[str, int, int], float] = {}
-    for side, sign in zip(sides, (1.0, -1.0), strict=True):
-        for view in side:
-            for entry in view.entries[unit].tolist():
-                place = (view.of.parameter, view.of.axis, entry)
-                row[place] = row.get(place, 0.0) + sign
-    return row
+def _signed(symmetry: Symmetry) -> Iterator[tuple[Slots, float]]:
+    for side, sign in ((symmetry.outer, 1.0), (symmetry.inner, -1.0)):
+        yield from ((slots, sign) for slots in side)
 
 
-def _total(sides: Sides) -> dict[str, float] | None:
+def _rows(symmetry: Symmetry, units: Iterable[int]) -> list[dict[tuple[str, int, int], float]]:
+    """What a symmetry does to the places of parameters, for each of some units."""
+    sides = [(s.parameter, s.axis, s.entries.tolist(), sign) for s, sign in _signed(symmetry)]
+    rows = []
+    for unit in units:
+        row: dict[tuple[str, int, int], float] = {}
+        for name, axis, entries, sign in sides:
+            for entry in entries[unit]:
+                row[name, axis, entry] = row.get((name, axis, entry), 0.0) + sign
+        rows.append(row)
+    return rows
+
+
+def _total(symmetry: Symmetry) -> dict[str, float] | None:
     """What all units together do to each parameter; None unless to each as a whole."""
-    places: dict[tuple[str, int], list[tuple[int, float]]] = {}
-    lengths: dict[tuple[str, int], int] = {}
-    for side, sign in zip(sides, (1.0, -1.0), strict=True):
-        for view in side:
-            key = (view.of.parameter, view.of.axis)
-            lengths[key] = len(view.of)
-            places.setdefault(key, []).extend((e, sign) for e in view.entries.flatten().tolist())
     total: dict[str, float] = {}
-    for (name, axis), held in places.items():
-        signs = {sign for _, sign in held}
-        if len({e for e, _ in held}) != lengths[name, axis] or len(signs) > 1:
+    for slots, sign in _signed(symmetry):
+        if len(set(slots.entries.flatten().tolist())) != slots.length:
             return None
-        total[name] = total.get(name, 0.0) + signs.pop()
+        total[slots.parameter] = total.get(slots.parameter, 0.0) + sign
     return total
 
 
@@ -321,7 +404,7 @@ def _spanned(row: Mapping, rows: Sequence[Mapping]) -> bool:
 def _views(axis: Axis, units: int) -> Iterator[View]:
     """The ways in which `units` units may lie on an axis: as its places, as parts of it, apart."""
     if units == 1:  # all axes of a parameter say the same
-        if axis.axis == min(range(-axis.ndim, 0), key=lambda i: (_length(axis, i), i)):
+        if axis.axis == -1 or len(axis) == 1:
             yield View(axis, torch.arange(len(axis))[None])
         return
     places = torch.arange(len(axis))
@@ -332,34 +415,100 @@ def _views(axis: Axis, units: int) -> Iterator[View]:
         yield View(axis, places[:, None])
         return
     yield View(axis, places.view(units, each))
-    if each <= 4:
+    if each <= _PARTS:
         for part in places.view(each, units):
             yield View(axis, part[:, None])
     else:
         yield View(axis, places.view(each, units).T)
 
 
-def _length(axis: Axis, other: int) -> int:
-    return 0 if other == axis.axis and len(axis) == 1 else 1
+def _interleaved(axis: Axis, units: int) -> Iterator[View]:
+    """All ways in which an axis is (a, c, b) with `units` = a·b: their sums over c, or one of c."""
+    each, rest = divmod(len(axis), units)
+    if rest or not each:
+        return
+    if each == 1:
+        yield View(axis, torch.arange(len(axis))[:, None])
+        return
+    for inner in range(1, units + 1):
+        if units % inner == 0:
+            entries = torch.arange(len(axis)).view(-1, each, inner).mT.reshape(units, each)
+            yield View(axis, entries)
+            if each <= _PARTS and inner > 1:
+                yield from (View(axis, part[:, None]) for part in entries.T)
 
 
-def _related(views: list[View], units: int) -> Iterator[Sides]:
-    """Groups of views that grow and that shrink together."""
-    views = sorted(views, key=lambda view: view.order)
-    rows = len(views[0].sums) * units if views else 0
+def _related(
+    axes: Sequence[Axis], units: int, views_of: Callable[[Axis, int], Iterator[View]]
+) -> Iterator[Symmetry]:
+    """Relations between views of axes."""
+    views = [view for axis in axes for view in views_of(axis, units)]
+    largest = max((float(axis.sizes.max()) for axis in axes), default=0.0)
+    views = [view for view in views if float(view.sizes.max()) > _DEAD * largest]
+    if units == 1:
+        views = list({view.of.parameter: view for view in reversed(views)}.values())
+    views.sort(key=lambda view: view.order)
+    if not views:
+        return
+    rows = len(views[0].sums) * units
     most = max(2, min(len(views), rows - 6))
     seen = set()
     for start in range(0, max(1, len(views) - most + most // 2), max(1, most // 2)):
         window = views[start : start + most]
         for found in _window(window, units):
-            key = tuple(sorted((start + i, int(c)) for i, c in enumerate(found.tolist()) if c))
-            if key in seen or tuple((i, -c) for i, c in key) in seen:
+            held = {start + i: int(c) for i, c in enumerate(found.tolist()) if c}
+            key = frozenset(held.items())
+            if key in seen or frozenset((i, -c) for i, c in key) in seen:
                 continue
             seen.add(key)
-            grown = [window[i] for i in range(len(window)) if found[i] > 0]
-            shrunk = [window[i] for i in range(len(window)) if found[i] < 0]
-            if any(view.entries.shape[1] == 1 for view in (*grown, *shrunk)) or units == 1:
-                yield _sided(grown, shrunk)
+            grown, shrunk = ([views[i] for i, c in held.items() if c == sign] for sign in (1, -1))
+            natural = any(view.entries.shape[1] == 1 for view in (*grown, *shrunk))
+            if _places(grown) & _places(shrunk):
+                continue  # two views that differ in nothing that matters
+            if natural or units == 1 or views_of is _interleaved:
+                yield _symmetry(grown, shrunk)
+
+
+def _places(views: Sequence[View]) -> set[tuple[str, int, int]]:
+    return {
+        (view.of.parameter, view.of.axis, entry)
+        for view in views
+        for entry in view.entries.flatten().tolist()
+    }
+
+
+def _scattered(axes: Sequence[Axis]) -> Iterator[Symmetry]:
+    """Units of one module that are read at other places of an axis, in any order.
+
+    So it is where outputs of several modules are joined, or shuffled.
+    """
+    made: dict[tuple[str, int], list[Axis]] = {}
+    for axis in axes:
+        if axis.axis == -axis.ndim:
+            made.setdefault((axis.parameter.rpartition(".")[0], len(axis)), []).append(axis)
+    for side in made.values():
+        sums = torch.stack([axis.sums for axis in side]).sum(0)
+        sizes = torch.stack([axis.sizes for axis in side]).sum(0)
+        for axis in axes:
+            if axis.axis == -axis.ndim or len(axis) < sums.shape[1] or axis in side:
+                continue
+            entries = _matched(sums, axis.sums, 1e-8 * sizes.amax(0))
+            if entries is not None:
+                inner = [View(each, torch.arange(len(each))[:, None]) for each in side]
+                yield Symmetry("rescaling", _slots([View(axis, entries[:, None])]), _slots(inner))
+
+
+def _matched(some: Tensor, among: Tensor, slack: Tensor) -> Tensor | None:
+    """For each column of the first, the one of the second that it equals; None unless all do."""
+    order = among[0].argsort()
+    ranks = torch.searchsorted(among[0][order].contiguous(), some[0].contiguous())
+    found = torch.full((some.shape[1],), -1)
+    for step in (-1, 0, 1):
+        near = order[(ranks + step).clamp(0, among.shape[1] - 1)]
+        same = ((among[:, near] - some).abs() <= slack).all(0) & (some.abs() > slack).any(0)
+        found = torch.where(same, near, found)
+    complete = bool((found >= 0).all()) and len(found.unique()) == len(found)
+    return found if complete else None
 
 
 def _window(views: list[View], units: int) -> list[Tensor]:
@@ -375,38 +524,41 @@ def _window(views: list[View], units: int) -> list[Tensor]:
     return relations(sums.flatten(0, 1), norms, _EXACT)
 
 
-def _sided(grown: list[View], shrunk: list[View]) -> Sides:
-    """Outer views and inner ones: those whose first is used first."""
+def _symmetry(grown: list[View], shrunk: list[View]) -> Symmetry:
+    """A relation as one number a unit; its inner views are those whose first is used first."""
     if not grown or not shrunk:
-        return grown or shrunk, []
+        return Symmetry("scale", _slots(grown or shrunk))
     first, second = (min(view.order for view in side) for side in (grown, shrunk))
-    return (shrunk, grown) if first < second else (grown, shrunk)
+    outer, inner = (shrunk, grown) if first < second else (grown, shrunk)
+    return Symmetry("rescaling", _slots(outer), _slots(inner))
 
 
-def _slots(views: Sequence[View], units: Tensor | None = None) -> Iterator[Slots]:
-    """Slots of views, those of one axis joined; of some units only, where given."""
+def _slots(views: Sequence[View]) -> tuple[Slots, ...]:
+    """Slots of views, those of one axis joined."""
     joined: dict[tuple[str, int], list[View]] = {}
     for view in views:
         joined.setdefault((view.of.parameter, view.of.axis), []).append(view)
-    for same in joined.values():
-        entries = torch.cat([view.entries for view in same], 1)
-        axis = same[0].of
-        entries = entries if units is None else entries[units]
-        yield Slots(axis.parameter, axis.ndim, axis.axis, entries)
+    return tuple(
+        Slots(name, same[0].of.ndim, axis, torch.cat([v.entries for v in same], 1), len(same[0].of))
+        for (name, axis), same in joined.items()
+    )
 
 
-def _symmetries(sides: Sides, blocks: list[list[int]]) -> Iterator[Symmetry]:
-    """A relation as symmetries: blocks of units that may be mixed, and the other units."""
-    outer, inner = sides
-    if not inner:
-        yield Symmetry("scale", tuple(_slots(outer)))
-        return
+def _parts(symmetry: Symmetry, blocks: list[list[int]]) -> Iterator[Symmetry]:
+    """A relation as blocks of units that may be mixed, and the other units."""
     alone = [block[0] for block in blocks if len(block) == 1]
-    parts: list[tuple[Kind, list[int]]] = [("rotation", b) for b in blocks if len(b) > 1]
-    parts += [("rescaling", alone)] if alone else []
-    for kind, chosen in parts:
-        units = torch.tensor(chosen)
-        yield Symmetry(kind, tuple(_slots(outer, units)), tuple(_slots(inner, units)))
+    if len(alone) == symmetry.units:
+        yield symmetry
+        return
+    kinds: list[tuple[Kind, list[int]]] = [("rotation", b) for b in blocks if len(b) > 1]
+    if alone:
+        kinds.append(("rescaling", alone))
+    for kind, units in kinds:
+        outer, inner = (
+            tuple(replace(slots, entries=slots.entries[units]) for slots in side)
+            for side in (symmetry.outer, symmetry.inner)
+        )
+        yield Symmetry(kind, outer, inner)
 
 
 def mixing_blocks(probe: Probe, symmetries: Sequence[Symmetry]) -> list[list[list[int]]]:
@@ -422,13 +574,13 @@ def mixing_blocks(probe: Probe, symmetries: Sequence[Symmetry]) -> list[list[lis
         else torch.arange(symmetries[i].units)
         for i in two_sided
     }
-    alike = _alike(probe, symmetries, few)
+    alike = _alike(probe, symmetries, few, probe.points[:1])
     mixed = {
         i: torch.arange(symmetries[i].units)
         for i, found in alike.items()
-        if len(found) < symmetries[i].units and int(found.sum()) > len(found)
+        if int(found.sum()) > len(found)
     }
-    alike |= _alike(probe, symmetries, mixed)
+    alike |= _alike(probe, symmetries, mixed, probe.numbers())
     return [
         _blocks(alike[i])
         if i in alike and len(alike[i]) == each.units
@@ -450,7 +602,7 @@ def _blocks(alike: Tensor) -> list[list[int]]:
 
 
 def _alike(
-    probe: Probe, symmetries: Sequence[Symmetry], chosen: Mapping[int, Tensor]
+    probe: Probe, symmetries: Sequence[Symmetry], chosen: Mapping[int, Tensor], points: list[int]
 ) -> dict[int, Tensor]:
     """Of symmetries, (chosen, units): whether unit i can take the place of j.
 
@@ -458,22 +610,26 @@ def _alike(
     looks linear: so parameters are looked at under which other units are.
     """
     alike = {i: torch.ones(len(units), symmetries[i].units).bool() for i, units in chosen.items()}
-    for point in range(len(probe.points) if alike else 0):
-        for values, slopes in probe.gradients(point, 1, seed=100 + point):
+    for number in points:
+        if not any(int(same.sum()) > len(same) for same in alike.values()):
+            break
+        for values, slopes in probe.gradients(number, 1):
             for i, units in chosen.items():
+                if int(alike[i].sum()) <= len(units):
+                    continue
                 outer, inner = (
-                    _products(side, values, slopes, units, made)
+                    _crossed(side, values, slopes, units, made)
                     for side, made in ((symmetries[i].outer, False), (symmetries[i].inner, True))
                 )
                 size = torch.maximum(outer.abs(), inner.abs())
-                same = (outer - inner).abs() <= 1e-7 * size
-                alike[i] &= same & (size > _DEAD * float(size.max()))
-    for i, units in chosen.items():
-        alike[i][torch.arange(len(units)), units] = True
+                if bool(size.any()):
+                    same = (outer - inner).abs() <= 1e-7 * size
+                    alike[i] &= same & (size > _DEAD * float(size.max()))
+                    alike[i][torch.arange(len(units)), units] = True
     return alike
 
 
-def _products(
+def _crossed(
     side: tuple[Slots, ...],
     values: Mapping[str, Tensor],
     slopes: Mapping[str, Tensor],
@@ -493,9 +649,9 @@ def _products(
     return torch.zeros(len(units), len(side[0].entries), dtype=torch.float64)
 
 
-def _groups(axes: list[Axis], known: _Known) -> Iterator[list[View]]:
+def _groups(axes: list[Axis], known: _Known) -> Iterator[Symmetry]:
     """Groups of places of a parameter, or of one and its bias, whose products add up to zero."""
-    for axis in axes:
+    for axis in reversed(axes):  # what is nearest to a normalisation first
         if axis.ndim < 2 or axis.axis != -axis.ndim or known.scales(axis.parameter):
             continue
         prefix = axis.parameter.rpartition(".")[0]
@@ -509,8 +665,23 @@ def _groups(axes: list[Axis], known: _Known) -> Iterator[list[View]]:
         for group in ([axis], *([axis, bias] for bias in biases)):
             units = _finest(group)
             if units:
-                yield [_grouped(each, units) for each in group]
+                yield Symmetry("scale", _slots([_grouped(each, units) for each in group]))
                 break
+
+
+def _modules(axes: list[Axis], known: _Known) -> Iterator[Symmetry]:
+    """Modules whose parameters have a common scale, beyond those that have one of their own."""
+    last = {axis.parameter: axis for axis in axes if axis.axis == -1}
+    parts = [name.split(".")[:-1] for name in last]
+    paths = {".".join(path[:depth]) for path in parts for depth in range(len(path) + 1)}
+    for path in sorted(paths, key=lambda path: (-path.count("."), path == "", path)):
+        inside = [name for name in last if not path or name.startswith(f"{path}.")]
+        views = [_grouped(last[name], 1) for name in inside if not known.scales(name)]
+        total = sum(view.sums for view in views)
+        size = sum(view.sizes for view in views)
+        if isinstance(total, Tensor) and isinstance(size, Tensor) and len(views) > 1:
+            zero = bool((total.abs() <= 1e-8 * size.norm()).all())
+            yield from [Symmetry("scale", _slots(views))] * zero
 
 
 def _grouped(axis: Axis, units: int) -> View:
@@ -531,27 +702,48 @@ def _finest(group: list[Axis]) -> int:
     return 0
 
 
-def _moved(params: Mapping[str, Tensor], seed: int) -> dict[str, Tensor]:
-    """Copies in float64 of other signs, each number changed by about 0.3 of it, and no zeros."""
+def _moved(params: Mapping[str, Tensor], seed: int, signs: bool) -> dict[str, Tensor]:
+    """Copies in float64, each 0.7 to 1.7 times as large, of other signs or not, and no zeros."""
     stream = torch.Generator().manual_seed(seed)
     moved = {}
     with torch.inference_mode(False):
         for name, given in params.items():
             value = given.detach().to(torch.float64, copy=True)
-            noise = torch.randn(value.shape, generator=stream, dtype=torch.float64).to(value.device)
             size = float(value.square().mean().sqrt()) if value.numel() else 0.0
             size = size or 1.0 / max(value.shape[-1] if value.ndim else 1, 1) ** 0.5
-            sign = torch.randint(0, 2, value.shape, generator=stream).mul(2).sub(1).to(value)
-            factor = sign * (0.3 * noise).exp()
-            moved[name] = torch.where(value == 0, 0.3 * size * noise, value * factor)
+            turn = torch.rand(value.shape, generator=stream, dtype=torch.float64).to(value.device)
+            factor = (2 * turn - 1).add_(0.7 * (2 * turn - 1).sign())
+            factor = factor if signs else factor.abs()
+            moved[name] = torch.where(value == 0, 0.3 * size * factor, value * factor)
     return moved
 
 
+def _marginals(values: Tensor) -> list[Tensor]:
+    """For each axis of a tensor, its sums over all others."""
+    if values.ndim < 2:
+        return [values] * values.ndim
+    half = values.ndim // 2
+    first, second = range(half), range(half, values.ndim)
+    return _marginals(values.sum(tuple(second))) + _marginals(values.sum(tuple(first)))
+
+
 def _order(outputs: Tensor, leaves: Mapping[str, Tensor]) -> dict[str, int]:
-    """When each parameter is used first, from the graph of the outputs."""
+    """When each parameter is used first, from the graph of the outputs.
+
+    Raises:
+        ValueError: something in the graph has lower precision than float64.
+    """
     names = {id(leaf): name for name, leaf in leaves.items()}
     order: dict[str, int] = {}
     for node in nodes_of([outputs]):
+        for kind in node._input_metadata:
+            if getattr(kind, "dtype", torch.float64) in _LOW:
+                raise ValueError(
+                    f"outputs are computed in {kind.dtype} inside ({node.name()}), whatever the "
+                    "precision of the parameters, which hides whether they stay as they are: find "
+                    "symmetries without torch.autocast, and of a function that keeps the precision "
+                    "that it is given."
+                )
         for following, _ in node.next_functions:
             name = names.get(id(getattr(following, "variable", None)))
             if name is not None:

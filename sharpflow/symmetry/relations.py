@@ -1,5 +1,6 @@
 """Exact linear relations between columns of numbers, each as short as it comes."""
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,70 +25,77 @@ def relations(columns: Tensor, sizes: Tensor, tolerance: float) -> list[Tensor]:
     count = columns.shape[1]
     _, values, vectors = torch.linalg.svd(columns / sizes, full_matrices=len(columns) < count)
     null = vectors[int((values > tolerance * max(count, 1) ** 0.5).sum()) :]
-    rows = _shortened(_spans(null / sizes))
-    rounded = (rows / _largest(rows)).round()
-    exact = ((rows / _largest(rows) - rounded).abs() < 0.01).all(1)
-    return list(rounded[exact])
+    rows = _shortened(_spans((null / sizes).numpy()))
+    rows = rows / _largest(rows)
+    exact = (np.abs(rows - rows.round()) < 0.01).all(1)
+    return list(torch.from_numpy(rows[exact].round()))
 
 
-def _largest(rows: Tensor) -> Tensor:
-    if not rows.numel():
-        return rows.new_ones(len(rows), 1)
-    return rows.abs().amax(1, keepdim=True).clamp(min=torch.finfo(rows.dtype).tiny)
+def _largest(rows: np.ndarray) -> np.ndarray:
+    """(rows, 1): the largest number of each, and 1 of rows of zeros."""
+    largest = np.abs(rows).max(1, keepdims=True, initial=0.0)
+    return np.where(largest > 0, largest, 1.0)
 
 
-def _cleaned(rows: Tensor) -> Tensor:
+def _cleaned(rows: np.ndarray) -> np.ndarray:
     """Each row over its largest number, without what is small beside it."""
     rows = rows / _largest(rows)
-    return torch.where(rows.abs() < _ZERO, 0.0, rows)
+    return np.where(np.abs(rows) < _ZERO, 0.0, rows)
 
 
-def _spans(rows: Tensor) -> Tensor:
+def _spans(rows: np.ndarray) -> np.ndarray:
     """A basis of the same space in which no two rows start, and no two end, in one column."""
     rows = _cleaned(rows)
     done = 0
     for column in range(rows.shape[1]):
         if done == len(rows):
             break
-        best = done + int(rows[done:, column].abs().argmax())
+        best = done + int(np.abs(rows[done:, column]).argmax())
         if rows[best, column] == 0:
             continue
         rows[[done, best]] = rows[[best, done]]
-        factors = rows[done + 1 :, column] / rows[done, column]
-        rows[done + 1 :] = _cleaned(rows[done + 1 :] - factors[:, None] * rows[done])
+        below = done + 1 + rows[done + 1 :, column].nonzero()[0]
+        factors = rows[below, column] / rows[done, column]
+        rows[below] = _cleaned(rows[below] - factors[:, None] * rows[done])
         done += 1
     rows = rows[:done]  # in the order of their starts
-    ended: list[int] = []
+    ended = np.zeros(len(rows), dtype=bool)
     for column in reversed(range(rows.shape[1])):
-        there = [i for i in rows[:, column].nonzero().flatten().tolist() if i not in ended]
-        if not there:
+        there = ((rows[:, column] != 0) & ~ended).nonzero()[0]
+        if not len(there):
             continue
-        last = there[-1]
-        for i in there[:-1]:
-            rows[i] -= rows[i, column] / rows[last, column] * rows[last]
-            rows[i] = _cleaned(rows[i : i + 1])[0]
-        ended.append(last)
+        last, others = there[-1], there[:-1]
+        factors = rows[others, column] / rows[last, column]
+        rows[others] = _cleaned(rows[others] - factors[:, None] * rows[last])
+        ended[last] = True
     return rows
 
 
-def _shortened(rows: Tensor) -> Tensor:
+def _shortened(rows: np.ndarray) -> np.ndarray:
     """The same space, with multiples of rows taken from others where that leaves fewer numbers."""
-    order = sorted(range(len(rows)), key=lambda i: int((rows[i] != 0).sum()))
-    rows = rows[order].clone()
+    rows = rows[np.argsort((rows != 0).sum(1), kind="stable")]
     changed = True
     while changed:
         changed = False
         for short in range(len(rows)):
-            held = rows[short].nonzero().flatten()
-            for long in range(len(rows)):
-                if long == short:
-                    continue
-                ratios = rows[long, held] / rows[short, held]
-                near = (ratios[:, None] - ratios[None]).abs() <= 0.01 * ratios.abs()[:, None]
-                gains = torch.where(ratios == 0, 0, near.sum(1))
-                best = int(gains.argmax())
-                if int(gains[best]) > int((ratios == 0).sum()):
-                    shorter = rows[long] - ratios[best] * rows[short]
-                    rows[long] = _cleaned(shorter[None])[0]
-                    changed = True
+            held = rows[short].nonzero()[0]
+            near = (rows[:, held] != 0).any(1).nonzero()[0]
+            near = near[near != short]
+            if not len(held) or not len(near):
+                continue
+            ratios = rows[np.ix_(near, held)] / rows[short, held]
+            alike = (
+                np.abs(ratios[:, :, None] - ratios[:, None]) <= _ZERO * np.abs(ratios)[..., None]
+            )
+            gains = np.where(ratios == 0, 0, alike.sum(2))
+            best = gains.argmax(1)
+            gaining = gains.max(1) > (ratios == 0).sum(1)
+            if not gaining.any():
+                continue
+            long = near[gaining]
+            factors = ratios[gaining, best[gaining]]
+            fewer = _cleaned(rows[long] - factors[:, None] * rows[short])
+            better = (fewer != 0).sum(1) < (rows[long] != 0).sum(1)
+            rows[long[better]] = fewer[better]
+            changed |= bool(better.any())
     return rows

@@ -27,17 +27,24 @@ class Slots:
         ndim: its number of dimensions.
         axis: the one that the units lie along, counted from the end: −1, −2, …
         entries: (units, r), the r places on that axis that belong to each unit.
+        length: of the axis, where that is known.
     """
 
     parameter: str
     ndim: int
     axis: int
     entries: Tensor
+    length: int | None = None
 
     def rows(self, tensor: Tensor) -> Tensor:
         """(..., units, k): what a tensor (..., *shape of the parameter) has of each unit."""
         lead = tensor.ndim - self.ndim
-        chosen = tensor.movedim(self.axis, lead).index_select(lead, self._flat(tensor))
+        front = tensor.movedim(self.axis, lead)
+        chosen = (
+            front
+            if self._whole(front.shape[lead])
+            else front.index_select(lead, self._flat(tensor))
+        )
         return chosen.unflatten(lead, tuple(self.entries.shape)).flatten(lead + 1)
 
     def with_rows(self, tensor: Tensor, rows: Tensor) -> Tensor:
@@ -48,6 +55,11 @@ class Slots:
         shape = (*front.shape[:lead], len(places), *front.shape[lead + 1 :])
         return front.index_copy(lead, places, rows.reshape(shape)).movedim(lead, self.axis)
 
+    def _whole(self, length: int) -> bool:
+        """Whether it is all of an axis, in order: then nothing has to be copied."""
+        places = self.entries.flatten()
+        return len(places) == length and bool((places.diff() == 1).all())
+
     def _flat(self, tensor: Tensor) -> Tensor:
         return self.entries.flatten().to(tensor.device)
 
@@ -56,7 +68,8 @@ class Slots:
         """The parameter's name, with the places where it is not the whole axis."""
         places = self.entries.flatten().tolist()
         low, high = min(places), max(places)
-        return f"{self.parameter}[{low}:{high + 1}]" if low else self.parameter
+        whole = not low and self.length in (None, high + 1)
+        return self.parameter if whole else f"{self.parameter}[{low}:{high + 1}]"
 
 
 @dataclass(frozen=True, eq=False)

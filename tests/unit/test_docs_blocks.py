@@ -23,6 +23,7 @@ PYTHON = {
     "docs/how-to/sharpness.md": "tests/unit/test_docs_sharpness.py",
     "docs/how-to/training_loops.md": "tests/unit/test_docs_training_loops.py",
     "docs/how-to/flows.md": "tests/unit/test_docs_flows.py",
+    "docs/how-to/symmetry.md": "tests/unit/test_docs_symmetry.py",
     "docs/results/cifar10.md": "tests/workflow/test_docs.py, on the tables of the smoke run",
 }
 FILES = {

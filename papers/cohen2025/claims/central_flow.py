@@ -16,10 +16,13 @@ CURVATURE = {True: "preconditioned_sharpness", False: "hessian_sharpness"}
 
 
 def crossing(run: Run) -> float:
-    """First measured step at which the curvature of training is at its threshold; NaN if none."""
+    """First measured step at which training's curvature is at its threshold; NaN if none.
+
+    Steps before it is below are left out: RMSprop's first ones may be above.
+    """
     steps, ratio = run.relative(CURVATURE[bool(run.setup.get("preconditioned"))])
-    above = steps[ratio >= 1.0]
-    return float(above[0]) if above.size else float("nan")
+    crossed = (ratio >= 1.0) & np.logical_or.accumulate(ratio < 1.0)
+    return float(steps[crossed][0]) if crossed.any() else float("nan")
 
 
 def past_crossing(run: Run, curve: tuple[np.ndarray, np.ndarray]) -> np.ndarray:

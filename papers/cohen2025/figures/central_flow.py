@@ -38,6 +38,8 @@ LOOKS = {
     GRADIENT: ("gradient flow", style.VERMILION, (0, (3, 1, 1, 1))),
 }
 """Label, colour and dashes of each process."""
+_START = 12
+"""Part of the steps, the first of as many, that does not set the axes of loss and variance."""
 _SMOOTH = 10
 """Steps of the running mean of the measured variance, whose cycles are spikes."""
 
@@ -107,7 +109,7 @@ def _draw_losses(
         if strong in curve:
             drawn[process] = curve[strong].dropna()
             style.draw_seeds(axes, curve[[strong]], strong, colour, dashes)
-    whole = pd.concat([c.iloc[len(c) // 12 :] for c in drawn.values()])
+    whole = pd.concat([c.iloc[len(c) // _START :] for c in drawn.values()])
     low, high = float(whole.min()), float(whole.quantile(0.995))
     axes.set_ylim(low - 0.08 * (high - low), high + 0.12 * (high - low))
     return []
@@ -119,10 +121,12 @@ def _draw_variances(
     measured = results.curves(tables, network, "oscillation_squared", process=MIDPOINT)
     measured = measured.rolling(_SMOOTH, center=True, min_periods=1).mean()
     predicted = results.curves(tables, network, "predicted_variance", process=CENTRAL)
+    tops = []
     for process, curve in ((DISCRETE, measured), (CENTRAL, predicted)):
         if strong in curve:
+            tops.append(float(curve[strong].iloc[len(curve) // _START :].max()))
             style.draw_seeds(axes, curve[[strong]], strong, *LOOKS[process][1:])
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.08 * max(tops, default=1.0) or None)
 
 
 def _draw_distances(

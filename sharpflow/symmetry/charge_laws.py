@@ -1,0 +1,228 @@
+"""How SGD moves the charges of a symmetry, where they come to rest, and how long that takes.
+
+Along the orbit of X = e^A the sides' values grow by X and X⁻¹ and their gradients by X⁻¹ and X, so
+that what is known at one point of the orbit is known at all of them. With K the Grams of the
+values, P = G/S + (1 + β)/(1 − β) M those of the gradients of SGD with momentum β (G of the noise of
+a sample, M of the mean gradient) and weight decay γ, a charge C = K_O − K_I moves by
+
+    E[ΔC] = c (P_O − P_I − κ C),  c = η²/(1 − β)²,  κ = γ(1 − β)/η · (2 − ηγ(1 + β)/(1 − β)²)
+
+a step: exactly at β = 0, and for β > 0 if the mean gradient, the noise's covariance and the
+parameters change little over 1/(1 − β) steps (derived in docs/background/theory.md, section 5). It
+rests where N T N = R with N = X², R = P_O + κ K_I and T = P_I + κ K_O.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sharpflow.symmetry._checks import check_count, check_positive
+from sharpflow.symmetry.shared_units import Symmetry
+
+_SILENT = 1e-12
+"""What is added to the Grams of a rotation, over their size: a direction without noise has one."""
+
+
+@dataclass(frozen=True)
+class Sgd:
+    """Steps of stochastic gradient descent, as `torch.optim.SGD` makes them.
+
+    Attributes:
+        learning_rate: η.
+        batch_size: S.
+        momentum: β of heavy-ball momentum, without dampening.
+        weight_decay: γ, added to the gradient as γθ.
+
+    Raises:
+        ValueError: a number is out of its range.
+    """
+
+    learning_rate: float
+    batch_size: int
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_positive("learning_rate", self.learning_rate)
+        check_count("batch_size", self.batch_size)
+        if not 0 <= self.momentum < 1:
+            raise ValueError(f"momentum must be in [0, 1); got {self.momentum!r}")
+        if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0 and self._second < 2):
+            most = 2 * (1 - self.momentum) ** 2 / (1 + self.momentum) / self.learning_rate
+            raise ValueError(
+                f"weight_decay must be in [0, {most:.3g}), above which nothing decays; "
+                f"got {self.weight_decay!r}"
+            )
+
+    @property
+    def speed(self) -> float:
+        """c: what a charge moves by for each unit of what pushes it."""
+        return (self.learning_rate / (1 - self.momentum)) ** 2
+
+    @property
+    def decay(self) -> float:
+        """κ: what weight decay takes from a charge a step, over c."""
+        first = self.weight_decay * (1 - self.momentum) / self.learning_rate
+        return first * (2 - self._second)
+
+    @property
+    def _second(self) -> float:
+        lasting = (1 + self.momentum) / (1 - self.momentum) ** 2
+        return self.learning_rate * self.weight_decay * lasting
+
+    def power(self, noise: Tensor, mean: Tensor) -> Tensor:
+        """P = G/S + (1 + β)/(1 − β) M: what pushes one side of a symmetry."""
+        return noise / self.batch_size + (1 + self.momentum) / (1 - self.momentum) * mean
+
+
+@dataclass(frozen=True, eq=False)
+class SymmetryNoise:
+    """What moves the charges of one symmetry at the parameters that a model has.
+
+    All tensors are float64, of shape (units,), for a rotation (units, units).
+
+    Attributes:
+        symmetry: the symmetry.
+        outer_size, inner_size: Grams of the values on its two sides, |O|² and |I|².
+        outer, inner: noise Grams, of the covariance of the gradient of one sample; zero on the
+            inner side of a scale.
+        outer_mean, inner_mean: Grams of the mean gradient.
+    """
+
+    symmetry: Symmetry
+    outer_size: Tensor
+    inner_size: Tensor
+    outer: Tensor
+    inner: Tensor
+    outer_mean: Tensor
+    inner_mean: Tensor
+
+    @property
+    def charge(self) -> Tensor:
+        """Noether charges |O|² − |I|², or O Oᵀ − I Iᵀ."""
+        return self.outer_size - self.inner_size
+
+    @property
+    def imbalance(self) -> float:
+        """‖G_O − G_I‖/(‖G_O‖ + ‖G_I‖), in [0, 1]: 0 at the noise equilibrium; NaN without noise."""
+        total = float(self.outer.norm() + self.inner.norm())
+        return float((self.outer - self.inner).norm()) / total if total else math.nan
+
+
+def charge_drift(noise: SymmetryNoise, sgd: Sgd) -> Tensor:
+    """E[ΔC] of one step of SGD, the charges' own decay included.
+
+    Args:
+        noise: from `noise_balance`.
+        sgd: how the model is trained.
+
+    Returns:
+        The shape of the charges.
+    """
+    outer, inner = _powers(noise, sgd)
+    return sgd.speed * (outer - inner - sgd.decay * noise.charge)
+
+
+def sustained_charge(noise: SymmetryNoise, sgd: Sgd) -> Tensor:
+    """κ⁻¹(P_O − P_I), the charges that the noise at hand holds against weight decay.
+
+    At a stationary point they are the charges themselves; to first order in ηγ and at β = 0 they
+    are η/(2γ)·((G_O − G_I)/S + M_O − M_I).
+
+    Args:
+        noise: from `noise_balance`.
+        sgd: how the model is trained, with weight decay.
+
+    Returns:
+        The shape of the charges.
+
+    Raises:
+        ValueError: there is no weight decay.
+    """
+    if not sgd.weight_decay:
+        raise ValueError("weight_decay is 0: without decay no charge has to be held.")
+    outer, inner = _powers(noise, sgd)
+    return (outer - inner) / sgd.decay
+
+
+def equilibrium_charge(noise: SymmetryNoise, sgd: Sgd) -> Tensor:
+    """The charges at which noise, mean gradient and decay are in equilibrium on this orbit.
+
+    Without decay and mean gradient it is the point of the orbit with the least Tr Σ. At a
+    stationary point the charge, this one and `sustained_charge` are the same; elsewhere this one
+    takes into account that the noise changes on the way.
+
+    Args:
+        noise: from `noise_balance`.
+        sgd: how the model is trained.
+
+    Returns:
+        (units,): NaN for a unit without noise, whose charge nothing moves, and infinite for one
+        that has it on one side alone, or for a scale without decay, which only grows. For a
+        rotation (units, units), of which the eigenvalues are those of the equilibrium: which way
+        they point depends on the path. There a direction without noise counts as balanced.
+    """
+    outer, inner, _ = _rest(noise, sgd)
+    return outer - inner
+
+
+def relaxation_steps(noise: SymmetryNoise, sgd: Sgd) -> Tensor:
+    """Steps in which a small distance of a charge from its equilibrium shrinks by e.
+
+    They are (K_O + K_I)/(2c √(R T)) at the equilibrium; for a scale 1/(4ηγ) at β = 0.
+
+    Args:
+        noise: from `noise_balance`.
+        sgd: how the model is trained.
+
+    Returns:
+        (units,), for a rotation of its modes, slowest last; infinite where nothing leads there.
+    """
+    outer, inner, pull = _rest(noise, sgd)
+    sizes = outer + inner
+    if pull.ndim == 1:
+        steps = sizes / (2 * sgd.speed * pull)
+        return torch.where((pull > 0) & sizes.isfinite(), steps, math.inf)
+    root = _power(pull, -0.5)
+    return torch.linalg.eigvalsh(root @ sizes @ root) / (2 * sgd.speed)
+
+
+def _powers(noise: SymmetryNoise, sgd: Sgd) -> tuple[Tensor, Tensor]:
+    return sgd.power(noise.outer, noise.outer_mean), sgd.power(noise.inner, noise.inner_mean)
+
+
+def _rest(noise: SymmetryNoise, sgd: Sgd) -> tuple[Tensor, Tensor, Tensor]:
+    """K_O and K_I at the equilibrium, and the pull that both sides then have, √(R T)."""
+    outer, inner = _powers(noise, sgd)
+    right, left = (
+        outer + sgd.decay * noise.inner_size,
+        inner + sgd.decay * noise.outer_size,
+    )
+    if right.ndim == 1:
+        right, left = right.clamp(min=0), left.clamp(min=0)
+        stretch = (right / left).sqrt()  # e^{2λ}: NaN where nothing pulls
+        nothing = torch.zeros_like(right)
+        return (
+            torch.where((noise.outer_size == 0) & (right > 0), nothing, noise.outer_size * stretch),
+            torch.where((noise.inner_size == 0) & (left > 0), nothing, noise.inner_size / stretch),
+            (right * left).sqrt(),
+        )
+    slight = _SILENT * float((right + left).diagonal().abs().max()) * torch.eye(len(right))
+    right, left = right + slight.to(right), left + slight.to(left)
+    root, back = _power(left, 0.5), _power(left, -0.5)
+    stretch = back @ _power(root @ right @ root, 0.5) @ back  # N = X² with N T N = R
+    moved, unmoved = _power(stretch, 0.5), _power(stretch, -0.5)
+    return (
+        moved @ noise.outer_size @ moved,
+        unmoved @ noise.inner_size @ unmoved,
+        moved @ left @ moved,
+    )
+
+
+def _power(matrix: Tensor, exponent: float) -> Tensor:
+    """A power of a symmetric positive definite matrix; its lowest eigenvalues are kept above 0."""
+    values, vectors = torch.linalg.eigh((matrix + matrix.mT) / 2)
+    floor = torch.finfo(matrix.dtype).eps * values.abs().max()
+    return (vectors * values.clamp(min=float(floor)).pow(exponent)) @ vectors.mT
