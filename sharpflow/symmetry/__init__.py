@@ -68,12 +68,9 @@ __all__ = [
     "SymmetryNoise",
     "adam_balance",
     "alignment",
-<<<<<<< HEAD
+    "charge_drift",
     "deep_gaussian_gammas",
     "deep_noise_equilibrium",
-=======
-    "charge_drift",
->>>>>>> main
     "dense",
     "dense_noise_trace",
     "equilibrium_charge",

@@ -1,7 +1,7 @@
 """The noise equilibrium of deep linear nets ŷ = W_L ⋯ W_1 x with ℓ = ‖ŷ − y‖², in closed form.
 
 Weights are listed from the input on: W_i is (..., d_i, d_{i−1}), leading dimensions are runs.
-Derivation: docs/background/theory.md, section 5.
+Derivation: docs/background/theory.md, section 6.
 """
 
 from collections.abc import Sequence

@@ -1,6 +1,6 @@
 """Layers of a deep linear network beside the closed form of their noise equilibrium.
 
-Derivation: docs/background/theory.md, section 5.
+Derivation: docs/background/theory.md, section 6.
 """
 
 from itertools import pairwise
