@@ -91,6 +91,24 @@ def test_a_rule_of_ones_own_whose_metric_is_not_known(config_folder, tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"optimiser": "adam"}, ("'linear steps'", "optimiser.kind = heavy_ball")),
+        ({"training": {"clip_norm": 1.0}}, ("'unclipped steps'",)),
+    ],
+)
+def test_the_law_of_sgd_for_charges_is_for_steps_that_are_sums_of_gradients(
+    config_folder, changes, words
+):
+    asked = {"measurements": {"gauss_newton": {}, "symmetry_noise": {}}}
+    message = refusal(config_folder, asked | changes, papers=[str(PAPER)])
+    holds(message, "measurements.symmetry_noise needs", *words)
+    without = {"measurements": {"gauss_newton": {}, "symmetry_noise": {"law": None}}}
+    config_folder.write(without | changes, papers=[str(PAPER)])
+    load(config_folder.file)
+
+
 def test_a_misspelt_case_has_its_neighbour_named(config_folder):
     cases = {"sdg_small_u": {}}
     message = refusal(

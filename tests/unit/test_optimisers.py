@@ -86,6 +86,7 @@ def test_the_options_say_what_the_rule_is(name):
     optimiser = rule(name, **({"radius": 0.1} if name == "sam" else {}))
     assert optimiser.rotation_invariant == ("rotation invariant" in words)
     assert optimiser.plain == ("plain steps" in words)
+    assert (optimiser.response is not None) == ("linear steps" in words)
     learns = optimiser.preconditioner(optimiser.initial(start()), 0) is None
     assert learns == ("preconditioner" in words)
     assert learns != optimiser.rotation_invariant  # a diagonal is another one in every basis
@@ -265,3 +266,18 @@ def test_sams_edge_is_the_curvature_of_a_period_two_orbit(weight_decay):
 def test_without_a_learning_rate_every_curvature_is_stable(name):
     optimiser = rule(name, **({"radius": 0.1} if name == "sam" else {}))
     assert optimiser.threshold(0.0, start()) == float("inf")
+
+
+@pytest.mark.parametrize("name", ["sgd", "heavy_ball", "nesterov"])
+def test_a_gradient_moves_the_place_of_rest_and_no_gradient_leads_there(name):
+    optimiser, eta = rule(name), 0.01
+    parameters, state = iterate(optimiser, start(), 3)[-1]
+    rest = optimiser.at_rest(parameters, state, eta)
+    slopes = gradient(parameters).gradients
+    moved, after = optimiser.update(parameters, slopes, state, eta, 3)
+    wanted = {n: t - eta * optimiser.response * slopes[n] for n, t in rest.items()}
+    assert_same(optimiser.at_rest(moved, after, eta), wanted)
+    nothing = {n: torch.zeros_like(t) for n, t in parameters.items()}
+    for step in range(200):
+        parameters, state = optimiser.update(parameters, nothing, state, eta, step)
+    assert_same(parameters, rest)

@@ -26,7 +26,7 @@ def draw(tables: results.Tables) -> Figure:
     handles: list[Artist | None] = []
     for (network, runs), (axes,) in zip(found.items(), stacks, strict=True):
         handles += _draw_units(axes, runs)
-        axes.set_title(_title(network, list(found)))
+        axes.set_title(base.case(network, list(found)))
         axes.locator_params(axis="x", nbins=5)
         axes.set(xlabel="charge at which noise and decay cancel", ylabel="charge of a unit")
     style.legend_below(figure, handles)
@@ -49,13 +49,6 @@ def _draw_units(axes: Axes, runs: list[Run]) -> list[Artist | None]:
     zero = {"color": style.GREY, "linewidth": 0.8, "linestyle": "-", "zorder": 1}
     handles.append(axes.axhline(0.0, label="balanced layers", **zero))
     return handles
-
-
-def _title(network: results.Network, others: list[results.Network]) -> str:
-    size = f"S = {network.batch}" if network.batch else "all samples"
-    decay = base.number(network.setting("training.weight_decay"))
-    rate = base.number(network.learning_rate)
-    return f"{base.case(network, others)}\nη = {rate}, {size}, γ = {decay}"
 
 
 def _mean(values: list[float], tables: results.Tables) -> str:

@@ -44,8 +44,8 @@ def draw(tables: results.Tables) -> Figure:
         measured = ensemble.by_seed(runs, lambda run: grown(run, READS[0]))
         handles.append(ensemble.draw_band(axes, measured, style.BLUE, "-", "measured"))
         predicted = ensemble.by_seed(runs, lambda run: grown(run, READS[1])).mean(axis=1)
-        look = ensemble.PREDICTION | {"label": "predicted by gradients as trained on"}
-        handles += axes.plot(predicted.index, predicted, **look)
+        label = "predicted by gradients as trained on"
+        handles += axes.plot(predicted.index, predicted, label=label, **ensemble.PREDICTION)
         if EVALUATED in runs[0].known and runs[0].indices(EVALUATED):
             other = ensemble.by_seed(runs, evaluated).mean(axis=1)
             label = "predicted by single samples in evaluation mode"

@@ -35,8 +35,7 @@ def draw(tables: results.Tables) -> Figure:
     style.letter([left, right])
     handles: list[Artist | None] = []
     expected = [predicted_angle(runs[0]) for runs in found.values()]
-    ends = np.array([min(expected) / 1.5, max(expected) * 1.5])
-    right.set(xscale="log", yscale="log")
+    ends = np.array([0.0, max(expected) * 1.25])
     handles += right.plot(ends, ends, label="predicted", **ensemble.PREDICTION)
     for place, (network, runs) in enumerate(found.items()):
         colour, dashes = style.look(place)
@@ -45,12 +44,12 @@ def draw(tables: results.Tables) -> Figure:
         handles.append(ensemble.draw_band(left, curves, colour, dashes, base.case(network, chosen)))
         left.axhline(expected[place], **ensemble.PREDICTION | {"color": colour, "zorder": 2})
         values = [float(np.sqrt(np.square(angles(run)).mean())) for run in runs]
-        shift = np.exp(0.04 * (place - (len(chosen) - 1) / 2))
         ensemble.draw_points(
-            right, expected[place] * shift, values, base.confidence(tables), colour, marker
+            right, expected[place], values, base.confidence(tables), colour, marker
         )
     left.set(xlabel="step", ylabel="angle of a step (radians)", yscale="log", xlim=(0, None))
-    right.set(xlabel="predicted angle", ylabel="angle over the last two fifths", xlim=ends)
+    right.set(xlabel="predicted angle", ylabel="angle over the last two fifths")
+    right.set(xlim=ends, ylim=(0, None))
     style.legend_below(figure, handles)
     return figure
 
@@ -85,11 +84,9 @@ def numbers(tables: results.Tables) -> dict[str, list] | None:
 def caption(tables: results.Tables) -> str:
     """What is drawn, and the scale."""
     return base.join(
-        f"Left: root mean square over both hidden layers and {WINDOW} records of the angle between "
-        "the weights before and after a step; dotted, in the same colour: √(2ηγ), with momentum "
-        "√(2ηγ/(1 + β)), under AdamW √(2ηγ(1 − β₁)/(1 + β₁)). Right: over the last two fifths of "
-        "the run, against that. A network without norms has no such equilibrium.",
-        ensemble.BAND,
+        f"Left: root mean square over layers and {WINDOW} records of the angle by which a step "
+        "turns weights; dotted, in the same colour: √(2ηγ), with momentum √(2ηγ/(1 + β)), under "
+        "AdamW √(2ηγ(1 − β₁)/(1 + β₁)). Right: over the last two fifths of the run, against that.",
         base.points_sentence(tables),
         base.scale_sentence(tables),
     )
