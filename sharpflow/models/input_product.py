@@ -44,6 +44,8 @@ class InputProduct:
     def transposed_times(self, right: Tensor, out: Tensor | None = None) -> Tensor:
         """Xᵀ times (n, m) or (b, n, m), written to ``out`` (..., d, m) where it is given."""
         x = self.matrix
+        if out is None and not self._blocks:
+            return x.mT @ right
         if out is None:
             lead = torch.broadcast_shapes(x.shape[:-2], right.shape[:-2])
             out = right.new_empty(*lead, x.shape[-1], right.shape[-1])

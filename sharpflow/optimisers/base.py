@@ -46,6 +46,22 @@ class SquaredGradients:
     epsilon: float
 
 
+@dataclass(frozen=True)
+class Division:
+    """What a rule θ − ηm/(√v̂ + ε) divides its steps by.
+
+    Attributes:
+        squares: v̂, the running means of squared gradients, without their bias where the rule
+            takes it out; by parameter.
+        epsilon: ε.
+        beta: the coefficient β₂ of the running means.
+    """
+
+    squares: Parameters
+    epsilon: float
+    beta: float
+
+
 GradientFunction = Callable[[Parameters], Gradient]
 
 
@@ -160,6 +176,13 @@ class Optimiser(ABC):
         identity, None before the first step of a rule that learns it.
         """
         return {}
+
+    def division(self, state: State, step: int) -> Division | None:
+        """What the last step was divided by, for a rule with the capability `squared gradients`.
+
+        None for other rules, and before the first step.
+        """
+        return None
 
 
 def norm(tensors: Mapping[str, Tensor]) -> Tensor:

@@ -234,7 +234,8 @@ class OptimiserOptions(Options):
 
         `rotation invariant` if any orthonormal basis gives the same run, `plain steps` if a step is
         θ − η∇L, `linear steps` if it is a fixed sum of gradients, `preconditioner` if it has one,
-        `a learning rate a run` if its update takes rates (R,) as well as a number.
+        `squared gradients` if it divides by √v̂ + ε, `a learning rate a run` if its update takes
+        rates (R,) as well as a number.
         """
         return frozenset()
 

@@ -1,5 +1,13 @@
 """Noether charges and flow, gradient-noise covariances, noise equilibrium in closed form."""
 
+from sharpflow.symmetry.adam import (
+    AdamSums,
+    adam_charge_step,
+    adam_equilibrium_charge,
+    adam_relaxation_steps,
+    adam_squares,
+    adam_sums,
+)
 from sharpflow.symmetry.adam_balance import AdamBalance, AdamNoise, adam_balance
 from sharpflow.symmetry.balance import NoiseBalance, noise_balance
 from sharpflow.symmetry.charge_laws import (
@@ -56,6 +64,7 @@ from sharpflow.symmetry.two_layer import (
 __all__ = [
     "AdamBalance",
     "AdamNoise",
+    "AdamSums",
     "Broken",
     "Generator",
     "GradientMoments",
@@ -67,6 +76,11 @@ __all__ = [
     "Symmetry",
     "SymmetryNoise",
     "adam_balance",
+    "adam_charge_step",
+    "adam_equilibrium_charge",
+    "adam_relaxation_steps",
+    "adam_squares",
+    "adam_sums",
     "alignment",
     "charge_drift",
     "deep_gaussian_gammas",

@@ -227,6 +227,8 @@ class Problem:
 
     def moment(self, state: State, step: int) -> Pass:
         """What a pass through the network needs at a step."""
+        if self.model.stateless:
+            return Pass()
         buffers = {n.removeprefix(BUFFERS): t for n, t in state.items() if n.startswith(BUFFERS)}
         seeds = (number(self.stream, seed, "forward", step) for seed in self.seeds)
         return Pass(buffers, tuple(seeds))

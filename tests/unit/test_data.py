@@ -84,6 +84,7 @@ def test_populations_are_not_finite():
     ("source", "keys", "form"),
     [
         ("photos", {}, Form("images", (3, 32, 32), 1, "signs", 1000)),
+        ("photos", {"pooling": 4}, Form("images", (3, 8, 8), 1, "signs", 1000)),
         ("photos", {"targets": "one_hot"}, Form("images", (3, 32, 32), 2, "one_hot", 1000)),
         (
             "photos",

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import test_attention as attention
 import test_figures as li2022
+import test_figures_adam as adam
 import test_figures_edge as mechanism
 import test_figures_ziyin2024 as ziyin2024
 import test_noise_beyond as networks
@@ -14,7 +15,7 @@ import two_layer_linear
 
 from sharpflow.figures import base, edge, style
 
-MODULES = li2022.MODULES | mechanism.MODULES | ziyin2024.MODULES
+MODULES = li2022.MODULES | mechanism.MODULES | ziyin2024.MODULES | adam.MODULES
 MODULES |= attention.MODULES | networks.MODULES
 NAMES = list(MODULES)
 PUBLISHED = re.compile(r"|Figures? \d+( and \d+)*(, (left|right|top|bottom|middle))?")
@@ -23,7 +24,7 @@ PUBLISHED = re.compile(r"|Figures? \d+( and \d+)*(, (left|right|top|bottom|middl
 def tables_of(name: str) -> dict:
     if name in ziyin2024.MODULES:
         return ziyin2024.tables_of(name)
-    for own in (attention, networks):
+    for own in (adam, attention, networks):
         if name in own.MODULES:
             return own.tables_of(name)
     if name in mechanism.MODULES:

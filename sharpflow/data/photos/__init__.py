@@ -95,6 +95,15 @@ def drawn(cells: list[np.ndarray], least: int) -> np.ndarray:
     return found
 
 
+def pooled(pixels: np.ndarray, side: int) -> np.ndarray:
+    """Means over squares of pixels of pictures (n, channels, rows, columns) uint8."""
+    if side == 1:
+        return pixels
+    count, channels, rows, columns = pixels.shape
+    squares = pixels.reshape(count, channels, rows // side, side, columns // side, side)
+    return squares.mean((3, 5)).round().astype(np.uint8)
+
+
 def generate(spec: Mapping[str, Any]) -> Dataset:
     """Make the dataset of photos from its options.
 
@@ -117,5 +126,5 @@ def generate(spec: Mapping[str, Any]) -> Dataset:
         classes = [drawn(own, least) for own in cells]
     found = np.repeat(np.arange(len(classes)), [len(each) for each in classes])
     choice = choose(found, names, spec, "scikit-learn", word="patches")
-    pixels = np.concatenate(classes)[choice.rows]
+    pixels = pooled(np.concatenate(classes)[choice.rows], spec["pooling"])
     return picture_tensors(pixels, choice, spec), {"source": "photos", "files": files}

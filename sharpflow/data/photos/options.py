@@ -1,6 +1,6 @@
 """Options of photos."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -24,6 +24,9 @@ class Options(PictureOptions):
     of one, of the number draw modulo parts, on a grid as fine as it needs, so that consecutive
     draws share no pixel."""
 
+    pooling: Literal[1, 2, 4, 8] = 1
+    """Side of the squares of pixels of which the mean is taken: 4 gives pictures of 8 × 8."""
+
     @model_validator(mode="after")
     def _balanced(self):
         if self.strips > 1 and (self.draw, self.draw_seed) != ("fixed", None):
@@ -34,7 +37,14 @@ class Options(PictureOptions):
         balance.check(2 * self.strips, self.samples, self.targets)
         return self
 
+    @property
+    def label(self) -> str:
+        """How the page and file names call it."""
+        pooled = "" if self.pooling == 1 else f"-pooled-{self.pooling}"
+        return f"{super().label}{pooled}"
+
     def form(self) -> Form:
         """The form of its samples."""
         outputs = self.outputs(2 * self.strips)
-        return Form("images", (3, 32, 32), outputs, self.targets, self.samples)
+        side = 32 // self.pooling
+        return Form("images", (3, side, side), outputs, self.targets, self.samples)

@@ -54,7 +54,8 @@ class DenseNetwork(Model):
 
     def initialise(self, dataset: Mapping[str, Tensor], generator: torch.Generator) -> Parameters:
         """One run's parameters, float64; the draw is that of the uncompressed network."""
-        inputs = dataset["inputs"][0].numel()
+        known = "inputs" in dataset
+        inputs = dataset["inputs"][0].numel() if known else dataset["teacher"].shape[1]
         sizes = [inputs, *[self.width] * self.hidden_layers, self.outputs]
         wanted = []
         for index, (fan_in, fan_out) in enumerate(pairwise(sizes)):

@@ -1,6 +1,6 @@
 """Options of dense networks."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
@@ -9,6 +9,8 @@ from sharpflow.parts.options import Activation, Form, ModelOptions, PartOf, Word
 
 class Options(ModelOptions):
     """A dense network: hidden layers of the run's width, and linear output units."""
+
+    takes: ClassVar[tuple[str, ...]] = ("vectors", "images", "population")
 
     hidden_layers: Annotated[int, Field(ge=1, le=64)] = 2
     """Number of hidden layers, each of the run's width."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sharpflow.models.base import Parameters
-from sharpflow.optimisers.base import Optimiser, State, over, slot
+from sharpflow.optimisers.base import Division, Optimiser, State, over, slot
 
 
 class Adam(Optimiser):
@@ -68,6 +68,14 @@ class Adam(Optimiser):
             name: of_mean * ((square / of_square).sqrt_().add_(self.epsilon))
             for name, square in slot(state, "square").items()
         }
+
+    def division(self, state: State, step: int) -> Division | None:
+        """v̂, ε and β₂; None before the first step."""
+        if step == 0:
+            return None
+        correction = self._corrections(step)[1]
+        squares = {n: square / correction for n, square in slot(state, "square").items()}
+        return Division(squares, self.epsilon, self.betas[1])
 
 
 def build(options: Mapping[str, Any], weight_decay: float, clip_norm: float | None) -> Adam:

@@ -17,10 +17,10 @@ class Options(OptimiserOptions):
     """Coefficient β₁ of the running mean of gradients."""
     beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999
     """Coefficient β₂ of the running mean of squared gradients."""
-    epsilon: Annotated[float, Field(gt=0, le=1)] = 1e-8
+    epsilon: Annotated[float, Field(gt=0, le=1000)] = 1e-8
     """Number ε that is added to √v."""
     bias_correction: bool = True
     """Whether the means are divided by 1 − βᵗ, as published."""
 
     def capabilities(self) -> Words:
-        return frozenset({"preconditioner"})
+        return frozenset({"preconditioner", "squared gradients"})

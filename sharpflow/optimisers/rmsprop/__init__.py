@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sharpflow.models.base import Parameters
-from sharpflow.optimisers.base import Optimiser, SquaredGradients, State, over, slot
+from sharpflow.optimisers.base import Division, Optimiser, SquaredGradients, State, over, slot
 
 
 class RMSprop(Optimiser):
@@ -51,6 +51,12 @@ class RMSprop(Optimiser):
         if step == 0:
             return None
         return {n: v.sqrt().add_(self.epsilon) for n, v in slot(state, "square").items()}
+
+    def division(self, state: State, step: int) -> Division | None:
+        """v, ε and β; None before the first step."""
+        if step == 0:
+            return None
+        return Division(slot(state, "square"), self.epsilon, self.beta)
 
 
 def build(options: Mapping[str, Any], weight_decay: float, clip_norm: float | None) -> RMSprop:

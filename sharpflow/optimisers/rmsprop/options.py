@@ -15,8 +15,8 @@ class Options(OptimiserOptions):
 
     beta: Annotated[float, Field(ge=0, lt=1)] = 0.99
     """Coefficient β of the running mean of squared gradients."""
-    epsilon: Annotated[float, Field(gt=0, le=1)] = 1e-8
+    epsilon: Annotated[float, Field(gt=0, le=1000)] = 1e-8
     """Number ε that is added to √v."""
 
     def capabilities(self) -> Words:
-        return frozenset({"preconditioner", "mean square"})
+        return frozenset({"preconditioner", "mean square", "squared gradients"})

@@ -1,0 +1,81 @@
+"""Where weight decay holds the charges of Adam.
+
+Derived in docs/background/adam_equilibrium.md.
+"""
+
+from sharpflow.claims.base import claim
+from sharpflow.results.runs import Run
+
+from ._adam import unit_means
+
+POWER = "symmetry_noise_outer", "symmetry_noise_inner"
+METRIC = "adam_outer", "adam_inner"
+READS = [
+    "adam_charge",
+    "adam_plain_charge",
+    "adam_outer",
+    "adam_inner",
+    "symmetry_charge",
+    "symmetry_noise_outer",
+    "symmetry_noise_inner",
+]
+
+
+def decay_slope(run: Run, charge: str, sides: tuple[str, str], divided: float = 1.0) -> float:
+    """Slope through 0, over units, of a charge on η(outer − inner)/(2γ)."""
+    measured = unit_means(run, charge)
+    outer, inner = (unit_means(run, side) for side in sides)
+    decay = run.setting("training.weight_decay")
+    predicted = run.learning_rate / (2 * decay) * (outer - inner) / divided
+    return float((measured * predicted).sum() / (predicted * predicted).sum())
+
+
+def of_sgd(run: Run) -> float:
+    """Slope of the plain charge on SGD's law, the noise of a batch."""
+    return decay_slope(run, "symmetry_charge", POWER, divided=float(run.batch or 1))
+
+
+def of_gradient_decay(run: Run) -> float:
+    """Slope of the plain charge on Adam's noise, as where the decay is in the gradient."""
+    return decay_slope(run, "adam_plain_charge", METRIC)
+
+
+def of_adamw(run: Run) -> float:
+    """Slope of the charge in Adam's metric on Adam's noise."""
+    return decay_slope(run, "adam_charge", METRIC)
+
+
+@claim(
+    statement=(
+        "AdamW holds each unit's charge Σ√vθ² (outer less inner) at η/(2γ) times that of Σ√v: the "
+        "slope over units is between 0.85 and 1.15."
+    ),
+    band=(0.85, 1.15),
+    origin="chosen: three times what the slope differs by between settings on other seeds",
+    method="slope through 0 over units, of means over the last half of the run",
+    reads=READS,
+    cases=["adamw*"],
+    controls=["gradient_decay", "forgetful"],
+    foils={"the plain charge on SGD's noise": of_sgd, "the plain charge": of_gradient_decay},
+)
+def adamw_charge(run: Run) -> float:
+    """Slope of C_D on η(R_outer − R_inner)/(2γ)."""
+    return of_adamw(run)
+
+
+@claim(
+    statement=(
+        "Where the decay is added to Adam's gradient, it is the plain charge Σθ² that is held at "
+        "η/(2γ) times the difference of Σ√v: the slope over units is between 0.85 and 1.15."
+    ),
+    band=(0.85, 1.15),
+    origin="chosen: as for adamw_charge",
+    method="slope through 0 over units, of means over the last half of the run",
+    reads=READS,
+    cases=["gradient_decay"],
+    controls=["adamw*", "forgetful"],
+    foils={"the plain charge on SGD's noise": of_sgd, "the charge in the metric": of_adamw},
+)
+def gradient_decay_charge(run: Run) -> float:
+    """Slope of the plain charge on η(R_outer − R_inner)/(2γ)."""
+    return of_gradient_decay(run)
