@@ -1,10 +1,12 @@
 """Batches of any kind: their tensors and their size, and how they are read."""
 
+import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 from copy import copy
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -69,10 +71,39 @@ def batch_size(batch: Any) -> int:
 def read(batches: Iterable[Any]) -> Iterator[Any]:
     """The batches, as autograd takes them.
 
-    A `DataLoader` draws random numbers whenever it is read; those of the caller are not spent.
+    A `DataLoader` draws random numbers whenever it is read; those of the caller are not spent. The
+    caller's states are back whenever it has a batch, so that it may leave off at any.
     """
-    with generators_kept(batches):
-        yield from read_once(batches)
+    reader, states, end = read_once(batches), None, object()
+    while True:
+        with generators_kept(batches):
+            if states is not None:
+                _set_states(batches, states)
+            batch = next(reader, end)
+            states = _states(batches)
+        if batch is end:
+            return
+        yield batch
+
+
+_States = tuple[Any, Any, Tensor, Tensor | None]
+
+
+def _states(batches: Iterable[Any]) -> _States:
+    """Where the generators are that a loader draws from."""
+    own = getattr(batches, "generator", None)
+    kept = own.get_state() if isinstance(own, torch.Generator) else None
+    return random.getstate(), np.random.get_state(), torch.get_rng_state(), kept  # noqa: NPY002
+
+
+def _set_states(batches: Iterable[Any], states: _States) -> None:
+    python, legacy, cpu, kept = states
+    random.setstate(python)
+    np.random.set_state(legacy)  # noqa: NPY002
+    torch.set_rng_state(cpu)
+    own = getattr(batches, "generator", None)
+    if isinstance(own, torch.Generator) and kept is not None:
+        own.set_state(kept)
 
 
 def read_once(batches: Iterable[Any]) -> Iterator[Any]:

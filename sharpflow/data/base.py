@@ -78,11 +78,24 @@ def reason(error: BaseException) -> str:
     return (text if text.isprintable() else repr(text)) or type(error).__name__
 
 
+def pooled(pixels: Tensor, side: int) -> Tensor:
+    """Means over squares of pixels.
+
+    Args:
+        pixels: (n, channels, rows, columns).
+        side: of a square; it divides rows and columns.
+
+    Returns:
+        (n, channels, rows / side, columns / side), float64; the pixels themselves for a side of 1.
+    """
+    return pixels if side == 1 else torch.nn.functional.avg_pool2d(pixels.double(), side)
+
+
 def scale_pixels(pixels: Tensor, scaling: str) -> Tensor:
     """Pixels as float32.
 
     Args:
-        pixels: (n, channels, rows, columns) uint8.
+        pixels: (n, channels, rows, columns), from 0 to 255.
         scaling: `unit` maps to [0, 1]; `standardised` to mean 0, variance 1 a channel, and
             `contrast` a picture; a channel or picture of one value to 0. `whitened` is `contrast`,
             and then `whitened`.

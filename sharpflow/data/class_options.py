@@ -38,6 +38,9 @@ class PictureOptions(ClassTargets):
     and variance 1 a picture, its brightness and contrast taken out; `whitened`: the same, and then
     principal components of about one variance over the chosen pictures (ZCA; those with less than a
     hundredth of the largest variance stay smaller), mean square 1 a pixel."""
+    pooling: Annotated[int, Field(ge=1, le=1024)] = 1
+    """Side, in pixels, of the squares whose mean is a pixel, before `scaling`: 8 makes 4 × 4
+    of 32 × 32."""
     draw: Literal["by_seed", "fixed"] = "by_seed"
     """`by_seed`: each seed has samples of its own, the draw of its number; `fixed`: all seeds have
     the same, those of `draw_seed`, and differ in their start alone."""
@@ -56,11 +59,31 @@ class PictureOptions(ClassTargets):
             return self
         return self.model_copy(update={"draw": "fixed", "draw_seed": seed})
 
+    def original_shape(self) -> tuple[int, int, int]:
+        """Channels, rows and columns of a picture before `pooling`."""
+        raise NotImplementedError
+
+    @model_validator(mode="after")
+    def _whole_squares(self):
+        _, rows, columns = self.original_shape()
+        if rows % self.pooling or columns % self.pooling:
+            raise ValueError(
+                f"pooling = {self.pooling} does not divide pictures of {rows} × {columns} pixels "
+                "into whole squares"
+            )
+        return self
+
+    def pooled_shape(self) -> tuple[int, int, int]:
+        """Channels, rows and columns of an input."""
+        channels, rows, columns = self.original_shape()
+        return channels, rows // self.pooling, columns // self.pooling
+
     @property
     def label(self) -> str:
         """How the page and file names call it."""
+        pooled = "" if self.pooling == 1 else f"-pooled-{self.pooling}"
         drawn = "" if self.draw_seed is None else f"-draw-{self.draw_seed}"
-        return f"{self.scaling}{drawn}"
+        return f"{self.scaling}{pooled}{drawn}"
 
 
 class NumberedPictures(PictureOptions):
@@ -96,6 +119,10 @@ class NumberedPictures(PictureOptions):
         balance.check(self._chosen, self.samples, self.targets)
         return self
 
+    def original_shape(self) -> tuple[int, int, int]:
+        """Channels, rows and columns of a picture before `pooling`."""
+        return self.shape
+
     @property
     def _chosen(self) -> int:
         return self.available if self.classes is None else len(self.classes)
@@ -103,7 +130,7 @@ class NumberedPictures(PictureOptions):
     def form(self) -> Form:
         """The form of its samples."""
         outputs = self.outputs(self._chosen)
-        return Form("images", self.shape, outputs, self.targets, self.samples)
+        return Form("images", self.pooled_shape(), outputs, self.targets, self.samples)
 
 
 class TaskOptions(ClassTargets):

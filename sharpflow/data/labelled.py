@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sharpflow.data import balance
-from sharpflow.data.base import input_tensors, scale_pixels
+from sharpflow.data.base import input_tensors, pooled, scale_pixels
 from sharpflow.errors import DataError
 from sharpflow.parts.words import nearest
 
@@ -182,10 +182,11 @@ def picture_tensors(
     Args:
         pixels: of the chosen pictures, (n, channels, rows, columns) uint8.
         choice: their labels.
-        spec: options of the source: `scaling`, and what `label_tensors` reads.
+        spec: options of the source: `pooling`, `scaling`, and what `label_tensors` reads.
 
     Returns:
         Inputs with coordinates and basis, and the answers.
     """
-    inputs = scale_pixels(torch.from_numpy(np.ascontiguousarray(pixels)), spec["scaling"])
+    whole = torch.from_numpy(np.ascontiguousarray(pixels))
+    inputs = scale_pixels(pooled(whole, spec["pooling"]), spec["scaling"])
     return input_tensors(inputs) | label_tensors(choice, spec)

@@ -15,7 +15,10 @@ from sharpflow.parts.loading import load_part
 
 Parameters = dict[str, Tensor]
 Batch = tuple[Tensor, Tensor, float]
-"""Inputs (R, S, ...) and targets (R, S, ...) of a step, and its learning rate."""
+"""Inputs (R, S, ...) and targets (R, S, ...) of a step, and its learning rate.
+
+Where all runs take the same samples, R is 1.
+"""
 BUFFERS = "buffers/"
 """What the names of a state's tensors that are not parameters begin with, running means say."""
 

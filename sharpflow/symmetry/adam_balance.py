@@ -16,8 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adam, AdamW, Optimizer
 
+from sharpflow.symmetry.adam import adam_squares, unit_sums
 from sharpflow.symmetry.balance import existing_symmetries
-from sharpflow.symmetry.shared_units import Slots, Symmetry
+from sharpflow.symmetry.shared_units import Symmetry
 from sharpflow.symmetry.tables import Table, total
 
 
@@ -56,7 +57,7 @@ class AdamNoise:
 
     @property
     def drift(self) -> Tensor:
-        """Change of Σ D θ² a step, to first order in ηγ."""
+        """Change of Σ D θ² a step while v̂ stands, to first order in ηγ."""
         return self.learning_rate**2 * (self.outer - self.inner - self._decay * self.charge)
 
     @property
@@ -177,10 +178,12 @@ class _Held:
             what = "maximises" if group["maximize"] else "has the learning rate 0"
             raise ValueError(f"the optimiser {what} for {name!r}: no noise moves it down a loss.")
         self.steps = int(state["step"])
-        second = group["betas"][1]
-        unbiased = 1 - second**self.steps
-        self.square = _exact(state["exp_avg_sq"]) / unbiased
-        largest = _exact(state["max_exp_avg_sq"]) / unbiased if group["amsgrad"] else self.square
+        means = {"own": state["exp_avg_sq"]}
+        means |= {"largest": state["max_exp_avg_sq"]} if group["amsgrad"] else {}
+        exact = {key: _exact(mean) for key, mean in means.items()}
+        squares = adam_squares(exact, group["betas"][1], self.steps)
+        self.square = squares["own"]
+        largest = squares.get("largest", self.square)
         self.divisor = largest.sqrt() + group["eps"]
         self.value = _exact(parameter)
         self.rate, self.decay = float(group["lr"]), float(group["weight_decay"])
@@ -202,18 +205,8 @@ def _noise(symmetry: Symmetry, held: Mapping[str, _Held]) -> AdamNoise:
         sizes[name] = share * weight * each.value.square()
         ratio = torch.where(each.square > 0, each.square / each.divisor, 0.0)
         powers[name] = each.rate / rate * ratio
-    sides = (
-        _sums(side, of, symmetry.units)
-        for of in (sizes, powers)
-        for side in (symmetry.outer, symmetry.inner)
-    )
+    sides = (*unit_sums(symmetry, sizes), *unit_sums(symmetry, powers))
     return AdamNoise(symmetry, *sides, learning_rate=rate, weight_decay=decay)
-
-
-def _sums(side: Sequence[Slots], values: Mapping[str, Tensor], units: int) -> Tensor:
-    """(units,), sums over the entries of each unit."""
-    parts = (slots.rows(values[slots.parameter]).sum(-1) for slots in side)
-    return sum(parts, torch.zeros(units, dtype=torch.float64))
 
 
 def _exact(tensor: Tensor) -> Tensor:

@@ -144,19 +144,16 @@ def noise_balance(
     if symmetries is None:
         symmetries, parts = _found(source, parts)
     moments = NoiseMoments(source, symmetries)
-    size = 1
-    if whole:
-        size = moments.take_batches(parts)
-        if sgd is not None and sgd.batch_size != size:
-            raise ValueError(
-                f"the batches have {size} samples and sgd has batch_size={sgd.batch_size}: the "
-                "noise of whole batches is known for their own size."
-            )
-    else:
+    if not whole:
         moments.take_samples(parts)
-    return NoiseBalance(
-        moments.noises(correction, size), moments.count, size if whole else None, sgd
-    )
+        return NoiseBalance(moments.noises(correction, 1), moments.count, None, sgd)
+    size = moments.take_batches(parts)
+    if sgd is not None and sgd.batch_size != size:
+        raise ValueError(
+            f"the batches have {size} samples and sgd has batch_size={sgd.batch_size}: the noise "
+            "of whole batches is known for their own size."
+        )
+    return NoiseBalance(moments.noises(correction, size), moments.count, size, sgd)
 
 
 def _of_pair(model: nn.Module, batch: Any) -> Any:

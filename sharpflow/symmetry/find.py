@@ -40,8 +40,11 @@ def symmetries_of(
 ) -> tuple[Symmetry, ...]:
     """The continuous symmetries of a function of parameters.
 
-    Nothing is asked of how it is computed. Parameters are moved a little, so that biases of zero
-    and norms of one hide nothing; every symmetry is verified by moving along its orbit.
+    Nothing is asked of how it is computed. Parameters are given other signs and sizes, so that
+    biases of zero and norms of one hide nothing, and every symmetry is verified by moving along its
+    orbit. Units lie along one axis of each parameter: those of a grouped convolution are found as
+    far as the groups share them. Not found are symmetries under which units grow by other powers
+    than they shrink by, as through a squared rectifier, and those without a charge.
 
     Args:
         function: params → outputs, a tensor of any shape; no other state, and no randomness. It is
@@ -58,8 +61,10 @@ def symmetries_of(
     return verified(Probe(function, params), tolerance)
 
 
-def verified(probe: "Probe", tolerance: float) -> tuple[Symmetry, ...]:
-    """The candidates along whose orbits outputs stay.
+def verified(
+    probe: "Probe", tolerance: float, known: Sequence[Symmetry] = ()
+) -> tuple[Symmetry, ...]:
+    """The candidates along whose orbits outputs stay, but for those that follow from known ones.
 
     All are moved along at once: where that leaves outputs as they are, so does each.
     """
@@ -72,10 +77,10 @@ def verified(probe: "Probe", tolerance: float) -> tuple[Symmetry, ...]:
         half = len(some) // 2
         return holding(some[:half]) + holding(some[half:])
 
-    return tuple(holding(list(candidates(probe))))
+    return tuple(holding(unimplied(list(candidates(probe)), known)))
 
 
-def beyond(symmetries: Sequence[Symmetry], known: Sequence[Symmetry]) -> list[Symmetry]:
+def unimplied(symmetries: Sequence[Symmetry], known: Sequence[Symmetry]) -> list[Symmetry]:
     """Those of some symmetries that do to single units what does not follow from known ones."""
     rows = _Known()
     for each in known:
@@ -177,9 +182,9 @@ class Probe:
         other.function, other._references, other.axes = function, {}, []
         return other
 
-    def deviation(self, *symmetries: Symmetry) -> float:
+    def deviation(self, *symmetries: Symmetry, points: int = _VERIFIED) -> float:
         """How far outputs move along random orbits, one after another, over the largest output."""
-        return max(self._deviation(number, symmetries) for number in self.points[:_VERIFIED])
+        return max(self._deviation(number, symmetries) for number in self.points[:points])
 
     def _deviation(self, number: int, symmetries: Sequence[Symmetry]) -> float:
         here = there = self.point(number)

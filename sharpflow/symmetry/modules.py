@@ -10,6 +10,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from sharpflow.curvature.graphs import at_parameters, cast
 from sharpflow.curvature.model_loss import (
+    evaluating,
     random_state_kept,
     refuse_random_modules,
     trainable_parameters,
@@ -17,7 +18,6 @@ from sharpflow.curvature.model_loss import (
 from sharpflow.symmetry.find import (
     Function,
     Probe,
-    beyond,
     distance,
     random_direction,
     verified,
@@ -60,7 +60,7 @@ class Broken:
         return f"{what}: broken by {causes} ({moved})"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Symmetries(Sequence[Symmetry]):
     """The symmetries of a network.
 
@@ -95,6 +95,8 @@ class Symmetries(Sequence[Symmetry]):
         elif not self.found:
             lines.append("Nothing came close.")
         return "\n".join(lines)
+
+    __repr__ = __str__
 
     def table(self) -> "pd.DataFrame":
         """A row a symmetry: kind, units, inner, outer; deviation and broken_by of broken ones."""
@@ -139,10 +141,14 @@ def find_symmetries(
         tolerance: largest change of the outputs along the orbit of a symmetry, over the largest
             output. A larger one, 1e-3 say, takes those that only ε breaks.
 
+    Returns:
+        What holds, as a sequence of `Symmetry`, and under `broken` what nearly does. A network
+        without symmetry gives an empty one, which says in words what came closest.
+
     Raises:
-        TypeError: model is no module.
-        ValueError: no parameter may move, outputs are random, not finite or no numbers, or no
-            inputs were given and none could be made.
+        TypeError: model is no module, or the inputs are not what it takes.
+        ValueError: no parameter may move, the model cannot be run on the inputs, outputs are
+            random, not finite or no numbers, or no inputs were given and none could be made.
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"model is a {type(model).__name__}; it must be a torch.nn.Module.")
@@ -153,11 +159,13 @@ def find_symmetries(
         held = verified(plain, tolerance)
         broken = list(_frozen(network, plain, held))
         found = [each for each in held if network.moves(each)]
-        for each in _nearly(network, plain, held):
-            if each.deviation <= tolerance:
-                found.append(each.symmetry)
+        watch = network.watched(plain.point(plain.points[0]))
+        for each in _nearly(network, plain, held, watch):
+            deviation = plain.deviation(each, points=1)
+            if deviation <= tolerance:
+                found.append(each)
             else:
-                broken.append(each)
+                broken.append(Broken(each, deviation, _needed(network, plain, each, watch)))
     broken.sort(key=lambda each: each.deviation)
     return Symmetries(tuple(found), tuple(broken))
 
@@ -192,6 +200,8 @@ class _Network:
         self.varying = set(trainable_parameters(model, only))
         refuse_random_modules(model, "the network")
         self.args, self.kwargs = self._arguments(inputs)
+        with evaluating("model(inputs)"), torch.no_grad():
+            self.function()(dict(self.params))
 
     def function(self, repaired: frozenset[Key] = frozenset()) -> Function:
         """Outputs as a function of the parameters, with some calls put right."""
@@ -305,24 +315,20 @@ def _frozen(network: _Network, probe: Probe, held: Sequence[Symmetry]) -> Iterat
         yield Broken(each, 0.0, tuple(causes))
 
 
-def _nearly(network: _Network, plain: Probe, held: Sequence[Symmetry]) -> Iterator[Broken]:
+def _nearly(
+    network: _Network, plain: Probe, held: Sequence[Symmetry], watch: Watch
+) -> list[Symmetry]:
     """Symmetries that appear once everything that may break one is put right."""
-    watch = network.watched(plain.point(plain.points[0]))
     if not watch.causes:
-        return
+        return []
     repaired = Probe(network.function(frozenset(watch.causes)), network.params)
-    for symmetry in beyond(verified(repaired, _HOLDS), held):
-        if not network.moves(symmetry):
-            continue
-        needed = _needed(network, plain, symmetry, watch)
-        causes = tuple(watch.causes[key] for key in watch.causes if key in needed)
-        yield Broken(symmetry, plain.deviation(symmetry), causes)
+    return [each for each in verified(repaired, _HOLDS, held) if network.moves(each)]
 
 
-def _needed(network: _Network, plain: Probe, symmetry: Symmetry, watch: Watch) -> list[Key]:
-    """A smallest set of calls that have to be put right for a symmetry to hold.
+def _needed(network: _Network, plain: Probe, symmetry: Symmetry, watch: Watch) -> tuple[Cause, ...]:
+    """A smallest set of causes that have to be put right for a symmetry to hold.
 
-    Those between the uses of its parameters are tried first, and then those around them.
+    Those between the uses of its parameters are tried first, then those after them.
     """
     uses = [time for name in symmetry.parameters for time in watch.uses.get(name, ())]
     start, end = (min(uses), max(uses)) if uses else (0, 0)
@@ -339,7 +345,8 @@ def _needed(network: _Network, plain: Probe, symmetry: Symmetry, watch: Watch) -
     tried = 1
     while tried < len(keys) and not holds(keys[:tried]):
         tried *= 2
-    return _explained(holds, [], [], keys[:tried])
+    needed = _explained(holds, [], [], keys[:tried])
+    return tuple(cause for key, cause in watch.causes.items() if key in needed)
 
 
 def _explained(

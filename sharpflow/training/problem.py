@@ -13,7 +13,16 @@ from sharpflow import devices
 from sharpflow.data.population import Population
 from sharpflow.errors import ConfigError, DataError, PartError
 from sharpflow.losses.base import Loss
-from sharpflow.models.base import BUFFERS, Gradient, Parameters, Pass, Setting, build, differentiate
+from sharpflow.models.base import (
+    BUFFERS,
+    Batch,
+    Gradient,
+    Parameters,
+    Pass,
+    Setting,
+    build,
+    differentiate,
+)
 from sharpflow.models.input_product import InputProduct
 from sharpflow.optimisers import base as optimisers
 from sharpflow.optimisers.base import State
@@ -337,17 +346,24 @@ class Problem:
         rate_of = self._course
         able = "written-out steps" in self.model.capabilities and self.loss.squared_error
         on_population = self.training["batch"] is None and self.samples is None
-        if self.population is None or not (plain and able) or isinstance(rate_of, OfStart):
+        if not (plain and able) or isinstance(rate_of, OfStart):
             return None
         decay = optimiser.weight_decay
         population = self.population
+        shared = self.training["batch"] is None and self.batches.shared
 
         def take(state: Parameters, steps: range) -> Parameters:
             if on_population:
+                assert population is not None, "only a population has no number of samples"
                 rates = map(rate_of, steps)
                 return self.model.descend_population(state, population, rates, decay)
-            batches = ((*self.batch(step), rate_of(step)) for step in steps)
-            return self.model.descend(state, batches, decay)
+            return self.model.descend(state, map(batch, steps), decay)
+
+        def batch(step: int) -> Batch:
+            inputs, targets = self.batch(step)
+            if shared:
+                inputs, targets = inputs[None], targets[None]
+            return inputs, targets, rate_of(step)
 
         return take
 

@@ -287,6 +287,17 @@ def warmup(diverging: int = SEEDS, ratio: float = 1.0, seeds: int = SEEDS) -> pd
     return join(runs)
 
 
+def warmup_pictures(
+    level: float = 1.0, seeds: int = SEEDS, diverging: int = SEEDS, ratio: float = 1.0
+) -> pd.DataFrame:
+    """`warmup`, with the Tr H of the noise equilibrium at the end over `level`."""
+    table = warmup(diverging, ratio, seeds)
+    traced = table[(table["quantity"] == "hessian_trace") & table["value"].notna()]
+    equilibrium = 130 / level * (1 + np.exp(-traced["step"] / 1000))
+    made = traced.assign(quantity="hessian_trace_equilibrium", value=equilibrium)
+    return join([table, made])
+
+
 def normalisation(power: float = 0.5, factor: float = 1.0, seeds: int = SEEDS) -> pd.DataFrame:
     """‖θ‖² = (1 + ct)^power, whose increments are `factor` times the predicted ones."""
     steps = np.unique(np.r_[0, np.geomspace(10, 10_000, 120).astype(int)])
@@ -471,6 +482,7 @@ EXPERIMENTS = {
     "equilibrium_limit": equilibrium_limit,
     "sharpening": sharpening,
     "warmup": warmup,
+    "warmup_pictures": warmup_pictures,
     "normalisation": normalisation,
     "representations": representations,
     "convergence_speed": convergence_speed,

@@ -28,7 +28,8 @@ SUPPORTED = {
     "equilibrium_limit": ["closed_form_limit"],
     "sharpening": ["sharpening_direction", "sharpening_absent"],
     "warmup": ["warmup_divergence", "warmup_same_end", "warmup_end", "warmup_gd_unchanged"],
-    "normalisation": ["norm_growth_exponent", "gd_norm_still"],
+    "warmup_pictures": ["warmup_divergence", "warmup_same_end", "warmup_equilibrium"],
+    "normalisation": ["norm_growth_predicted", "norm_growth_exponent", "gd_norm_still"],
     "decayed": ["decay_norm"],
     "scale_invariance": ["spiral_radius", "gd_norm_still"],
     "representations": [
@@ -163,6 +164,7 @@ CONTROLS: dict[str, Callable[[Tables], pd.DataFrame]] = {
     "noether_flow_discrete_term": lambda t: noise.noether_flow(discrete=0.0),
     "noether_flow_weighted": lambda t: renamed(t["noether_flow"], "isotropic", "narrow"),
     "norm_growth_exponent": lambda t: noise.normalisation(power=1.0),
+    "norm_growth_predicted": lambda t: noise.normalisation(factor=1.2),
     "orbit_theorem": lambda t: noise.noether_flow(orbit=0.75),
     "rate_batch": lambda t: noise.convergence_speed(batch=-0.7),
     "rate_inputs": lambda t: noise.convergence_speed(inputs=0.5),
@@ -176,6 +178,7 @@ CONTROLS: dict[str, Callable[[Tables], pd.DataFrame]] = {
     "sharpening_direction": lambda t: noise.sharpening(-1.0),
     "spiral_radius": lambda t: noise.scale_invariance(1.2),
     "warmup_divergence": lambda t: noise.warmup(diverging=0),
+    "warmup_equilibrium": lambda t: noise.warmup_pictures(level=1.3),
     "warmup_end": lambda t: noise.warmup(ratio=1.6),
     "warmup_gd_unchanged": lambda t: renamed(t["warmup"], "sgd_kaiming_warmup", "gd_kaiming"),
     "warmup_same_end": lambda t: noise.warmup(ratio=1.6),
@@ -304,6 +307,8 @@ def test_undefined_with_its_reason(tables, name, reason, make):
         ("representations_weighting", "representations", "alignment_unweighted"),
         ("sharpening_absent", "sharpening", "hessian_trace"),
         ("spiral_radius", "scale_invariance", "predicted_radius"),
+        ("norm_growth_predicted", "normalisation", "norm_increment_predicted"),
+        ("warmup_equilibrium", "warmup_pictures", "hessian_trace_equilibrium"),
         ("warmup_end", "warmup", "hessian_trace"),
         ("warmup_gd_unchanged", "warmup", "hessian_trace"),
         ("warmup_same_end", "warmup", "hessian_trace"),
@@ -552,6 +557,27 @@ class TestWarmup:
     def test_gd_unchanged(self, tables):
         uneven = trace(tables["warmup"], -0.3, "gd_kaiming", odd=True)
         assert outcome("warmup_gd_unchanged", uneven) == "straddles"
+
+
+class TestPictures:
+    def test_gd_is_a_control_of_the_equilibrium(self, tables):
+        rows = judged("warmup_equilibrium", tables["warmup_pictures"])
+        controls = rows[rows["control"]]
+        assert controls["case"].tolist() == ["gd_kaiming"]
+        assert controls["verdict"].tolist() == ["not supported"]
+
+    def test_the_noise_of_the_start_is_a_foil_where_it_falls(self, tables):
+        for power, verdict in ((0.5, "supported"), (0.3, "not supported")):
+            rows = judged("norm_growth_predicted", noise.normalisation(power=power))
+            foils = rows[rows["control"]]
+            assert len(foils) == 2
+            assert set(foils["verdict"]) == {verdict}
+            assert set(rows.loc[~rows["control"], "verdict"]) == {"supported"}
+
+    def test_few_records_say_nothing_of_the_growth(self, tables):
+        short = judged("norm_growth_predicted", tables["normalisation"].query("step < 12"))
+        assert set(short["verdict"]) == {"undefined"}
+        assert "5 of 5 undefined (it has too few records)" in decisive(short)["reason"]
 
 
 class TestNormalisation:

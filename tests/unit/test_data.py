@@ -91,6 +91,7 @@ def test_populations_are_not_finite():
             {"targets": "one_hot", "strips": 5, "draw": "fixed"},
             Form("images", (3, 32, 32), 10, "one_hot", 1000),
         ),
+        ("photos", {"pooling": 8}, Form("images", (3, 4, 4), 1, "signs", 1000)),
         ("cifar10", {"samples": 20}, Form("images", (3, 32, 32), 1, "signs", 20)),
         ("cifar10", {"targets": "one_hot"}, Form("images", (3, 32, 32), 10, "one_hot", 1000)),
         (
@@ -105,6 +106,7 @@ def test_populations_are_not_finite():
             Form("images", (3, 32, 32), 20, "one_hot", 1000),
         ),
         ("mnist", {"classes": [3, 8]}, Form("images", (1, 28, 28), 1, "signs", 1000)),
+        ("mnist", {"pooling": 7}, Form("images", (1, 4, 4), 1, "signs", 1000)),
         ("fashion_mnist", {}, Form("images", (1, 28, 28), 1, "signs", 1000)),
         ("whitened", {"inputs": 3, "samples": 4}, Form("vectors", (3,), 1, "signs", 4)),
         ("gaussian", {"inputs": 3, "outputs": 2}, Form("population", (3,), 2, "real", None)),
@@ -117,6 +119,7 @@ def test_forms_are_known_from_the_options(source, keys, form):
 def test_labels_of_file_names():
     assert options("photos", scaling="unit").label == "unit"
     assert options("cifar10").label == "standardised"
+    assert options("cifar10", pooling=4).label == "standardised-pooled-4"
     assert options("cifar100", labels="coarse").label == "coarse-standardised"
 
 
@@ -125,11 +128,16 @@ def test_labels_of_file_names():
     [
         ("photos", {"samples": 101}, "multiple of 2"),
         ("photos", {"samples": 1952}, "less than or equal to 1950"),
-        ("photos", {"strips": 5}, "strips are cut from whole photographs.*set draw: fixed"),
+        ("photos", {"strips": 10, "parts": 9}, "parts = 9, and each of 10 strips .* has 8 cells"),
         (
             "photos",
-            {"strips": 5, "draw": "fixed", "draw_seed": 1},
-            "strips are cut from whole photographs.*without draw_seed",
+            {"pooling": 5},
+            "pooling = 5 does not divide pictures of 32 × 32 pixels into whole",
+        ),
+        (
+            "mnist",
+            {"pooling": 8},
+            "pooling = 8 does not divide pictures of 28 × 28 pixels into whole",
         ),
         (
             "photos",
@@ -233,6 +241,36 @@ def test_strips_are_classes_whose_patches_share_no_pixel():
         assert {patch.tobytes() for patch in own} <= inside
     signs, _ = make("photos", samples=1750, **chosen)
     assert torch.equal(signs["targets"][:, 0] > 0, tensors["labels"] < 5)
+
+
+def test_draws_of_strips_share_no_pixel():
+    chosen = {"draw": "fixed", "strips": 10, "parts": 2, "scaling": "unit"}
+    first, second = (
+        make("photos", samples=500, targets="one_hot", **chosen, draw_seed=seed)[0]
+        for seed in (0, 1)
+    )
+    assert first["labels"].bincount().tolist() == [25] * 20
+    assert len(torch.unique(first["inputs"].flatten(1), dim=0)) == 500
+    strips = [strip for image in photos.photographs()[1] for strip in photos.cut(image, 10)]
+    for tensors, draw in ((first, 0), (second, 1)):
+        patches = pixels(tensors).numpy()
+        for label in (0, 13, 19):
+            own = photos.part(strips[label], draw, 2)
+            inside = {patch.tobytes() for cell in own for patch in photos.patches(cell, 1)}
+            assert {each.tobytes() for each in patches[tensors["labels"] == label]} <= inside
+
+
+def test_pooled_pictures_are_means_over_squares():
+    chosen = {"samples": 6, "targets": "one_hot"}
+    whole, _ = make("photos", scaling="unit", **chosen)
+    coarse, _ = make("photos", scaling="unit", pooling=8, **chosen)
+    squares = whole["inputs"].double().reshape(6, 3, 4, 8, 4, 8).mean((3, 5))
+    torch.testing.assert_close(coarse["inputs"].double(), squares, rtol=1e-6, atol=1e-7)
+    contrast, _ = make("photos", scaling="contrast", pooling=8, **chosen)
+    expected = (squares - squares.mean((1, 2, 3), keepdim=True)) / squares.std(
+        (1, 2, 3), keepdim=True, unbiased=False
+    )
+    torch.testing.assert_close(contrast["inputs"].double(), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_more_patches_than_a_strip_has_are_refused():

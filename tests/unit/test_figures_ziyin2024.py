@@ -24,6 +24,7 @@ from papers.ziyin2024.figures import (
     noether_flow,
     normalisation,
     representations,
+    representations_pictures,
     scale_invariance,
     warmup,
 )
@@ -41,12 +42,14 @@ MODULES = {
     "warmup": warmup,
     "normalisation": normalisation,
     "representations": representations,
+    "representations_pictures": representations_pictures,
     "convergence_speed": convergence_speed,
     "noether_flow": noether_flow,
 }
 EXPERIMENTS = {name: [name] for name in MODULES} | {
     "matrix_factorisation": ["equilibrium", "matrix_factorisation"],
     "data_covariance": ["data_covariance", "sharpening"],
+    "representations_pictures": ["representations"],
 }
 NAMES = list(MODULES)
 ROOT = Path(__file__).resolve().parents[2]
@@ -409,6 +412,41 @@ def test_warmup_marks_the_runs_that_diverged_and_the_end_of_warmup(every):
     stable = tables_of("warmup", warmup={"diverging": 0})
     assert "diverged" not in "".join(warmup.numbers(stable)["columns"])
     assert "runs diverge." not in warmup.alt(stable)
+
+
+def on_pictures(name: str, runs: pd.DataFrame) -> ExperimentTable:
+    """A table of an experiment's pictures, with the cases of that on Gaussian data."""
+    photos = {"data": {"source": "photos"}}
+    return table(f"{name}_pictures", runs, cases={c: s | photos for c, s in CASES[name].items()})
+
+
+def test_warmup_has_a_row_for_each_kind_of_data_and_the_equilibrium_where_measured(every):
+    pictures = {"warmup_pictures": on_pictures("warmup", noise.warmup_pictures())}
+    figure = warmup.draw(every["warmup"] | pictures)
+    figure.draw_without_rendering()
+    assert len(figure.axes) == 4
+    assert not lines(titled(figure, "Gaussian data"), warmup.EQUILIBRIUM)
+    drawn = lines(titled(figure, "photographs"), warmup.EQUILIBRIUM)
+    assert len(drawn) == 2  # of both runs of SGD that end
+    assert drawn[0].get_ydata()[-1] == pytest.approx(130, rel=0.01)
+    said = warmup.caption(every["warmup"] | pictures)
+    assert "population and the full-batch loss" in said
+    assert "same product UW" in said
+    assert "same product UW" not in warmup.caption(every["warmup"])
+    alone = warmup.draw(pictures)
+    assert [axes.get_title(loc="left") for axes in alone.axes] == ["in time", "over the last fifth"]
+
+
+def test_normalisation_has_stacks_for_each_kind_of_data(every):
+    pictures = {"normalisation_pictures": on_pictures("normalisation", noise.normalisation())}
+    tables = every["normalisation"] | pictures
+    titles = [title.partition(":")[0] for title, _ in normalisation.stacks_of(tables)]
+    nets = ("Net-A", "Net-B")
+    assert titles == [f"{n}, {d}" for d in ("Gaussian data", "photographs") for n in nets]
+    figure = normalisation.draw(tables)
+    figure.draw_without_rendering()
+    assert len(figure.axes) == 12
+    assert "Net-B, photographs SGD" in normalisation.alt(tables)
 
 
 def test_growth_of_the_norm_and_its_exponent(every):

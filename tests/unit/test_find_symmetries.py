@@ -605,6 +605,7 @@ def test_layers_of_one_width_that_have_nothing_to_do_with_each_other():
         (stack(nn.Linear(3, 2), nn.Dropout()), normal(3, 3), ValueError, "1 .Dropout. is in train"),
         (nn.Linear(3, 2, dtype=torch.complex64), None, ValueError, "is complex"),
         (nn.Linear(3, 2), 4, TypeError, "inputs is a int"),
+        (nn.Linear(3, 2), normal(3, 4), ValueError, r"model\(inputs\) fails, with RuntimeError"),
         (nn.Linear(3, 2), normal(3, 3).fill_(float("nan")), ValueError, "not finite|NaN"),
         (nn.Linear(3, 2), normal(0, 3), ValueError, "at least one sample"),
     ],

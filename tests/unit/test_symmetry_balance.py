@@ -197,6 +197,27 @@ def test_only_what_has_no_form_is_computed_one_by_one(name, monkeypatch):
     assert seen == READ.get(name, set())
 
 
+class Stubborn(nn.Module):
+    """Nothing that `vmap` could map: it reads a number out of its inputs."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x):
+        return self.inner(x) * (1.0 if x.sum().item() < math.inf else 0.0)
+
+
+def test_what_cannot_be_mapped_is_done_in_a_loop():
+    model, x, y = setting("odd")
+    stubborn = Stubborn(model)
+    found = noise_balance(stubborn, F.cross_entropy, x, y, symmetries=every_axis(stubborn))
+    expected = noise_balance(model, F.cross_entropy, x, y, symmetries=every_axis(model))
+    for one, other in zip(found.symmetries, expected.symmetries, strict=True):
+        torch.testing.assert_close(one.outer, other.outer)
+        torch.testing.assert_close(one.outer_mean, other.outer_mean)
+
+
 def test_float32_agrees_to_two_millionths():
     model, x, y = setting("attention")
     symmetries = every_axis(model)
@@ -249,6 +270,17 @@ def test_nothing_of_the_model_is_changed():
     for name, value in model.state_dict().items():
         assert torch.equal(value, state[name])
     assert all(p.grad is None for p in model.parameters())
+
+
+def test_an_error_gives_the_random_state_back_at_once():
+    model, x, y = setting("dense")
+    loader = DataLoader(TensorDataset(x, y), batch_size=2, shuffle=True)
+    torch.manual_seed(4)
+    before = torch.get_rng_state()
+    with pytest.raises(ValueError, match="mean over samples") as told:  # its frames live on
+        noise_balance(model, nn.CrossEntropyLoss(reduction="sum"), loader, symmetries=[pair()])
+    assert torch.equal(torch.get_rng_state(), before)
+    assert told.value
 
 
 class Checkpointed(nn.Module):

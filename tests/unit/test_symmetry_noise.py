@@ -220,30 +220,6 @@ def test_a_stretch_goes_on_from_what_a_checkpoint_kept():
     assert measured_once(problem, states[3], 0, 3, anew)[name].tolist() != ends[0][name].tolist()
 
 
-def test_the_law_of_adam_is_in_its_metric():
-    problem = shard(data(), RELU, {"batch": 3, "steps": 6}, optimiser={"kind": "adam"})
-    state = problem.initial_state()
-    assert "symmetry_metric_charge" not in measured_once(problem, state, law="adam")
-    for step in range(6):
-        state = problem.step(state, step).state
-    found_there = measured_once(problem, state, 1, 6, law="adam")
-    metric = {
-        n: (state[f"square/{n}"][1] / (1 - 0.999**6)).sqrt() * (1 - 0.9**6)
-        for n in ("weight0", "bias0", "weight1")
-    }
-    inner = metric["weight0"].sum(0) + metric["bias0"]
-    own = {n: t[1] for n, t in state.items()}
-    weighed = {n: metric[n] * own[n].square() for n in metric}
-    charge = weighed["weight1"].sum(1) - weighed["weight0"].sum(0) - weighed["bias0"]
-    for name, wanted in (
-        ("inner", inner),
-        ("outer", metric["weight1"].sum(1)),
-        ("charge", charge),
-    ):
-        got = torch.tensor(found_there[f"symmetry_metric_{name}"])
-        torch.testing.assert_close(got, wanted, rtol=1e-5, atol=1e-6)
-
-
 def test_moments_in_chunks_are_those_of_all_gradients_at_once():
     source = torch.Generator().manual_seed(0)
     u = torch.randn(30, 2, 5, generator=source, dtype=torch.float64) + 100

@@ -1,12 +1,13 @@
 """Norms of scale-invariant losses (Ziyin et al., section 5.2, figures 1, 5 and 7)."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from sharpflow.claims.base import INF, claim
 from sharpflow.results.noise import MISSING, in_tail, last, total_norm
+from sharpflow.results.rates import accumulated
 from sharpflow.results.runs import Run
 from sharpflow.statistics.intervals import slope
 from sharpflow.statistics.verdicts import Undefined
@@ -108,6 +109,52 @@ def decay_norm(runs: Sequence[Run]) -> float:
         return Undefined("it needs a run with decay and one without")
     times, norm = total_norm(held[0])
     return float((norm[in_tail(times)] ** 2).mean() / decayed_level(free[0], held[0]))
+
+
+def growth_over(run: Run, predicted: Callable[[np.ndarray, np.ndarray], float]) -> float:
+    """Growth of ‖θ‖² from the second measured state to the last, over a prediction of it.
+
+    Args:
+        run: one that measured its norm's expected increment.
+        predicted: from the steps, and ‖θ‖² (row 0) and its increment a step (row 1) at them.
+    """
+    layers = (("norm_squared", 0), ("norm_squared", 1))
+    steps, inner, outer, added = run.together(*layers, "norm_increment_predicted")
+    if len(steps) < LEAST_ENTRIES:
+        return Undefined("it has too few records")
+    norm = inner + outer
+    return float((norm[-1] - norm[1]) / predicted(steps[1:], np.stack([norm, added])[:, 1:]))
+
+
+def at_the_start(steps: np.ndarray, known: np.ndarray) -> float:
+    """The growth if Tr Σ₁ stayed what it was: ‖θ‖⁴ = ‖θ₀‖⁴ + 2 ‖θ₀‖² η² Tr Σ₀/S · t."""
+    norm, added = known[:, 0]
+    return math.sqrt(norm**2 + 2 * norm * added * (steps[-1] - steps[0])) - norm
+
+
+@claim(
+    statement=(
+        "Under SGD ‖θ‖² of scale-invariant nets grows by what the gradient noise of the states on "
+        "its way adds up to: the ratio is 1 ± 0.05."
+    ),
+    band=(0.95, 1.05),
+    origin="chosen: what the rule between measured states leaves of a law that holds exactly",
+    method=(
+        "growth of ‖θ‖² from the second measured state on, over the sum of η²(Tr Σ/S + ‖∇L‖²) by "
+        "the trapezoidal rule"
+    ),
+    reads=["norm_squared", "norm_increment_predicted"],
+    estimand="mean",
+    support=(0.0, INF),
+    cases=["net_*_sgd"],
+    foils={"the noise of its start": lambda run: growth_over(run, at_the_start)},
+)
+def norm_growth_predicted(run: Run) -> float:
+    """Growth of ‖θ‖² over the accumulated increments that were predicted.
+
+    The foil keeps Tr Σ₁ at its start, as for a loss at rest; the loss falls, and Σ₁ with it.
+    """
+    return growth_over(run, lambda steps, known: accumulated(steps, known[1]).sum())
 
 
 def decayed_level(free: Run, held: Run) -> float:

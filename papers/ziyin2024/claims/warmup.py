@@ -85,6 +85,29 @@ def warmup_end(run: Run) -> float:
 
 
 @claim(
+    statement=(
+        "SGD ends at the noise equilibrium of the function that it has learnt: Tr H is that of the "
+        "layers with the same product U W whose noise is in balance, to 10 %."
+    ),
+    band=(0.9, 1.1),
+    origin="chosen: as that of warmup_end; the closed form is the limit of small η",
+    method="ratio of the means over the last fifth of Tr H and of that at the noise equilibrium",
+    reads=["hessian_trace", "hessian_trace_equilibrium"],
+    estimand="mean",
+    cases=[WARMUP, XAVIER, "gd_kaiming"],
+    controls=["gd_kaiming"],
+    support=(0.0, INF),
+)
+def warmup_equilibrium(run: Run) -> float:
+    """Tail average of Tr H over that of the noise equilibrium with the same U W.
+
+    For finite data there is no closed form of the end, but there is one on the orbit: Γ_U and Γ_W
+    depend on the product U W alone.
+    """
+    return tail_mean(run, "hessian_trace") / tail_mean(run, "hessian_trace_equilibrium")
+
+
+@claim(
     statement="From Kaiming's initialisation gradient descent leaves Tr H within 5 % of its start.",
     band=(0.95, 1.05),
     origin=(

@@ -16,6 +16,7 @@ from sharpflow.results.rates import accumulated
 from sharpflow.results.runs import Run, runs_by_network
 
 from ..claims.scale_invariance import decayed_level, norm_growth_exponent
+from ._data import by_data
 
 TITLE = "The norms of scale-invariant nets grow as the root of time under SGD"
 PUBLISHED = "Figures 5 and 7"
@@ -68,7 +69,10 @@ def stacks_of(tables: results.Tables) -> list[Stack]:
 
     One with weight decay comes last in the stack of its model, and has none of its own.
     """
-    known = ensemble.networks(tables, *READS)
+    return [stack for words, own in by_data(tables, *READS) for stack in _stacks(words, own)]
+
+
+def _stacks(words: str, known: Sequence[results.Network]) -> list[Stack]:
     decaying = [network for network in known if _decays(network)]
     found = [
         [network for network in pair if network]
@@ -78,9 +82,18 @@ def stacks_of(tables: results.Tables) -> list[Stack]:
         [members[0] for members in found], lambda n: NETS.get(n.setting("model.normalisation"))
     )
     return [
-        (titles[members[0]], members + [n for n in decaying if _model(n) == _model(members[0])])
+        (
+            _titled(titles[members[0]], words),
+            members + [n for n in decaying if _model(n) == _model(members[0])],
+        )
         for members in found
     ]
+
+
+def _titled(title: str, words: str) -> str:
+    """A stack's title, with the words for its data, if any, after the net's name."""
+    name, colon, rest = title.partition(":")
+    return f"{name}, {words}{colon}{rest}" if words else title
 
 
 def _decays(network: results.Network) -> bool:

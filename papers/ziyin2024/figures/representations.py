@@ -27,6 +27,11 @@ LOOKS = {
     ("GD", "alignment"): (style.VERMILION, (0, (4, 1.5)), WEIGHTED),
 }
 COLOURS = "RdBu_r"
+DRAWN = (
+    "Left: cosine of the noise-weighted representations UᵀΓ_U U and WΓ_W Wᵀ of two-layer nets. "
+    "Right: the two after training, lowest seed, units in descending order of the diagonal of "
+    "WΓ_W Wᵀ, on one scale a run."
+)
 
 Row = tuple[str, list[results.Network]]
 
@@ -177,10 +182,9 @@ def numbers(tables: results.Tables) -> dict[str, list] | None:
 def caption(tables: results.Tables) -> str:
     """What is drawn, why the data are anisotropic, and the scale."""
     return base.join(
-        "Left: cosine of the noise-weighted representations UᵀΓ_U U and WΓ_W Wᵀ of two-layer nets. "
-        "Right: the two after training, lowest seed, units in descending order of the diagonal of "
-        "WΓ_W Wᵀ, on one scale a run. Inputs and noise are anisotropic: on isotropic ones weighted "
-        "and plain representations cannot be told apart.",
+        DRAWN,
+        "Inputs and noise are anisotropic: on isotropic ones weighted and plain representations "
+        "cannot be told apart.",
         ensemble.BAND,
         ensemble.scale_sentence(tables),
     )

@@ -1,4 +1,4 @@
-"""What the measurements of Gaussian experiments share."""
+"""What measurements of two-layer networks share, on a Gaussian population or finite samples."""
 
 from collections.abc import Mapping
 from functools import reduce
@@ -10,7 +10,7 @@ from torch import Tensor
 from sharpflow.curvature import NonFiniteError
 from sharpflow.data.population import Population
 from sharpflow.measurements.base import Snapshot
-from sharpflow.symmetry import NoiseTrace
+from sharpflow.symmetry import NoiseTrace, gammas, gaussian_gammas
 from sharpflow.training import Problem, generator
 
 _CHUNK = 1000
@@ -40,6 +40,34 @@ def held_out(snapshot: Snapshot, purpose: str, *shape: int) -> tuple[Tensor, Ten
     population = population_of(problem)
     source = generator(problem.stream, problem.seeds[snapshot.run], purpose, snapshot.step)
     return population.sample(torch.randn(*shape, population.size, generator=source))
+
+
+def representative(snapshot: Snapshot, purpose: str, count: int) -> tuple[Tensor, Tensor]:
+    """Samples (n, d0) and (n, d2) that means are taken over.
+
+    They are `count` held-out ones of a population, and else all that the run has.
+    """
+    if snapshot.problem.population is None:
+        return snapshot.inputs, snapshot.targets
+    return held_out(snapshot, purpose, count)
+
+
+def second_moment(snapshot: Snapshot) -> Tensor:
+    """E[x xᵀ] (d0, d0) of the population, and else over the run's samples."""
+    problem = snapshot.problem
+    if problem.population is not None:
+        return problem.population.input_covariance
+    inputs = snapshot.inputs
+    return inputs.mT @ inputs / len(inputs)
+
+
+def linear_gammas(snapshot: Snapshot) -> tuple[Tensor, Tensor]:
+    """(Γ_U, Γ_W) of a two-layer linear network: of the population, else over the run's samples."""
+    u, w = factors(snapshot)
+    law = snapshot.problem.population
+    if law is None:
+        return gammas(u, w, snapshot.inputs, snapshot.targets)
+    return gaussian_gammas(u, w, law.teacher, law.input_covariance, law.noise_covariance)
 
 
 def sampled_noise_trace(

@@ -67,9 +67,9 @@ def cut(photograph: np.ndarray, strips: int) -> list[np.ndarray]:
 
 
 def part(photograph: np.ndarray, draw: int, parts: int) -> list[np.ndarray]:
-    """The cells of a photograph that a draw takes its patches from.
+    """The cells of a photograph, or a strip of one, that a draw takes its patches from.
 
-    A photograph is cut into cells of 48 × 48 pixels, which are dealt out at random to the parts.
+    It is cut into cells of 48 × 48 pixels, which are dealt out at random to the parts.
 
     Args:
         photograph: (rows, columns, 3).
@@ -95,15 +95,6 @@ def drawn(cells: list[np.ndarray], least: int) -> np.ndarray:
     return found
 
 
-def pooled(pixels: np.ndarray, side: int) -> np.ndarray:
-    """Means over squares of pixels of pictures (n, channels, rows, columns) uint8."""
-    if side == 1:
-        return pixels
-    count, channels, rows, columns = pixels.shape
-    squares = pixels.reshape(count, channels, rows // side, side, columns // side, side)
-    return squares.mean((3, 5)).round().astype(np.uint8)
-
-
 def generate(spec: Mapping[str, Any]) -> Dataset:
     """Make the dataset of photos from its options.
 
@@ -115,16 +106,16 @@ def generate(spec: Mapping[str, Any]) -> Dataset:
     """
     files, images = photographs()
     names = files
+    if spec["strips"] > 1:
+        names = [f"{file}, strip {k + 1}" for file in files for k in range(spec["strips"])]
+    strips = [strip for image in images for strip in cut(image, spec["strips"])]
     if spec["draw_seed"] is None:
-        if spec["strips"] > 1:
-            names = [f"{file}, strip {k + 1}" for file in files for k in range(spec["strips"])]
-        strips = [part for image in images for part in cut(image, spec["strips"])]
         classes = [shuffled(patches(strip)) for strip in strips]
     else:
-        least = spec["samples"] // len(images)
-        cells = [part(image, spec["draw_seed"], spec["parts"]) for image in images]
+        least = spec["samples"] // len(strips)
+        cells = [part(strip, spec["draw_seed"], spec["parts"]) for strip in strips]
         classes = [drawn(own, least) for own in cells]
     found = np.repeat(np.arange(len(classes)), [len(each) for each in classes])
     choice = choose(found, names, spec, "scikit-learn", word="patches")
-    pixels = pooled(np.concatenate(classes)[choice.rows], spec["pooling"])
+    pixels = np.concatenate(classes)[choice.rows]
     return picture_tensors(pixels, choice, spec), {"source": "photos", "files": files}

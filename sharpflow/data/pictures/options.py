@@ -41,7 +41,12 @@ class Options(PictureOptions):
     def _count(self) -> int | None:
         return None if self.classes is None else len(self.classes)
 
+    def original_shape(self) -> tuple[int, int, int]:
+        """Channels, rows and columns of a picture before `pooling`."""
+        rows, columns = self.size
+        return self.channels, rows, columns
+
     def form(self) -> Form:
         """The form of its samples."""
-        shape = (self.channels, *self.size)
-        return Form("images", shape, self.outputs(self._count), self.targets, self.samples)
+        outputs = self.outputs(self._count)
+        return Form("images", self.pooled_shape(), outputs, self.targets, self.samples)

@@ -120,8 +120,6 @@ class SymmetryNoise(Measurement):
             values["symmetry_group"] = np.repeat(groups, counts)
         if self._options["law"] == "sgd":
             values |= self._linear(snapshot, noise, chosen, sides)
-        elif self._options["law"] == "adam":
-            values |= _in_the_metric(snapshot, chosen, groups)
         return values
 
     def _noise(self, snapshot: Snapshot, chosen: tuple[Symmetry, ...]) -> Noise:
@@ -392,22 +390,6 @@ def _sums(symmetry: Symmetry, values: Mapping[str, Tensor]) -> Pair:
     if outer.ndim == 2:
         outer, inner = outer.diagonal(), inner.diagonal()
     return outer, inner
-
-
-def _in_the_metric(snapshot: Snapshot, chosen: tuple[Symmetry, ...], groups: list[int]) -> Values:
-    """Charges Σ q P θ² and sides Σ P in the optimiser's metric P; nothing before the first step."""
-    metric = snapshot.preconditioner
-    if metric is None:
-        return {}
-    weighed = {name: metric[name] * snapshot.parameters[name] for name in metric}
-    sides = [_sums(symmetry, metric) for symmetry in chosen]
-    pairs = [symmetry.grams(weighed, snapshot.parameters) for symmetry in chosen]
-    return {
-        "symmetry_metric_charge": _entries(outer - inner for outer, inner in pairs),
-        "symmetry_metric_outer": _entries(outer for outer, _ in sides),
-        "symmetry_metric_inner": _entries(inner for _, inner in sides),
-        "symmetry_metric_imbalance": _gaps(sides, groups),
-    }
 
 
 def build(options: Mapping[str, Any]) -> SymmetryNoise:

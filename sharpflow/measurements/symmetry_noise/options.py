@@ -33,10 +33,10 @@ class Options(MeasurementOptions):
     """Batches a state, for `gradients: batches`, drawn as training draws them."""
     batch: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     """Batch size S of E[ĝ²] and of drawn batches; `null` takes that of training."""
-    law: Literal["sgd", "adam"] | None = "sgd"
-    """What is given beside charges and noise. `sgd`: the expected change of each charge in a step,
-    and the charge that such steps lead to from the start. `adam`: charges and sides in the
-    optimiser's metric P, which is √v + ε for Adam. `null`: neither."""
+    law: Literal["sgd"] | None = "sgd"
+    """What is predicted beside charges and noise. `sgd`: the expected change of each charge in a
+    step, and the charge that such steps lead to from the start. `null`: nothing; under Adam the
+    measurement `adam_balance` has its own charges."""
 
     @model_validator(mode="after")
     def _own_keys(self):
@@ -47,8 +47,7 @@ class Options(MeasurementOptions):
         return self
 
     def needs(self) -> Needs:
-        needed = {"sgd": ("linear steps", "unclipped steps"), "adam": ("preconditioner",)}
-        return needed[self.law] if self.law else ()
+        return ("linear steps", "unclipped steps") if self.law else ()
 
     def drawn(self, batch: int) -> int:
         if self.gradients == "samples":
@@ -62,7 +61,4 @@ class Options(MeasurementOptions):
         found |= {"symmetry_imbalance", "symmetry_root_imbalance"}
         if self.law == "sgd":
             found |= {"symmetry_drift", "symmetry_charge_predicted"}
-        if self.law == "adam":
-            metric = ("charge", "outer", "inner", "imbalance")
-            found |= {f"symmetry_metric_{name}" for name in metric}
         return frozenset(found)

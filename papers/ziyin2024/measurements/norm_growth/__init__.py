@@ -33,7 +33,9 @@ class NormGrowth(Measurement):
         if batch is None:
             predicted = rate**2 * noise.gradient
         else:
-            predicted = noether_step(noise, rate, batch)
+            drawn_out = problem.training["sampling"] == "epochs"
+            size = problem.samples if drawn_out else None
+            predicted = noether_step(noise, rate, batch, dataset_size=size)
         return {"norm_increment_predicted": float(predicted)}
 
 

@@ -16,7 +16,7 @@ class Options(MeasurementOptions):
     """Held-out samples that Tr Σ and ∇L are estimated from, where the data are not finite."""
 
     def needs(self) -> Needs:
-        return "two layers", "gaussian population"
+        return "scale invariance", "plain steps", ("gaussian population", "finite samples")
 
     def drawn(self, batch: int) -> int:
         return self.samples

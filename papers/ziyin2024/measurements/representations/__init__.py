@@ -9,13 +9,14 @@ from sharpflow.measurements.base import Measurement, Options, Snapshot, Values
 from sharpflow.symmetry import alignment, weighted_grams
 from sharpflow.symmetry.two_layer import residual_gammas
 
-from .._population import factors, held_out
+from .._population import factors, representative
 
 
 class Representations(Measurement):
     """Cosine of UᵀΓ_U U with WΓ_W Wᵀ, and of UᵀU with WWᵀ.
 
-    Γ_U = E[‖x‖² r rᵀ] and Γ_W = E[‖r‖² x xᵀ] are means over held-out samples.
+    Γ_U = E[‖x‖² r rᵀ] and Γ_W = E[‖r‖² x xᵀ] are means over held-out samples of a population, and
+    else over all of the run's.
     """
 
     def __init__(self, samples: int, grams_of: int | None):
@@ -26,10 +27,9 @@ class Representations(Measurement):
         """The cosines; at the last step of the chosen seed also both matrices, flattened."""
         u, w = factors(snapshot)
         problem = snapshot.problem
-        inputs, targets = held_out(snapshot, "representations", self.samples)
-        batched = {name: t.unsqueeze(0) for name, t in snapshot.parameters.items()}
+        inputs, targets = representative(snapshot, "representations", self.samples)
         with torch.no_grad():
-            residuals = problem.model(batched, inputs)[0] - targets
+            residuals = snapshot.network({}, inputs) - targets
         gram_u, gram_w = weighted_grams(u, w, *residual_gammas(inputs, residuals))
         values: Values = {
             "alignment": float(alignment(gram_u, gram_w)),

@@ -8,17 +8,17 @@ from sharpflow.parts.options import MeasurementOptions, Needs, Stride, Words
 
 
 class Options(MeasurementOptions):
-    """Alignment of UᵀΓ_U U with WΓ_W Wᵀ at the end of training, from held-out samples."""
+    """Alignment of UᵀΓ_U U with WΓ_W Wᵀ, over held-out samples of a population or all samples."""
 
     every: Stride = 10_000_000
     """Stride, in steps; the first and the last step are always measured."""
     samples: Annotated[int, Field(ge=2, le=1_000_000)] = 4000
-    """Held-out samples that the Γ are estimated from."""
+    """Held-out samples that the Γ of a population are estimated from."""
     grams_of: Annotated[int, Field(ge=0)] | None = None
     """Seed of the experiment whose two matrices are kept at the last step, for the figure."""
 
     def needs(self) -> Needs:
-        return "two layers", "gaussian population"
+        return "two layers", "squared error", ("gaussian population", "finite samples")
 
     def drawn(self, batch: int) -> int:
         return self.samples

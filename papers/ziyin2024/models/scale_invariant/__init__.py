@@ -14,7 +14,7 @@ from torch import Tensor
 from sharpflow.models.base import Batch, Model, Parameters, Setting
 from sharpflow.models.stacks import Stack, divergence_allowed, elementwise, stack, tensor
 
-from ..two_layer import initial_factors
+from ..two_layer import Ends, initial_factors
 
 S = TypeVar("S", bound=Stack)
 
@@ -28,6 +28,7 @@ class ScaleInvariant(Model):
     """
 
     width: int
+    ends: Ends
     normalisation: str
     initialisation: Mapping[str, Any]
     layers: list[list[str]] = field(default_factory=lambda: [["w"], ["u"]])
@@ -35,9 +36,13 @@ class ScaleInvariant(Model):
         {"two layers", "scale invariance", "written-out steps"}
     )
 
+    def data_inputs(self, dataset: Mapping[str, Tensor]) -> Tensor:
+        """The samples, (n, d0): of pictures, all pixels in a row."""
+        return dataset["inputs"].flatten(1)
+
     def initialise(self, dataset: Mapping[str, Tensor], generator: torch.Generator) -> Parameters:
         """One run's parameters, float64: w (d, d0) and u (d2, d)."""
-        return initial_factors(self.initialisation, self.width, dataset, generator)
+        return initial_factors(self.initialisation, self.width, self.ends, dataset, generator)
 
     def _sizes(self, u: S, w: S) -> tuple[S, S]:
         """1/n_U and 1/n_W, (R, 1, 1)."""
@@ -103,4 +108,5 @@ def _inner(a: Stack, b: Stack) -> Any:
 
 def build(options: Mapping[str, Any], setting: Setting) -> ScaleInvariant:
     """The network of `{kind: scale_invariant, normalisation, initialisation}`."""
-    return ScaleInvariant(setting.width, options["normalisation"], options["initialisation"])
+    ends, start = Ends.of(setting), options["initialisation"]
+    return ScaleInvariant(setting.width, ends, options["normalisation"], start)

@@ -2,13 +2,13 @@
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from sharpflow.parts.options import Form, ModelOptions, Needs, PartOf, Words
+from sharpflow.parts.options import Form, ModelOptions, PartOf, Words
 
 
 class Options(ModelOptions):
-    """Two tanh layers with normalised weights, on `gaussian` data."""
+    """Two tanh layers with normalised weights, on `gaussian` data or finite samples."""
 
-    takes: ClassVar[tuple[str, ...]] = ("population",)
+    takes: ClassVar[tuple[str, ...]] = ("population", "vectors", "images")
 
     normalisation: Literal["layer", "global"] = "layer"
     """`layer` divides each layer's weights by their norm (Net-B), `global` by that of all weights
@@ -18,9 +18,6 @@ class Options(ModelOptions):
 
     def capabilities(self) -> Words:
         return frozenset({"two layers", "scale invariance", "written-out steps"})
-
-    def needs(self) -> Needs:
-        return ("gaussian population",)
 
     def parameter_count(self, form: Form, width: int) -> int | None:
         if form.size is None or form.outputs is None:

@@ -3,9 +3,10 @@
 Source: ziyin2024, section 5 (matrix factorisation) and figures 2 to 9.
 """
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,14 +18,27 @@ from sharpflow.models.base import Batch, Model, Parameters, Setting
 from sharpflow.models.stacks import divergence_allowed, elementwise, stack, tensor
 
 
+class Ends(NamedTuple):
+    """Numbers of inputs d0 and of outputs d2."""
+
+    inputs: int
+    outputs: int
+
+    @classmethod
+    def of(cls, setting: Setting) -> "Ends":
+        """Those of a network for that data."""
+        return cls(math.prod(setting.input_shape), setting.outputs)
+
+
 def initial_factors(
     initialisation: Mapping[str, Any],
     width: int,
+    ends: Ends,
     dataset: Mapping[str, Tensor],
     generator: torch.Generator,
 ) -> Parameters:
     """W (d, d0) and U (d2, d) of one run, float64, as `w` and `u`."""
-    outputs, inputs = dataset["teacher"].shape
+    inputs, outputs = ends
     wanted = [Weight("w", (width, inputs), inputs, width)]
     wanted.append(Weight("u", (outputs, width), width, outputs))
     drawn = draw_weights(initialisation, wanted, dataset, generator)
@@ -36,14 +50,19 @@ class TwoLayer(Model):
     """f(x) = U φ(W x), parameters `w` (R, d, d0) and `u` (R, d2, d)."""
 
     width: int
+    ends: Ends
     activation: str
     initialisation: Mapping[str, Any]
     layers: list[list[str]] = field(default_factory=lambda: [["w"], ["u"]])
     capabilities: frozenset[str] = frozenset({"two layers", "written-out steps"})
 
+    def data_inputs(self, dataset: Mapping[str, Tensor]) -> Tensor:
+        """The samples, (n, d0): of pictures, all pixels in a row."""
+        return dataset["inputs"].flatten(1)
+
     def initialise(self, dataset: Mapping[str, Tensor], generator: torch.Generator) -> Parameters:
         """One run's parameters, float64."""
-        return initial_factors(self.initialisation, self.width, dataset, generator)
+        return initial_factors(self.initialisation, self.width, self.ends, dataset, generator)
 
     def __call__(self, parameters: Parameters, inputs: Tensor) -> Tensor:
         """Outputs (R, n, d2) for inputs (n, d0) or (R, n, d0)."""
@@ -97,7 +116,7 @@ class TwoLayerLinear(TwoLayer):
         """One run's parameters, float64, of width min(d, d0 + d2)."""
         full = super().initialise(dataset, generator)
         u, w = full["u"], full["w"]
-        if self.width <= sum(dataset["teacher"].shape):
+        if self.width <= sum(self.ends):
             return full
         seen = torch.linalg.qr(torch.cat([u.mT, w], dim=1)).R
         return {"w": seen[:, u.shape[0] :], "u": seen[:, : u.shape[0]].mT.contiguous()}
@@ -136,4 +155,4 @@ class TwoLayerLinear(TwoLayer):
 def build(options: Mapping[str, Any], setting: Setting) -> TwoLayer:
     """The network of `{kind: two_layer, activation, initialisation}`."""
     kind = TwoLayerLinear if options["activation"] == "linear" else TwoLayer
-    return kind(setting.width, options["activation"], options["initialisation"])
+    return kind(setting.width, Ends.of(setting), options["activation"], options["initialisation"])

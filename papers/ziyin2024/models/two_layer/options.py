@@ -2,13 +2,13 @@
 
 from typing import Annotated, Any, ClassVar
 
-from sharpflow.parts.options import Activation, Form, ModelOptions, Needs, PartOf, Words
+from sharpflow.parts.options import Activation, Form, ModelOptions, PartOf, Words
 
 
 class Options(ModelOptions):
-    """Two layers f(x) = U φ(W x) with vector outputs, on `gaussian` data."""
+    """Two layers f(x) = U φ(W x) with vector outputs, on `gaussian` data or finite samples."""
 
-    takes: ClassVar[tuple[str, ...]] = ("population",)
+    takes: ClassVar[tuple[str, ...]] = ("population", "vectors", "images")
 
     activation: Activation = "linear"
     """Activation function φ of the hidden layer."""
@@ -20,9 +20,6 @@ class Options(ModelOptions):
         if self.activation == "linear":
             words |= {"linear two layers", "population loss"}
         return frozenset(words)
-
-    def needs(self) -> Needs:
-        return ("gaussian population",)
 
     def parameter_count(self, form: Form, width: int) -> int | None:
         if form.size is None or form.outputs is None:
