@@ -24,6 +24,7 @@ from sharpflow.symmetry.covariance import (
     per_sample_gradients,
     sample_loss,
 )
+from sharpflow.symmetry.deep_linear import deep_gaussian_gammas, deep_noise_equilibrium
 from sharpflow.symmetry.equilibrium import noise_equilibrium, plain_balance, stationary_gammas
 from sharpflow.symmetry.find import symmetries_of
 from sharpflow.symmetry.generators import (
@@ -82,6 +83,8 @@ __all__ = [
     "adam_sums",
     "alignment",
     "charge_drift",
+    "deep_gaussian_gammas",
+    "deep_noise_equilibrium",
     "dense",
     "dense_noise_trace",
     "equilibrium_charge",

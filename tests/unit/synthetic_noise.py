@@ -148,6 +148,51 @@ def equilibrium_limit(left: float = 0.01, slope: float = 2.0, seeds: int = SEEDS
     return join(runs)
 
 
+def deep_linear(
+    end: float = 0.03, limit: float = 0.01, spread: float = 0.04, seeds: int = SEEDS
+) -> pd.DataFrame:
+    """Layers that SGD takes to `end` above their closed form, and to `limit` as η → 0."""
+    steps = np.arange(0, 60_001, 600)
+    closed, plain, width = (9.0, 7.5, 9.0), 8.0, 4
+    cases = {
+        "sgd_small_first": (0.01, end, (0.3, 1.1, 3.0)),
+        "sgd_small_last": (0.01, end, (3.0, 1.1, 0.3)),
+        "gd_small_first": (0.01, None, (0.3, 1.1, 3.0)),
+    }
+    swept = {("eta", rate): limit + 2.0 * rate for rate in (0.01, 0.02)}
+    runs = []
+    for seed in range(seeds):
+        rng = generator(seed, 17)
+        whole = [(case, *own) for case, own in cases.items()]
+        whole += [(case, rate, own, (1.0, 1.0, 1.0)) for (case, rate), own in swept.items()]
+        for case, rate, level, starts in whole:
+            left = np.exp(-steps / 6000) if level is not None else np.ones(steps.size)
+            uneven = 0.35 * left + (level is not None) * spread * (1 - left)
+            error = level if level is not None else 3.0
+            values: dict = {
+                "loss": learning(steps),
+                ("equilibrium_error", 0): (int(steps[-1]), 1.5 * error),
+                ("equilibrium_error", 1): (int(steps[-1]), error),
+            }
+            for layer, (level_of, start) in enumerate(zip(closed, starts, strict=True)):
+                above = (start - 1) * left + (level or 0.0) * (1 - left)
+                wiggle = 1 + 1e-3 * rng.standard_normal(steps.size)
+                values |= {
+                    ("norm_squared", layer): level_of * (1 + above) * wiggle,
+                    ("closed_norm_squared", layer): level_of,
+                    ("plain_norm_squared", layer): plain,
+                    ("singular_value_spread", layer): uneven,
+                    ("plain_balance_error", layer % 2): (int(steps[-1]), 0.5),
+                }
+                for place in range(width):
+                    flat = (level_of / width) ** 0.5 * np.ones(steps.size)
+                    values[("closed_singular_value", layer * width + place)] = flat[0]
+                    tilt = 1 + uneven * (1.5 - place)
+                    values[("singular_value", layer * width + place)] = flat * tilt
+            runs.append(run(case, seed, steps, values, width, rate))
+    return join(runs)
+
+
 def phi_std(phi: float) -> torch.Tensor:
     variance = torch.tensor([phi] * 5 + [2 - phi] * 5, dtype=torch.float64)
     return variance.sqrt()
@@ -433,6 +478,7 @@ EXPERIMENTS = {
     "matrix_factorisation": factorisation,
     "equilibrium": equilibrium,
     "data_covariance": data_covariance,
+    "deep_linear": deep_linear,
     "equilibrium_limit": equilibrium_limit,
     "sharpening": sharpening,
     "warmup": warmup,

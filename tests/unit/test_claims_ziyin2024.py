@@ -23,6 +23,7 @@ SUPPORTED = {
         "gd_charge_conserved",
     ],
     "equilibrium": ["equilibrium_closed_form", "gd_stays_unbalanced"],
+    "deep_linear": ["deep_norms", "deep_end_layers", "deep_middle_even", "deep_limit"],
     "data_covariance": ["data_norm_ratio", "gd_charge_conserved"],
     "equilibrium_limit": ["closed_form_limit"],
     "sharpening": ["sharpening_direction", "sharpening_absent"],
@@ -149,6 +150,10 @@ CONTROLS: dict[str, Callable[[Tables], pd.DataFrame]] = {
     "closed_form_limit": lambda t: noise.equilibrium_limit(left=0.3),
     "data_norm_ratio": lambda t: noise.data_covariance("plain"),
     "decay_norm": lambda t: noise.decayed(level=1.5),
+    "deep_end_layers": lambda t: noise.deep_linear(end=0.1),
+    "deep_limit": lambda t: noise.deep_linear(limit=0.04),
+    "deep_middle_even": lambda t: noise.deep_linear(spread=0.15),
+    "deep_norms": lambda t: noise.deep_linear(end=0.1),
     "equilibrium_closed_form": lambda t: noise.equilibrium(closed=0.5, plain=0.045),
     "equilibrium_initialisation_free": lambda t: swap(t["matrix_factorisation"], "gd", "sgd"),
     "equilibrium_reached": lambda t: swap(t["matrix_factorisation"], "gd", "sgd"),
@@ -179,6 +184,7 @@ CONTROLS: dict[str, Callable[[Tables], pd.DataFrame]] = {
     "warmup_same_end": lambda t: noise.warmup(ratio=1.6),
 }
 UNRECORDED = "it was not recorded"
+PLAIN, ENDS = "from the plain balance", ("first", "last")
 IDLE = "it has not learnt, and what does not move proves nothing"
 ALONE = "one of the two cases is missing"
 SHORT = "its charge has not come down to 0.3"
@@ -266,6 +272,8 @@ UNDEFINED: list[tuple[str, str, Callable[[Tables], pd.DataFrame]]] = [
     ("warmup_same_end", ALONE, lambda t: t["warmup"][t["warmup"]["case"] != "sgd_xavier"]),
     ("noether_flow_weighted", UNRECORDED, lambda t: without(t["noether_flow"], "flow_measured")),
     ("noether_flow_discrete_term", UNRECORDED, lambda t: without(t["noether_flow"], "flow_sde")),
+    ("deep_norms", UNRECORDED, lambda t: without(t["deep_linear"], "closed_norm_squared")),
+    ("deep_end_layers", UNRECORDED, lambda t: without(t["deep_linear"], "equilibrium_error")),
 ]
 NOT_OF_TRAINING = {"warmup_divergence", "noether_flow_discrete_term", "noether_flow_weighted"}
 
@@ -328,7 +336,7 @@ def test_divergence_fails_and_of_one_seed_leaves_doubt(tables, experiment, name)
 def test_every_claim_of_the_paper_is_here_and_its_figure_is_known(monkeypatch):
     assert set(NAMES) == set(CONTROLS) == set(TYPES.registry.declared("claims", "ziyin2024"))
     monkeypatch.chdir(ROOT)
-    plan = make_plan(load("config/config.yaml"))
+    plan = make_plan(load("config/paper.yaml"))  # the default leaves out an η, and so a limit
     figures = {
         verdict.name: verdict.figure
         for experiment, verdicts in plan.claims.items()
@@ -339,6 +347,7 @@ def test_every_claim_of_the_paper_is_here_and_its_figure_is_known(monkeypatch):
     assert set(figures.values()) - {""} == {
         "scale_invariance",
         "matrix_factorisation",
+        "deep_linear",
         "data_covariance",
         "warmup",
         "normalisation",
@@ -360,6 +369,9 @@ def test_every_claim_of_the_paper_is_here_and_its_figure_is_known(monkeypatch):
         ("norm_growth_exponent", "normalisation"),
         ("representations_align", "representations"),
         ("spiral_radius", "scale_invariance"),
+        ("deep_norms", "deep_linear"),
+        ("deep_end_layers", "deep_linear"),
+        ("deep_middle_even", "deep_linear"),
     ],
 )
 def test_gd_in_place_of_sgd_is_not_supported(tables, name, experiment):
@@ -378,6 +390,42 @@ def test_gd_in_place_of_sgd_is_not_supported(tables, name, experiment):
 )
 def test_sgd_in_place_of_gd_is_not_supported(tables, name, experiment):
     assert outcome(name, swap(tables[experiment], "sgd", "gd")) == "not supported"
+
+
+class TestDeepLinear:
+    @pytest.mark.parametrize(
+        ("name", "controls"),
+        [
+            ("deep_norms", ["gd_small_first", *[f"sgd_small_{e}, {PLAIN}" for e in ENDS]]),
+            ("deep_end_layers", ["gd_small_first", *[f"sgd_small_{e}, {PLAIN}" for e in ENDS]]),
+            ("deep_middle_even", ["gd_small_first"]),
+            ("deep_limit", [f"eta, {PLAIN}"]),
+        ],
+    )
+    def test_controls_fail(self, tables, name, controls):
+        table = judged(name, tables["deep_linear"])
+        failed = table[table["control"]]
+        assert failed["case"].tolist() == controls
+        assert set(failed["verdict"]) == {"not supported"}
+
+    def test_one_learning_rate_has_no_limit(self, tables):
+        one = judged("deep_limit", tables["deep_linear"].query("learning_rate < 0.02"))
+        assert decisive(one)["verdict"] == "undefined"
+        assert "one learning rate has no limit" in decisive(one)["reason"]
+
+    def test_a_single_layer_that_is_off_counts(self, tables):
+        off = edit(
+            tables["deep_linear"],
+            "norm_squared",
+            lambda rows: rows["value"] * np.where(rows["index"] == 1, 1.1, 1.0),
+            "sgd_small_last",
+        )
+        table = judged("deep_norms", off).set_index("case")["verdict"]
+        assert table["sgd_small_last"] == "not supported"
+        assert table["sgd_small_first"] == "supported"
+
+    def test_straddles_near_the_bound(self):
+        assert outcome("deep_norms", halves(noise.deep_linear, "end", 0.05, 0.07)) == "straddles"
 
 
 class TestEquilibrium:

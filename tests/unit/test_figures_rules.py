@@ -5,6 +5,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+import test_attention as attention
 import test_figures as li2022
 import test_figures_adam as adam
 import test_figures_edge as mechanism
@@ -14,18 +15,18 @@ import two_layer_linear
 
 from sharpflow.figures import base, edge, style
 
-MODULES = li2022.MODULES | mechanism.MODULES | ziyin2024.MODULES | adam.MODULES | networks.MODULES
+MODULES = li2022.MODULES | mechanism.MODULES | ziyin2024.MODULES | adam.MODULES
+MODULES |= attention.MODULES | networks.MODULES
 NAMES = list(MODULES)
 PUBLISHED = re.compile(r"|Figures? \d+( and \d+)*(, (left|right|top|bottom|middle))?")
 
 
 def tables_of(name: str) -> dict:
-    if name in adam.MODULES:
-        return adam.tables_of(name)
     if name in ziyin2024.MODULES:
         return ziyin2024.tables_of(name)
-    if name in networks.MODULES:
-        return networks.tables_of(name)
+    for own in (adam, attention, networks):
+        if name in own.MODULES:
+            return own.tables_of(name)
     if name in mechanism.MODULES:
         net = mechanism.tables(two_layer_linear.table())
         return mechanism.given(name, net)
@@ -135,7 +136,7 @@ def test_the_papers_figure_is_named_in_the_papers_form(name, drawn):
     assert bool(words["published"]) == (name in NUMBERED)
 
 
-NUMBERED = {"phases", "output_norm", *ziyin2024.NAMES} - {"noether_flow"}
+NUMBERED = {"phases", "output_norm", *ziyin2024.NAMES} - {"deep_linear", "noether_flow"}
 """Figures of which it is known which one of the paper's they are."""
 
 

@@ -19,6 +19,7 @@ from papers.ziyin2024.claims.scale_invariance import norm_growth_exponent
 from papers.ziyin2024.figures import (
     convergence_speed,
     data_covariance,
+    deep_linear,
     matrix_factorisation,
     noether_flow,
     normalisation,
@@ -36,6 +37,7 @@ from sharpflow.symmetry import predictions
 MODULES = {
     "scale_invariance": scale_invariance,
     "matrix_factorisation": matrix_factorisation,
+    "deep_linear": deep_linear,
     "data_covariance": data_covariance,
     "warmup": warmup,
     "normalisation": normalisation,
@@ -103,6 +105,15 @@ CASES = {
     "matrix_factorisation": INITIALISED,
     "equilibrium": INITIALISED,
     "data_covariance": COVARIANCES,
+    "deep_linear": {
+        case: batch | {"model": {"initialisation": {"kind": "layers", "stds": stds}}}
+        for case, batch, stds in (
+            ("sgd_small_first", SGD, [0.5, 1, 2]),
+            ("sgd_small_last", SGD, [2, 1, 0.5]),
+            ("gd_small_first", GD, [0.5, 1, 2]),
+            ("eta", SGD, [1, 1, 1]),
+        )
+    },
     "sharpening": BALANCED,
     "warmup": {
         "sgd_kaiming_constant": ONE | started("kaiming"),
@@ -339,6 +350,23 @@ def test_the_anisotropic_panel_is_of_the_data_that_tell_the_balances_apart(every
     isotropic = {"matrix_factorisation": tables["matrix_factorisation"]}
     assert len(matrix_factorisation.draw(isotropic).axes) == 3
     assert "rotated teacher" not in matrix_factorisation.caption(isotropic)
+
+
+def test_layers_of_deep_nets_beside_their_closed_form(every):
+    figure = deep_linear.draw(every["deep_linear"])
+    for line in titled(figure, "each layer").lines:
+        if "start" in line.get_label():
+            assert line.get_ydata()[-1] == pytest.approx(1.03, rel=0.01)
+    norms = titled(figure, "norms at the end")
+    closed = [float(line.get_ydata()[0]) for line in lines(norms, "closed form")]
+    assert set(closed) == {9.0, 7.5}
+    spectra = {line.get_label(): line.get_ydata() for line in titled(figure, "spectrum").lines}
+    assert np.ptp(spectra["SGD, start 0.5, 1, 2"]) == pytest.approx(3 * 0.04, rel=0.05)
+    assert np.ptp(spectra["GD, start 0.5, 1, 2"]) == pytest.approx(3 * 0.35, rel=0.05)
+    ends = [line for line in titled(figure, "against η").lines if line.get_linestyle() == "--"]
+    assert ends[0].get_ydata()[0] == pytest.approx(0.01, abs=1e-3)
+    one_rate = table("deep_linear", noise.deep_linear().query("case != 'eta'"))
+    assert len(deep_linear.draw({"deep_linear": one_rate}).axes) == 3
 
 
 def test_norm_ratio_beside_the_closed_form(every):

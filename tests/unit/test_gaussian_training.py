@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from specs import part
 
-from papers.ziyin2024.models import scale_invariant, two_layer
+from papers.ziyin2024.models import deep_linear, scale_invariant, two_layer
 from sharpflow.data.population import Population
 from sharpflow.errors import ConfigError
 from sharpflow.losses.mse import SquaredError
@@ -23,7 +23,9 @@ MODELS = {
     "swish": {"activation": "swish"},
     "net_a": {"kind": "scale_invariant", "normalisation": "global"},
     "net_b": {"kind": "scale_invariant", "normalisation": "layer"},
+    "deep": {"kind": "deep_linear", "depth": 4},
 }
+DEEP = MODELS["deep"]
 
 
 def by_autograd(problem, state, first, last):
@@ -66,10 +68,11 @@ def test_a_run_alone_is_the_run_in_a_shard(model, samples):
 
 @pytest.mark.parametrize("model", MODELS.values(), ids=MODELS.keys())
 def test_written_out_steps_on_tensors_are_those_on_arrays(model, monkeypatch):
-    stochastic, exact = shard(model=model, weight_decay=0.1), shard(batch=None, weight_decay=0.1)
+    stochastic = shard(model=model, weight_decay=0.1)
+    exact = shard(model=DEEP if model == DEEP else {}, batch=None, weight_decay=0.1)
     state, start = stochastic.initial_state(), exact.initial_state()
     moved, fallen = stochastic.advance(state, 0, 30).state, exact.advance(start, 0, 30).state
-    for module in (two_layer, scale_invariant, stacks):
+    for module in (two_layer, deep_linear, scale_invariant, stacks):
         monkeypatch.setattr(module, "stack", lambda tensor: tensor)
     assert_same(stochastic.advance(state, 0, 30).state, moved)
     assert_same(exact.advance(start, 0, 30).state, fallen)
@@ -147,9 +150,23 @@ def test_gradient_descent_on_the_population_follows_its_gradient():
     assert_same(problem.advance(state, 0, 60).state, by_autograd(problem, state, 0, 60))
 
 
-@pytest.mark.parametrize("model", [{}, {"kind": "circle", "angle": 2.4}], ids=["linear", "circle"])
+@pytest.mark.parametrize("decay", [0.0, 0.2])
+def test_deep_gradient_descent_on_the_population_is_that_of_autograd(decay):
+    problem = shard(model=DEEP, batch=None, weight_decay=decay)
+    state = problem.initial_state()
+    moved = problem.advance(state, 0, 60).state
+    assert_same(moved, by_autograd(problem, state, 0, 60))
+    assert (problem.full_loss(moved, 60) < problem.full_loss(state, 0)).all()
+
+
+@pytest.mark.parametrize(
+    "model",
+    [{}, DEEP, {"kind": "circle", "angle": 2.4}],
+    ids=["linear", "deep", "circle"],
+)
 def test_population_loss_is_the_limit_of_many_samples(model):
-    shape = {"inputs": 2, "outputs": 1, "teacher": "identity"} if model else {}
+    circle = model.get("kind") == "circle"
+    shape = {"inputs": 2, "outputs": 1, "teacher": "identity"} if circle else {}
     problem = shard(population(**shape), model=model, batch=20_000, seeds=(0,))
     state = problem.initial_state()
     inputs, targets = problem.batch(0)
@@ -190,6 +207,16 @@ def test_balanced_start(shape):
     assert torch.allclose(state["u"] @ state["w"], dataset["teacher"].expand(3, -1, -1))
     assert torch.allclose(state["u"].mT @ state["u"], state["w"] @ state["w"].mT, atol=1e-12)
     assert not torch.allclose(state["u"][0], state["u"][1])
+
+
+def test_layers_start_with_the_stds_that_are_given():
+    model = {"kind": "deep_linear", "initialisation": {"kind": "layers", "stds": [0.5, 1, 2]}}
+    state = shard(population(40, 40), model=model, width=40).initial_state()
+    spreads = [state[f"w{layer}"].std().item() * 40**0.5 for layer in (1, 2, 3)]
+    assert spreads == pytest.approx([0.5, 1, 2], rel=0.1)
+    short = DEEP | {"initialisation": {"kind": "layers", "stds": [1, 1]}}
+    with pytest.raises(ConfigError, match="lists 2 numbers, and the network has 4 layers"):
+        shard(model=short).initial_state()
 
 
 def test_balanced_start_needs_width():

@@ -321,7 +321,7 @@ def test_it_is_judged_on_seeds_that_no_setting_was_chosen_on(monkeypatch):
         "rotational_equilibrium",
         "momentum_factor",
     }
-    experiments = load("config/networks_nets.yaml").experiments
+    experiments = load("config/networks.yaml").experiments
     assert own <= set(experiments)
     for name in own:
         assert experiments[name].first_seed >= 100

@@ -60,11 +60,12 @@ class Noise(NamedTuple):
 class SymmetryNoise(Measurement):
     """Of the units of all chosen symmetries, at one state.
 
-    `symmetry_of` says at the first state which symmetry each unit is of. Noise is that of one
+    `symmetry_of` says at the first state which symmetry each unit is of, and `symmetry_group` by
+    which of the option `parameters` it was chosen, the first that fits. Noise is that of one
     sample's gradient: `symmetry_noise_outer` and `…_inner` are the diagonals of both noise Grams,
     `symmetry_gradient_…` those of the mean gradient, `symmetry_root_…` sums of √E[ĝ²] over each
     side, ĝ the gradient of a batch. With A and B the two sides of a symmetry, as whole matrices,
-    `symmetry_imbalance` is Σ‖A − B‖/Σ(‖A‖ + ‖B‖) of the noise over all symmetries,
+    `symmetry_imbalance` is Σ‖A − B‖/Σ(‖A‖ + ‖B‖) of the noise over the symmetries of each group,
     `symmetry_root_imbalance` that of the roots, and `symmetry_charge_share` that of the parameters.
 
     `symmetry_drift` is the expected change of the charge in the next step, without what decay
@@ -104,15 +105,19 @@ class SymmetryNoise(Measurement):
             values[f"symmetry_{name}_outer"] = seen(outer for outer, _ in pairs)
             values[f"symmetry_{name}_inner"] = seen(inner for _, inner in pairs)
         charges = seen(symmetry.charge(parameters) for symmetry in chosen)
+        patterns = self._options["parameters"]
+        groups = [group for s in chosen if (group := _group(s, patterns)) is not None]
+        gaps = partial(_gaps, groups=groups)
         values |= {
             "symmetry_charge": charges,
-            "symmetry_charge_share": relative_gap([s.grams(parameters) for s in chosen]),
-            "symmetry_imbalance": relative_gap(sides["noise"]),
-            "symmetry_root_imbalance": relative_gap(sides["root"]),
+            "symmetry_charge_share": gaps([s.grams(parameters) for s in chosen]),
+            "symmetry_imbalance": gaps(sides["noise"]),
+            "symmetry_root_imbalance": gaps(sides["root"]),
         }
         if snapshot.step == 0:
             counts = [len(seen([symmetry.charge(parameters)])) for symmetry in chosen]
             values["symmetry_of"] = np.repeat(np.arange(len(chosen)), counts)
+            values["symmetry_group"] = np.repeat(groups, counts)
         if self._options["law"] == "sgd":
             values |= self._linear(snapshot, noise, chosen, sides)
         return values
@@ -229,11 +234,7 @@ def chosen_symmetries(snapshot: Snapshot, patterns: Iterable[str]) -> tuple[Symm
     """
     found = snapshot.once("symmetries", lambda: _symmetries(snapshot))
     patterns = tuple(patterns)
-    chosen = tuple(
-        symmetry
-        for symmetry in found
-        if any(fnmatchcase(name, each) for name in symmetry.parameters for each in patterns)
-    )
+    chosen = tuple(symmetry for symmetry in found if _group(symmetry, patterns) is not None)
     if not chosen:
         known = "; ".join(symmetry.name for symmetry in found)
         raise ConfigError(
@@ -241,6 +242,14 @@ def chosen_symmetries(snapshot: Snapshot, patterns: Iterable[str]) -> tuple[Symm
             f"{', '.join(patterns)}; it has {known or 'none at all'}."
         )
     return chosen
+
+
+def _group(symmetry: Symmetry, patterns: Iterable[str]) -> int | None:
+    """Place of the first pattern that one of a symmetry's parameters is named like."""
+    for place, pattern in enumerate(patterns):
+        if any(fnmatchcase(name, pattern) for name in symmetry.parameters):
+            return place
+    return None
 
 
 def _symmetries(snapshot: Snapshot) -> tuple[Symmetry, ...]:
@@ -343,6 +352,15 @@ def relative_gap(pairs: Iterable[Pair]) -> float:
         gaps += float((a - b).norm())
         sizes += float(a.norm() + b.norm())
     return gaps / sizes if sizes else 0.0
+
+
+def _gaps(pairs: list[Pair], groups: list[int]) -> np.ndarray:
+    """`relative_gap` of the pairs of each group, from the first on; 0 for one that is empty."""
+    members = zip(groups, pairs, strict=True)
+    found: dict[int, list[Pair]] = {group: [] for group in range(max(groups) + 1)}
+    for group, pair in members:
+        found[group].append(pair)
+    return np.array([relative_gap(own) for own in found.values()])
 
 
 def _entries(grams: Iterable[Tensor], whole: bool = False) -> np.ndarray:

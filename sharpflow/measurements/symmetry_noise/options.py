@@ -17,7 +17,8 @@ class Options(MeasurementOptions):
     every: Stride = 100
     """Stride, in steps."""
     parameters: Annotated[list[str], Field(min_length=1, default_factory=lambda: ["*"])]
-    """Shell-style patterns of parameters' names: symmetries that move one of them are chosen."""
+    """Shell-style patterns of parameters' names: symmetries that move one of them are chosen, and
+    belong to the group of the first pattern that fits; imbalances are given by group."""
     matrices: bool = False
     """For symmetries that mix units: whether arrays run over the upper triangles of their matrices,
     row by row, instead of over their diagonals. Those of roots and of the metric always run over
@@ -56,7 +57,7 @@ class Options(MeasurementOptions):
     def gives(self) -> Words:
         sides = ("noise", "gradient", "root")
         found = {f"symmetry_{name}_{side}" for name in sides for side in ("outer", "inner")}
-        found |= {"symmetry_of", "symmetry_charge", "symmetry_charge_share"}
+        found |= {"symmetry_of", "symmetry_group", "symmetry_charge", "symmetry_charge_share"}
         found |= {"symmetry_imbalance", "symmetry_root_imbalance"}
         if self.law == "sgd":
             found |= {"symmetry_drift", "symmetry_charge_predicted"}

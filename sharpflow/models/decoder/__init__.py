@@ -24,8 +24,8 @@ class Decoder(nn.Module):
         self.positions = nn.Parameter(EMBEDDING_STD * torch.randn(length, width))
         self.embedding = nn.Embedding(setting.vocabulary, width)
         nn.init.normal_(self.embedding.weight, std=EMBEDDING_STD)
-        heads, expansion = options["heads"], options["expansion"]
-        blocks = (Block(width, heads, expansion, causal=True) for _ in range(options["depth"]))
+        shape = options["heads"], options["expansion"], options["activation"]
+        blocks = (Block(width, *shape, causal=True) for _ in range(options["depth"]))
         self.blocks = nn.Sequential(*blocks)
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, setting.outputs, bias=False)
@@ -38,5 +38,5 @@ class Decoder(nn.Module):
 
 
 def build(options: Mapping[str, Any], setting: Setting) -> ModuleModel:
-    """The network of `{kind: decoder, depth, heads, expansion, tied}`."""
+    """The network of `{kind: decoder, depth, heads, expansion, activation, tied}`."""
     return ModuleModel(lambda: Decoder(setting, options), setting)

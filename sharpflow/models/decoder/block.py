@@ -5,6 +5,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from sharpflow.models.activations import ACTIVATIONS
+
 EMBEDDING_STD = 0.02
 """Standard deviation of initial embeddings and positions (Radford et al. 2019)."""
 
@@ -32,16 +34,30 @@ class Attention(nn.Module):
         return self.merge(mixed.transpose(1, 2).flatten(2))
 
 
+class Elementwise(nn.Module):
+    """An activation function by its name."""
+
+    def __init__(self, activation: str):
+        super().__init__()
+        self.activation = activation
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Its value, of the shape of the inputs."""
+        return ACTIVATIONS[self.activation].function(inputs)
+
+
 class Block(nn.Module):
     """x ← x + attention(norm(x)), x ← x + dense(norm(x))."""
 
-    def __init__(self, width: int, heads: int, expansion: int, causal: bool):
+    def __init__(self, width: int, heads: int, expansion: int, activation: str, causal: bool):
         super().__init__()
         self.attention_norm = nn.LayerNorm(width)
         self.attention = Attention(width, heads, causal)
         self.dense_norm = nn.LayerNorm(width)
         self.dense = nn.Sequential(
-            nn.Linear(width, expansion * width), nn.GELU(), nn.Linear(expansion * width, width)
+            nn.Linear(width, expansion * width),
+            Elementwise(activation),
+            nn.Linear(expansion * width, width),
         )
 
     def forward(self, tokens: Tensor) -> Tensor:

@@ -4,13 +4,13 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from sharpflow.parts.options import Form, ModelOptions
+from sharpflow.parts.options import Activation, Form, ModelOptions
 
 
 class Options(ModelOptions):
     """A decoder-only transformer that predicts the next token.
 
-    Learned positions, blocks of causal attention and a GELU layer, each after a layer
+    Learned positions, blocks of causal attention and a hidden layer, each after a layer
     normalisation, and linear output units without bias. The run's width is that of the embedding.
     Embeddings start as normal numbers of standard deviation 0.02, the rest as PyTorch's layers do.
     """
@@ -22,7 +22,9 @@ class Options(ModelOptions):
     heads: Annotated[int, Field(ge=1, le=256)] = 4
     """Attention heads of a block."""
     expansion: Annotated[int, Field(ge=1, le=64)] = 4
-    """Units of a block's GELU layer, in widths."""
+    """Units of a block's hidden layer, in widths."""
+    activation: Activation = "gelu"
+    """Activation function of the hidden layer."""
     tied: bool = False
     """Whether the output units' weights are the embedding's."""
 

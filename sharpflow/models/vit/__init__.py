@@ -28,8 +28,8 @@ class VisionTransformer(nn.Module):
             patches += 1
         self.positions = nn.Parameter(EMBEDDING_STD * torch.randn(patches, width))
         self.embedding = nn.Linear(channels * area, width)
-        heads, expansion = options["heads"], options["expansion"]
-        blocks = (Block(width, heads, expansion, causal=False) for _ in range(options["depth"]))
+        shape = options["heads"], options["expansion"], options["activation"]
+        blocks = (Block(width, *shape, causal=False) for _ in range(options["depth"]))
         self.blocks = nn.Sequential(*blocks)
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, setting.outputs)
@@ -46,5 +46,5 @@ class VisionTransformer(nn.Module):
 
 
 def build(options: Mapping[str, Any], setting: Setting) -> ModuleModel:
-    """The network of `{kind: vit, patch, depth, heads, expansion, pooling}`."""
+    """The network of `{kind: vit, patch, depth, heads, expansion, activation, pooling}`."""
     return ModuleModel(lambda: VisionTransformer(setting, options), setting)

@@ -4,14 +4,14 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from sharpflow.parts.options import Form, ModelOptions
+from sharpflow.parts.options import Activation, Form, ModelOptions
 
 
 class Options(ModelOptions):
     """A small vision transformer.
 
-    A linear embedding of square patches, learned positions, blocks of attention and a GELU layer,
-    each after a layer normalisation, and linear output units. The run's width is that of the
+    A linear embedding of square patches, learned positions, blocks of attention and a hidden
+    layer, each after a layer normalisation, and linear output units. The run's width is that of the
     embedding. Positions start as normal numbers of standard deviation 0.02, a class token as
     zeros, the rest as PyTorch's layers do.
     """
@@ -25,7 +25,9 @@ class Options(ModelOptions):
     heads: Annotated[int, Field(ge=1, le=256)] = 4
     """Attention heads of a block."""
     expansion: Annotated[int, Field(ge=1, le=64)] = 4
-    """Units of a block's GELU layer, in widths."""
+    """Units of a block's hidden layer, in widths."""
+    activation: Activation = "gelu"
+    """Activation function of the hidden layer."""
     pooling: Literal["mean", "token"] = "mean"
     """What the output units see: the mean over the patches, or a class token."""
 
