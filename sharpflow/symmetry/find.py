@@ -8,6 +8,8 @@ where a unit is made and those where it is read, and hardly anywhere else.
 import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,6 +20,7 @@ from sharpflow.symmetry.relations import relations
 from sharpflow.symmetry.shared_units import Kind, Slots, Symmetry
 
 Function = Callable[[dict[str, Tensor]], Tensor]
+Inside = Callable[[dict[str, Tensor], Callable[[], Any]], Any]
 _POINTS, _MORE = 8, 32
 """Parameters that are looked at, so that each unit is switched off at some; of small functions."""
 _SMALL, _LARGE = 10_000, 1_000_000
@@ -136,16 +139,25 @@ class Probe:
     Args:
         function: params → outputs.
         params: the parameters.
+        inside: (params, compute) → what compute() gives while what the function holds has these
+            parameters: a backward pass may call it again.
 
     Attributes:
         points: numbers of the parameters that are looked at: outputs depend on most others there.
         axes: of all parameters that the outputs depend on.
     """
 
-    def __init__(self, function: Function, params: Mapping[str, Tensor]) -> None:
+    def __init__(
+        self,
+        function: Function,
+        params: Mapping[str, Tensor],
+        inside: Callable[[dict[str, Tensor], Callable[[], Any]], Any] = lambda _, compute: (
+            compute()
+        ),
+    ) -> None:
         if not params:
             raise ValueError("params is empty; a symmetry needs at least one parameter tensor.")
-        self.function = function
+        self.function, self._inside = function, inside
         self._references: dict[int, Tensor] = {}
         self._signs = True
         self._params = params
@@ -211,13 +223,15 @@ class Probe:
             self._order = _order(outputs, leaves)
             for _ in range(count):
                 weights = torch.randn(outputs.shape, generator=stream, dtype=torch.float64)
-                found = torch.autograd.grad(
+                differentiate = partial(
+                    torch.autograd.grad,
                     outputs,
                     list(leaves.values()),
                     weights.to(outputs),
                     retain_graph=True,
                     allow_unused=True,
                 )
+                found = self._inside(leaves, differentiate)
                 pairs = zip(leaves, found, strict=True)
                 yield (
                     {n: p.detach() for n, p in leaves.items()},

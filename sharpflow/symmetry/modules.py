@@ -154,7 +154,7 @@ def find_symmetries(
         raise TypeError(f"model is a {type(model).__name__}; it must be a torch.nn.Module.")
     with random_state_kept():
         network = _Network(getattr(model, "_orig_mod", model), inputs, only)
-        plain = Probe(network.function(), network.params)
+        plain = Probe(network.function(), network.params, network.inside)
         network.check_repeatable(plain)
         held = verified(plain, tolerance)
         broken = list(_frozen(network, plain, held))
@@ -234,6 +234,10 @@ class _Network:
             with watch.watching():
                 return _flat(self.model(*self.args, **self.kwargs))
 
+        return self.inside(params, compute)
+
+    def inside(self, params: Mapping[str, Tensor], compute: Callable[[], Any]) -> Any:
+        """What `compute()` gives while the network has these parameters, in float64."""
         return at_parameters(self.model, params, compute, torch.float64)
 
     def _arguments(self, inputs: Inputs | None) -> tuple[tuple, dict[str, Any]]:
@@ -321,7 +325,7 @@ def _nearly(
     """Symmetries that appear once everything that may break one is put right."""
     if not watch.causes:
         return []
-    repaired = Probe(network.function(frozenset(watch.causes)), network.params)
+    repaired = Probe(network.function(frozenset(watch.causes)), network.params, network.inside)
     return [each for each in verified(repaired, _HOLDS, held) if network.moves(each)]
 
 

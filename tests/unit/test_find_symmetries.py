@@ -6,6 +6,7 @@ from torch import nn
 from torch.func import grad
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
+from torch.utils.checkpoint import checkpoint
 
 from sharpflow.curvature.graphs import at_parameters
 from sharpflow.symmetry import find_symmetries, symmetries_of
@@ -455,6 +456,20 @@ def test_a_function_of_parameters():
     assert kinds(symmetries_of(function, params)) == {
         ("rescaling", 4, "w → u"),
     }
+
+
+def test_activations_that_the_backward_pass_computes_again():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Linear(5, 8), nn.Linear(8, 3)
+
+        def forward(self, x):
+            hidden = checkpoint(lambda h: self.a(h).relu(), x, use_reentrant=False)
+            return self.b(hidden)
+
+    (found,) = find_symmetries(Net(), torch.randn(4, 5))
+    assert found.name == "a.weight, a.bias → b.weight"
 
 
 def test_inputs_by_name_and_outputs_in_a_dict():
