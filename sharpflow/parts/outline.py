@@ -2,6 +2,7 @@
 
 import ast
 import importlib.util
+import inspect
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -164,6 +165,9 @@ def run_slice(file: Path, wanted: str, module: str) -> Any:
     fresh.__file__ = str(file)
     fresh.__source__ = file.read_bytes()  # type: ignore[attr-defined]
     sys.modules[module] = fresh
+    # descriptions of keys are looked for in the module of the file, which may be known by now
+    for path in (file.absolute(), file.resolve()):
+        inspect.modulesbyfile.pop(str(path), None)  # pyright: ignore[reportAttributeAccessIssue]
     try:
         with explained(str(file)):
             exec(compile(part, str(file), "exec"), fresh.__dict__)

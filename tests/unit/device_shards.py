@@ -56,7 +56,8 @@ def planned() -> dict[tuple[str, str], Any]:
 def _dataset(name: str, experiment: str, case: str) -> dict[str, torch.Tensor]:
     options = dict(planned()[experiment, case][1][name].spec)
     if options["source"] == "photos":
-        options["samples"] = min(options["samples"], 12)
+        classes = 2 * (options.get("strips") or 1)
+        options["samples"] = min(options["samples"], -(-12 // classes) * classes)
     return generate(options)[0]
 
 

@@ -222,9 +222,9 @@ def test_matrices_of_a_seed_that_is_not_run(config_folder):
 
 def test_data_of_a_form_that_the_network_does_not_take(config_folder):
     holds(
-        refusal(config_folder, GAUSSIAN | {"model": {"kind": "mlp"}}),
+        refusal(config_folder, GAUSSIAN | {"model": {"kind": "cnn"}}),
         "data.source = 'gaussian'",
-        "model.kind = 'mlp'",
+        "model.kind = 'cnn'",
         "population",
     )
 

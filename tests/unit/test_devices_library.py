@@ -49,11 +49,78 @@ class Given:
         return torch.func.vmap(self.loss, (None, 0, 0))(params, x, y).mean()
 
 
+def pair(name):
+    """A model of two layers, its loss, and data, on a device."""
+    model = torch.nn.Sequential(torch.nn.Linear(5, 4), torch.nn.ReLU(), torch.nn.Linear(4, 3))
+    model = model.double()
+    with torch.no_grad():
+        for place, parameter in enumerate(model.parameters()):
+            parameter.copy_(draw("cpu", *parameter.shape, seed=place))
+    return model.to(name), torch.nn.functional.mse_loss, draw(name, 20, 5), draw(name, 20, 3)
+
+
+def balanced(s, g, law=None):
+    """The noise of both sides of the model's symmetry, or what a law makes of it."""
+    (noise,) = s.noise_balance(*pair(g.name)).symmetries
+    sgd = s.Sgd(0.01, 4, momentum=0.5, weight_decay=0.1)
+    return [noise.outer, noise.inner, noise.charge] if law is None else getattr(s, law)(noise, sgd)
+
+
+def trained(s, g):
+    """Adam's balance after three steps."""
+    model, loss, inputs, targets = pair(g.name)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=0.01)
+    for _ in range(3):
+        optimiser.zero_grad()
+        loss(model(inputs), targets).backward()
+        optimiser.step()
+    (found,) = s.adam_balance(model, optimiser).symmetries
+    return [found.outer, found.inner, found.charge]
+
+
+def sums_of(s, g):
+    squares = {name: value.square() for name, value in g.params.items()}
+    (found,) = s.symmetries_of(lambda p: p["u"] @ p["w"], g.params)
+    return s.adam_sums(found, g.params, s.adam_squares(squares, 0.9, 3), 0.1)
+
+
+def gathered(s, g):
+    (found,) = s.symmetries_of(lambda p: p["u"] @ p["w"], g.params)
+    moments = s.GradientMoments([found])
+    moments.add({"u": draw(g.name, 6, 3, 4), "w": draw(g.name, 6, 4, 5)})
+    return moments.noise(0)
+
+
 def moved(generator, given):
     return [*generator.apply(given.params).values(), *generator.flow(given.params, 0.3).values()]
 
 
 CALLS = {
+    "GradientMoments": gathered,
+    "adam_balance": trained,
+    "adam_charge_step": lambda s, g: s.adam_charge_step(sums_of(s, g), 0.01, 0.1),
+    "adam_equilibrium_charge": lambda s, g: s.adam_equilibrium_charge(sums_of(s, g), 0.01, 0.1),
+    "adam_relaxation_steps": lambda s, g: s.adam_relaxation_steps(sums_of(s, g), 0.01, 0.9, 0.1),
+    "adam_squares": lambda s, g: s.adam_squares({"u": g.u.square()}, 0.9, 3).values(),
+    "adam_sums": lambda s, g: [sums_of(s, g).outer, sums_of(s, g).charge],
+    "charge_drift": lambda s, g: balanced(s, g, "charge_drift"),
+    "deep_gaussian_gammas": lambda s, g: s.deep_gaussian_gammas(
+        [g.w, g.u], g.teacher, g.sigma_x, g.sigma_noise
+    )[0],
+    "deep_noise_equilibrium": lambda s, g: [
+        each.mT @ each for each in s.deep_noise_equilibrium(g.teacher, g.sigma_x, g.sigma_noise, 2)
+    ],
+    "equilibrium_charge": lambda s, g: balanced(s, g, "equilibrium_charge"),
+    "find_symmetries": lambda s, g: [
+        each.charge(dict(pair(g.name)[0].named_parameters())).detach()
+        for each in s.find_symmetries(pair(g.name)[0], pair(g.name)[2])
+    ],
+    "noise_balance": balanced,
+    "relaxation_steps": lambda s, g: balanced(s, g, "relaxation_steps"),
+    "sustained_charge": lambda s, g: balanced(s, g, "sustained_charge"),
+    "symmetries_of": lambda s, g: [
+        each.charge(g.params) for each in s.symmetries_of(lambda p: p["u"] @ p["w"], g.params)
+    ],
     "alignment": lambda s, g: s.alignment(g.u, g.u + 1),
     "dense": lambda s, g: s.noether_charge({"a": g.u[0]}, s.dense(definite(g.name, 4, 5))),
     "dense_noise_trace": lambda s, g: s.dense_noise_trace(
@@ -101,7 +168,10 @@ CALLS = {
     "weighted": lambda s, g: moved(s.weighted({"u": 2.0, "w": -1.0}), g),
     "weighted_grams": lambda s, g: s.weighted_grams(g.u, g.w, *g.gammas),
 }
-APART = {"Generator", "NoiseTrace", "sample_loss"}
+APART = {
+    *("Generator", "NoiseTrace", "sample_loss", "Sgd", "Slots", "Symmetry", "Symmetries", "Broken"),
+    *("SymmetryNoise", "NoiseBalance", "AdamNoise", "AdamBalance", "AdamSums"),
+}
 """What computes nothing by itself."""
 
 

@@ -24,7 +24,6 @@ from papers.ziyin2024.figures import (
     noether_flow,
     normalisation,
     representations,
-    representations_pictures,
     scale_invariance,
     warmup,
 )
@@ -42,14 +41,12 @@ MODULES = {
     "warmup": warmup,
     "normalisation": normalisation,
     "representations": representations,
-    "representations_pictures": representations_pictures,
     "convergence_speed": convergence_speed,
     "noether_flow": noether_flow,
 }
 EXPERIMENTS = {name: [name] for name in MODULES} | {
     "matrix_factorisation": ["equilibrium", "matrix_factorisation"],
     "data_covariance": ["data_covariance", "sharpening"],
-    "representations_pictures": ["representations"],
 }
 NAMES = list(MODULES)
 ROOT = Path(__file__).resolve().parents[2]

@@ -166,7 +166,9 @@ def test_the_plain_convolutional_network_written_out():
 @pytest.mark.parametrize("pooling", ["mean", "token"])
 def test_the_vision_transformer_sees_patches_as_a_strided_convolution_does(pooling):
     torch.manual_seed(0)
-    net = VisionTransformer(setting(4), SMALL | {"patch": 4, "pooling": pooling}).double()
+    net = VisionTransformer(
+        setting(4), SMALL | {"patch": 4, "pooling": pooling, "activation": "gelu"}
+    ).double()
     images = dataset("vit")["inputs"]
     kernel = net.embedding.weight.unflatten(1, (2, 4, 4))
     tokens = F.conv2d(images, kernel, net.embedding.bias, stride=4).flatten(2).mT

@@ -5,8 +5,7 @@ Derived in docs/background/adam_equilibrium.md.
 
 from sharpflow.claims.base import claim
 from sharpflow.results.runs import Run
-
-from ._adam import unit_means
+from sharpflow.results.units import late_means
 
 POWER = "symmetry_noise_outer", "symmetry_noise_inner"
 METRIC = "adam_outer", "adam_inner"
@@ -23,8 +22,8 @@ READS = [
 
 def decay_slope(run: Run, charge: str, sides: tuple[str, str], divided: float = 1.0) -> float:
     """Slope through 0, over units, of a charge on η(outer − inner)/(2γ)."""
-    measured = unit_means(run, charge)
-    outer, inner = (unit_means(run, side) for side in sides)
+    measured = late_means(run, charge)
+    outer, inner = (late_means(run, side) for side in sides)
     decay = run.setting("training.weight_decay")
     predicted = run.learning_rate / (2 * decay) * (outer - inner) / divided
     return float((measured * predicted).sum() / (predicted * predicted).sum())

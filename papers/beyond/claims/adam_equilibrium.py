@@ -7,9 +7,8 @@ import numpy as np
 
 from sharpflow.claims.base import INF, claim
 from sharpflow.results.runs import Run
+from sharpflow.results.units import late_means
 from sharpflow.statistics.verdicts import Undefined
-
-from ._adam import unit_means
 
 POWER = ["symmetry_noise_outer", "symmetry_noise_inner"]
 ROOT = ["symmetry_root_outer", "symmetry_root_inner"]
@@ -22,7 +21,7 @@ CHOSEN = "chosen: over the means' fluctuations, 0.02 to 0.04; under the other la
 
 def gap(run: Run, sides: list[str]) -> float:
     """Σ|outer − inner|/Σ(outer + inner) over units, of means over the last half of the run."""
-    outer, inner = (unit_means(run, side) for side in sides[:2])
+    outer, inner = (late_means(run, side) for side in sides[:2])
     if not outer.size:
         return Undefined("it was not recorded")
     return float(np.abs(outer - inner).sum() / (outer + inner).sum())

@@ -6,8 +6,8 @@ from matplotlib.figure import Figure
 from sharpflow.figures import base, ensemble, style
 from sharpflow.results import tables as results
 from sharpflow.results.runs import Run, runs_by_network
+from sharpflow.results.units import late_means
 
-from ..claims._adam import unit_means
 from ..claims.adam_decay import METRIC, of_adamw, of_gradient_decay, of_sgd
 
 TITLE = "Where weight decay holds the charges of Adam"
@@ -31,9 +31,9 @@ NAMES = {
 
 def units(run: Run, decoupled: bool) -> tuple[np.ndarray, np.ndarray]:
     """Predicted and measured charge of every unit, by the law of the run's own decay."""
-    outer, inner = (unit_means(run, side) for side in METRIC)
+    outer, inner = (late_means(run, side) for side in METRIC)
     predicted = run.learning_rate / (2 * run.setting("training.weight_decay")) * (outer - inner)
-    return predicted, unit_means(run, "adam_charge" if decoupled else "adam_plain_charge")
+    return predicted, late_means(run, "adam_charge" if decoupled else "adam_plain_charge")
 
 
 @style.house

@@ -10,13 +10,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sharpflow.figures import base, ensemble, style
+from sharpflow.figures.by_data import by_data
 from sharpflow.results import tables as results
 from sharpflow.results.noise import U, W, total_norm
 from sharpflow.results.rates import accumulated
 from sharpflow.results.runs import Run, runs_by_network
 
 from ..claims.scale_invariance import decayed_level, norm_growth_exponent
-from ._data import by_data
 
 TITLE = "The norms of scale-invariant nets grow as the root of time under SGD"
 PUBLISHED = "Figures 5 and 7"

@@ -9,9 +9,10 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
 from sharpflow.figures import base, ensemble, style
+from sharpflow.figures.by_data import GAUSSIAN, data
 from sharpflow.results import tables as results
 
-TITLE = "SGD aligns the noise-weighted representations of the two layers"
+TITLE = "Whether SGD aligns the noise-weighted representations of the two layers"
 PUBLISHED = "Figures 6 and 9"
 READS = ("alignment",)
 DRAWS = ("alignment_unweighted", "gram_u", "gram_w")
@@ -27,12 +28,6 @@ LOOKS = {
     ("GD", "alignment"): (style.VERMILION, (0, (4, 1.5)), WEIGHTED),
 }
 COLOURS = "RdBu_r"
-DRAWN = (
-    "Left: cosine of the noise-weighted representations UᵀΓ_U U and WΓ_W Wᵀ of two-layer nets. "
-    "Right: the two after training, lowest seed, units in descending order of the diagonal of "
-    "WΓ_W Wᵀ, on one scale a run."
-)
-
 Row = tuple[str, list[results.Network]]
 
 
@@ -180,11 +175,16 @@ def numbers(tables: results.Tables) -> dict[str, list] | None:
 
 
 def caption(tables: results.Tables) -> str:
-    """What is drawn, why the data are anisotropic, and the scale."""
+    """What is drawn, why Gaussian data are anisotropic, and the scale."""
+    drawn = {data(network) for _, members in rows(tables) for network in members}
     return base.join(
-        DRAWN,
+        "Left: cosine of the noise-weighted representations UᵀΓ_U U and WΓ_W Wᵀ of two-layer nets. "
+        "Right: the two after training, lowest seed, units in descending order of the diagonal of "
+        "WΓ_W Wᵀ, on one scale a run.",
         "Inputs and noise are anisotropic: on isotropic ones weighted and plain representations "
-        "cannot be told apart.",
+        "cannot be told apart."
+        if GAUSSIAN in drawn
+        else "",
         ensemble.BAND,
         ensemble.scale_sentence(tables),
     )

@@ -10,9 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from sharpflow.figures import base, ensemble, style
+from sharpflow.figures.by_data import GAUSSIAN, by_data, data, titled
 from sharpflow.results import tables as results
-
-from ._data import GAUSSIAN, by_data, data, titled
 
 TITLE = "Warm-up lets the noise flatten the loss before the learning rate rises"
 PUBLISHED = "Figure 4"
