@@ -351,9 +351,7 @@ def test_an_experiments_file_is_checked_as_one(said, refused):
 
 
 def test_a_check_says_which_experiments_a_configuration_leaves_out(said):
-    assert " experiments (dense_deep, dense_variance, deep_linear, " in said(
-        "check config"
-    )
+    assert " experiments (dense_deep, dense_variance, deep_linear, " in said("check config")
 
 
 @pytest.mark.parametrize("kind", ["claim", "figure"])
