@@ -10,8 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sharpflow.curvature.model_loss import random_state_kept
-
 
 def tensors_of(batch: Any) -> Iterator[Tensor]:
     """The tensors of a batch: itself, or those of a sequence or a mapping, in order."""
@@ -124,14 +122,11 @@ def read_once(batches: Iterable[Any]) -> Iterator[Any]:
 @contextmanager
 def generators_kept(batches: Iterable[Any]) -> Iterator[None]:
     """Afterwards all generators that a loader draws from are where they were before."""
-    own = getattr(batches, "generator", None)
-    state = own.get_state() if isinstance(own, torch.Generator) else None
+    states = _states(batches)
     try:
-        with random_state_kept():
-            yield
+        yield
     finally:
-        if isinstance(own, torch.Generator) and state is not None:
-            own.set_state(state)
+        _set_states(batches, states)
 
 
 def marks_of(batch: Any) -> list[float]:
