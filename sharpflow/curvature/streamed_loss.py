@@ -31,7 +31,6 @@ from sharpflow.curvature.model_loss import (
     refuse_random_modules,
 )
 
-BatchLoss = Callable[..., Tensor]
 Weight = Callable[[Any], float]
 Forward = Callable[[nn.Module, Any], Any]
 
@@ -92,7 +91,50 @@ def _pair(batch: Any) -> Sequence[Any]:
     return batch
 
 
-class StreamedLoss(LossOfModel):
+class LossOfBatches(LossOfModel):
+    """A loss that is known of batches: of a model and a batch, or of outputs and data.
+
+    Args:
+        model, only, dtype, products: as for `LossOfModel`.
+        loss, forward, data: as for `StreamedLoss`.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: Callable[..., Tensor],
+        forward: Forward | None = None,
+        only: str | Sequence[str] | None = None,
+        dtype: torch.dtype | None = None,
+        products: Products = "autograd",
+        data: Callable[[Any], Any] | None = None,
+    ) -> None:
+        super().__init__(model, only, dtype, products)
+        self.forward, of_pairs = loss_of_pairs(loss, forward)
+        self.loss, self.data_of = loss, data or of_pairs
+
+    def loss_of(self, part: Any) -> Tensor:
+        """The loss of a batch at the parameters that the model has."""
+        if self.forward is None:
+            return self.loss(self.model, part)
+        return self.loss(self.outputs_of(part), self.data_of(part))
+
+    def outputs_of(self, part: Any) -> Any:
+        """The model's outputs for a batch."""
+        assert self.forward is not None
+        return self.forward(self.model, part)
+
+    def rows_of(self, part: Any, rows: Tensor) -> Any:
+        """The batch that has some rows of a batch: of every tensor with as many as its first."""
+        count = batch_size(part)
+        return change_rows(part, count, lambda tensor: tensor[rows.to(tensor.device)])
+
+    def cast(self, batch: Any) -> Any:
+        """A batch in the precision of the measurement."""
+        return changed(batch, lambda tensor: cast(tensor, self.dtype))
+
+
+class StreamedLoss(LossOfBatches):
     """Σ wᵦ loss(model, batch) / Σ wᵦ over batches, at the model's present parameters.
 
     Each product reads all batches once, and holds the graph of one. The batches must be the same,
@@ -127,7 +169,7 @@ class StreamedLoss(LossOfModel):
     def __init__(
         self,
         model: nn.Module,
-        loss: BatchLoss,
+        loss: Callable[..., Tensor],
         batches: Iterable[Any],
         weight: Weight | None = None,
         only: str | Sequence[str] | None = None,
@@ -144,11 +186,9 @@ class StreamedLoss(LossOfModel):
                 f"without targets the data are batches, and these are a {type(batches).__name__}; "
                 "give a list of batches or a DataLoader, or targets with the inputs."
             )
-        super().__init__(model, only, dtype, products)
+        super().__init__(model, loss, forward, only, dtype, products, data)
         self._refuse_batch_norm()
-        self.forward, of_pairs = loss_of_pairs(loss, forward)
-        self.loss, self.data_of, self.batches = loss, data or of_pairs, batches
-        self.distributed = distributed
+        self.batches, self.distributed = batches, distributed
         if distributed and not (dist.is_available() and dist.is_initialized()):
             raise ValueError("distributed is true and torch.distributed is not initialised.")
         self._weights: list[float] = []
@@ -157,9 +197,9 @@ class StreamedLoss(LossOfModel):
         with self.shared(total):
             with generators_kept(batches):  # of two readings: what the loader draws then differs
                 self._weights, first = self._read_twice(weight or batch_size)
-            self._check(self._cast(first))
+            self._check(self.cast(first))
             if weight is None and len(self._weights) > 1:
-                self._refuse_sum(self._cast(first))
+                self._refuse_sum(self.cast(first))
             total += sum(self._weights)
         if torch.isnan(total):
             raise ValueError("another process could not read its batches; its error says why.")
@@ -210,22 +250,6 @@ class StreamedLoss(LossOfModel):
                 "depend on their size: give the mean over samples (reduction='mean')."
             )
 
-    def loss_of(self, part: Any) -> Tensor:
-        """The loss of a batch at the parameters that the model has."""
-        if self.forward is None:
-            return self.loss(self.model, part)
-        return self.loss(self.outputs_of(part), self.data_of(part))
-
-    def outputs_of(self, part: Any) -> Any:
-        """The model's outputs for a batch."""
-        assert self.forward is not None
-        return self.forward(self.model, part)
-
-    def rows_of(self, part: Any, rows: Tensor) -> Any:
-        """The batch that has some rows of a batch: of every tensor with as many as its first."""
-        count = batch_size(part)
-        return change_rows(part, count, lambda tensor: tensor[rows.to(tensor.device)])
-
     def shares(self) -> Iterator[tuple[Any, float]]:
         """The batches with what their mean loss counts for, which adds up to 1."""
         return self.parts()
@@ -235,14 +259,10 @@ class StreamedLoss(LossOfModel):
         count = 0
         for batch in read(self.batches):
             if count < len(self._weights):
-                yield self._cast(batch), self._weights[count]
+                yield self.cast(batch), self._weights[count]
             count += 1
         if count != len(self._weights):
             raise ValueError("batches gives another number of batches than when it was checked.")
-
-    def _cast(self, batch: Any) -> Any:
-        """A batch in the precision of the measurement."""
-        return changed(batch, lambda tensor: cast(tensor, self.dtype))
 
     def hessian(self) -> LinearOperator:
         """Hessian at the model's present trainable parameters, in their order."""
@@ -291,6 +311,6 @@ class StreamedLoss(LossOfModel):
             yield
         except NonFiniteError as error:
             marks = marks_of(part)
-            read_again = enumerate(map(self._cast, read(self.batches)), 1)
+            read_again = enumerate(map(self.cast, read(self.batches)), 1)
             place = next((i for i, batch in read_again if marks_of(batch) == marks), None)
             raise NonFiniteError(f"batch {place}: {error}") from None
