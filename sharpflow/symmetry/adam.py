@@ -6,7 +6,6 @@ whatever β₁: where ε is small, what balances is Σ√E[ĝ²], and not ΣE[ĝ
 docs/background/adam_equilibrium.md.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
@@ -16,7 +15,7 @@ from torch import Tensor
 
 from sharpflow.symmetry._checks import check_positive
 from sharpflow.symmetry.generators import Params
-from sharpflow.symmetry.shared_units import Slots, Symmetry
+from sharpflow.symmetry.shared_units import Symmetry
 
 
 @dataclass(frozen=True)
@@ -97,9 +96,9 @@ def adam_sums(
     adaptive = {name: _over(share[name] * roots[name], metric[name]) for name in roots}
     adaptive_weight = {name: roots[name] * params[name].square() for name in roots}
     plain = {name: params[name].square() for name in roots}
-    outer, inner = unit_sums(symmetry, share)
-    heavy, light = unit_sums(symmetry, weight)
-    above, below = unit_sums(symmetry, plain)
+    outer, inner = symmetry.sums(share)
+    heavy, light = symmetry.sums(weight)
+    above, below = symmetry.sums(plain)
     return AdamSums(
         outer,
         inner,
@@ -107,19 +106,9 @@ def adam_sums(
         above - below,
         above + below,
         heavy + light,
-        reduce(add, unit_sums(symmetry, adaptive)),
-        reduce(add, unit_sums(symmetry, adaptive_weight)),
+        reduce(add, symmetry.sums(adaptive)),
+        reduce(add, symmetry.sums(adaptive_weight)),
     )
-
-
-def unit_sums(symmetry: Symmetry, values: Params) -> tuple[Tensor, Tensor]:
-    """Sums of values (..., *shape) over each unit's outer, and over its inner entries.
-
-    Returns:
-        Each (..., units).
-    """
-    outer = _sum(symmetry.outer, values)
-    return outer, _sum(symmetry.inner, values) if symmetry.inner else torch.zeros_like(outer)
 
 
 def adam_charge_step(sums: AdamSums, learning_rate: float, weight_decay: float = 0.0) -> Tensor:
@@ -182,10 +171,6 @@ def adam_relaxation_steps(
     trace, determinant = 2.0 * direct + memory, memory * (2.0 * direct - remembered)
     gap = (trace.square() - 4.0 * determinant).clamp(min=0.0).sqrt()
     return (trace + gap) / (2.0 * determinant)
-
-
-def _sum(side: tuple[Slots, ...], values: Mapping[str, Tensor]) -> Tensor:
-    return reduce(add, (slots.rows(values[slots.parameter]).sum(-1) for slots in side))
 
 
 def _root(name: str, square: Tensor) -> Tensor:

@@ -16,8 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adam, AdamW, Optimizer
 
-from sharpflow.symmetry.adam import adam_squares, unit_sums
+from sharpflow.symmetry.adam import adam_squares
 from sharpflow.symmetry.balance import existing_symmetries
+from sharpflow.symmetry.charge_laws import imbalance
 from sharpflow.symmetry.shared_units import Symmetry
 from sharpflow.symmetry.tables import Table, total
 
@@ -52,8 +53,7 @@ class AdamNoise:
     @property
     def imbalance(self) -> float:
         """‖R_O − R_I‖/(‖R_O‖ + ‖R_I‖) of R = Σ v̂/D, in [0, 1]; NaN where there is no gradient."""
-        size = float(self.outer.norm() + self.inner.norm())
-        return float((self.outer - self.inner).norm()) / size if size else math.nan
+        return imbalance(self.outer, self.inner)
 
     @property
     def drift(self) -> Tensor:
@@ -205,7 +205,7 @@ def _noise(symmetry: Symmetry, held: Mapping[str, _Held]) -> AdamNoise:
         sizes[name] = share * weight * each.value.square()
         ratio = torch.where(each.square > 0, each.square / each.divisor, 0.0)
         powers[name] = each.rate / rate * ratio
-    sides = (*unit_sums(symmetry, sizes), *unit_sums(symmetry, powers))
+    sides = (*symmetry.sums(sizes), *symmetry.sums(powers))
     return AdamNoise(symmetry, *sides, learning_rate=rate, weight_decay=decay)
 
 

@@ -107,8 +107,13 @@ class SymmetryNoise:
     @property
     def imbalance(self) -> float:
         """‖G_O − G_I‖/(‖G_O‖ + ‖G_I‖), in [0, 1]: 0 at the noise equilibrium; NaN without noise."""
-        total = float(self.outer.norm() + self.inner.norm())
-        return float((self.outer - self.inner).norm()) / total if total else math.nan
+        return imbalance(self.outer, self.inner)
+
+
+def imbalance(outer: Tensor, inner: Tensor) -> float:
+    """‖A − B‖/(‖A‖ + ‖B‖) of what two sides have, in [0, 1]; NaN where both have nothing."""
+    total = float(outer.norm() + inner.norm())
+    return float((outer - inner).norm()) / total if total else math.nan
 
 
 def charge_drift(noise: SymmetryNoise, sgd: Sgd) -> Tensor:

@@ -5,7 +5,6 @@ is computed from the outputs. So these products, taken for a few random s, agree
 where a unit is made and those where it is read, and hardly anywhere else.
 """
 
-import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -31,7 +30,8 @@ _EXACT = 1e-9
 """Of a relation between products; what is verified then is the function."""
 _DEAD = 1e-12
 """Products below this part of the largest are rounding."""
-_LOW = (torch.float32, torch.float16, torch.bfloat16)
+LOW = (torch.float32, torch.float16, torch.bfloat16)
+"""Precisions in which nothing can be told."""
 _PARTS = 4
 """Parts of an axis up to which each is looked at by itself."""
 _WHOLE, _FEW = 128, 32
@@ -151,9 +151,7 @@ class Probe:
         self,
         function: Function,
         params: Mapping[str, Tensor],
-        inside: Callable[[dict[str, Tensor], Callable[[], Any]], Any] = lambda _, compute: (
-            compute()
-        ),
+        inside: Inside = lambda _, compute: compute(),
     ) -> None:
         if not params:
             raise ValueError("params is empty; a symmetry needs at least one parameter tensor.")
@@ -187,12 +185,6 @@ class Probe:
         if finite:
             check_finite(outputs.detach(), "the output")
         return outputs.flatten()
-
-    def of(self, function: Function) -> "Probe":
-        """The same points, of another function; without products."""
-        other = copy.copy(self)
-        other.function, other._references, other.axes = function, {}, []
-        return other
 
     def deviation(self, *symmetries: Symmetry, points: int = _VERIFIED) -> float:
         """How far outputs move along random orbits, one after another, over the largest output."""
@@ -756,7 +748,7 @@ def _order(outputs: Tensor, leaves: Mapping[str, Tensor]) -> dict[str, int]:
     order: dict[str, int] = {}
     for node in nodes_of([outputs]):
         for kind in node._input_metadata:
-            if getattr(kind, "dtype", torch.float64) in _LOW:
+            if getattr(kind, "dtype", torch.float64) in LOW:
                 raise ValueError(
                     f"outputs are computed in {kind.dtype} inside ({node.name()}), whatever the "
                     "precision of the parameters, which hides whether they stay as they are: find "

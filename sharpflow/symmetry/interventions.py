@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+from sharpflow.symmetry.find import LOW
+
 _CURVED = frozenset(
     (
         "tanh",
@@ -45,7 +47,6 @@ _EPS = {
 }
 """Normalisations, and where their ε stands among the arguments."""
 _NO_EPS = 1e-30  # batch norm refuses 0
-_LOW = (torch.float32, torch.float16, torch.bfloat16)
 _CASTS = ("float", "half", "bfloat16")
 
 Key = tuple[str, str, int]
@@ -153,7 +154,7 @@ class Watch(TorchFunctionMode):
 
 
 def _double(value: Any) -> Any:
-    return torch.float64 if isinstance(value, torch.dtype) and value in _LOW else value
+    return torch.float64 if isinstance(value, torch.dtype) and value in LOW else value
 
 
 def _repairs(name: str, args: tuple, kwargs: dict[str, Any]) -> Iterator[tuple[str, Change]]:

@@ -6,6 +6,8 @@ normalisation follows may be scaled at will. Source: `ziyin2024`, section 4.
 """
 
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 from typing import Literal
 
 import torch
@@ -118,6 +120,22 @@ class Symmetry:
         """
         other = left if right is None else right
         return self._gram(self.outer, left, other), self._gram(self.inner, left, other)
+
+    def sums(self, values: Params) -> tuple[Tensor, Tensor]:
+        """Sums over each unit's entries: of the outer slots, and of the inner ones.
+
+        Args:
+            values: by parameter, (..., *shape).
+
+        Returns:
+            Each (..., units).
+        """
+        outer, inner = (
+            [slots.rows(values[slots.parameter]).sum(-1) for slots in side]
+            for side in (self.outer, self.inner)
+        )
+        total = reduce(add, outer)
+        return total, reduce(add, inner) if inner else torch.zeros_like(total)
 
     def charge(self, params: Params) -> Tensor:
         """Noether charges |O|² − |I|² of each unit, or O Oᵀ − I Iᵀ for a rotation.

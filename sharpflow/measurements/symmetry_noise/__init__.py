@@ -95,10 +95,11 @@ class SymmetryNoise(Measurement):
         seen = partial(_entries, whole=self._options["matrices"])
         parameters = snapshot.parameters
         places = range(len(chosen))
+        roots = {name: square.sqrt() for name, square in self._squares(snapshot, noise).items()}
         sides = {
             "noise": [_times(noise.size, noise.moments.noise(p, noise.whole)) for p in places],
             "gradient": [noise.moments.drift(place, noise.whole) for place in places],
-            "root": [_roots(symmetry, self._squares(snapshot, noise)) for symmetry in chosen],
+            "root": [symmetry.sums(roots) for symmetry in chosen],
         }
         values: Values = {}
         for name, pairs in sides.items():
@@ -376,20 +377,6 @@ def _entries(grams: Iterable[Tensor], whole: bool = False) -> np.ndarray:
 
 def _times(factor: float, pair: Pair) -> Pair:
     return factor * pair[0], factor * pair[1]
-
-
-def _roots(symmetry: Symmetry, squares: Parameters) -> Pair:
-    """Sums of the roots of squares over each side's parameters, (units,) each."""
-    roots = {name: value.sqrt() for name, value in squares.items()}
-    return _sums(symmetry, roots)
-
-
-def _sums(symmetry: Symmetry, values: Mapping[str, Tensor]) -> Pair:
-    ones = {name: torch.ones_like(value) for name, value in values.items()}
-    outer, inner = symmetry.grams(values, ones)
-    if outer.ndim == 2:
-        outer, inner = outer.diagonal(), inner.diagonal()
-    return outer, inner
 
 
 def build(options: Mapping[str, Any]) -> SymmetryNoise:

@@ -21,8 +21,7 @@ class Options(MeasurementOptions):
     belong to the group of the first pattern that fits; imbalances are given by group."""
     matrices: bool = False
     """For symmetries that mix units: whether arrays run over the upper triangles of their matrices,
-    row by row, instead of over their diagonals. Those of roots and of the metric always run over
-    units."""
+    row by row, instead of over their diagonals. Those of roots always run over units."""
     gradients: Literal["samples", "batches"] = "samples"
     """`samples`: the gradient of each sample by itself; `batches`: those of batches, for networks
     in which a batch's samples meet, as under batch normalisation."""
