@@ -1,8 +1,8 @@
 """A flow of this package as a process beside a run."""
 
-import torch
 from torch import Tensor
 
+from sharpflow.curvature.operators import flatten_parameters
 from sharpflow.flows.central_flow import CentralFlow
 from sharpflow.flows.gradient_flow import StableFlow
 from sharpflow.flows.objective import Objective
@@ -66,7 +66,7 @@ class Descent(Process):
     def _flat(self, named: Parameters) -> Tensor:
         """Tensors by name as the objective's flat parameters, (p,), float64."""
         order = self.objective.named(self.objective.start)
-        return torch.cat([named[name].detach().double().reshape(-1) for name in order])
+        return flatten_parameters({name: named[name] for name in order}).double()
 
     def _state(self, like: State, at: FlowState) -> State:
         """The state of training that the flow is at, and its own tensors."""

@@ -163,9 +163,14 @@ class Run:
         curves = [self.curve(*item) for item in named]
         steps = curves[0][0]
         for other, _ in curves[1:]:
-            steps = steps[np.isin(steps, other)]
+            if not np.array_equal(steps, other):  # as a rule they are, of many units
+                steps = steps[np.isin(steps, other)]
         return finite_prefix(
-            steps, *(values[np.searchsorted(times, steps)] for times, values in curves)
+            steps,
+            *(
+                values if len(times) == len(steps) else values[np.searchsorted(times, steps)]
+                for times, values in curves
+            ),
         )
 
     def unconverged(self, quantity: str) -> tuple[int, int]:

@@ -10,15 +10,8 @@ def unit_curves(run: Run, quantity: str) -> tuple[np.ndarray, np.ndarray]:
     indices = run.indices(quantity)
     if not indices:
         return np.empty(0), np.empty((0, 0))
-    curves = [run.curve(quantity, index) for index in indices]
-    steps = curves[0][0]
-    if not all(np.array_equal(own, steps) for own, _ in curves):
-        steps, *values = run.together(*((quantity, index) for index in indices))
-        return steps, np.stack(values, axis=1)
-    values = np.stack([own for _, own in curves], axis=1)
-    lost = np.flatnonzero(~np.isfinite(values).all(axis=1))
-    end = lost[0] if lost.size else len(steps)
-    return steps[:end], values[:end]
+    steps, *values = run.together(*((quantity, index) for index in indices))
+    return steps, np.stack(values, axis=1)
 
 
 def late_means(run: Run, quantity: str, share: float = 0.5) -> np.ndarray:

@@ -3,9 +3,11 @@
 Derived in docs/background/adam_equilibrium.md.
 """
 
+import numpy as np
+
 from sharpflow.claims.base import claim
 from sharpflow.results.runs import Run
-from sharpflow.results.units import late_means
+from sharpflow.results.units import late_means, through_origin
 
 POWER = "symmetry_noise_outer", "symmetry_noise_inner"
 METRIC = "adam_outer", "adam_inner"
@@ -20,28 +22,26 @@ READS = [
 ]
 
 
-def decay_slope(run: Run, charge: str, sides: tuple[str, str], divided: float = 1.0) -> float:
-    """Slope through 0, over units, of a charge on η(outer − inner)/(2γ)."""
-    measured = late_means(run, charge)
+def held_charge(run: Run, sides: tuple[str, str] = METRIC) -> np.ndarray:
+    """η(outer − inner)/(2γ) of every unit, means over the last half of the run, (units,)."""
     outer, inner = (late_means(run, side) for side in sides)
-    decay = run.setting("training.weight_decay")
-    predicted = run.learning_rate / (2 * decay) * (outer - inner) / divided
-    return float((measured * predicted).sum() / (predicted * predicted).sum())
+    return run.learning_rate / (2 * run.setting("training.weight_decay")) * (outer - inner)
 
 
 def of_sgd(run: Run) -> float:
     """Slope of the plain charge on SGD's law, the noise of a batch."""
-    return decay_slope(run, "symmetry_charge", POWER, divided=float(run.batch or 1))
+    predicted = held_charge(run, POWER) / (run.batch or 1)
+    return through_origin(late_means(run, "symmetry_charge"), predicted)
 
 
 def of_gradient_decay(run: Run) -> float:
     """Slope of the plain charge on Adam's noise, as where the decay is in the gradient."""
-    return decay_slope(run, "adam_plain_charge", METRIC)
+    return through_origin(late_means(run, "adam_plain_charge"), held_charge(run))
 
 
 def of_adamw(run: Run) -> float:
     """Slope of the charge in Adam's metric on Adam's noise."""
-    return decay_slope(run, "adam_charge", METRIC)
+    return through_origin(late_means(run, "adam_charge"), held_charge(run))
 
 
 @claim(

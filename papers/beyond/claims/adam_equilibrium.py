@@ -6,9 +6,9 @@ Derived in docs/background/adam_equilibrium.md.
 import numpy as np
 
 from sharpflow.claims.base import INF, claim
+from sharpflow.results.noise import MISSING
 from sharpflow.results.runs import Run
 from sharpflow.results.units import late_means
-from sharpflow.statistics.verdicts import Undefined
 
 POWER = ["symmetry_noise_outer", "symmetry_noise_inner"]
 ROOT = ["symmetry_root_outer", "symmetry_root_inner"]
@@ -23,7 +23,7 @@ def gap(run: Run, sides: list[str]) -> float:
     """Σ|outer − inner|/Σ(outer + inner) over units, of means over the last half of the run."""
     outer, inner = (late_means(run, side) for side in sides[:2])
     if not outer.size:
-        return Undefined("it was not recorded")
+        return MISSING
     return float(np.abs(outer - inner).sum() / (outer + inner).sum())
 
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from sharpflow.claims.base import INF, claim
 from sharpflow.results.runs import Run
+from sharpflow.results.units import through_origin
 from sharpflow.statistics.verdicts import Failed, Undefined
 
 READS = ["adam_plain_size", "adam_plain_charge", "adam_outer", "adam_inner", "adam_size"]
@@ -73,7 +74,7 @@ def rate_over(run: Run, prediction: np.ndarray) -> float:
     if (measured[window] <= 0).any():
         return Failed("the two halves passed each other")
     x, y = -np.log(prediction[window]), -np.log(measured[window])
-    return float((x * y).sum() / (x * x).sum())
+    return through_origin(y, x)
 
 
 def with_memory(run: Run) -> np.ndarray:

@@ -3,12 +3,9 @@
 import numpy as np
 
 from sharpflow.claims.base import claim
-from sharpflow.results.noise import last
+from sharpflow.results.noise import MISSING, last
 from sharpflow.results.runs import Run
 from sharpflow.results.units import late_means, through_origin, unit_curves
-from sharpflow.statistics.verdicts import Undefined
-
-MISSING = Undefined("it was not recorded")
 
 
 def batch(run: Run) -> int:
@@ -43,7 +40,7 @@ def correlation_with_another_unit(run: Run) -> float:
 
 
 def correlation(values: np.ndarray, predicted: np.ndarray) -> float:
-    """Pearson's r; `Undefined` where one of them does not vary."""
+    """Pearson's r; `MISSING` where one of them does not vary."""
     if values.size < 3 or not (np.ptp(values) and np.ptp(predicted)):
         return MISSING
     return float(np.corrcoef(values, predicted)[0, 1])

@@ -15,12 +15,6 @@ two records, and the integral is not resolved."""
 GROUPS = {"norm": 0, "value and output": 1, "query and key": 2, "hidden units": 3}
 """Groups of the experiment's symmetries, in the order of the measurement's patterns."""
 JUDGED = ("query and key", "value and output", "hidden units")
-SIDES = (
-    "symmetry_noise_outer",
-    "symmetry_noise_inner",
-    "symmetry_gradient_outer",
-    "symmetry_gradient_inner",
-)
 READS = (
     "symmetry_charge",
     "symmetry_group",
@@ -29,6 +23,11 @@ READS = (
     "symmetry_gradient_outer",
     "symmetry_gradient_inner",
 )
+SIDES = READS[2:]
+
+
+SINGLE = "with the noise of single samples"
+SCATTER = "chosen: a seed's slope scatters by a tenth, for one step varies by as much as its mean"
 
 
 class Budget(NamedTuple):
@@ -86,26 +85,12 @@ def _slope(run: Run, name: str) -> float:
 
 
 def _of_single_samples(run: Run, name: str) -> float:
+    """The slope on what the noise of batches of one sample would do to a group."""
     found = budgets(run)
     if not found:
         return MISSING
     own = found[name]
     return through_origin(own.measured, (run.batch or 1) * own.noise + own.gradient)
-
-
-def query_key_single(run: Run) -> float:
-    """The slope on what the noise of batches of one sample would do, queries and keys."""
-    return _of_single_samples(run, "query and key")
-
-
-def value_output_single(run: Run) -> float:
-    """The slope on what the noise of batches of one sample would do, values and outputs."""
-    return _of_single_samples(run, "value and output")
-
-
-def hidden_single(run: Run) -> float:
-    """The slope on what the noise of batches of one sample would do, hidden units."""
-    return _of_single_samples(run, "hidden units")
 
 
 def correlation_without_noise(run: Run) -> float:
@@ -122,12 +107,12 @@ def correlation_without_noise(run: Run) -> float:
         "flow says: the slope of measured on predicted changes is 1 ± 0.15."
     ),
     band=(0.85, 1.15),
-    origin="chosen: a seed's slope scatters by a tenth, for one step varies by as much as its mean",
+    origin=SCATTER,
     method="slope through 0, from a tenth of the run on, over entries of the heads' matrices",
     reads=READS,
     estimand="mean",
     cases=["sgd*"],
-    foils={"with the noise of single samples": query_key_single},
+    foils={SINGLE: lambda run: _of_single_samples(run, "query and key")},
 )
 def budget_query_key(run: Run) -> float:
     """Slope of the measured change on the predicted one, queries and keys."""
@@ -139,12 +124,12 @@ def budget_query_key(run: Run) -> float:
         "So do those of values and outputs: the slope of measured on predicted changes is 1 ± 0.15."
     ),
     band=(0.85, 1.15),
-    origin="chosen: a seed's slope scatters by a tenth, for one step varies by as much as its mean",
+    origin=SCATTER,
     method="slope through 0, from a tenth of the run on, over entries of the heads' matrices",
     reads=READS,
     estimand="mean",
     cases=["sgd*"],
-    foils={"with the noise of single samples": value_output_single},
+    foils={SINGLE: lambda run: _of_single_samples(run, "value and output")},
 )
 def budget_value_output(run: Run) -> float:
     """Slope of the measured change on the predicted one, values and outputs."""
@@ -156,12 +141,12 @@ def budget_value_output(run: Run) -> float:
         "So do those of the hidden units: the slope of measured on predicted changes is 1 ± 0.15."
     ),
     band=(0.85, 1.15),
-    origin="chosen: a seed's slope scatters by a tenth, for one step varies by as much as its mean",
+    origin=SCATTER,
     method="slope through 0, from a tenth of the run on, over hidden units",
     reads=READS,
     estimand="mean",
     cases=["sgd*"],
-    foils={"with the noise of single samples": hidden_single},
+    foils={SINGLE: lambda run: _of_single_samples(run, "hidden units")},
 )
 def budget_hidden(run: Run) -> float:
     """Slope of the measured change on the predicted one, hidden units."""

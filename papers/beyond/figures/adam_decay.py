@@ -8,7 +8,7 @@ from sharpflow.results import tables as results
 from sharpflow.results.runs import Run, runs_by_network
 from sharpflow.results.units import late_means
 
-from ..claims.adam_decay import METRIC, of_adamw, of_gradient_decay, of_sgd
+from ..claims.adam_decay import held_charge, of_adamw, of_gradient_decay, of_sgd
 
 TITLE = "Where weight decay holds the charges of Adam"
 READS = (
@@ -31,9 +31,8 @@ NAMES = {
 
 def units(run: Run, decoupled: bool) -> tuple[np.ndarray, np.ndarray]:
     """Predicted and measured charge of every unit, by the law of the run's own decay."""
-    outer, inner = (late_means(run, side) for side in METRIC)
-    predicted = run.learning_rate / (2 * run.setting("training.weight_decay")) * (outer - inner)
-    return predicted, late_means(run, "adam_charge" if decoupled else "adam_plain_charge")
+    charge = "adam_charge" if decoupled else "adam_plain_charge"
+    return held_charge(run), late_means(run, charge)
 
 
 @style.house

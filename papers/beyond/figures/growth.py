@@ -26,6 +26,11 @@ def grown(run: Run, quantity: str) -> tuple[np.ndarray, np.ndarray]:
     return steps[kept], whole - whole[0]
 
 
+def was_evaluated(run: Run) -> bool:
+    """Whether single samples in evaluation mode were measured."""
+    return EVALUATED in run.known and bool(run.indices(EVALUATED))
+
+
 def evaluated(run: Run) -> tuple[np.ndarray, np.ndarray]:
     """The same, of what single samples in evaluation mode predict."""
     steps, values = unit_curves(run, EVALUATED)
@@ -46,7 +51,7 @@ def draw(tables: results.Tables) -> Figure:
         predicted = ensemble.by_seed(runs, lambda run: grown(run, READS[1])).mean(axis=1)
         label = "predicted by gradients as trained on"
         handles += axes.plot(predicted.index, predicted, label=label, **ensemble.PREDICTION)
-        if EVALUATED in runs[0].known and runs[0].indices(EVALUATED):
+        if was_evaluated(runs[0]):
             other = ensemble.by_seed(runs, evaluated).mean(axis=1)
             label = "predicted by single samples in evaluation mode"
             dashes = (0, (5, 1, 1, 1))
@@ -83,7 +88,7 @@ def numbers(tables: results.Tables) -> dict[str, list] | None:
 
     def foil(network: results.Network) -> str:
         runs = found[network]
-        if EVALUATED not in runs[0].known or not runs[0].indices(EVALUATED):
+        if not was_evaluated(runs[0]):
             return ""
         return _said([evaluation_mode(run) for run in runs], tables)
 

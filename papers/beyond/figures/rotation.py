@@ -9,7 +9,7 @@ from sharpflow.results import tables as results
 from sharpflow.results.runs import Run, runs_by_network
 from sharpflow.results.units import unit_curves
 
-from ..claims.rotation import angles, angular_update, predicted_angle
+from ..claims.rotation import angular_update, predicted_angle, ratio
 
 TITLE = "Under weight decay norms fix the angle of a step"
 READS = ("angular_update",)
@@ -43,7 +43,7 @@ def draw(tables: results.Tables) -> Figure:
         curves = ensemble.by_seed(runs, smooth)
         handles.append(ensemble.draw_band(left, curves, colour, dashes, base.case(network, chosen)))
         left.axhline(expected[place], **ensemble.PREDICTION | {"color": colour, "zorder": 2})
-        values = [float(np.sqrt(np.square(angles(run)).mean())) for run in runs]
+        values = [ratio(run, 1.0) for run in runs]
         ensemble.draw_points(
             right, expected[place], values, base.confidence(tables), colour, marker
         )
