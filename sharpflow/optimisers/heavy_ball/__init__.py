@@ -4,19 +4,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from sharpflow.models.base import Parameters
-from sharpflow.optimisers.base import Optimiser, Rate, State, descended, over
+from sharpflow.optimisers.base import Rate, State, descended, over
+from sharpflow.optimisers.momentum import Momentum
 
 
-class HeavyBall(Optimiser):
+class HeavyBall(Momentum):
     """v⁺ = βv + g, θ⁺ = θ − ηv⁺, g = ∇L + γθ; stable up to λ = (2 + 2β)/η − γ."""
-
-    slots = ("velocity",)
-    rotation_invariant = True
-
-    def __init__(self, momentum: float, weight_decay: float, clip_norm: float | None):
-        super().__init__(weight_decay, clip_norm)
-        self.momentum = momentum
-        self.response = 1.0 / (1.0 - momentum)
 
     def update(
         self,
@@ -33,14 +26,6 @@ class HeavyBall(Optimiser):
             new[f"velocity/{name}"] = velocity
             moved[name] = descended(tensor, velocity, learning_rate)
         return moved, new
-
-    def at_rest(self, parameters: Parameters, state: State, learning_rate: Rate) -> Parameters:
-        """θ − ηβv/(1 − β)."""
-        share = self.momentum / (1.0 - self.momentum)
-        return {
-            n: descended(t, share * state[f"velocity/{n}"], learning_rate)
-            for n, t in parameters.items()
-        }
 
     def threshold(self, learning_rate: Rate, gradients: Parameters | None) -> Rate:
         """(2 + 2β)/η − γ."""

@@ -4,22 +4,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from sharpflow.models.base import Parameters
-from sharpflow.optimisers.base import Optimiser, Rate, State, descended, over
+from sharpflow.optimisers.base import Rate, State, descended, over
+from sharpflow.optimisers.momentum import Momentum
 
 
-class Nesterov(Optimiser):
+class Nesterov(Momentum):
     """v⁺ = βv + g, θ⁺ = θ − η(g + βv⁺), g = ∇L + γθ; stable to λ = (2 + 2β)/((1 + 2β)η) − γ.
 
     Source of the threshold: Cohen et al. 2021, appendix B.
     """
 
-    slots = ("velocity",)
-    rotation_invariant = True
-
-    def __init__(self, momentum: float, weight_decay: float, clip_norm: float | None):
-        super().__init__(weight_decay, clip_norm)
-        self.momentum = momentum
-        self.response = 1.0 / (1.0 - momentum)
+    spent = 2
 
     def update(
         self,
@@ -38,14 +33,6 @@ class Nesterov(Optimiser):
             ahead = gradient.add(velocity, alpha=self.momentum)
             moved[name] = descended(tensor, ahead, learning_rate)
         return moved, new
-
-    def at_rest(self, parameters: Parameters, state: State, learning_rate: Rate) -> Parameters:
-        """θ − ηβ²v/(1 − β)."""
-        share = self.momentum**2 / (1.0 - self.momentum)
-        return {
-            n: descended(t, share * state[f"velocity/{n}"], learning_rate)
-            for n, t in parameters.items()
-        }
 
     def threshold(self, learning_rate: Rate, gradients: Parameters | None) -> Rate:
         """(2 + 2β)/((1 + 2β)η) − γ."""
