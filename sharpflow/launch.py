@@ -13,6 +13,7 @@ import sys
 from importlib.util import find_spec
 from itertools import dropwhile, takewhile
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -96,6 +97,15 @@ def values(arguments: list[str], *options: str) -> list[str]:
     return found
 
 
+def _settings(file: Path) -> dict[str, Any]:
+    """What a profile says; nothing of one that Snakemake will refuse itself."""
+    try:
+        found = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def refuse_missing_plugins(arguments: list[str]) -> None:
     """Refuse a profile that is not there, and one that needs a plugin which is not installed.
 
@@ -115,10 +125,9 @@ def refuse_missing_plugins(arguments: list[str]) -> None:
                 f"--workflow-profile {profile}: there is no such profile, a folder that holds a "
                 f"config.yaml; there are {', '.join(sorted(map(str, Path('profiles').glob('*'))))}."
             )
-        for settings in (yaml.safe_load(file.read_text(encoding="utf-8")) or {} for file in files):
-            wanted["executor"] += [settings["executor"]] if "executor" in settings else []
-            stored = settings.get("default-storage-provider")
-            wanted["storage"] += [stored] if stored else []
+        for settings in map(_settings, files):
+            for kind, key in (("executor", "executor"), ("storage", "default-storage-provider")):
+                wanted[kind] += [settings[key]] if settings.get(key) else []
     for kind, names in wanted.items():
         for name in names:
             package = f"snakemake-{kind}-plugin-{name}"

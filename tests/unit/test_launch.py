@@ -187,3 +187,9 @@ def test_plugins_that_are_asked_for_on_the_command_line_are_looked_for_too():
     with pytest.raises(ConfigError, match="pip install snakemake-executor-plugin-absent;"):
         launch.check(["-e", "absent"])
     launch.check(["--executor", "local"])
+
+
+@pytest.mark.parametrize("text", ["executor: [", "- a list", ""])
+def test_a_profile_that_says_nothing_is_left_to_snakemake(tmp_path, text):
+    (tmp_path / "config.yaml").write_text(text)
+    launch.check(["--workflow-profile", str(tmp_path)])
