@@ -44,6 +44,7 @@ from sharpflow.curvature.operators import hessian_operator
 from sharpflow.devices import warn_of_reduced_products
 
 _BLOCK_BYTES = 2**24  # of activations: they stay in cache, and the C library keeps the memory
+_BLOCK_COPIES = 2  # of all parameters: activations at least, for each block makes such gradients
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 Inputs = Tensor | tuple[Tensor, ...]
@@ -470,7 +471,9 @@ class ModelLoss(LossOfModel):
         kept = self.products == "autograd"
         if not kept or reduction is None or not on_cpu or self._batch_norm() is not None:
             return self.samples
-        block = max(1, int(_BLOCK_BYTES / max(self._bytes_a_sample(), 1.0)))
+        weights = sum(p.numel() * p.element_size() for p in self.parameters().values())
+        wanted = max(_BLOCK_BYTES, _BLOCK_COPIES * weights)
+        block = max(1, int(wanted / max(self._bytes_a_sample(), 1.0)))
         if 2 * block > self.samples:
             return self.samples
         rows = [slice(i, min(i + block, self.samples)) for i in range(0, self.samples, block)]
@@ -490,7 +493,7 @@ class ModelLoss(LossOfModel):
         def note(tensor: Tensor) -> Tensor:
             if tensor.untyped_storage().data_ptr() not in fixed:
                 sizes[tensor.data_ptr()] = tensor.numel() * tensor.element_size()
-            return tensor
+            return tensor.detach()  # else its own graph would hold it, and itself, for ever
 
         with graph_mode(), torch.autograd.graph.saved_tensors_hooks(note, lambda t: t):
             # held, so that the addresses of its tensors are unique
