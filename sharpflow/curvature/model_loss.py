@@ -31,6 +31,7 @@ from sharpflow.curvature.differences import (
     flat_gradient,
 )
 from sharpflow.curvature.graphs import (
+    Leaves,
     at_parameters,
     cast,
     check_dependence,
@@ -40,7 +41,7 @@ from sharpflow.curvature.graphs import (
     second_derivatives,
 )
 from sharpflow.curvature.linear_operator import LinearOperator, check_dtype, check_finite
-from sharpflow.curvature.operators import hessian_operator
+from sharpflow.curvature.operators import hessian_operator, hessian_product
 from sharpflow.devices import warn_of_reduced_products
 
 _BLOCK_BYTES = 2**24  # of activations: they stay in cache, and the C library keeps the memory
@@ -216,18 +217,38 @@ class LossOfModel(ABC):
 
     def streamed_hessian(self) -> LinearOperator:
         """Hessian whose graphs are made part by part, at every product, and not kept."""
+        if self.products == "autograd":
+            return self._streamed_by_autograd()
         params = {name: p.clone() for name, p in self.present().items()}
-        if self.products == "differences":
-            self._renew_distance(params)
+        self._renew_distance(params)
         operator = self.summed(
             params, lambda: ((self.part_hessian(part, params), w) for part, w in self.parts())
         )
-        if self.products == "autograd":
-            return operator
         size, product = operator.shape[0], operator.matvec
         return DifferenceOperator(
             size, product, operator.dtype, operator.device, self.noise, product
         )
+
+    def _streamed_by_autograd(self) -> LinearOperator:
+        leaves, looked_at = Leaves(self.parameters(), self.dtype), False
+
+        def multiply(part: Any, vectors: Tensor) -> Tensor:
+            return hessian_product(
+                lambda _: self.loss_of(part), leaves, vectors, self.inside, not looked_at
+            )
+
+        def product(vectors: Tensor) -> Tensor:
+            nonlocal looked_at
+            with torch.inference_mode(False):
+                total = torch.zeros_like(vectors)
+            with self.shared(total):
+                for part, weight in self.parts():
+                    with evaluating(self.called), self.naming(part):
+                        total.add_(multiply(part, vectors), alpha=weight)
+            looked_at = True
+            return total
+
+        return LinearOperator(leaves.total, product, leaves.dtype, leaves.device, product)
 
     def _renew_distance(self, params: dict[str, Tensor]) -> None:
         """Find the distance of differences, where there is none or it was found far from here."""

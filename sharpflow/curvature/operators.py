@@ -88,20 +88,8 @@ def hessian_operator(
     def run(compute: Callable[[], Any]) -> Any:
         return compute() if inside is None else inside(dict(leaves.by_name), compute)
 
-    def differentiate() -> dict[int, GradientEdge]:
-        value = loss(dict(leaves.by_name))
-        check_scalar(value)
-        check_finite(value.detach(), "the loss")
-        leaves.check_graph(value, "the loss")
-        found = differentiable_gradients(value, leaves.tensors)
-        found = [None if g is None else dense(g) for g in found]
-        for gradient in found:
-            if gradient is not None:
-                check_finite(gradient.detach(), "the gradient of the loss")
-        return _edges_of(found)
-
     with graph_mode(), second_derivatives():
-        edges = run(differentiate)
+        edges = run(lambda: _gradient(loss, leaves))
 
     def product(vector: Tensor) -> Tensor:
         parts = leaves.split(vector.contiguous())
@@ -110,6 +98,43 @@ def hessian_operator(
             return run(lambda: leaves.pull_back(list(edges.values()), weights))
 
     return LinearOperator(leaves.total, product, leaves.dtype, leaves.device)
+
+
+def hessian_product(
+    loss: Callable[[dict[str, Tensor]], Tensor],
+    leaves: Leaves,
+    vectors: Tensor,
+    inside: Inside,
+    check: bool = True,
+) -> Tensor:
+    """Product with the Hessian of `loss`, whose graph is made for it and not kept.
+
+    Args:
+        loss: as for `hessian_operator`.
+        leaves: what it is a function of.
+        vectors: (P,) or (P, b).
+        inside: as for `hessian_operator`.
+        check: whether to look through the graph, as `hessian_operator` does; once is enough for a
+            loss that is multiplied again and again.
+
+    Returns:
+        The product, of the shape of `vectors`.
+
+    Raises:
+        ValueError: as for `hessian_operator`.
+    """
+    columns = [vectors] if vectors.ndim == 1 else list(vectors.T)
+
+    def compute() -> Tensor:
+        edges = _gradient(loss, leaves, check)
+        sources, images = list(edges.values()), []
+        for column in columns:
+            parts = leaves.split(column.contiguous())
+            images.append(leaves.pull_back(sources, [parts[i] for i in edges]))
+        return images[0] if vectors.ndim == 1 else torch.stack(images, dim=1)
+
+    with graph_mode(), second_derivatives():
+        return inside(dict(leaves.by_name), compute)
 
 
 def gauss_newton_operator(
@@ -180,6 +205,25 @@ def gauss_newton_operator(
         count, lambda u: root(jvp(vjp(root(u)))), leaves.dtype, leaves.device
     )
     return operator
+
+
+def _gradient(
+    loss: Callable[[dict[str, Tensor]], Tensor], leaves: Leaves, check: bool = True
+) -> dict[int, GradientEdge]:
+    """Where the graph of the gradient of a loss begins, by place of the leaves."""
+    value = loss(dict(leaves.by_name))
+    check_scalar(value)
+    check_finite(value.detach(), "the loss")
+    if not check:
+        found = torch.autograd.grad(value, leaves.tensors, create_graph=True, allow_unused=True)
+        return _edges_of([None if g is None else dense(g) for g in found])
+    leaves.check_graph(value, "the loss")
+    found = differentiable_gradients(value, leaves.tensors)
+    found = [None if g is None else dense(g) for g in found]
+    for gradient in found:
+        if gradient is not None:
+            check_finite(gradient.detach(), "the gradient of the loss")
+    return _edges_of(found)
 
 
 def _edges_of(gradients: Sequence[Tensor | None]) -> dict[int, GradientEdge]:

@@ -11,6 +11,7 @@ from torch.utils._pytree import tree_leaves
 
 from sharpflow.curvature import SharpnessTracker, hessian_operator, top_eigenpairs
 from sharpflow.curvature.model_loss import ModelLoss
+from sharpflow.curvature.streamed_loss import StreamedLoss
 from sharpflow.curvature.verification import verify
 
 
@@ -95,3 +96,16 @@ def test_comparing_a_pair_with_gradients_holds_few_copies():
     with Held() as meter:
         assert verify(loss, 0.0, float(pair.values[0]), pair.vectors[:, 0])
     assert copies(model, meter.peak) < 8
+
+
+def test_a_product_over_batches_holds_the_graph_of_one_and_few_copies():
+    model, inputs, targets = wide()
+    loss = StreamedLoss(model, cross_entropy, [(inputs + i, targets) for i in range(6)])
+    vector = torch.ones(sum(p.numel() for p in model.parameters()))
+    with Held() as meter:
+        operator = loss.hessian()
+        for _ in range(2):
+            operator @ vector
+            gc.collect()
+            assert copies(model, meter.now) < 1.1  # between products no graph
+    assert copies(model, meter.peak) < 4.6
