@@ -128,6 +128,7 @@ ACTIVATIONS: dict[str, Activation] = {
         lambda z: torch.where(z >= 0, torch.ones_like(z), torch.exp(z.clamp(max=0))),
         _elu_bend,
         lambda z: _elu_bend(z) - _normal_density(z / _FALL) / _FALL,
+        lambda h: (h + 1.0).clamp(max=1.0),
     ),
     "softplus": Activation(F.softplus, torch.sigmoid, _sigmoid_slope, _sigmoid_second),
     "swish": Activation(F.silu, _swish_derivative, _swish_second, _swish_third),
