@@ -228,7 +228,7 @@ class CentralFlow:
             )
         # one below those that are tracked is kept, and those that came down go a little later
         kept = min(count, int((found.values > _KEPT * self.tracked).sum()) + 1)
-        warm.update(found.refined[:, :kept].contiguous())
+        warm.update(found.refined[:, :kept])
         return Tracked(found.values[:kept].cpu(), found.vectors[:, :kept], warm, operator.products)
 
 
@@ -331,11 +331,13 @@ class Substep:
         root = self.metric.sqrt().reshape(-1, 1).to(found.vectors)
         self.directions = found.vectors[:, :count] / root
         third = point.third_derivatives(self.directions)
-        first, second = pairwise_rows(self.directions)
-        weighed = self.metric.to(first)
         self.forces = third  # ∇⟨H, uᵢuⱼᵀ⟩
-        self.squares = 4.0 * rule.square(weighed * first, weighed * second).double()  # H U = 2 P U
-        self.metric_parts = rule.square(first, second).double()
+        self.squares = self.metric_parts = third.new_zeros(len(third), 0).double()
+        if state.average.numel():  # else P stays as it is
+            first, second = pairwise_rows(self.directions)
+            weighed = self.metric.to(first)
+            self.squares = 4.0 * rule.square(weighed * first, weighed * second).double()  # HU = 2PU
+            self.metric_parts = rule.square(first, second).double()
         # d/dt Uᵀ(2P − H)U = constant + 2 [dP/dν-part of dν/dt] + third · P⁻¹(∇L + ½ Tᵀ X)
         scaled = third / self.metric.to(third)
         self._steepness = (0.5 * scaled @ third.T).double().cpu().numpy()
