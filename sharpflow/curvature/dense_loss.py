@@ -49,7 +49,7 @@ class DenseLoss:
         self.deltas.reverse()
         self._backs.reverse()
         self.shapes = [w.shape for w in net.weights]
-        self._kept: FirstOrder | None = None
+        self._kept: _Kept | None = None
 
     @cached_property
     def _bends(self) -> list[Tensor]:
@@ -119,9 +119,7 @@ class DenseLoss:
         if not len(result):
             return result
         v = self._split(u.rows)[0]
-        first = None if self._kept is None else self._kept.along(u.rows)
-        if first is None:
-            first = self._passes(u.units).mixed(u.mixture)
+        first = self._first_order(u)
         second = self._second_order(first.z, v)
         error1, error2 = self._curve(first.z[-1]), self._curve(second.outputs)
         if third is not None:
@@ -161,6 +159,14 @@ class DenseLoss:
         u = _Polarised(directions)
         v, offset = self._split(u.rows)
         return u.of_pairs(self._second_order(self._forward(v, offset), v).outputs)
+
+    def _first_order(self, u: "_Polarised") -> "FirstOrder":
+        """What the passes have of first order along the rows of u."""
+        kept = self._kept
+        known = None if kept is None else kept.mixture(u.units)
+        if kept is None or known is None:
+            return self._passes(u.units).mixed(u.mixture)
+        return kept.passes.mixed(u.mixture @ known)
 
     def _second_order(self, z: list[Tensor], v: list[Tensor]) -> "_SecondOrder":
         """What the forward pass has of second order along each of m directions, from the first."""
@@ -279,6 +285,12 @@ class FirstOrder:
         z, backs = ([torch.tensordot(mixture, t, 1) for t in ts] for ts in (self.z, self.backs))
         return FirstOrder(z, backs)
 
+    def joined(self, other: "FirstOrder") -> "FirstOrder":
+        """The same along these directions and others."""
+        both = zip((self.z, self.backs), (other.z, other.backs), strict=True)
+        z, backs = ([torch.cat(t) for t in zip(*each, strict=True)] for each in both)
+        return FirstOrder(z, backs)
+
 
 @dataclass
 class _SecondOrder:
@@ -302,41 +314,38 @@ class _Kept:
 
     Attributes:
         open: whether there is room for more; all is forgotten when there is not.
+        passes: along the directions.
     """
 
     def __init__(self) -> None:
         self.open = True
-        self._found: list[tuple[Tensor, FirstOrder]] = []
+        self.passes = FirstOrder([], [])
+        self._rows: Tensor | None = None
 
     def add(self, rows: Tensor, passes: FirstOrder) -> None:
         """Note the passes along directions (b, P)."""
         if not self.open:
             return
-        self._found.append((rows.clone(), passes))  # a solver goes on with its own rows
-        if sum(len(rows) for rows, _ in self._found) > _KEPT:
-            self.open, self._found = False, []
+        if self._rows is None:
+            self._rows, self.passes = rows.clone(), passes  # a solver goes on with its own rows
+        else:
+            self._rows, self.passes = torch.cat([self._rows, rows]), self.passes.joined(passes)
+        if len(self._rows) > _KEPT:
+            self.open, self._rows, self.passes = False, None, FirstOrder([], [])
 
-    def along(self, rows: Tensor) -> FirstOrder | None:
-        """Passes along other directions (m, P); None where these are not in the span."""
-        if not self._found:
+    def mixture(self, rows: Tensor) -> Tensor | None:
+        """Of the kept directions, which gives others (m, P); None outside of their span."""
+        basis = self._rows
+        if basis is None:
             return None
-        basis = torch.cat([kept for kept, _ in self._found])
         gram = (basis @ basis.T).double()
-        left, mixture = rows, torch.zeros(1)
+        left, found = rows, torch.zeros(len(rows), len(basis)).to(gram)
         for _ in range(2):  # the second time for what rounding left
             part = torch.linalg.lstsq(gram, (basis @ left.T).double()).solution.T
             left = torch.addmm(left, part.to(left), basis, alpha=-1.0)
-            mixture = mixture.to(part) + part
-        unit = torch.finfo(rows.dtype).eps
-        if not bool((left.norm(dim=1) <= _SPANNED * unit * rows.norm(dim=1)).all()):
-            return None
-        parts = mixture.to(rows).split([len(kept) for kept, _ in self._found], 1)
-        each = [found.mixed(part) for (_, found), part in zip(self._found, parts, strict=True)]
-        z, backs = (
-            [torch.stack(t).sum(0) if len(t) > 1 else t[0] for t in zip(*ts, strict=True)]
-            for ts in ([f.z for f in each], [f.backs for f in each])
-        )
-        return FirstOrder(z, backs)
+            found += part
+        allowed = _SPANNED * torch.finfo(rows.dtype).eps * rows.norm(dim=1)
+        return found.to(rows) if bool((left.norm(dim=1) <= allowed).all()) else None
 
 
 class _Polarised:
@@ -360,10 +369,10 @@ class _Polarised:
         self._single = {i: place for place, (i, j) in enumerate(self._pairs) if i == j}
         lengths = directions.norm(dim=0)
         self._lengths = torch.where(lengths > 0, lengths, 1.0)
-        self.units = directions.T / self._lengths[:, None]
+        self.units = (directions.T / self._lengths[:, None]).contiguous()
         eye = torch.eye(count, dtype=directions.dtype, device=directions.device)
-        first, second = ([pair[side] for pair in self._pairs] for side in (0, 1))
-        self.mixture = (eye[first] + eye[second]).clamp(max=1.0)
+        one, other = ([pair[side] for pair in self._pairs] for side in (0, 1))
+        self.mixture = (eye[one] + eye[other]).clamp(max=1.0)
         self.rows = self.mixture @ self.units
 
     def of_pairs(self, forms: Tensor) -> Tensor:
