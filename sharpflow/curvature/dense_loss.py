@@ -87,19 +87,15 @@ class DenseLoss:
         """
         kept = self._kept = _Kept() if keep else None
 
-        def block(vectors: Tensor) -> Tensor:
-            rows = vectors.T.contiguous()
-            result = torch.empty_like(rows)
-            open_ = kept is not None and kept.open
-            passes = self._passes(rows, result, open_)
+        def product(vectors: Tensor) -> Tensor:
+            flat = vectors.T.contiguous() if vectors.ndim == 2 else vectors.contiguous()
+            result = torch.empty_like(flat)
+            passes = self._passes(flat, result, kept is not None and kept.open)
             if kept is not None:
-                kept.add(rows, passes)
-            return result.T
+                kept.add(flat, passes)
+            return result.T if vectors.ndim == 2 else result
 
-        def one(vector: Tensor) -> Tensor:
-            return block(vector[:, None])[:, 0]
-
-        return LinearOperator(self.net.size, one, self.net.dtype, self.net.device, block)
+        return LinearOperator(self.net.size, product, self.net.dtype, self.net.device, product)
 
     def third_derivatives(self, directions: Tensor, third: ThirdOfLoss | None = None) -> Tensor:
         """∇(uᵢᵀ ∇²L uⱼ) for all pairs of k directions.
@@ -131,10 +127,9 @@ class DenseLoss:
                 break
             below, slope, delta = first.z[layer - 1], net.slopes[layer - 1], self.deltas[layer]
             back, back1 = self._backs[layer - 1], first.backs[layer - 1]
-            out[layer].baddbmm_(second.features[layer - 1].mT, _alike(delta, below))
-            out[layer].baddbmm_(second.slopes[layer - 1].mT, error1, alpha=2.0)
-            error2 = error2 @ weights[layer].T
-            error2.baddbmm_(error1, v[layer].mT, alpha=2.0).mul_(slope)
+            _add(out[layer], second.features[layer - 1].mT, delta)
+            _add(out[layer], second.slopes[layer - 1].mT, error1, 2.0)
+            error2 = _add(error2 @ weights[layer].T, error1, v[layer].mT, 2.0).mul_(slope)
             bend, twist = self._bends[layer - 1], self._twist(layer - 1)
             turned = torch.mul(below, back * twist).addcmul_(back1, bend, value=2.0)
             error2.addcmul_(turned, below)
@@ -180,8 +175,8 @@ class DenseLoss:
                 found.z.append(below[:, :0])
             found.features.append(features)
             found.slopes.append(below * slope)
-            found.outputs = features @ self.net.weights[layer + 1]
-            found.outputs.baddbmm_(found.slopes[-1], v[layer + 1], alpha=2.0)
+            outputs = features @ self.net.weights[layer + 1]
+            found.outputs = _add(outputs, found.slopes[-1], v[layer + 1], 2.0)
         return found
 
     def _forward(self, v: list[Tensor], offset: list[Tensor | None]) -> list[Tensor]:
@@ -193,7 +188,7 @@ class DenseLoss:
                 z.append(net.inputs.times(matrix))
             else:
                 inner, weight = z[-1] * net.slopes[layer - 1], net.weights[layer]
-                z.append((inner @ weight).baddbmm_(_alike(net.features[layer], inner), matrix))
+                z.append(_add(inner @ weight, net.features[layer], matrix))
             bias = offset[layer]
             if bias is not None:
                 z[-1] += bias
@@ -234,11 +229,11 @@ class DenseLoss:
     def _passes(
         self, rows: Tensor, product: Tensor | None = None, keep: bool = True
     ) -> "FirstOrder":
-        """The passes along each row of (m, P), and ∇²L times the row where there is room for it.
+        """The passes along directions, and ∇²L times each where there is room for it.
 
         Args:
-            rows: the directions.
-            product: (m, P), what the products are written to.
+            rows: the directions, (m, P), or one, (P,).
+            product: of the same shape, what the products are written to.
             keep: whether to keep what the backward pass makes, which else is written over.
         """
         weights = self.net.weights
@@ -254,9 +249,8 @@ class DenseLoss:
                 break
             below, slope, delta = z[layer - 1], self.net.slopes[layer - 1], self.deltas[layer]
             if product is not None:
-                out[layer].baddbmm_((below * slope).mT, _alike(delta, below))
-            back = error @ weights[layer].T
-            back.baddbmm_(_alike(delta, back), v[layer].mT)
+                _add(out[layer], (below * slope).mT, delta)
+            back = _add(error @ weights[layer].T, delta, v[layer].mT)
             if keep:
                 backs.append(back)
             if layer == 1 and product is None:
@@ -323,9 +317,12 @@ class _Kept:
         self._rows: Tensor | None = None
 
     def add(self, rows: Tensor, passes: FirstOrder) -> None:
-        """Note the passes along directions (b, P)."""
+        """Note the passes along directions (b, P), or along one (P,)."""
         if not self.open:
             return
+        if rows.ndim == 1:
+            z, backs = ([t[None] for t in ts] for ts in (passes.z, passes.backs))
+            rows, passes = rows[None], FirstOrder(z, backs)
         if self._rows is None:
             self._rows, self.passes = rows.clone(), passes  # a solver goes on with its own rows
         else:
@@ -385,6 +382,9 @@ class _Polarised:
         return forms
 
 
-def _alike(matrix: Tensor, block: Tensor) -> Tensor:
-    """A matrix as often as there are matrices in a block (b, …)."""
-    return matrix.expand(len(block), *matrix.shape)
+def _add(target: Tensor, left: Tensor, right: Tensor, factor: float = 1.0) -> Tensor:
+    """Add left @ right to the target in place; either may lack the block dimension."""
+    if target.ndim == 2:
+        return target.addmm_(left, right, alpha=factor)
+    left, right = (each.expand(len(target), *each.shape[-2:]) for each in (left, right))
+    return target.baddbmm_(left, right, alpha=factor)
