@@ -28,6 +28,11 @@ class Activation:
     third_of_value: Callable[[Tensor, Tensor], Tensor] | None = None
     smooth: bool = True
 
+    @property
+    def bent(self) -> bool:
+        """Whether there is a second derivative other than 0."""
+        return self.second_derivative is not torch.zeros_like
+
     def value_and_derivative(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """φ(z) and φ'(z), the latter from the former where that is cheaper."""
         value = self.function(z)
