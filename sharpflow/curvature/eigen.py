@@ -586,10 +586,10 @@ def top_eigenpairs(
     small &= whole or space.norm == 0 or space.count == size
     asymmetry = space.asymmetry()
     after = slice(k, k + more)
-    beyond = space.residuals(values[after], coefficients[:, after])
-    relative = beyond / scale_of(values[after], space.norm, operator.dtype)
-    k += len(beyond)
-    residuals, errors = torch.cat([residuals, beyond]), torch.cat([errors, relative])
+    further = space.residuals(values[after], coefficients[:, after])
+    relative = further / scale_of(values[after], space.norm, operator.dtype)
+    k += len(further)
+    residuals, errors = torch.cat([residuals, further]), torch.cat([errors, relative])
     pair_converged = torch.cat([small, relative <= (tol if accuracy is None else accuracy)])
     rows, refined = space.release(values[:k], coefficients[:, :k])
     return EigenResult(
