@@ -1,7 +1,7 @@
 """What Snakemake works out anew for each job of a sweep, worked out once.
 
-Nothing here changes what is planned. Of the time that 1,000 shards take to plan, a quarter goes into
-the signatures of the same few functions and into the parts of the same few file names.
+Nothing here changes what is planned. Of the time that 1,000 shards took to plan, a quarter went
+into the signatures of the same few functions and into the parts of the same few file names.
 """
 
 import inspect
