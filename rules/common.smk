@@ -13,7 +13,7 @@ sys.path.insert(0, PROJECT)
 
 from snakemake.logging import logger
 
-from sharpflow import cluster, console, planning
+from sharpflow import cluster, console, forkserver, planning
 from sharpflow.config import gpus, load, make_plan
 from sharpflow.config.digest import Code
 from sharpflow.config.home import HOME, default
@@ -234,8 +234,8 @@ def foretold(stage, wildcards, threads):
     """The seconds that a job takes, for the line that says how far a run is."""
     if stage not in TIME:
         return console.LIGHT
-    job = job_of(stage, wildcards)
-    return None if job is None else shipped().wall(job, threads)
+    job, forked = job_of(stage, wildcards), bool(os.environ.get(forkserver.ADDRESS))
+    return None if job is None else shipped().wall(job, threads, forked)
 
 
 @signed

@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Iterable
+from math import isnan
 
 from sharpflow.config import load, make_plan
 from sharpflow.cost.model import Coefficients, read, shipped
@@ -81,13 +82,22 @@ def _fit(options: argparse.Namespace) -> str:
 def _report(recorded: list) -> str:
     from sharpflow.cost.fit import held_out
 
-    lines = ["left out, an experiment at a time:  jobs  time±25%  (or ±0.5 s)  memory±25%  enough"]
-    lines += [
-        f"{stage:<35} {one.jobs:>5} {one.time:>8.0%} {one.near_time:>11.0%} {one.memory:>11.0%} "
-        f"{one.enough:>8.0%}"
-        for stage, one in held_out(recorded).items()
-    ]
+    lines = []
+    for by_experiment, what in ((True, "an experiment"), (False, "a tenth of all jobs")):
+        lines += [
+            f"left out, {what} at a time:",
+            "stage                 jobs  time±25%  (or ±0.5 s)  likes±25%  memory±25%  enough",
+        ]
+        lines += [
+            f"{stage:<20} {one.jobs:>5} {_percent(one.time, 9)} {_percent(one.near_time, 12)} "
+            f"{_percent(one.likes, 10)} {_percent(one.memory, 11)} {_percent(one.enough, 7)}"
+            for stage, one in sorted(held_out(recorded, by_experiment).items())
+        ]
     return "\n".join(lines)
+
+
+def _percent(share: float, width: int) -> str:
+    return f"{'–' if isnan(share) else f'{share:.0%}':>{width}}"
 
 
 def _check(options: argparse.Namespace) -> str:
