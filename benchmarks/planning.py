@@ -4,8 +4,8 @@ The sweep is the one of docs/how-to/scaling.md, with as many seeds, in a folder 
 is one start in a process of its own: `python -m sharpflow.launch -n`, here the first in its folder,
 which also parses the code of all jobs; a plain `snakemake -n --quiet`; a workflow of the same jobs
 and files and of nothing else (no log, parameter, resource or check), which says what Snakemake
-itself takes; and a start with nothing left to do, for which every file is there (a few bytes, sealed) and
-is recorded by Snakemake (`--touch`, which takes longer than all else here).
+itself takes; and a start with nothing left to do, for which every file is there (a few bytes,
+sealed) and is recorded by Snakemake (`--touch`, which takes longer than all else here).
 
 Numbers are CPU seconds, which say the same on a shared machine as on a quiet one, nearly.
 """
@@ -120,7 +120,7 @@ def made(folder: Path, rest: tuple[str, ...]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         special = {".csv": verdicts, ".sha256": beside.format(path.stem).encode()}
         path.write_bytes(special.get(path.suffix, content))
-    start(folder, "snakemake", "--touch", "--forceall", "--cores", "1", *rest)
+    start(folder, "snakemake", "--touch", "--forceall", "--cores", "200", *rest)
 
 
 def main() -> None:

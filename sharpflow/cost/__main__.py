@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from math import isnan
 
 from sharpflow.config import load, make_plan
-from sharpflow.cost.model import Coefficients, read, shipped
+from sharpflow.cost.model import Coefficients, completed, shipped
 from sharpflow.cost.sweep import Sweep
 from sharpflow.cost.work import Job
 from sharpflow.errors import ConfigError, exit_status
@@ -124,7 +124,10 @@ def main(arguments: list[str] | None = None) -> int:
     one.add_argument("--gb-month", type=float, default=0.0, help="price of a GB a month")
     one.set_defaults(
         run=lambda o: estimate(
-            o.config, read(o.coefficients) if o.coefficients else shipped(), o.core_hour, o.gb_month
+            o.config,
+            completed(o.coefficients) if o.coefficients else shipped(),
+            o.core_hour,
+            o.gb_month,
         )
     )
     one = commands.add_parser("check", help="how well jobs are foretold that the fit did not see")

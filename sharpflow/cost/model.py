@@ -135,6 +135,21 @@ def read(path: str | Path) -> Coefficients:
         ) from None
 
 
+def completed(path: str | Path) -> Coefficients:
+    """Coefficients from a file, with those that come with the library for stages that it lacks.
+
+    Raises:
+        ConfigError: as `read`.
+    """
+    own, ours = read(path), read(SHIPPED)
+    return Coefficients(
+        own.machine,
+        {**ours.seconds, **own.seconds},
+        {**ours.megabytes, **own.megabytes},
+        {**ours.margin, **own.margin},
+    )
+
+
 @cache
 def shipped() -> Coefficients:
     """The coefficients that `$SHARPFLOW_COST` names, or those that come with the library.
@@ -142,4 +157,4 @@ def shipped() -> Coefficients:
     Raises:
         ConfigError: the variable names no such file.
     """
-    return read(os.environ.get(VARIABLE) or SHIPPED)
+    return completed(os.environ.get(VARIABLE) or SHIPPED)

@@ -14,7 +14,7 @@ from sharpflow.cost import Job, Measured, device_megabytes, shipped, size
 from sharpflow.cost import sweep as sizes
 from sharpflow.cost.__main__ import main
 from sharpflow.cost.fit import Recorded, fit, held_out, solve
-from sharpflow.cost.model import SHIPPED, UNKNOWN_MB, Coefficients, read
+from sharpflow.cost.model import SHIPPED, UNKNOWN_MB, Coefficients, completed, read
 from sharpflow.cost.recorded import read_benchmarks, read_table, write_table
 from sharpflow.cost.sweep import Sweep
 from sharpflow.cost.work import BLOCK, HELD_OUT, LARGEST_GRAM, MEMORY, RESTART, TIME
@@ -300,6 +300,11 @@ def test_a_sweep_is_fitted_from_its_benchmark_files(tmp_path, capsys):
     assert main(["fit", pair, "-o", output]) == 0
     assert "train" in read(output).seconds
     assert "train" not in read(output).megabytes
+    trained = next(job for _, job in sweep.jobs().values() if job and job.stage == "train")
+    assert completed(output).memory(trained) == shipped().memory(trained)
+    capsys.readouterr()
+    assert main(["estimate", str(folder.file), "--coefficients", output]) == 0
+    assert "judge_claims" in completed(output).seconds
 
 
 def test_an_estimate_names_what_a_sweep_takes(tmp_path, capsys):
