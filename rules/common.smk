@@ -13,23 +13,25 @@ sys.path.insert(0, PROJECT)
 
 from snakemake.logging import logger
 
-from sharpflow import cluster, console
+from sharpflow import cluster, console, forkserver, planning
 from sharpflow.config import gpus, load, make_plan
 from sharpflow.config.digest import Code
 from sharpflow.config.home import HOME, default
 from sharpflow.config.places import check_bucket, check_image
 from sharpflow.config.plan import differences
 from sharpflow.config.scale import shortfalls
-from sharpflow.config.writable import check_writable_state
+from sharpflow.config.writable import STATE, check_writable_state
 from sharpflow.cost import around, shipped
 from sharpflow.cost.sweep import Sweep
 from sharpflow.cost.work import TIME
 from sharpflow.errors import SharpflowError
+from sharpflow.planning import signed
 
 logger.addFilter(console.shorten)
 logger.addFilter(console.Interrupted())
 # a third of the planning of a large sweep is a search for garbage among objects that all stay
 gc.set_threshold(20_000, 10, 10)
+planning.prepare()
 
 DEFAULT = str(default())
 
@@ -72,7 +74,7 @@ def group_of(name):
             workflow.group_settings = settings = cluster.inside(settings)
         return name if name in settings.group_components else None
 
-    return group
+    return signed(group)
 
 
 def check_places():
@@ -101,7 +103,7 @@ ROOT = CONFIGURATION.results
 TORCH = version("torch")
 EXPERIMENTS = list(PLAN.settings)
 PAPERS = list(PLAN.papers)
-CODE = Code(PLAN.folders)
+CODE = Code(PLAN.folders, kept=STATE / "sharpflow.outlines.json")
 START = "snakemake" if HOME.samefile(".") else "sharpflow snakemake"
 CONFIG_OPTION = "" if CONFIG_FILE == DEFAULT else f" --configfile {shlex.quote(CONFIG_FILE)}"
 
@@ -112,6 +114,7 @@ def gpus_here():
     return gpus.count(TORCH) if workflow.local_exec else None
 
 
+@signed
 def gpus_of_a_job(wildcards):
     """GPUs that a training or an evaluation asks for."""
     return gpus.wanted(CONFIGURATION.device, gpus_here())
@@ -150,6 +153,7 @@ def process_of(wildcards):
     return shard
 
 
+@signed
 def dataset_files(wildcards):
     """The datasets of a shard."""
     mend()
@@ -213,23 +217,28 @@ def mem_mb(stage):
         beside = 0 if workflow.local_exec else around(len(PLAN.shards))
         return shipped().mem_mb(job_of(stage, wildcards), attempt, beside)
 
-    return asked
+    return signed(asked)
 
 
 def runtime(stage):
     """The minutes that a job of a stage asks for, likewise."""
     threads = CONFIGURATION.threads_per_job
-    return lambda wildcards, attempt: shipped().runtime(job_of(stage, wildcards), attempt, threads)
+
+    def asked(wildcards, attempt):
+        return shipped().runtime(job_of(stage, wildcards), attempt, threads)
+
+    return signed(asked)
 
 
 def foretold(stage, wildcards, threads):
     """The seconds that a job takes, for the line that says how far a run is."""
     if stage not in TIME:
         return console.LIGHT
-    job = job_of(stage, wildcards)
-    return None if job is None else shipped().wall(job, threads)
+    job, forked = job_of(stage, wildcards), bool(os.environ.get(forkserver.ADDRESS))
+    return None if job is None else shipped().wall(job, threads, forked)
 
 
+@signed
 def evaluation_code(wildcards):
     """Digests of the measurements that are made, and of what training is replayed with."""
     process = process_of(wildcards)

@@ -17,8 +17,8 @@ rule integrate_flow:
         runtime=runtime("integrate_flow"),
         gpu=gpus_of_a_job,
     params:
-        spec=lambda w: process_of(w).training,
-        code=lambda w: code("integrate_flow.py", process_of(w).training_code),
+        spec=signed(lambda w: process_of(w).training),
+        code=signed(lambda w: code("integrate_flow.py", process_of(w).training_code)),
         torch=TORCH,
     script:
         "../scripts/integrate_flow.py"

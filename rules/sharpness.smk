@@ -17,7 +17,7 @@ rule evaluate_sharpness:
         runtime=runtime("evaluate_sharpness"),
         gpu=gpus_of_a_job,
     params:
-        spec=lambda w: process_of(w).evaluation,
+        spec=signed(lambda w: process_of(w).evaluation),
         code=evaluation_code,
         torch=TORCH,
     script:

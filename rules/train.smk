@@ -17,8 +17,8 @@ rule train:
         runtime=runtime("train"),
         gpu=gpus_of_a_job,
     params:
-        spec=lambda w: shard_of(w).training,
-        code=lambda w: code("train.py", shard_of(w).training_code),
+        spec=signed(lambda w: shard_of(w).training),
+        code=signed(lambda w: code("train.py", shard_of(w).training_code)),
         torch=TORCH,
     script:
         "../scripts/train.py"

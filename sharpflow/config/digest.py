@@ -7,12 +7,14 @@ everything the script reaches in its `params`, an edit reruns what depends on it
 import ast
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from sharpflow.errors import IntegrityError, SharpflowError
 from sharpflow.parts.loading import PAPERS
+from sharpflow.storage.seal import read_json, write_json
 
 _ROOT = Path(__file__).resolve().parent.parent.parent
 _PACKAGE = "sharpflow"
@@ -26,8 +28,17 @@ class _Import(NamedTuple):
     name: str
 
 
+class _Outline(NamedTuple):
+    """The SHA-256 of a file's syntax tree without its texts, and what the file imports."""
+
+    digest: str
+    imports: tuple[_Import, ...]
+
+
 _File = tuple[str, Path]
 """A name for a file, and where it is."""
+_MOST = 5_000
+"""Outlines in a file of them, from which on it is begun anew."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,12 +48,23 @@ class Code:
     Args:
         papers: folder of each paper, by key.
         root: folder that holds the package `sharpflow`.
+        kept: file, sealed, in which outlines are kept from one start to the next: to parse the
+            code is most of what a small run's planning takes. It may be deleted at any time.
     """
 
     papers: Mapping[str, str | Path] = field(default_factory=dict)
     root: Path = _ROOT
+    kept: Path | None = None
+    _outlines: dict[tuple[Path, int, int], _Outline] = field(
+        default_factory=dict, init=False, repr=False
+    )
+    _known: dict[str, _Outline] = field(default_factory=dict, init=False, repr=False)
     _openings: dict[str, tuple["_File", ...]] = field(default_factory=dict, init=False, repr=False)
     _steps: dict[str, dict[str, Path]] = field(default_factory=dict, init=False, repr=False)
+
+    def __post_init__(self):
+        if self.kept is not None:
+            self._known.update(_load(self.kept))
 
     def file(self, module: str) -> Path | None:
         """The source file of a dotted module of sharpflow or of a paper; None for any other."""
@@ -87,7 +109,7 @@ class Code:
         return self._steps[name]
 
     def _imported(self, name: str, path: Path) -> Iterator[str]:
-        for level, module, item in _parse(path)[1]:
+        for level, module, item in self._outline(path).imports:
             if name.endswith(".py"):
                 yield from _neighbours(path.parent, level, module, item)
             base = _base(name, path, level)
@@ -96,15 +118,30 @@ class Code:
 
     def digest(self, script: str | Path, entries: Iterable[str] = ()) -> str:
         """Digest of a script, of what it loads by name at run time, and of all they import."""
-        dump, imports = _parse(Path(script))
-        total = hashlib.sha256(dump.encode())
-        named = [f"{i.module}.{i.name}" if i.name else i.module for i in imports]
+        before = len(self._known)
+        own = self._outline(Path(script))
+        total = hashlib.sha256(own.digest.encode())
+        named = [f"{i.module}.{i.name}" if i.name else i.module for i in own.imports]
         for name, path in sorted(self.closure([*named, *entries]).items()):
             label = Path(name).name if name.endswith(".py") else name
-            total.update(f"\n{label}\n{_parse(path)[0]}".encode())
+            total.update(f"\n{label}\n{self._outline(path).digest}".encode())
             for text in _templates(path):
                 total.update(f"\n{text.name}\n".encode() + text.read_bytes())
+        if self.kept is not None and len(self._known) > before:
+            _save(self.kept, self._known)
         return total.hexdigest()[:16]
+
+    def _outline(self, path: Path) -> _Outline:
+        """Of a file as it is now."""
+        status = path.stat()
+        place = (path, status.st_mtime_ns, status.st_size)
+        if place not in self._outlines:
+            content = path.read_bytes()
+            key = hashlib.sha256(content).hexdigest()
+            if key not in self._known:
+                self._known[key] = _outlined(content)
+            self._outlines[place] = self._known[key]
+        return self._outlines[place]
 
 
 def _templates(path: Path) -> list[Path]:
@@ -177,12 +214,32 @@ def _holds(node: ast.AST, name: str, item: Any) -> bool:
     return (item is not None and item != []) or (name == "value" and type(node) is ast.Constant)
 
 
-@cache
-def _parsed(path: Path, stamp: tuple[int, int]) -> tuple[str, tuple[_Import, ...]]:
-    tree = ast.parse(path.read_bytes())
-    return canonical(_strip(tree)), tuple(sorted(set(_imports(tree))))
+def _outlined(content: bytes) -> _Outline:
+    tree = ast.parse(content)
+    imports = tuple(sorted(set(_imports(tree))))
+    return _Outline(hashlib.sha256(canonical(_strip(tree)).encode()).hexdigest(), imports)
 
 
-def _parse(path: Path) -> tuple[str, tuple[_Import, ...]]:
-    status = path.stat()
-    return _parsed(path, (status.st_mtime_ns, status.st_size))
+def _version() -> str:
+    """What outlines depend on beside the file that they are of: how they are made."""
+    return hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
+
+
+def _load(path: Path) -> dict[str, _Outline]:
+    """Outlines by the SHA-256 of their files; none of a file that is damaged, or of other code."""
+    try:
+        found = read_json(path)
+    except IntegrityError:
+        return {}
+    if found["made_by"] != _version():
+        return {}
+    return {
+        key: _Outline(digest, tuple(_Import(*each) for each in imports))
+        for key, (digest, imports) in found["outlines"].items()
+    }
+
+
+def _save(path: Path, known: Mapping[str, _Outline]) -> None:
+    kept = known if len(known) <= _MOST else {}
+    with suppress(SharpflowError):  # a full or read-only disk: they are made anew each time
+        write_json(path, {"made_by": _version(), "outlines": kept})

@@ -3,9 +3,10 @@
 import argparse
 import sys
 from collections.abc import Iterable
+from math import isnan
 
 from sharpflow.config import load, make_plan
-from sharpflow.cost.model import Coefficients, read, shipped
+from sharpflow.cost.model import Coefficients, completed, shipped
 from sharpflow.cost.sweep import Sweep
 from sharpflow.cost.work import Job
 from sharpflow.errors import ConfigError, exit_status
@@ -81,13 +82,22 @@ def _fit(options: argparse.Namespace) -> str:
 def _report(recorded: list) -> str:
     from sharpflow.cost.fit import held_out
 
-    lines = ["left out, an experiment at a time:  jobs  time±25%  (or ±0.5 s)  memory±25%  enough"]
-    lines += [
-        f"{stage:<35} {one.jobs:>5} {one.time:>8.0%} {one.near_time:>11.0%} {one.memory:>11.0%} "
-        f"{one.enough:>8.0%}"
-        for stage, one in held_out(recorded).items()
-    ]
+    lines = []
+    for by_experiment, what in ((True, "an experiment"), (False, "a tenth of all jobs")):
+        lines += [
+            f"left out, {what} at a time:",
+            "stage                 jobs  time±25%  (or ±0.5 s)  likes±25%  memory±25%  enough",
+        ]
+        lines += [
+            f"{stage:<20} {one.jobs:>5} {_percent(one.time, 9)} {_percent(one.near_time, 12)} "
+            f"{_percent(one.likes, 10)} {_percent(one.memory, 11)} {_percent(one.enough, 7)}"
+            for stage, one in sorted(held_out(recorded, by_experiment).items())
+        ]
     return "\n".join(lines)
+
+
+def _percent(share: float, width: int) -> str:
+    return f"{'–' if isnan(share) else f'{share:.0%}':>{width}}"
 
 
 def _check(options: argparse.Namespace) -> str:
@@ -114,7 +124,10 @@ def main(arguments: list[str] | None = None) -> int:
     one.add_argument("--gb-month", type=float, default=0.0, help="price of a GB a month")
     one.set_defaults(
         run=lambda o: estimate(
-            o.config, read(o.coefficients) if o.coefficients else shipped(), o.core_hour, o.gb_month
+            o.config,
+            completed(o.coefficients) if o.coefficients else shipped(),
+            o.core_hour,
+            o.gb_month,
         )
     )
     one = commands.add_parser("check", help="how well jobs are foretold that the fit did not see")

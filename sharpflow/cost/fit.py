@@ -1,13 +1,14 @@
 """Coefficients from recorded jobs: non-negative least squares of the relative error, robustly."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import nnls
 
-from sharpflow.cost.model import Coefficients
-from sharpflow.cost.work import MEMORY, REPLAYED, TIME, Job
+from sharpflow.cost.model import Coefficients, product, spent
+from sharpflow.cost.work import MEMORY, REPLAYED, Job
 
 ADDED_MARGIN = 1.1
 """Factor on top of the largest ratio of recorded to predicted memory."""
@@ -15,6 +16,7 @@ WITHIN = 0.25
 SAMPLING = 0.5
 """Seconds between the samples that Snakemake takes of a job."""
 _ROUNDS = 10
+_FOLDS = 10
 _BEND = 0.15  # relative errors beyond it count linearly (Huber)
 
 
@@ -24,14 +26,17 @@ class Recorded:
 
     Attributes:
         experiment: whose job it was; a whole one is left out at a time.
-        seconds: of CPU time.
-        megabytes: largest resident memory that was seen.
+        seconds: of CPU time; None where it is not that of today's code.
+        megabytes: largest resident memory that was seen; None of a forked job, which shares what
+            it was forked with.
+        forked: whether the libraries were loaded before it began.
     """
 
     experiment: str
     job: Job
-    seconds: float
-    megabytes: float
+    seconds: float | None
+    megabytes: float | None
+    forked: bool = False
 
 
 def solve(features: Sequence[Mapping[str, float]], taken: Sequence[float]) -> dict[str, float]:
@@ -79,21 +84,21 @@ def fit(recorded: Sequence[Recorded], machine: str) -> Coefficients:
     stages = dict.fromkeys(one.job.stage for one in recorded)
     for stage in sorted(stages, key=lambda stage: stage != "train"):  # evaluation replays it
         rows = [one for one in recorded if one.job.stage == stage]
-        spans = [TIME[stage](r.job) for r in rows]
-        seconds[stage] = _solve_with_replay(
-            spans, [r.seconds for r in rows], seconds.get("train", {})
-        )
-        needed = [MEMORY[stage](r.job) for r in rows]
-        megabytes[stage] = solve(needed, [r.megabytes for r in rows])
-        known = Coefficients(machine, {}, megabytes, {})
-        worst = max(r.megabytes / known.typical_memory(r.job) for r in rows)
-        margin[stage] = ADDED_MARGIN * max(worst, 1.0)
+        timed = [(spent(r.job, r.forked), r.seconds) for r in rows if r.seconds is not None]
+        weighed = [(MEMORY[stage](r.job), r.megabytes) for r in rows if r.megabytes is not None]
+        if timed:
+            spans, taken = zip(*timed, strict=True)
+            seconds[stage] = _solve_with_replay(spans, taken, seconds.get("train", {}))
+        if weighed:
+            found = megabytes[stage] = solve(*zip(*weighed, strict=True))
+            worst = max(taken / product(needed, found) for needed, taken in weighed)
+            margin[stage] = ADDED_MARGIN * max(worst, 1.0)
     return Coefficients(machine, seconds, megabytes, margin)
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """How jobs of experiments that were left out of the fit came out.
+    """How jobs that were left out of the fit came out; shares of those with such a record.
 
     Attributes:
         jobs: their number.
@@ -101,6 +106,8 @@ class HeldOut:
         near_time: share within 25 % or within half a second, the span at which Snakemake samples.
         memory: likewise, of the typical memory.
         enough: share that stays within the memory that is asked for at the first attempt.
+        likes: share whose CPU time is within 25 % of the median of jobs with equal parameters, its
+            own left out: what no model of these parameters can do better than.
     """
 
     jobs: int
@@ -108,24 +115,73 @@ class HeldOut:
     near_time: float
     memory: float
     enough: float
+    likes: float
 
 
-def held_out(recorded: Sequence[Recorded]) -> dict[str, HeldOut]:
-    """Cross-validation that leaves out one whole experiment at a time, by stage and for `all`."""
-    rows: dict[str, list[tuple[bool, bool, bool, bool]]] = {}
-    for experiment in dict.fromkeys(r.experiment for r in recorded):
-        known = fit([r for r in recorded if r.experiment != experiment], "")
-        for row in (r for r in recorded if r.experiment == experiment):
-            if row.job.stage not in known.seconds:
-                continue
-            missed = abs(known.time(row.job) - row.seconds)
-            near = missed <= WITHIN * row.seconds
-            memory = abs(known.typical_memory(row.job) / row.megabytes - 1) <= WITHIN
-            enough = known.memory(row.job) >= row.megabytes
+def _experiments(recorded: Sequence[Recorded]) -> list[list[int]]:
+    names = dict.fromkeys(r.experiment for r in recorded)
+    return [[i for i, r in enumerate(recorded) if r.experiment == name] for name in names]
+
+
+def _tenths(recorded: Sequence[Recorded]) -> list[list[int]]:
+    order = np.random.default_rng(0).permutation(len(recorded)).tolist()
+    return [order[first::_FOLDS] for first in range(min(_FOLDS, len(recorded)))]
+
+
+def held_out(recorded: Sequence[Recorded], by_experiment: bool = True) -> dict[str, HeldOut]:
+    """Cross-validation, by stage and for `all`.
+
+    Args:
+        recorded: jobs.
+        by_experiment: leave out one whole experiment at a time, as of one that was never run; else
+            a tenth of all jobs, as of another run of what was recorded.
+    """
+    rows: dict[str, list[dict[str, bool]]] = {}
+    for left in _experiments(recorded) if by_experiment else _tenths(recorded):
+        apart = set(left)
+        known = fit([r for i, r in enumerate(recorded) if i not in apart], "")
+        for row in (recorded[i] for i in left):
+            found = _compared(row, known)
             for key in (row.job.stage, "all"):
-                found = (near, near or missed <= SAMPLING, memory, enough)
                 rows.setdefault(key, []).append(found)
+    for row in recorded:
+        if (near := _near_its_likes(row, recorded)) is not None:
+            for key in (row.job.stage, "all"):
+                rows.setdefault(key, []).append({"likes": near})
+    names = ("time", "near_time", "memory", "enough", "likes")
     return {
-        key: HeldOut(len(found), *(sum(column) / len(found) for column in zip(*found, strict=True)))
+        key: HeldOut(
+            sum("likes" not in one for one in found),
+            *(_share([one[name] for one in found if name in one]) for name in names),
+        )
         for key, found in rows.items()
     }
+
+
+def _share(found: Sequence[bool]) -> float:
+    return sum(found) / len(found) if found else math.nan
+
+
+def _compared(row: Recorded, known: Coefficients) -> dict[str, bool]:
+    found: dict[str, bool] = {}
+    if row.seconds is not None and row.job.stage in known.seconds:
+        missed = abs(known.time(row.job, row.forked) - row.seconds)
+        near = missed <= WITHIN * row.seconds
+        found |= {"time": near, "near_time": near or missed <= SAMPLING}
+    if row.megabytes is not None and row.job.stage in known.megabytes:
+        found["memory"] = abs(known.typical_memory(row.job) / row.megabytes - 1) <= WITHIN
+        found["enough"] = known.memory(row.job) >= row.megabytes
+    return found
+
+
+def _near_its_likes(row: Recorded, recorded: Sequence[Recorded]) -> bool | None:
+    others = [
+        one.seconds
+        for one in recorded
+        if one is not row
+        and one.seconds is not None
+        and (one.job, one.forked, one.experiment) == (row.job, row.forked, row.experiment)
+    ]
+    if row.seconds is None or not others:
+        return None
+    return abs(float(np.median(others)) - row.seconds) <= WITHIN * row.seconds

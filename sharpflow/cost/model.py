@@ -16,6 +16,7 @@ UNKNOWN_MB, UNKNOWN_MINUTES = 2000, 120
 """What is asked for a job whose size nobody can tell beforehand, at the first attempt."""
 SNAKEMAKES, SNAKEMAKE_MB, SHARD_MB = 2, 200, 0.005
 """That a job of a cluster starts around its script; memory of one, and of its plan by shard."""
+FORKED = "forked_job"
 _WAIT = 4
 """Times the predicted CPU time that a job may take: machines differ, and are shared."""
 _LEAST_MINUTES = 5
@@ -40,23 +41,23 @@ class Coefficients:
     megabytes: Mapping[str, Mapping[str, float]]
     margin: Mapping[str, float]
 
-    def time(self, job: Job) -> float:
-        """CPU seconds, the middle of what is expected."""
+    def time(self, job: Job, forked: bool = False) -> float:
+        """CPU seconds, the middle of what is expected; less where libraries are loaded already."""
         factor, known = _nearest(self.seconds, job.stage)
-        return factor * _product(TIME[job.stage](job), known)
+        return factor * product(spent(job, forked and FORKED in known), known)
 
     def typical_memory(self, job: Job) -> float:
         """Megabytes, the middle of what is expected."""
         factor, known = _nearest(self.megabytes, job.stage)
-        return factor * _product(MEMORY[job.stage](job), known)
+        return factor * product(MEMORY[job.stage](job), known)
 
     def memory(self, job: Job) -> float:
         """Megabytes that the job stays within."""
         return self.typical_memory(job) * self.margin.get(job.stage, max(self.margin.values()))
 
-    def wall(self, job: Job, threads: int = 1) -> float:
+    def wall(self, job: Job, threads: int = 1, forked: bool = False) -> float:
         """Seconds on a machine with nothing else to do; threads share half of the work."""
-        return self.time(job) * (0.5 + 0.5 / threads)
+        return self.time(job, forked) * (0.5 + 0.5 / threads)
 
     def mem_mb(self, job: Job | None, attempt: int = 1, beside: int = 0) -> int:
         """Memory to ask for, in MB: more at each attempt; `UNKNOWN_MB` where no size is known.
@@ -108,7 +109,14 @@ def _nearest(
     return _UNRECORDED, by_stage[LIKE[stage]]
 
 
-def _product(features: Mapping[str, float], coefficients: Mapping[str, float]) -> float:
+def spent(job: Job, forked: bool) -> dict[str, float]:
+    """Features of a job's time; what it takes to begin has a name of its own where it is forked."""
+    found = TIME[job.stage](job)
+    return {FORKED if name == "job" and forked else name: value for name, value in found.items()}
+
+
+def product(features: Mapping[str, float], coefficients: Mapping[str, float]) -> float:
+    """Coefficients times features, summed; a feature without a coefficient counts nothing."""
     return sum(value * coefficients.get(name, 0.0) for name, value in features.items())
 
 
@@ -127,6 +135,21 @@ def read(path: str | Path) -> Coefficients:
         ) from None
 
 
+def completed(path: str | Path) -> Coefficients:
+    """Coefficients from a file, with those that come with the library for stages that it lacks.
+
+    Raises:
+        ConfigError: as `read`.
+    """
+    own, ours = read(path), read(SHIPPED)
+    return Coefficients(
+        own.machine,
+        {**ours.seconds, **own.seconds},
+        {**ours.megabytes, **own.megabytes},
+        {**ours.margin, **own.margin},
+    )
+
+
 @cache
 def shipped() -> Coefficients:
     """The coefficients that `$SHARPFLOW_COST` names, or those that come with the library.
@@ -134,4 +157,4 @@ def shipped() -> Coefficients:
     Raises:
         ConfigError: the variable names no such file.
     """
-    return read(os.environ.get(VARIABLE) or SHIPPED)
+    return completed(os.environ.get(VARIABLE) or SHIPPED)

@@ -8,7 +8,6 @@ from sharpflow.cost.fit import Recorded
 from sharpflow.cost.sweep import Sweep
 from sharpflow.cost.work import Job, Measured
 from sharpflow.errors import ConfigError
-from sharpflow.forkserver import ADDRESS
 from sharpflow.storage.benchmarks import read_benchmark
 
 _FIELDS = [f.name for f in fields(Job)]
@@ -22,7 +21,7 @@ def read_benchmarks(sweep: Sweep, results: str | Path) -> list[Recorded]:
         results: its results root, with a folder `benchmarks`.
 
     Raises:
-        ConfigError: there is none, or they are of jobs that were forked.
+        ConfigError: there is none.
     """
     found = []
     folder = Path(results) / "benchmarks"
@@ -30,16 +29,12 @@ def read_benchmarks(sweep: Sweep, results: str | Path) -> list[Recorded]:
         row = None if job is None else read_benchmark(folder / name)
         if job is None or row is None:
             continue
-        if row.get("forked") == "yes":
-            raise ConfigError(
-                f"{folder} is of jobs that were forked with their libraries loaded, which uses "
-                f"less than a job on a cluster does. Run with {ADDRESS}= (empty) in the "
-                "environment, and fit that."
-            )
+        forked = row.get("forked") == "yes"
         if row["max_rss"] in ("NA", "-") or not float(row["max_rss"]) > 0:
             continue  # of an earlier release, whose records were sampled
-        seconds = max(float(row["cpu_time"]), 0.1)
-        found.append(Recorded(experiment, job, round(seconds, 2), float(row["max_rss"])))
+        seconds = round(max(float(row["cpu_time"]), 0.1), 2)
+        megabytes = None if forked else float(row["max_rss"])
+        found.append(Recorded(experiment, job, seconds, megabytes, forked))
     if not found:
         raise ConfigError(f"{folder} holds no benchmark file of this configuration's jobs.")
     return found
@@ -49,11 +44,12 @@ def write_table(path: str | Path, recorded: list[Recorded]) -> None:
     """Recorded jobs as CSV."""
     with open(path, "w", encoding="utf-8", newline="") as handle:
         writer = csv.writer(handle, lineterminator="\n")
-        writer.writerow(["experiment", "seconds", "megabytes", *_FIELDS])
+        writer.writerow(["experiment", "seconds", "megabytes", "forked", *_FIELDS])
         for one in recorded:
             values = [getattr(one.job, name) for name in _FIELDS]
             plain = [_text(value) for value in values]
-            writer.writerow([one.experiment, one.seconds, one.megabytes, *plain])
+            taken = (one.seconds, one.megabytes, int(one.forked) or None)
+            writer.writerow([one.experiment, *taken, *plain])
 
 
 def _text(value: object) -> str:
@@ -83,7 +79,12 @@ def _read(row: dict[str, str]) -> Recorded:
     for name in (n for n in _FIELDS if n not in ("stage", "measured")):
         number = int(row.get(name) or 0)  # one of an earlier table lacks the later fields
         values[name] = bool(number) if kinds[name] is bool else number
-    measured = (map(int, one.split(":")) for one in row["measured"].split())
-    values["measured"] = tuple(Measured(*one) for one in measured)
+    values["measured"] = tuple(_measured(one.split(":")) for one in row["measured"].split())
     job = Job(**values)  # pyright: ignore[reportArgumentType]
-    return Recorded(row["experiment"], job, float(row["seconds"]), float(row["megabytes"]))
+    seconds, megabytes = (float(row[n]) if row[n] else None for n in ("seconds", "megabytes"))
+    return Recorded(row["experiment"], job, seconds, megabytes, row.get("forked") == "1")
+
+
+def _measured(words: list[str]) -> Measured:
+    numbers = len(fields(Measured)) - 1  # a kind stands last, and not in an earlier table
+    return Measured(*map(int, words[:numbers]), *words[numbers:])  # pyright: ignore

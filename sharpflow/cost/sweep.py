@@ -67,10 +67,11 @@ class Sweep:
         key = (stage, *experiments)
         if key not in self._sizes:
             shards = [shard for name in experiments for shard in self.plan.shards_of(name)]
-            cases = sum(len(self.settings.cases[name]) for name in experiments)
-            self._sizes[key] = self._reading(
-                stage, shards, panels=cases if stage == "plot_figure" else 0
-            )
+            each = {
+                n: len(self.plan.claims[n]) if stage == "judge_claims" else 1 for n in experiments
+            }
+            panels = sum(len(self.settings.cases[name]) * each[name] for name in experiments)
+            self._sizes[key] = self._reading(stage, shards, panels=panels)
         return self._sizes[key]
 
     def part(self, experiment: str, part: str) -> Job | None:

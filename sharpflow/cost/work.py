@@ -39,6 +39,7 @@ class Measured:
         gram, hessian: eigenpairs that a call looks for.
         drawn: samples of gradients beyond the run's own.
         quantities: rows of the table a call, at least.
+        kind: its name; empty in records of earlier releases.
     """
 
     every: int
@@ -46,6 +47,7 @@ class Measured:
     hessian: int = 0
     drawn: int = 0
     quantities: int = 1
+    kind: str = ""
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ class Job:
         measured: along a run.
         rows: of the tables that are read.
         files: that are read.
-        panels: of a figure.
+        panels: of a figure; verdicts of claims, one for each case.
         passes: through the network and back, for a step's length of a flow.
         quantities: of a flow's own.
     """
@@ -181,8 +183,10 @@ def size(setup: Any, width: int, runs: int) -> dict[str, Any] | None:
         return None
     plain = {"written-out steps", "squared error", "plain steps"} <= able
     batch = training.batch or form.samples or 0
-    chosen = (getattr(setup.measurements, name) for name in type(setup.measurements).model_fields)
-    measured = tuple(_measured(one, batch) for one in chosen if one is not None)
+    chosen = {
+        name: getattr(setup.measurements, name) for name in type(setup.measurements).model_fields
+    }
+    measured = tuple(_measured(n, one, batch) for n, one in chosen.items() if one is not None)
     return {
         "runs": runs,
         "parameters": parameters,
@@ -225,11 +229,15 @@ def beside(known: Mapping[str, Any], flow: Any) -> dict[str, Any]:
     }
 
 
-def _measured(options: Any, batch: int) -> Measured:
+def _measured(kind: str, options: Any, batch: int) -> Measured:
     pairs = options.eigenpairs()
-    words = len(options.gives())
     return Measured(
-        options.every, pairs.get("gram", 0), pairs.get("hessian", 0), options.drawn(batch), words
+        options.every,
+        pairs.get("gram", 0),
+        pairs.get("hessian", 0),
+        options.drawn(batch),
+        len(options.gives()),
+        kind,
     )
 
 
@@ -240,10 +248,18 @@ def _step(job: Job) -> dict[str, float]:
     """What all steps of training take, of time."""
     passes = job.steps * job.runs * job.batch
     flops = 6e-9 * passes * job.multiplications
-    kind = "dense_gflop" if job.dense or job.written_out else "other_gflop"
+    kind = "other_gflop"
+    if job.dense or job.written_out:
+        kind = "dense_gflop"
+    elif job.convolution:
+        kind = "convolution_gflop"
     overhead = "written_out_steps" if job.written_out else "layer_steps"
     return {
         overhead: 1e-3 * job.steps * (1 if job.written_out else job.layers + job.copies),
+        "steps": 0.0 if job.written_out else 1e-3 * job.steps,
+        # a population whose loss has no closed form is seen through an activation
+        "activated_steps": 1e-3 * job.steps * (job.written_out and not job.closed),
+        "activated": 1e-9 * passes * job.units * (job.written_out and not job.closed),
         kind: flops,
         "moved_gb": 1e-9
         * job.item
@@ -264,27 +280,33 @@ def _full_losses(job: Job) -> float:
 
 def _train_time(job: Job) -> dict[str, float]:
     steps = _step(job)
-    kind = next(key for key in ("dense_gflop", "other_gflop") if key in steps)
+    kind = next(key for key in ("dense_gflop", "convolution_gflop", "other_gflop") if key in steps)
     steps[kind] += _full_losses(job)
     return {
         "job": 1.0,
         **steps,
         "records": 1e-3 * job.recorded,
+        "read": 1e-6 * job.samples * job.inputs,
         "written_gb": 1e-9 * job.runs * job.state_bytes * job.stored,
         "table_rows": 1e-6 * job.trajectory_rows,
     }
 
 
 def _evaluate_time(job: Job) -> dict[str, float]:
-    found = dict.fromkeys(
-        ("calls", "gram_gflop", "rows_gb", "jacobian_gflop", "product_gflop", "products",
-         "drawn_gflop", "drawn_gb"), 0.0
+    found: dict[str, float] = dict.fromkeys(
+        ("calls", "measured_steps", "gram_gflop", "rows_gb", "jacobian_gflop", "product_gflop",
+         "products", "drawn_gflop", "drawn_gb"), 0.0
     )  # fmt: skip
     gigaflop, rows = 1e-9 * job.multiplications, job.samples * job.outputs
     for one in job.measured:
         calls, pairs = job.runs * job.calls(one), one.gram + one.hessian
         products = job.runs * job.products(one, pairs)
         found["calls"] += 1e-3 * calls
+        found["measured_steps"] += 1e-3 * job.calls(one)
+        if one.kind:
+            for name, amount in (("calls", 1e-3 * calls), ("drawn", 1e-6 * calls * one.drawn)):
+                key = f"{name}_{one.kind}"
+                found[key] = found.get(key, 0.0) + amount
         found["products"] += 1e-3 * products * job.layers
         found["drawn_gflop"] += 6 * calls * one.drawn * gigaflop
         found["drawn_gb"] += 1e-9 * calls * one.drawn * job.item * (job.parameters + job.units)
@@ -303,6 +325,7 @@ def _evaluate_time(job: Job) -> dict[str, float]:
         "job": 1.0,
         **{f"{REPLAYED}{name}": value for name, value in replay.items()},
         **found,
+        "read": 1e-6 * job.samples * job.inputs,
         "read_gb": 1e-9 * job.runs * job.state_bytes * job.stored,
         "table_rows": 1e-6 * job.measured_rows,
     }
@@ -365,7 +388,10 @@ def _evaluate_memory(job: Job) -> dict[str, float]:
 def _flow_time(job: Job) -> dict[str, float]:
     """As of training, whose steps a flow takes beside its own passes; every loss is one more."""
     found = _train_time(job)
-    often = ("dense_gflop", "other_gflop", "layer_steps", "written_out_steps", "moved_gb")
+    often = (
+        "dense_gflop", "convolution_gflop", "other_gflop", "steps", "layer_steps",
+        "written_out_steps", "activated_steps", "activated", "moved_gb",
+    )  # fmt: skip
     return {n: v * (2 + job.passes) if n in often else v for n, v in found.items()}
 
 
@@ -386,6 +412,7 @@ def _table(job: Job) -> dict[str, float]:
         "table_rows": 1e-6 * job.rows,
         "files": 1e-3 * job.files,
         "panels": float(job.panels),
+        "panel_rows": 1e-6 * job.rows * job.panels,
     }
 
 

@@ -14,7 +14,7 @@ from sharpflow.cost import Job, Measured, device_megabytes, shipped, size
 from sharpflow.cost import sweep as sizes
 from sharpflow.cost.__main__ import main
 from sharpflow.cost.fit import Recorded, fit, held_out, solve
-from sharpflow.cost.model import SHIPPED, UNKNOWN_MB, Coefficients, read
+from sharpflow.cost.model import SHIPPED, UNKNOWN_MB, Coefficients, completed, read
 from sharpflow.cost.recorded import read_benchmarks, read_table, write_table
 from sharpflow.cost.sweep import Sweep
 from sharpflow.cost.work import BLOCK, HELD_OUT, LARGEST_GRAM, MEMORY, RESTART, TIME
@@ -147,9 +147,9 @@ def test_tensors_on_a_device_are_those_that_are_alive():
 def test_the_fit_recovers_coefficients_that_are_known():
     true = {"job": 2.0, "layer_steps": 0.3, "dense_gflop": 0.01}
     jobs = [
-        job(width=w, runs=r, training={"steps": s})
+        job(width=w, runs=r, training={"steps": s}, model=MLP | {"hidden_layers": layers})
         for w in (10, 100, 400)
-        for r in (1, 5)
+        for r, layers in ((1, 1), (5, 1), (1, 4))
         for s in (50, 3000)
     ]
     features = [TIME["train"](one) for one in jobs]
@@ -162,8 +162,10 @@ def test_the_fit_recovers_coefficients_that_are_known():
 
 
 def test_a_fit_covers_every_job_that_it_saw():
-    for one in RECORDED:
-        assert shipped().memory(one.job) >= one.megabytes, one
+    weighed = [one for one in RECORDED if one.megabytes is not None]
+    assert len(weighed) >= 400
+    for one in weighed:
+        assert shipped().memory(one.job) >= (one.megabytes or 0), one
 
 
 def test_the_shipped_coefficients_are_those_of_the_recorded_jobs(tmp_path):
@@ -176,12 +178,75 @@ def test_the_shipped_coefficients_are_those_of_the_recorded_jobs(tmp_path):
 def test_jobs_of_experiments_that_were_left_out():
     """The numbers that docs/how-to/scaling.md states, each a little above the bound here."""
     found = held_out(RECORDED)["all"]
-    assert found.jobs >= 400
+    assert found.jobs >= 700
     assert found.memory >= 0.88
     assert found.enough >= 0.98
-    assert found.near_time >= 0.6
+    assert found.near_time >= 0.7
     blind = [dataclasses.replace(one, job=Job(one.job.stage)) for one in RECORDED]
     assert held_out(blind)["all"].time < found.time  # features are of use
+
+
+def test_jobs_of_experiments_that_were_seen_are_foretold_nearly_as_well_as_by_their_likes():
+    found = held_out(RECORDED, by_experiment=False)["all"]
+    assert found.near_time >= 0.8
+    assert found.time <= found.likes  # which are of the same parameters
+    unseen = held_out(RECORDED)["all"]
+    assert (unseen.jobs, unseen.likes) == (found.jobs, found.likes)
+    assert found.time > unseen.time
+
+
+def test_a_forked_job_has_no_libraries_to_load():
+    one = job(**BASE)
+    apart = shipped().time(one) - shipped().time(one, forked=True)
+    start = shipped().seconds["train"]
+    assert apart == pytest.approx(start["job"] - start["forked_job"])
+    assert apart > 0.5
+    unknown = Coefficients("", {"train": {"job": 2.0}}, {}, {})  # of a fit without forked jobs
+    assert unknown.time(one, forked=True) == unknown.time(one) == 2.0
+
+
+def test_forked_jobs_tell_of_time_and_not_of_memory():
+    sizes = [(n, steps) for n in (12, 100, 1000) for steps in (10, 2000)]
+    jobs = [
+        job(data={"source": "photos", "samples": n}, training={"steps": steps})
+        for n, steps in sizes
+    ]
+    plain = [Recorded("a", one, 3.0, 300.0) for one in jobs]
+    forked = [Recorded("b", one, 1.0, None, forked=True) for one in jobs]
+    found = fit([*plain, *forked], "")
+    for one in jobs:
+        assert found.time(one) == pytest.approx(3.0, rel=0.1)
+        assert found.time(one, forked=True) == pytest.approx(1.0, rel=0.1)
+        assert found.typical_memory(one) == pytest.approx(300.0)
+    assert fit(forked, "").megabytes == {}
+
+
+def test_an_activation_takes_time_of_its_own_where_steps_are_written_out():
+    plain = Job("train", runs=2, steps=1000, batch=400, units=20, written_out=True)
+    features = TIME["train"](plain)
+    assert features["activated_steps"] == 1.0
+    assert features["activated"] == pytest.approx(1e-9 * 1000 * 2 * 400 * 20)
+    linear = TIME["train"](dataclasses.replace(plain, closed=True))
+    assert linear["activated_steps"] == linear["activated"] == 0.0
+
+
+def test_each_kind_of_measurement_has_a_cost_of_its_own():
+    known = job(
+        "evaluate_sharpness", measurements=measurements(gauss_newton={}, hessian={"every": 10})
+    )
+    features = TIME["evaluate_sharpness"](known)
+    assert features["calls_gauss_newton"] == pytest.approx(2e-3 * 21)
+    assert features["calls_hessian"] == pytest.approx(2e-3 * 3)
+    older = dataclasses.replace(known, measured=(Measured(1, gram=1),))
+    assert not [name for name in TIME["evaluate_sharpness"](older) if name.startswith("calls_")]
+
+
+def test_a_judgement_counts_its_claims_and_cases(tmp_path):
+    folder = ConfigFolder(tmp_path)
+    settings = load(folder.file)
+    one = Sweep(settings, make_plan(settings)).table("judge_claims", ["dense_here"])
+    assert one is not None
+    assert one.panels == 2  # cases, of one claim
 
 
 def test_a_width_of_seven_thousand_is_not_underestimated():
@@ -190,6 +255,7 @@ def test_a_width_of_seven_thousand_is_not_underestimated():
     assert wider
     without = fit([r for r in RECORDED if r.experiment != "wider"], "")
     for one in wider:
+        assert one.megabytes is not None
         assert without.memory(one.job) >= one.megabytes
         assert 3 * one.job.runs * one.job.parameters * 4 / 2**20 < 0.5 * one.megabytes
     large = job(width=7000, runs=4, data={"source": "photos", "samples": 60})
@@ -197,8 +263,9 @@ def test_a_width_of_seven_thousand_is_not_underestimated():
 
 
 def test_recorded_jobs_survive_a_table(tmp_path):
-    write_table(tmp_path / "jobs.csv", RECORDED[:50])
-    assert read_table(tmp_path / "jobs.csv") == RECORDED[:50]
+    for some in (RECORDED[:50], RECORDED[-300:]):  # with and without time, memory, kinds
+        write_table(tmp_path / "jobs.csv", some)
+        assert read_table(tmp_path / "jobs.csv") == some
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
     with pytest.raises(ConfigError, match=r"other\.csv"):
         read_table(tmp_path / "other.csv")
@@ -228,9 +295,16 @@ def test_a_sweep_is_fitted_from_its_benchmark_files(tmp_path, capsys):
     assert own.time(first) == pytest.approx(2.0, rel=0.01)
     assert main(["fit", f"{folder.file}={tmp_path}", "-o", output]) == 1
     assert "no benchmark file" in capsys.readouterr().err
-    benchmark(next((tmp_path / "results/benchmarks").rglob("train.tsv")), 2.0, 300, "yes")
-    assert main(["fit", pair, "-o", output]) == 1
-    assert "SHARPFLOW_FORK_SERVER=" in capsys.readouterr().err
+    for path in (tmp_path / "results/benchmarks").rglob("train.tsv"):
+        benchmark(path, 1.0, 300, "yes")
+    assert main(["fit", pair, "-o", output]) == 0
+    assert "train" in read(output).seconds
+    assert "train" not in read(output).megabytes
+    trained = next(job for _, job in sweep.jobs().values() if job and job.stage == "train")
+    assert completed(output).memory(trained) == shipped().memory(trained)
+    capsys.readouterr()
+    assert main(["estimate", str(folder.file), "--coefficients", output]) == 0
+    assert "judge_claims" in completed(output).seconds
 
 
 def test_an_estimate_names_what_a_sweep_takes(tmp_path, capsys):

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from sharpflow.config.digest import Code, canonical
+from sharpflow.storage import seal
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -299,3 +300,47 @@ def test_an_empty_field_that_a_later_python_leaves_out_changes_nothing():
 )
 def test_what_differs_has_another_canonical_text(one, other):
     assert canonical(ast.parse(one)) != canonical(ast.parse(other))
+
+
+def test_kept_outlines_give_the_same_digests_and_no_file_is_parsed_again(tmp_path, monkeypatch):
+    kept, script = tmp_path / "outlines.json", ROOT / "scripts" / "train.py"
+    first = Code(kept=kept).digest(script)
+    assert first == Code().digest(script)
+    parsed = []
+    monkeypatch.setattr(ast, "parse", lambda text: parsed.append(text))
+    assert Code(kept=kept).digest(script) == first
+    assert parsed == []
+
+
+def test_a_file_that_was_edited_is_parsed_though_its_outline_is_kept(copy, tmp_path):
+    def digest():
+        return Code(root=copy.root, kept=tmp_path / "kept").digest(copy.root / "scripts/train.py")
+
+    first = digest()
+    copy.edit("sharpflow/training/streams.py", statement)
+    assert digest() != first
+    copy.restore()
+    assert digest() == first
+
+
+@pytest.mark.parametrize("spoil", ["cut", "altered", "other code"])
+def test_kept_outlines_that_are_not_what_was_written_are_made_anew(tmp_path, spoil):
+    kept, script = tmp_path / "outlines.json", ROOT / "scripts" / "train.py"
+    first = Code(kept=kept).digest(script)
+    found = seal.read_json(kept)
+    outlines = {key: ["0" * 64, imports] for key, (_, imports) in found["outlines"].items()}
+    if spoil == "cut":
+        kept.write_bytes(kept.read_bytes()[:-100])
+    elif spoil == "altered":
+        key = next(iter(found["outlines"].values()))[0]
+        kept.write_text(kept.read_text().replace(key, "0" * 64))
+    else:
+        seal.write_json(kept, {"made_by": "another release", "outlines": outlines})
+    assert Code(kept=kept).digest(script) == first
+    assert seal.read_json(kept) == found
+
+
+def test_a_place_that_cannot_be_written_costs_nothing_but_time(tmp_path):
+    script = ROOT / "scripts" / "train.py"
+    (tmp_path / "file").touch()
+    assert Code(kept=tmp_path / "file" / "kept").digest(script) == Code().digest(script)
