@@ -175,11 +175,11 @@ def adapter_start_forgotten(runs: Sequence[Run]) -> float:
 
 def single_samples(run: Run) -> float:
     """Slope of the change on what steps of single samples would give."""
-    parts = [
+    noise, steady = (
         sum_of_rates(run, f"symmetry_{name}_outer") - sum_of_rates(run, f"symmetry_{name}_inner")
         for name in ("noise", "gradient")
-    ]
-    return through_origin(change(run, "symmetry_charge"), run.learning_rate**2 * sum(parts))
+    )
+    return through_origin(change(run, "symmetry_charge"), run.learning_rate**2 * (noise + steady))
 
 
 @claim(
