@@ -36,6 +36,8 @@ LOW = (torch.float32, torch.float16, torch.bfloat16)
 """Precisions in which nothing can be told."""
 _PARTS = 4
 """Parts of an axis up to which each is looked at by itself."""
+_NUMBERS = 2**19
+"""Products that relations are looked for in: in too few of them most units may be dead."""
 _WHOLE, _FEW = 128, 32
 """Units up to which every pair is looked at; of more, the pairs of a few."""
 
@@ -551,7 +553,7 @@ def _window(views: list[View], units: int) -> list[Tensor]:
     """Relations between views, from as many of their units as that takes."""
     sums = torch.stack([view.sums for view in views], -1)
     sizes = torch.stack([view.sizes for view in views], -1)
-    enough = -(-(2 * len(views) + 64) // len(sums))
+    enough = max(-(-(2 * len(views) + 64) // len(sums)), _NUMBERS // (len(views) * len(sums)))
     if enough < units:
         chosen = torch.randperm(units, generator=torch.Generator().manual_seed(0))[:enough]
         sums, sizes = sums[:, chosen], sizes[:, chosen]

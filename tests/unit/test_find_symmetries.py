@@ -666,3 +666,22 @@ def test_relations_are_as_short_as_they_come():
     assert (0, 0, 1, -1, -1, 0, 0) in found | negated
     assert (1, 0, 0, 0, 0, -1, -1) in found | negated
     assert len(found) == 3
+
+
+def test_a_fixed_variance_s_eps_breaks_nothing():
+    net = stack(nn.Linear(5, 8, bias=False), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 2))
+    net[1].running_mean.normal_(generator=torch.Generator().manual_seed(0))
+    (each,) = find_symmetries(net.eval(), normal(40, 5)).broken
+    assert [cause.what for cause in each.causes] == ["the running mean of batch_norm"]
+
+
+def test_what_one_call_alone_meets_is_its_cause_without_a_search():
+    layers = [(nn.Linear(6, 6, bias=False), nn.LayerNorm(6), nn.ReLU()) for _ in range(8)]
+    net = stack(*(layer for three in layers for layer in three), nn.Linear(6, 2))
+    calls = []
+    net.register_forward_pre_hook(lambda *_: calls.append(1))
+    broken = find_symmetries(net, normal(40, 6)).broken
+    assert len(broken) == 8
+    for place, each in enumerate(sorted(broken, key=lambda b: int(b.symmetry.name.split(".")[0]))):
+        assert [cause.module for cause in each.causes] == [str(3 * place + 1)]
+    assert len(calls) <= 90  # a search takes several more for each
