@@ -447,6 +447,7 @@ def top_eigenpairs(
     *,
     accuracy: float | None = None,
     next_ratio: float | None = None,
+    more: int = 0,
     storage: Storage | None = None,
 ) -> EigenResult:
     """The `k` largest algebraic eigenpairs of a symmetric operator.
@@ -488,6 +489,8 @@ def top_eigenpairs(
             (`EigenResult.error_kind`).
         next_ratio: ratio of the eigenvalue after the `k` to the last of them at a nearby state, for
             the gap; NaN or None where it is not known.
+        more: number of Ritz pairs after the `k` that are returned too, where the basis has them;
+            their convergence is not waited for.
         storage: where the basis is kept.
 
     Returns:
@@ -582,7 +585,13 @@ def top_eigenpairs(
     small &= noise <= bounds if accuracy is None else noise <= accuracy * values[:k].abs()
     small &= whole or space.norm == 0 or space.count == size
     asymmetry = space.asymmetry()
-    rows, refined = space.release(values[:k], chosen)
+    after = slice(k, k + more)
+    beyond = space.residuals(values[after], coefficients[:, after])
+    relative = beyond / scale_of(values[after], space.norm, operator.dtype)
+    k += len(beyond)
+    residuals, errors = torch.cat([residuals, beyond]), torch.cat([errors, relative])
+    pair_converged = torch.cat([small, relative <= (tol if accuracy is None else accuracy)])
+    rows, refined = space.release(values[:k], coefficients[:, :k])
     return EigenResult(
         values=values[:k].clone(),
         vectors=rows.T,
@@ -593,7 +602,7 @@ def top_eigenpairs(
         converged=bool(small.all()),
         norm=space.norm,
         refined=refined.T,
-        pair_converged=small,
+        pair_converged=pair_converged,
         next_value=following,
         asymmetry=asymmetry,
     )
@@ -737,16 +746,24 @@ def eigenpairs_above(
     above = min(above, most)
     sure = found.pair_converged[: min(above + 1, count)]
     return dataclasses.replace(
+        leading(found, above), matvecs=spent, converged=bool(whole and sure.all())
+    )
+
+
+def leading(found: EigenResult, count: int) -> EigenResult:
+    """The first `count` of some pairs."""
+    if count >= len(found.values):
+        return found
+    return dataclasses.replace(
         found,
-        next_value=float(found.values[above]) if above < count else found.next_value,
-        values=found.values[:above],
-        errors=found.errors[:above],
-        vectors=found.vectors[:, :above],
-        residuals=found.residuals[:above],
-        refined=found.refined[:, :above],
-        pair_converged=found.pair_converged[:above],
-        matvecs=spent,
-        converged=bool(whole and sure.all()),
+        values=found.values[:count],
+        vectors=found.vectors[:, :count],
+        residuals=found.residuals[:count],
+        errors=found.errors[:count],
+        converged=bool(found.pair_converged[:count].all()),
+        refined=found.refined[:, :count],
+        pair_converged=found.pair_converged[:count],
+        next_value=float(found.values[count]),
     )
 
 

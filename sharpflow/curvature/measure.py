@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from sharpflow.curvature.basis import Storage
 from sharpflow.curvature.closed_form import ClosedForm, as_its_class_says
 from sharpflow.curvature.differences import Products
-from sharpflow.curvature.eigen import LARGE, EigenResult, check_count, top_eigenpairs
-from sharpflow.curvature.linear_operator import LinearOperator
+from sharpflow.curvature.eigen import LARGE, EigenResult, check_count, leading, top_eigenpairs
+from sharpflow.curvature.linear_operator import LinearOperator, NonFiniteError
 from sharpflow.curvature.model_loss import (
     LossOfModel,
     ModelLoss,
@@ -21,20 +21,28 @@ from sharpflow.curvature.model_loss import (
     trainable_parameters,
 )
 from sharpflow.curvature.preconditioning import check_optimiser, preconditioning
+from sharpflow.curvature.shortcut import Shortcut
 from sharpflow.curvature.streamed_loss import StreamedLoss, Weight, check_form
 from sharpflow.curvature.verification import verify
 from sharpflow.curvature.warm_start import WarmStart
 
 _HISTORY = 7
+_NEAR, _APART = 0.9, 0.8
+"""Ratio of the next eigenvalue to the last wanted one from which on, and down to which, it is
+followed too: it may overtake."""
 
 
 class SharpnessTracker:
     """Follows the top Hessian eigenpairs of a model while it is trained.
 
-    Each `measure` starts from eigenvectors predicted from the last ones
-    (`WarmStart`). Every `check_every` measurements a cold start from fresh random vectors
-    is made too, and the larger values are kept, so that a pair that was overtaken is not followed
-    for ever. Frozen parameters (`requires_grad` false) are left out.
+    Each `measure` starts from eigenvectors predicted from the last ones (`WarmStart`). Every
+    `check_every` measurements a cold start from fresh random vectors is made too, and the larger
+    values are kept, so that a pair that was overtaken is not followed for ever; and while the next
+    eigenvalue lies within a tenth of the last one that is wanted, it is followed as well, at a
+    product or two more. Frozen parameters (`requires_grad` false) are left out.
+
+    Where an `accuracy` is enough, most measurements of a smooth loss need no second derivative: see
+    `Shortcut`, which compares differences of gradients with autograd again and again.
 
     Args:
         model: any module.
@@ -64,7 +72,8 @@ class SharpnessTracker:
         products: `"autograd"`, or `"differences"` of gradients for what has no second derivative in
             autograd (`EmbeddingBag`, CTC, fused attention): two gradients a product, an error of
             up to 1e-3 in float32 and 1e-8 in float64, and nothing converges below it. With kinks
-            (ReLU) take `dtype=torch.float64`. See `DifferenceOperator`.
+            (ReLU) take `dtype=torch.float64`. See `DifferenceOperator`. By default autograd, and
+            with `accuracy` differences between measurements by autograd that they agree with.
         check_every: measurements from one cold start to the next.
         max_products: as for `top_eigenpairs`.
         basis_size: likewise; memory is about (basis_size + k)·P numbers.
@@ -88,6 +97,7 @@ class SharpnessTracker:
             were found: see `verify`. Empty before it.
         threshold: with an optimiser, the largest stable eigenvalue at the last measured state; NaN
             before.
+        shortcuts: how many measurements were made by differences of gradients in place of autograd.
     """
 
     def __init__(
@@ -106,7 +116,7 @@ class SharpnessTracker:
         optimiser: torch.optim.Optimizer | None = None,
         distributed: bool = False,
         dtype: torch.dtype | None = None,
-        products: Products = "autograd",
+        products: Products | None = None,
         check_every: int = 50,
         max_products: int | None = None,
         basis_size: int | None = None,
@@ -130,29 +140,33 @@ class SharpnessTracker:
         if optimiser is not None:
             check_optimiser(optimiser)
         self._micro_batch, self._dtype = micro_batch, dtype
-        self._products: Products = products
+        self._products: Products = products or "autograd"
+        self.shortcuts = 0
+        own = accuracy is not None and products is None
+        self._shortcut = Shortcut(accuracy or tol, check_every, max_products) if own else None
         self._general: LossOfModel | None = None
         self._closed: ClosedForm | None = None
         check_form(targets, micro_batch, weight=weight, distributed=distributed)
         if targets is None:
             self._general = StreamedLoss(
-                model, loss_fn, inputs, weight, only, distributed, dtype, products
+                model, loss_fn, inputs, weight, only, distributed, dtype, self._products
             )
         else:
             self._data = (model, loss_fn, inputs, targets)
             check_data(inputs, targets, dtype)
-            exact = dtype is None and products == "autograd"
+            exact = dtype is None and self._products == "autograd"
             plain = optimiser is None or type(optimiser) is torch.optim.SGD
             if exact and not micro_batch and only is None and plain:
                 self._closed = ClosedForm.recognise(*self._data)
         self._next_ratio = math.nan
+        self._following = 0  # pairs after those that are wanted
         self._size = 0
         self._measurements = 0
         self.verified: dict[str, float] = {}
         self.threshold = float("nan")
         self._scaling: Tensor | None = None
         if not self.dense and self._general is None:
-            self._use_general()
+            self._general_loss()
         size = sum(p.numel() for p in trainable_parameters(model, only).values())
         check_count(k, size)
         if history is None:
@@ -178,20 +192,32 @@ class SharpnessTracker:
             The pairs. `vectors` (P, k) are in the order of the trainable `model.parameters()`,
             flattened; `matvecs` counts the cold check's products too.
         """
-        operator = self._operator()
-        if self._size != operator.shape[0]:
-            self._warm.clear()
-            self._size = operator.shape[0]
+        self._prepare()
         closed = self._closed
         compressed = closed is not None and closed.basis is not None
-        if compressed and self.k > operator.shape[0]:
-            return self._measure_uncompressed(vectors)
-        result = self._solve(operator, self._warm.guess())
-        if self._warm and self._measurements % self.check_every == 0:
-            result = self._check(operator, result)
-        if compressed and bool((result.values < 0).any()):
-            return self._measure_uncompressed(vectors)
-        del operator  # its graph, before a check makes its own
+        result = None if closed is not None else self._by_differences()
+        if result is None or not result.converged:
+            operator = self._operator()
+            if self._size != operator.shape[0]:
+                self._warm.clear()
+                self._size, self._following = operator.shape[0], 0
+            start, spent = self._warm.guess(), 0
+            if result is not None:
+                start, spent = result.refined, result.matvecs
+            if compressed and self.k > operator.shape[0]:
+                return self._measure_uncompressed(vectors)
+            result = self._solve(operator, start)
+            result = dataclasses.replace(result, matvecs=spent + result.matvecs)
+            if self._warm and self._measurements % self.check_every == 0:
+                result = self._check(operator, result)
+            if compressed and bool((result.values < 0).any()):
+                return self._measure_uncompressed(vectors)
+            del operator  # its graph, before a check makes its own
+            if self._shortcut is not None and closed is None:
+                wanted = leading(result, self.k)
+                self._shortcut.compare(self._general_loss(), self._scaling, wanted)
+        followed = self._followed(result)
+        result = leading(result, self.k)
         found = result.vectors if vectors or not self.verified else result.vectors[:, :0]
         if closed is not None:
             found = closed.to_parameters(found)
@@ -201,12 +227,47 @@ class SharpnessTracker:
                 along = self._scaling * along
                 value /= float(along.norm()) ** 2
                 along = along / along.norm()
-            general = self._general or self._use_general()
-            self.verified = verify(general, None if closed else result.asymmetry, value, along)
+            asymmetry = None if closed else result.asymmetry
+            short = self._shortcut
+            seen = short.error if short is not None and short.open else None
+            self.verified = verify(self._general_loss(), asymmetry, value, along, seen)
             found = found if vectors else found[:, :0]
         self._measurements += 1
-        self._warm.update(result.refined)
+        self._warm.update(followed)
         return dataclasses.replace(result, vectors=found)
+
+    def _followed(self, found: EigenResult) -> Tensor:
+        """The vectors (P, k or k + 1) that the next measurement starts from."""
+        k = self.k
+        ratio = self._next_ratio
+        if self._following and len(found.values) > k:
+            ratio = float(found.values[k]) / abs(float(found.values[k - 1]) or 1.0)
+        near = ratio > (_APART if self._following else _NEAR)  # false for NaN
+        self._following = int(near and len(found.values) > k)
+        return found.refined[:, : k + self._following]
+
+    def _by_differences(self) -> EigenResult | None:
+        """Pairs by the shortcut; None where it is not open."""
+        short = self._shortcut
+        if short is None or not self._warm or self._measurements % self.check_every == 0:
+            return None
+        loss = self._general_loss()
+        loss.check_state()
+        operator = short.operator(loss, self._scaling, self.k + self._following)
+        if operator is None:
+            return None
+        try:
+            found = self._solve(
+                operator, self._warm.guess(), **short.limits(self.k + self._following)
+            )
+            sure = found.converged and short.confirm(loss, self._scaling, leading(found, self.k))
+        except NonFiniteError:  # autograd tells what is not finite
+            return None
+        if not sure:
+            short.close()
+            return dataclasses.replace(found, converged=False)
+        self.shortcuts += 1
+        return dataclasses.replace(found, errors=found.errors + short.error)
 
     def _measure_uncompressed(self, vectors: bool) -> EigenResult:
         """Measure with the directions of zero curvature that compression leaves out."""
@@ -214,7 +275,8 @@ class SharpnessTracker:
         self._warm.clear()
         return self.measure(vectors)
 
-    def _operator(self) -> LinearOperator:
+    def _prepare(self) -> None:
+        """See what has changed in the model since the last measurement."""
         model = self.model
         general = self._general
         self._scaling = self._metric(
@@ -227,9 +289,11 @@ class SharpnessTracker:
         ):
             self._closed = None
             self._warm.clear()
+
+    def _operator(self) -> LinearOperator:
         if self._closed is not None:
             return self._closed.hessian()
-        operator = (self._general or self._use_general()).hessian()
+        operator = self._general_loss().hessian()
         return operator if self._scaling is None else operator.scaled(self._scaling)
 
     def _metric(self, params: Mapping[str, Tensor]) -> Tensor | None:
@@ -242,10 +306,11 @@ class SharpnessTracker:
             return None
         return found.diagonal.to(self._dtype or found.diagonal.dtype).rsqrt()
 
-    def _use_general(self) -> LossOfModel:
-        self._general = ModelLoss(
-            *self._data, self._micro_batch, self._only, self._dtype, self._products
-        )
+    def _general_loss(self) -> LossOfModel:
+        if self._general is None:
+            self._general = ModelLoss(
+                *self._data, self._micro_batch, self._only, self._dtype, self._products
+            )
         return self._general
 
     @property
@@ -253,7 +318,7 @@ class SharpnessTracker:
         """Error of the last operator's products over ‖H‖; 0 where they are exact to rounding."""
         return self._general.noise if self._general is not None else 0.0
 
-    def _solve(self, operator: LinearOperator, start: Tensor | None) -> EigenResult:
+    def _solve(self, operator: LinearOperator, start: Tensor | None, **options: Any) -> EigenResult:
         found = top_eigenpairs(
             operator,
             self.k,
@@ -261,22 +326,24 @@ class SharpnessTracker:
             initial=start,
             generator=self._generator,
             next_ratio=self._next_ratio,
-            **self._solver,
+            more=int(self._size <= LARGE or self._next_ratio > _NEAR),
+            **(self._solver | options),
         )
         # too small a basis sees little of the next eigenvalue: what a larger one saw counts on
         if start is None or found.matvecs >= self.k + 2:
-            self._next_ratio = found.next_value / abs(float(found.values[-1]) or 1.0)
+            self._next_ratio = found.next_value / abs(float(found.values[self.k - 1]) or 1.0)
         return found
 
     def _check(self, operator: LinearOperator, warm: EigenResult) -> EigenResult:
         cold = self._solve(operator, None)
         spent = warm.matvecs + cold.matvecs
-        size = warm.values.abs()
+        first, second = leading(warm, self.k), leading(cold, self.k)
+        size = first.values.abs()
         if self._solver["accuracy"] is None:
-            slack = warm.residuals + cold.residuals + self.tol * size
+            slack = first.residuals + second.residuals + self.tol * size
         else:
-            slack = (warm.errors + cold.errors) * size
-        missed = bool((cold.values > warm.values + slack).any())
+            slack = (first.errors + second.errors) * size
+        missed = bool((second.values > first.values + slack).any())
         if missed:
             self.corrections += 1
             self._warm.clear()
@@ -301,6 +368,9 @@ class SharpnessTracker:
             "verified": dict(self.verified),
             "threshold": self.threshold,
             "next_ratio": self._next_ratio,
+            "following": self._following,
+            "shortcuts": self.shortcuts,
+            "shortcut": self._shortcut.state_dict() if self._shortcut is not None else None,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -327,7 +397,10 @@ class SharpnessTracker:
         self._generator.set_state(state["generator"].cpu())
         self._size, self._measurements = state["size"], state["measurements"]
         self.corrections, self.threshold = state["corrections"], state["threshold"]
-        self._next_ratio = state["next_ratio"]
+        self._next_ratio, self._following = state["next_ratio"], state["following"]
+        self.shortcuts = state["shortcuts"]
+        if self._shortcut is not None and state["shortcut"] is not None:
+            self._shortcut.load_state_dict(state["shortcut"], device)
         self.verified = dict(state["verified"])
 
     def _description(self) -> dict[str, Any]:
@@ -378,7 +451,7 @@ def sharpness(
     optimiser: torch.optim.Optimizer | None = None,
     distributed: bool = False,
     dtype: torch.dtype | None = None,
-    products: Products = "autograd",
+    products: Products | None = None,
     max_products: int | None = None,
     basis_size: int | None = None,
     storage: Storage | None = None,

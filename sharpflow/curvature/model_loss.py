@@ -164,6 +164,10 @@ class LossOfModel(ABC):
     def hessian(self) -> LinearOperator:
         """Hessian at the model's present trainable parameters, in their order."""
 
+    def check_state(self) -> None:
+        """Refuse what may have changed in the model since the loss was made."""
+        refuse_random_modules(self.model)
+
     def value(self, params: dict[str, Tensor], part: Any) -> Tensor:
         """Loss of a part at `params`; the model's state is untouched.
 
@@ -175,12 +179,15 @@ class LossOfModel(ABC):
         """What `compute()` gives while the model has `params`, and copies of its buffers."""
         return at_parameters(self.model, params, compute, self.dtype)
 
-    def gradient(self, params: dict[str, Tensor], finite: bool = False) -> Tensor:
+    def gradient(
+        self, params: dict[str, Tensor], finite: bool = False, second: bool | None = None
+    ) -> Tensor:
         """Flat gradient (P,), float64, of the loss at `params`, by one backward pass a part.
 
         Args:
             params: the parameters that vary.
             finite: whether to refuse NaN and infinity.
+            second: as for `graph_mode`; by default as products need it.
 
         Raises:
             NonFiniteError: a part has one, and `finite` is true.
@@ -190,14 +197,14 @@ class LossOfModel(ABC):
         size = sum(p.numel() for p in leaves.values())
         with torch.inference_mode(False):
             total = torch.zeros(size, dtype=torch.float64, device=like.device)
+        mode = self.products == "autograd" if second is None else second
 
         def differentiate(part: Any) -> Tensor:
             return flat_gradient(self.loss_of(part), list(leaves.values()))
 
         with self.shared(total):
             for part, weight in self.parts():
-                second = self.products == "autograd"
-                with graph_mode(second), second_derivatives(), self.naming(part):
+                with graph_mode(mode), second_derivatives(), self.naming(part):
                     slope = self.inside(leaves, partial(differentiate, part))
                     if finite:
                         check_finite(slope, "the gradient of the loss")
@@ -459,7 +466,7 @@ class ModelLoss(LossOfModel):
 
     def check_state(self) -> None:
         """Refuse what may have changed in the model since the loss was made."""
-        refuse_random_modules(self.model)
+        super().check_state()
         if self.micro_batch is not None:
             self._refuse_batch_norm()
 

@@ -28,7 +28,6 @@ from sharpflow.curvature.model_loss import (
     check_loss,
     evaluating,
     random_state_kept,
-    refuse_random_modules,
 )
 
 Weight = Callable[[Any], float]
@@ -271,7 +270,7 @@ class StreamedLoss(LossOfBatches):
 
     def check_state(self) -> None:
         """Refuse what may have changed in the model since the loss was made."""
-        refuse_random_modules(self.model)
+        super().check_state()
         self._refuse_batch_norm()
         self._refuse_other_models()
 

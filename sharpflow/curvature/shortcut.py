@@ -1,0 +1,206 @@
+"""Products by differences of gradients, while they are seen to agree with those of autograd."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sharpflow.curvature.eigen import EigenResult
+from sharpflow.curvature.linear_operator import LinearOperator
+from sharpflow.curvature.model_loss import LossOfModel, moved
+
+_LENGTH = {torch.float32: 1.5e-5, torch.float64: 1e-6}
+"""Distance of two gradients over the norm of the parameters: that which is tried first."""
+_FACTORS = (1.0, 0.25, 4.0)
+_PRODUCTS = 25
+"""Most of them for each pair, before autograd takes over: kinks hide where pairs are."""
+_LONGEST = 32
+"""Most measurements from one comparison to the next."""
+_FAR = 0.1
+"""Change of the parameters, over their length, after which differences are compared at once."""
+
+
+class Shortcut:
+    """Decides which measurements of a trajectory may make products from gradients alone.
+
+    A product by autograd costs two gradients or more, after a graph that costs as much. A
+    difference of gradients needs neither: k central ones along the k start vectors, and then one
+    gradient a product, taken from the mean of the last two. Their error, h²/6 times a fourth
+    derivative of the loss along the start vectors and h/2 times a third one in the other products,
+    is not known in advance, and kinks (ReLU) spoil them. So they are compared with autograd at the
+    eigenvectors that it has found, and are used if they are right there to a fifth of the accuracy
+    that is asked for. From then on the eigenvalues that they give are compared with central
+    differences at 2h after 1, 2, 4, … and then every 32 measurements, and where the parameters have
+    moved by a tenth of their length: truncation is four times as large there, rounding half as
+    large. Where the two differ by more autograd measures instead. Rounding shows in residuals too,
+    which are those of the products that were used.
+
+    Args:
+        accuracy: relative error of eigenvalues that is allowed.
+        patience: measurements until differences that failed are tried again.
+        most: products of a measurement, or None.
+
+    Attributes:
+        error: of eigenvalues, relative, at the last comparison; NaN before it.
+    """
+
+    def __init__(self, accuracy: float, patience: int, most: int | None = None) -> None:
+        self.error = float("nan")
+        self._allowed, self._patience, self._most = accuracy / 5, patience, most
+        self._noise = 0.0
+        self._distance: float | None = None  # over ‖θ‖; None where none is near enough
+        self._place: Tensor | None = None  # θ at the last comparison
+        self._wait, self._interval = 0, 1
+
+    @property
+    def open(self) -> bool:
+        """Whether differences were right at the last comparison."""
+        return self._distance is not None
+
+    def operator(
+        self, loss: LossOfModel, scaling: Tensor | None, count: int
+    ) -> LinearOperator | None:
+        """The Hessian by differences at the present parameters; None where autograd has to measure.
+
+        Args:
+            loss: of the model.
+            scaling: D of D H D, (P,), or None.
+            count: start vectors, to which central differences are given.
+        """
+        if self._distance is None or self._place is None:
+            return None
+        if sum(p.numel() for p in loss.present().values()) != len(self._place):
+            self.close()
+            return None
+        return self._differences(loss, scaling, count, self._distance)
+
+    def limits(self, count: int) -> dict[str, Any]:
+        """Of the solver: what accuracy is left for it, and products after which it has failed."""
+        most = max(count, min(_PRODUCTS * count, self._most or _PRODUCTS * count))
+        return {"accuracy": 4 * self._allowed, "max_products": most}
+
+    def close(self) -> None:
+        """Let autograd measure, and compare anew."""
+        self._distance, self._wait = None, 0
+
+    def confirm(self, loss: LossOfModel, scaling: Tensor | None, found: EigenResult) -> bool:
+        """Whether pairs that differences gave may be believed; compares them where that is due.
+
+        Args:
+            loss: of the model.
+            scaling: D of D H D, (P,), or None.
+            found: pairs of D H D.
+        """
+        assert self._distance is not None
+        assert self._place is not None
+        here = _flat(loss.present())
+        far = float((here - self._place).norm()) > _FAR * float(self._place.norm())
+        self._wait -= 1
+        if self._wait > 0 and not far:
+            return True
+        error, _ = self._seen(loss, scaling, found, 2 * self._distance)
+        if not error <= self._allowed:  # true for NaN
+            self.close()
+            return False
+        self.error, self._place = error, here.clone()
+        self._wait = self._interval = min(2 * self._interval, _LONGEST)
+        return True
+
+    def compare(self, loss: LossOfModel, scaling: Tensor | None, found: EigenResult) -> None:
+        """Choose the distance by eigenpairs that autograd has found at the present parameters.
+
+        Args:
+            loss: of the model.
+            scaling: D of D H D, (P,), or None.
+            found: pairs of D H D.
+        """
+        if self._distance is None and self._wait > 0:
+            self._wait -= 1
+            return
+        first = self._distance or _LENGTH[found.vectors.dtype]
+        self.close()
+        for factor in _FACTORS:
+            try:
+                error, noise = self._seen(loss, scaling, found, factor * first)
+            except (RuntimeError, ValueError):  # of kernels that autograd does not use
+                break
+            if error <= self._allowed and noise <= 2.5 * self._allowed:
+                self._distance, self.error, self._noise = factor * first, error, noise
+                self._place = _flat(loss.present()).clone()
+                self._wait = self._interval = 1
+                return
+            if not noise <= 0.1:
+                break  # kinks: no other distance helps
+        self._wait = self._patience
+
+    def _seen(
+        self, loss: LossOfModel, scaling: Tensor | None, found: EigenResult, distance: float
+    ) -> tuple[float, float]:
+        """Errors of the eigenvalues, and of products over ‖H‖, the largest."""
+        vectors = found.vectors
+        operator = self._differences(loss, scaling, vectors.shape[1], distance)
+        images = operator.matvec(vectors).double()
+        there = vectors.double()
+        along = (there * images).sum(0).cpu()
+        beside = (images - there * along.to(there.device)).norm(dim=0).cpu()
+        scale = max(found.norm, 1e-30)
+        error = float(((along - found.values).abs() / found.values.abs().clamp(min=1e-30)).max())
+        extra = (beside.square() - found.residuals.square()).clamp(min=0).sqrt()
+        noise = max(float(extra.max()) / scale, error * float(found.values.abs().max()) / scale)
+        return error, noise
+
+    def _differences(
+        self, loss: LossOfModel, scaling: Tensor | None, count: int, distance: float
+    ) -> LinearOperator:
+        params = loss.present()
+        like = next(iter(params.values()))
+        size = sum(p.numel() for p in params.values())
+        lengths = [p.double().norm() for p in params.values()]
+        step = distance * max(float(torch.stack(lengths).norm()), 1e-3)
+        left = count
+        middle = torch.empty(0)
+
+        def slope(direction: Tensor, length: float) -> Tensor:
+            return loss.gradient(moved(params, direction, length), second=False)
+
+        def product(vector: Tensor) -> Tensor:
+            nonlocal left, middle
+            length = float(vector.norm())
+            if length == 0.0:
+                return torch.zeros_like(vector)
+            unit = vector / length
+            if left > 0:
+                left -= 1
+                ahead, behind = slope(unit, step), slope(unit, -step)
+                middle = (ahead + behind) / 2
+                image = (ahead - behind) / (2 * step)
+            else:
+                image = (slope(unit, step) - middle) / step
+            return (image * length).to(vector.dtype)
+
+        operator = LinearOperator(size, product, like.dtype, like.device)
+        operator.noise = self._noise
+        return operator if scaling is None else operator.scaled(scaling)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that later decisions depend on; the tensor is not copied."""
+        return {
+            "error": self.error,
+            "noise": self._noise,
+            "distance": self._distance,
+            "place": self._place,
+            "wait": self._wait,
+            "interval": self._interval,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any], device: torch.device) -> None:
+        """Take over what `state_dict` gave, with the tensor on a device."""
+        self.error, self._noise = state["error"], state["noise"]
+        self._distance, place = state["distance"], state["place"]
+        self._place = None if place is None else place.to(device)
+        self._wait, self._interval = state["wait"], state["interval"]
+
+
+def _flat(params: Mapping[str, Tensor]) -> Tensor:
+    return torch.cat([p.reshape(-1) for p in params.values()])
