@@ -164,13 +164,14 @@ def ours(flow: CentralFlow, state: FlowState) -> tuple[FlowState, dict[str, floa
 def multiplications(samples: int, width: int, kept: float, outputs: int = 2) -> float:
     """Multiplications in thousands of millions of what a substep with two eigenvalues must do.
 
-    Two gradients, one product with each of two vectors, and third derivatives of three pairs, in
-    passes of n times inputs times width (of triangular inputs, a share `kept`) and of n w (w + 2).
+    Two gradients, one product with each of two vectors, and third derivatives of three pairs whose
+    passes of first order are those of the products, in passes of n times inputs times width (of
+    triangular inputs, a share `kept`) and of n w (w + 2).
     """
     first, others = samples * samples * width * kept, samples * width * (width + outputs)
     gradient = 2 * first + 3 * others
     product = 2 * first + 6 * others
-    third = (2 + 3) * first + (2 * 4 + 7 + 10 + 7) * others
+    third = 3 * first + 3 * (2 + 3 + 2) * others
     return (2 * gradient + 2 * product + third) / 1e9
 
 

@@ -27,8 +27,12 @@ onstart:
             workflow.register_resource("gpu", slots)
             # without this the jobs of one round of scheduling are limited, and not those of all
             workflow.scheduler.global_resources["gpu"] = slots
-    if workflow.local_exec and len(list(workflow.dag.needrun_jobs())) >= FORKED_FROM:
-        forkserver.start(CONFIGURATION.threads_per_job)
+    if workflow.local_exec:
+        # a limit is for submissions; for it each finished job starts a timer that looks for jobs
+        # again and again, for as long as the run lasts, and hundreds of them keep a core busy
+        workflow.scheduler.job_rate_limiter = None
+        if len(list(workflow.dag.needrun_jobs())) >= FORKED_FROM:
+            forkserver.start(CONFIGURATION.threads_per_job)
     console.watch(workflow, logger, foretold)
 
 

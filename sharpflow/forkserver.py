@@ -30,7 +30,12 @@ from typing import Any, NoReturn
 
 ADDRESS = "SHARPFLOW_FORK_SERVER"
 """Environment variable with the address of the server; empty where jobs are not to be forked."""
-PRELOADED = ("torch", "torch.func", "pandas", "pyarrow.parquet", "safetensors.torch")
+PRELOADED = (
+    *("torch", "torch.func", "torch.fx.experimental.symbolic_shapes"),  # the last loads sympy
+    *("pandas", "pyarrow.parquet", "pyarrow.pandas_compat", "safetensors.torch"),
+    *("scipy.stats", "snakemake.script"),
+    *(f"matplotlib.backends.backend_{kind}" for kind in ("agg", "pdf", "svg")),
+)
 """What is loaded before the first job; nothing of this project, which may differ between jobs."""
 _THREADS = [f"{library}_NUM_THREADS" for library in ("OMP", "GOTO", "OPENBLAS", "MKL")]
 """What Snakemake sets for a job, of what libraries here read."""

@@ -72,6 +72,9 @@ def read(batches: Iterable[Any]) -> Iterator[Any]:
     A `DataLoader` draws random numbers whenever it is read; those of the caller are not spent. The
     caller's states are back whenever it has a batch, so that it may leave off at any.
     """
+    if type(batches) in (list, tuple):  # which draw nothing
+        yield from read_once(batches)
+        return
     reader, states, end = read_once(batches), None, object()
     while True:
         with generators_kept(batches):

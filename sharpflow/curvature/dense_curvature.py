@@ -10,6 +10,7 @@ from sharpflow.curvature.dense_loss import DenseLoss
 from sharpflow.curvature.linear_operator import LinearOperator, check_finite
 from sharpflow.curvature.operators import block_root
 from sharpflow.models.activations import ACTIVATIONS
+from sharpflow.models.dense_pass import DensePass, dense_pass
 
 _BLOCK = 200  # rows of a Gram matrix made at a time: the temporaries then stay in cache
 
@@ -27,6 +28,7 @@ class DenseCurvature:
             many steps.
         biases: L tensors (out,), or None for none.
         input_gram: X X^T (n, n), if it is at hand: inputs do not change between steps.
+        taken: the forward pass with preactivations, if it is at hand; nobody may change it.
 
     Raises:
         ValueError: shapes do not chain, an activation is unknown, a number is in half precision, or
@@ -45,6 +47,7 @@ class DenseCurvature:
         inputs: Tensor | DenseInputs,
         biases: Sequence[Tensor] | None = None,
         input_gram: Tensor | None = None,
+        taken: DensePass | None = None,
     ) -> None:
         if not isinstance(inputs, DenseInputs):
             inputs = prepare_inputs(inputs, input_gram)
@@ -58,18 +61,10 @@ class DenseCurvature:
         self.activations = [ACTIVATIONS[name] for name in names]
         self._input_gram = inputs.gram if input_gram is None else input_gram
         self.inputs = inputs.product
-        self.features: list[Tensor] = [inputs.matrix]
-        self.preactivations: list[Tensor] = []
-        self.slopes: list[Tensor] = []
-        for layer, weight in enumerate(self.weights):
-            z = self.inputs.times(weight) if layer == 0 else self.features[-1] @ weight
-            if self.biases is not None:
-                z = z + self.biases[layer]
-            if layer < depth - 1:
-                value, slope = self.activations[layer].value_and_derivative(z)
-                self.preactivations.append(z)
-                self.features.append(value)
-                self.slopes.append(slope)
+        if taken is None:
+            taken = dense_pass(self.weights, self.biases, self.activations, self.inputs)
+        self.features: list[Tensor] = [inputs.matrix, *taken.features]
+        self.preactivations, self.slopes, z = taken.preactivations, taken.slopes, taken.last
         check_finite(z, "the network's output")
         self.last = z
         self.outputs = z.squeeze(1) if z.shape[1] == 1 else z
@@ -231,6 +226,8 @@ def gauss_newton_matrix(gram: Tensor, loss_curvature: Tensor | float) -> Tensor:
         return gram * s
     if s.numel() != gram.shape[0]:
         raise ValueError(f"loss_curvature has {s.numel()} numbers; gram has {gram.shape[0]} rows.")
+    if bool((s == s[0]).all()):
+        return gram * s[0]
     root = s.sqrt()
     return gram * root[:, None] * root
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.graph import Node
+from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -165,7 +165,9 @@ class Leaves:
             ]
         )
 
-    def pull_back(self, sources: list[Tensor], weights: list[Tensor]) -> Tensor:
+    def pull_back(
+        self, sources: Sequence[Tensor] | Sequence[GradientEdge], weights: list[Tensor]
+    ) -> Tensor:
         """Flat gradient of <sources, weights> with respect to the leaves; the graph is kept."""
         if not sources:
             return torch.zeros(self.total, dtype=self.dtype, device=self.device)
@@ -174,6 +176,11 @@ class Leaves:
                 sources, self.tensors, weights, retain_graph=True, allow_unused=True
             )
         )
+
+
+def edge_of(tensor: Tensor) -> GradientEdge:
+    """Where the graph of a tensor begins, which holds the graph and not the tensor's numbers."""
+    return get_gradient_edge(tensor.view_as(tensor))  # a node of Python is not held by its edge
 
 
 def dense(gradient: Tensor) -> Tensor:

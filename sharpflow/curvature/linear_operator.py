@@ -53,9 +53,11 @@ class LinearOperator:
         products: number of vectors multiplied so far (a block of b vectors counts b).
         noise: error of a product with a unit vector over ‖H‖, beyond rounding; 0 unless products
             are differences.
+        matrix: the matrix itself, where the operator was made from one; else None.
     """
 
     noise: float = 0.0
+    matrix: Tensor | None = None
 
     def __init__(
         self,
@@ -86,7 +88,9 @@ class LinearOperator:
         def product(vectors: Tensor) -> Tensor:
             return matrix @ vectors
 
-        return cls(matrix.shape[0], product, matrix.dtype, matrix.device, product)
+        operator = cls(matrix.shape[0], product, matrix.dtype, matrix.device, product)
+        operator.matrix = matrix
+        return operator
 
     def matvec(self, vectors: Tensor) -> Tensor:
         """Product with one vector (P,) or a block (P, b); the result has the same shape.

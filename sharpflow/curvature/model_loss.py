@@ -31,6 +31,7 @@ from sharpflow.curvature.differences import (
     flat_gradient,
 )
 from sharpflow.curvature.graphs import (
+    Leaves,
     at_parameters,
     cast,
     check_dependence,
@@ -40,10 +41,11 @@ from sharpflow.curvature.graphs import (
     second_derivatives,
 )
 from sharpflow.curvature.linear_operator import LinearOperator, check_dtype, check_finite
-from sharpflow.curvature.operators import hessian_operator
+from sharpflow.curvature.operators import hessian_operator, hessian_product
 from sharpflow.devices import warn_of_reduced_products
 
 _BLOCK_BYTES = 2**24  # of activations: they stay in cache, and the C library keeps the memory
+_BLOCK_COPIES = 2  # of all parameters: activations at least, for each block makes such gradients
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 Inputs = Tensor | tuple[Tensor, ...]
@@ -222,18 +224,38 @@ class LossOfModel(ABC):
 
     def streamed_hessian(self) -> LinearOperator:
         """Hessian whose graphs are made part by part, at every product, and not kept."""
+        if self.products == "autograd":
+            return self._streamed_by_autograd()
         params = {name: p.clone() for name, p in self.present().items()}
-        if self.products == "differences":
-            self._renew_distance(params)
+        self._renew_distance(params)
         operator = self.summed(
             params, lambda: ((self.part_hessian(part, params), w) for part, w in self.parts())
         )
-        if self.products == "autograd":
-            return operator
         size, product = operator.shape[0], operator.matvec
         return DifferenceOperator(
             size, product, operator.dtype, operator.device, self.noise, product
         )
+
+    def _streamed_by_autograd(self) -> LinearOperator:
+        leaves, looked_at = Leaves(self.parameters(), self.dtype), False
+
+        def multiply(part: Any, vectors: Tensor) -> Tensor:
+            return hessian_product(
+                lambda _: self.loss_of(part), leaves, vectors, self.inside, not looked_at
+            )
+
+        def product(vectors: Tensor) -> Tensor:
+            nonlocal looked_at
+            with torch.inference_mode(False):
+                total = torch.zeros_like(vectors)
+            with self.shared(total):
+                for part, weight in self.parts():
+                    with evaluating(self.called), self.naming(part):
+                        total.add_(multiply(part, vectors), alpha=weight)
+            looked_at = True
+            return total
+
+        return LinearOperator(leaves.total, product, leaves.dtype, leaves.device, product)
 
     def _renew_distance(self, params: dict[str, Tensor]) -> None:
         """Find the distance of differences, where there is none or it was found far from here."""
@@ -477,7 +499,9 @@ class ModelLoss(LossOfModel):
         kept = self.products == "autograd"
         if not kept or reduction is None or not on_cpu or self._batch_norm() is not None:
             return self.samples
-        block = max(1, int(_BLOCK_BYTES / max(self._bytes_a_sample(), 1.0)))
+        weights = sum(p.numel() * p.element_size() for p in self.parameters().values())
+        wanted = max(_BLOCK_BYTES, _BLOCK_COPIES * weights)
+        block = max(1, int(wanted / max(self._bytes_a_sample(), 1.0)))
         if 2 * block > self.samples:
             return self.samples
         rows = [slice(i, min(i + block, self.samples)) for i in range(0, self.samples, block)]
@@ -497,7 +521,7 @@ class ModelLoss(LossOfModel):
         def note(tensor: Tensor) -> Tensor:
             if tensor.untyped_storage().data_ptr() not in fixed:
                 sizes[tensor.data_ptr()] = tensor.numel() * tensor.element_size()
-            return tensor
+            return tensor.detach()  # else its own graph would hold it, and itself, for ever
 
         with graph_mode(), torch.autograd.graph.saved_tensors_hooks(note, lambda t: t):
             # held, so that the addresses of its tensors are unique

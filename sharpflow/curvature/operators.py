@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import GradientEdge
 
 from sharpflow.curvature.differences import Products, check_products, difference_operator
 from sharpflow.curvature.graphs import (
@@ -14,6 +15,7 @@ from sharpflow.curvature.graphs import (
     check_scalar,
     dense,
     differentiable_gradients,
+    edge_of,
     graph_mode,
     second_derivatives,
 )
@@ -86,28 +88,53 @@ def hessian_operator(
     def run(compute: Callable[[], Any]) -> Any:
         return compute() if inside is None else inside(dict(leaves.by_name), compute)
 
-    def differentiate() -> list[Tensor | None]:
-        value = loss(dict(leaves.by_name))
-        check_scalar(value)
-        check_finite(value.detach(), "the loss")
-        leaves.check_graph(value, "the loss")
-        found = differentiable_gradients(value, leaves.tensors)
-        return [None if g is None else dense(g) for g in found]
-
     with graph_mode(), second_derivatives():
-        gradients = run(differentiate)
-    for gradient in gradients:
-        if gradient is not None:
-            check_finite(gradient.detach(), "the gradient of the loss")
-    curved = {i: g for i, g in enumerate(gradients) if g is not None and g.requires_grad}
-    sources = list(curved.values())
+        edges = run(lambda: _gradient(loss, leaves))
 
     def product(vector: Tensor) -> Tensor:
         parts = leaves.split(vector.contiguous())
+        weights = [parts[i] for i in edges]
         with second_derivatives():
-            return run(lambda: leaves.pull_back(sources, [parts[i] for i in curved]))
+            return run(lambda: leaves.pull_back(list(edges.values()), weights))
 
     return LinearOperator(leaves.total, product, leaves.dtype, leaves.device)
+
+
+def hessian_product(
+    loss: Callable[[dict[str, Tensor]], Tensor],
+    leaves: Leaves,
+    vectors: Tensor,
+    inside: Inside,
+    check: bool = True,
+) -> Tensor:
+    """Product with the Hessian of `loss`, whose graph is made for it and not kept.
+
+    Args:
+        loss: as for `hessian_operator`.
+        leaves: what it is a function of.
+        vectors: (P,) or (P, b).
+        inside: as for `hessian_operator`.
+        check: whether to look through the graph, as `hessian_operator` does; once is enough for a
+            loss that is multiplied again and again.
+
+    Returns:
+        The product, of the shape of `vectors`.
+
+    Raises:
+        ValueError: as for `hessian_operator`.
+    """
+    columns = [vectors] if vectors.ndim == 1 else list(vectors.T)
+
+    def compute() -> Tensor:
+        edges = _gradient(loss, leaves, check)
+        sources, images = list(edges.values()), []
+        for column in columns:
+            parts = leaves.split(column.contiguous())
+            images.append(leaves.pull_back(sources, [parts[i] for i in edges]))
+        return images[0] if vectors.ndim == 1 else torch.stack(images, dim=1)
+
+    with graph_mode(), second_derivatives():
+        return inside(dict(leaves.by_name), compute)
 
 
 def gauss_newton_operator(
@@ -143,29 +170,28 @@ def gauss_newton_operator(
     def run(compute: Callable[[], Any]) -> Any:
         return compute() if inside is None else inside(dict(leaves.by_name), compute)
 
-    def differentiate() -> tuple[Tensor, Tensor, list[Tensor | None]]:
+    def differentiate() -> tuple[Tensor, Tensor, dict[int, GradientEdge]]:
         value = outputs(dict(leaves.by_name))
         check_finite(value.detach(), "the network's output")
         leaves.check_graph(value, "the network's output")
         probe = torch.zeros_like(value, requires_grad=True)
-        return value, probe, differentiable_gradients(value, leaves.tensors, probe)
+        pulled = differentiable_gradients(value, leaves.tensors, probe)
+        return value, probe, _edges_of(pulled)
 
     varying = [*leaves.tensors, *(p for p in params.values() if p.requires_grad)]
     with graph_mode(), second_derivatives():
-        value, probe, pulled = run(differentiate)
+        value, probe, edges = run(differentiate)
         scale, root = run(lambda: _output_scalings(output_curvature, value.detach(), varying))
-    used = {i: p for i, p in enumerate(pulled) if p is not None and p.requires_grad}
-    linear = list(used.values())
     count = value.numel()
 
     def vjp(weights: Tensor) -> Tensor:
         return run(lambda: leaves.pull_back([value], [weights.reshape(value.shape)]))
 
     def jvp(vector: Tensor) -> Tensor:
-        if not used:
+        if not edges:
             return torch.zeros(count, dtype=leaves.dtype, device=leaves.device)
         parts = leaves.split(vector.contiguous())
-        tangents = [parts[i] for i in used]
+        tangents, linear = [parts[i] for i in edges], list(edges.values())
         with second_derivatives():
             (result,) = run(lambda: torch.autograd.grad(linear, probe, tangents, retain_graph=True))
         return result.detach().reshape(-1)
@@ -179,6 +205,31 @@ def gauss_newton_operator(
         count, lambda u: root(jvp(vjp(root(u)))), leaves.dtype, leaves.device
     )
     return operator
+
+
+def _gradient(
+    loss: Callable[[dict[str, Tensor]], Tensor], leaves: Leaves, check: bool = True
+) -> dict[int, GradientEdge]:
+    """Where the graph of the gradient of a loss begins, by place of the leaves."""
+    value = loss(dict(leaves.by_name))
+    check_scalar(value)
+    check_finite(value.detach(), "the loss")
+    if not check:
+        found = torch.autograd.grad(value, leaves.tensors, create_graph=True, allow_unused=True)
+        return _edges_of([None if g is None else dense(g) for g in found])
+    leaves.check_graph(value, "the loss")
+    found = differentiable_gradients(value, leaves.tensors)
+    found = [None if g is None else dense(g) for g in found]
+    for gradient in found:
+        if gradient is not None:
+            check_finite(gradient.detach(), "the gradient of the loss")
+    return _edges_of(found)
+
+
+def _edges_of(gradients: Sequence[Tensor | None]) -> dict[int, GradientEdge]:
+    """Where the graphs of gradients begin, by place; their numbers are as many as parameters."""
+    pairs = enumerate(gradients)
+    return {i: edge_of(g) for i, g in pairs if g is not None and g.requires_grad}
 
 
 def _output_scalings(

@@ -132,6 +132,7 @@ def _between_gradients(
         slope = loss.gradient(moved(params, vector, sign * step))
         ends.append(sum(float(a @ b.double()) for a, b in _stripes(slope, vector)))
         size = float(slope.norm())
+        del slope  # before the next is made
     return (ends[0] - ends[1]) / (2 * step), size
 
 

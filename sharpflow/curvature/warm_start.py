@@ -54,7 +54,7 @@ class WarmStart:
         if last is not None:
             # Signs, and bases of eigenvalues that come close, are free: the nearest are taken.
             left, _, right = torch.linalg.svd(vectors.T @ last)
-            vectors = vectors @ (left @ right)
+            vectors = ((left @ right).T @ vectors.T).T  # vectors are rows in memory
             self._add(vectors - last)
         self._last = vectors
 

@@ -403,7 +403,9 @@ def save(
     """
     if (engine := figure.get_layout_engine()) is not None:
         engine.execute(figure)
-        figure.set_layout_engine("none")
+        # with none at all, a file is drawn once: for a placeholder as for an engine it is twice
+        with matplotlib.rc_context({"figure.constrained_layout.use": False}):
+            figure.set_layout_engine(None)
     rendered = io.BytesIO()
     figure.savefig(rendered, format="png")
     picture = Image.open(rendered).convert("RGB")

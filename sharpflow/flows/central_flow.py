@@ -228,7 +228,7 @@ class CentralFlow:
             )
         # one below those that are tracked is kept, and those that came down go a little later
         kept = min(count, int((found.values > _KEPT * self.tracked).sum()) + 1)
-        warm.update(found.refined[:, :kept].contiguous())
+        warm.update(found.refined[:, :kept])
         return Tracked(found.values[:kept].cpu(), found.vectors[:, :kept], warm, operator.products)
 
 
@@ -325,17 +325,19 @@ class Substep:
         self.values = values = found.values
         count = int((values > critical).sum())
         self.metric = rule.metric(state.average)
-        self.gradient = point.gradient.double()
+        self.gradient = point.gradient
         self.unit = torch.finfo(objective.dtype).eps * float(state.weights.norm()) + 1e-300
         # U with Uᵀ P U = 1 from the eigenvectors of P^-½ H P^-½
         root = self.metric.sqrt().reshape(-1, 1).to(found.vectors)
         self.directions = found.vectors[:, :count] / root
         third = point.third_derivatives(self.directions)
-        first, second = pairwise_rows(self.directions)
-        weighed = self.metric.to(first)
         self.forces = third  # ∇⟨H, uᵢuⱼᵀ⟩
-        self.squares = 4.0 * rule.square(weighed * first, weighed * second).double()  # H U = 2 P U
-        self.metric_parts = rule.square(first, second).double()
+        self.squares = self.metric_parts = third.new_zeros(len(third), 0).double()
+        if state.average.numel():  # else P stays as it is
+            first, second = pairwise_rows(self.directions)
+            weighed = self.metric.to(first)
+            self.squares = 4.0 * rule.square(weighed * first, weighed * second).double()  # HU = 2PU
+            self.metric_parts = rule.square(first, second).double()
         # d/dt Uᵀ(2P − H)U = constant + 2 [dP/dν-part of dν/dt] + third · P⁻¹(∇L + ½ Tᵀ X)
         scaled = third / self.metric.to(third)
         self._steepness = (0.5 * scaled @ third.T).double().cpu().numpy()
@@ -348,7 +350,8 @@ class Substep:
     ) -> tuple[Tensor, Tensor, float]:
         """dw/dt and dν/dt without oscillation, and c."""
         pace = self.rule.pace(time)
-        square = self.rule.square(gradient, gradient)
+        wide = gradient.double() if average.numel() else gradient
+        square = self.rule.square(wide, wide)
         return -gradient / metric, pace * (square - average), pace
 
     def take(self, length: float) -> _Moved:
@@ -358,7 +361,7 @@ class Substep:
         motion, change, _ = self._move(length, *here)
         weights, average = state.weights + motion, state.average + change
         there = self.rates(
-            self.objective.at(weights).gradient.double(), rule.metric(average), average,
+            self.objective.at(weights).gradient, rule.metric(average), average,
             state.time + length,
         )  # fmt: skip
         better, change, found = self._move(
@@ -382,7 +385,7 @@ class Substep:
         held = 2.0 * pace * ((self.metric_parts * slope) @ self.squares.T).cpu().numpy()
         found = complement(unpacked(constant, count), length * (self._steepness + held))
         weights = torch.from_numpy(self.multiplicities * packed(found.matrix)).to(drift.device)
-        push = (weights.to(self._scaled) @ self._scaled).double()
+        push = weights.to(self._scaled) @ self._scaled
         motion = length * (drift - 0.5 * push)
         change = length * (relaxation + pace * (weights @ self.squares))
         return motion, change, found

@@ -138,7 +138,7 @@ class DensePoint(Point):
 
     def hessian(self) -> LinearOperator:
         """H = ∇²L(w), (p, p)."""
-        return self._derivatives.hessian()
+        return self._derivatives.hessian(keep=True)
 
     def third_derivatives(self, directions: Tensor) -> Tensor:
         """T_ij = ∇(uᵢᵀ H uⱼ), written out; see `Point`."""

@@ -152,5 +152,5 @@ def begin(
             f"{tuple(wanted.shape)}."
         )
     empty = torch.zeros(objective.size, 0, dtype=objective.dtype, device=objective.device)
-    changes, gram = empty[None][:0], torch.zeros(0, 0, dtype=torch.float64)
-    return FlowState(where, average, float(time), 0.5, 1.0, empty, changes, gram)
+    gram = torch.zeros(0, 0, dtype=torch.float64)
+    return FlowState(where, average, float(time), 0.5, 1.0, empty, (), gram)

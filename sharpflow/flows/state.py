@@ -24,7 +24,7 @@ class FlowState:
         substep: length of the next substep, before it is fitted into a step.
         longest: that a substep may be.
         vectors: eigenvectors at the last substep, (p, m); (p, 0) before the first.
-        changes: of the vectors in the substeps before, (h, p, m), the oldest first.
+        changes: of the vectors in the substeps before, (p, m) each, the oldest first.
         gram: inner products of the changes, (h, h), float64.
     """
 
@@ -34,7 +34,7 @@ class FlowState:
     substep: float
     longest: float
     vectors: Tensor
-    changes: Tensor
+    changes: tuple[Tensor, ...]
     gram: Tensor
 
     def tensors(self) -> dict[str, Tensor]:
@@ -42,7 +42,10 @@ class FlowState:
         numbers = {
             name: torch.tensor(getattr(self, name), dtype=torch.float64) for name in _NUMBERS
         }
-        return {name: getattr(self, name) for name in _TENSORS} | numbers
+        shape = (0, *self.vectors.shape)
+        changes = torch.stack(self.changes) if self.changes else self.vectors.new_zeros(shape)
+        plain = {name: getattr(self, name).contiguous() for name in _TENSORS}
+        return plain | {"changes": changes} | numbers
 
     @classmethod
     def of(cls, tensors: Mapping[str, Tensor]) -> "FlowState":
@@ -62,7 +65,7 @@ class FlowState:
             float(tensors["substep"]),
             float(tensors["longest"]),
             tensors["vectors"],
-            tensors["changes"],
+            tuple(each for each in tensors["changes"]),
             tensors["gram"],
         )
 
@@ -70,20 +73,20 @@ class FlowState:
         """The prediction of the next eigenvectors."""
         warm = WarmStart(_STATES)
         if self.vectors.shape[1]:
-            kept = {"last": self.vectors, "changes": list(self.changes), "gram": self.gram}
+            kept = {"last": self.vectors, "changes": self.changes, "gram": self.gram}
             warm.load_state_dict(kept, self.vectors.device)
         return warm
 
     def starting(self, warm: WarmStart) -> "FlowState":
         """The same with another prediction."""
         kept = warm.state_dict()
-        last, changes = kept["last"], kept["changes"]
-        stacked = torch.stack(changes) if changes else last.new_zeros(0, *last.shape)
-        return replace(self, vectors=last, changes=stacked, gram=kept["gram"])
+        return replace(
+            self, vectors=kept["last"], changes=tuple(kept["changes"]), gram=kept["gram"]
+        )
 
 
 _NUMBERS = ("time", "substep", "longest")
-_TENSORS = ("weights", "average", "vectors", "changes", "gram")
+_TENSORS = ("weights", "average", "vectors", "gram")
 _STATES = 5
 
 

@@ -91,7 +91,10 @@ class Snapshot:
         prepared = self.once(held, lambda: prepare_inputs(self.inputs, gram=True))
         model: Any = self.problem.model
         weights, biases = model.dense_stack(self.parameters)
-        return DenseCurvature(weights, model.activation, prepared, biases)
+        taken = self.problem.dense_pass(self.state)
+        if taken is not None:
+            taken = taken.of_run(self.run)
+        return DenseCurvature(weights, model.activation, prepared, biases, taken=taken)
 
     @cached_property
     def conv_curvature(self) -> ConvCurvature | None:

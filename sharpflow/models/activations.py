@@ -28,6 +28,11 @@ class Activation:
     third_of_value: Callable[[Tensor, Tensor], Tensor] | None = None
     smooth: bool = True
 
+    @property
+    def bent(self) -> bool:
+        """Whether there is a second derivative other than 0."""
+        return self.second_derivative is not torch.zeros_like
+
     def value_and_derivative(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """φ(z) and φ'(z), the latter from the former where that is cheaper."""
         value = self.function(z)
@@ -128,6 +133,7 @@ ACTIVATIONS: dict[str, Activation] = {
         lambda z: torch.where(z >= 0, torch.ones_like(z), torch.exp(z.clamp(max=0))),
         _elu_bend,
         lambda z: _elu_bend(z) - _normal_density(z / _FALL) / _FALL,
+        lambda h: (h + 1.0).clamp(max=1.0),
     ),
     "softplus": Activation(F.softplus, torch.sigmoid, _sigmoid_slope, _sigmoid_second),
     "swish": Activation(F.silu, _swish_derivative, _swish_second, _swish_third),

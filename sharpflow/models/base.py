@@ -61,6 +61,8 @@ class Model(ABC):
         layers: names of the parameters of each layer, from the input to the output layer.
         capabilities: what can be done with it beyond what this class asks for:
             `dense stack`: `dense_stack(parameters)` gives weights and biases, `activation` names φ;
+            `kept pass`: `keep_pass(parameters, inputs)` gives the forward pass of a dense stack for
+            all runs, and saves the step from the same parameters its own;
             `convolution stack`: `convolution_stack(parameters)` gives kernels and biases;
             `population loss`: `population_loss` is the loss over the population in closed form;
             `written-out steps`: `descend` takes steps of SGD without automatic differentiation,

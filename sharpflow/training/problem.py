@@ -23,6 +23,7 @@ from sharpflow.models.base import (
     build,
     differentiate,
 )
+from sharpflow.models.dense_pass import DensePass
 from sharpflow.models.input_product import InputProduct
 from sharpflow.optimisers import base as optimisers
 from sharpflow.optimisers.base import State
@@ -287,6 +288,16 @@ class Problem:
         return self.model.loss_and_gradient(
             parameters, product, self.rows(targets), self.loss, moment or Pass()
         )
+
+    def dense_pass(self, state: State) -> DensePass | None:
+        """The forward pass of all runs over all samples, which the next step takes over.
+
+        None where the network does not keep one, or steps are on batches of the samples.
+        """
+        if "kept pass" not in self.model.capabilities or self.training["batch"] is not None:
+            return None
+        model: Any = self.model
+        return model.keep_pass(self.parameters(state), self._whole)
 
     @cached_property
     def _whole(self) -> InputProduct:

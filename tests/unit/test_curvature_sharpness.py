@@ -1,6 +1,8 @@
 """Sharpness of torch modules against dense Hessians, along training, and what is refused."""
 
 import copy
+import gc
+import weakref
 
 import pytest
 import torch
@@ -334,6 +336,34 @@ def test_a_large_batch_is_taken_in_blocks_where_that_is_the_same(
             module.train()
     again = loss.hessian().to_dense()
     torch.testing.assert_close(again, reference(model, loss_fn, inputs, targets))
+
+
+@pytest.mark.parametrize(("rank", "blocks"), [(5, True), (300, False)])
+def test_blocks_are_not_smaller_than_the_gradients_that_each_makes(rank, blocks, monkeypatch):
+    monkeypatch.setattr("sharpflow.curvature.model_loss._BLOCK_BYTES", 700)
+    model = stack(nn.Linear(6, rank), nn.Linear(rank, 6), nn.GELU(), nn.Linear(6, 3))
+    loss = ModelLoss(model, mse_loss, draw(37, 6), draw(37, 3, seed=1))
+    assert (loss.block < 37) == blocks
+
+
+class Remembering(nn.Linear):
+    """Keeps weak references to all weights that it ever has."""
+
+    def __init__(self, *sizes):
+        super().__init__(*sizes)
+        self.seen = []
+
+    def forward(self, x):
+        self.seen.append(weakref.ref(self.weight))
+        return super().forward(x)
+
+
+def test_the_copies_that_checks_are_made_with_are_given_up():
+    model = stack(Remembering(6, 5), nn.LogSoftmax(1))  # whose graph keeps its own output
+    ModelLoss(model, mse_loss, draw(37, 6), draw(37, 5, seed=1))
+    gc.collect()
+    assert len(model[0].seen) > 3
+    assert {id(each()) for each in model[0].seen} <= {id(None), id(model[0].weight)}
 
 
 def test_ignored_classes_are_not_taken_in_blocks(monkeypatch):

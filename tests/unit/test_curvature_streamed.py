@@ -9,6 +9,7 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, TensorDataset
 
 from sharpflow.curvature import SharpnessTracker, sharpness
+from sharpflow.curvature.streamed_loss import StreamedLoss
 
 N = 23
 
@@ -171,3 +172,14 @@ def test_two_processes_give_what_one_does(tmp_path):
 def test_a_fault_of_one_process_ends_both(tmp_path, case, words):
     for said, wanted in zip(two_processes(tmp_path, case), words, strict=True):
         assert wanted in said["error"]
+
+
+def test_a_batch_that_is_not_finite_later_is_named_too():
+    model = nn.Sequential(nn.Linear(3, 2)).double()
+    batches = [[torch.ones(2, 3).double(), torch.tensor([0, 1])] for _ in range(3)]
+    operator = StreamedLoss(model, cross_entropy, batches).hessian()
+    vector = torch.ones(8).double()
+    assert torch.equal(operator @ vector, operator @ vector), "looked through or not"
+    batches[2][0][0, 0] = float("nan")
+    with pytest.raises(ValueError, match="batch 3: the loss holds NaN"):
+        operator @ vector

@@ -1,6 +1,7 @@
 """Losses with three derivatives: closed forms, autograd and differences agree."""
 
 import copy
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -11,6 +12,7 @@ from torch.nn import functional as F
 
 from sharpflow.curvature import top_eigenpairs
 from sharpflow.curvature.dense_inputs import prepare_inputs
+from sharpflow.curvature.dense_loss import DenseLoss
 from sharpflow.data.base import generate
 from sharpflow.errors import FlowError
 from sharpflow.flows import (
@@ -84,6 +86,43 @@ def test_closed_forms_are_those_of_autograd(activation, loss_name, biased):
     torch.testing.assert_close(ours.outputs, theirs.outputs)
     torch.testing.assert_close(ours.third_derivatives(u), theirs.third_derivatives(u))
     torch.testing.assert_close(ours.second_outputs(u), theirs.second_outputs(u))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("blocks", [[4], [3, 1], [1] * 6, [1] * 20])
+def test_third_derivatives_take_up_passes_of_products(blocks, dtype, monkeypatch):
+    """The solver's vectors are written over later; those outside of their span are seen."""
+    dense, _ = stack("tanh", "mse", True)
+    dense.inputs = prepare_inputs(dense.inputs.matrix.to(dtype))
+    dense.loss = replace(dense.loss, targets=dense.loss.targets.to(dtype))
+    dense.dtype = dtype
+    v = torch.linalg.qr(draw(dense.size, sum(blocks), seed=5))[0].to(dtype)
+    inside, outside = v[:, :4] @ draw(4, 2, seed=6).to(dtype), draw(dense.size, 2, seed=7).to(dtype)
+    outside = inside + 1e-2 * outside
+    expected = [dense.at(dense.start).third_derivatives(u) for u in (inside, outside)]
+    point = dense.at(dense.start)
+    hessian = point.hessian()
+    for block in v.split(blocks, 1):
+        rows = block.T.clone()
+        hessian.matvec(rows.T)
+        rows.zero_()
+    afresh = []
+    passes = DenseLoss._passes
+    monkeypatch.setattr(DenseLoss, "_passes", lambda *args: afresh.append(1) or passes(*args))
+    tolerance = {"rtol": 1e-4, "atol": 1e-5} if dtype == torch.float32 else {}
+    torch.testing.assert_close(point.third_derivatives(inside), expected[0], **tolerance)
+    assert bool(afresh) == (sum(blocks) > 8)
+    torch.testing.assert_close(point.third_derivatives(outside), expected[1], **tolerance)
+    assert len(afresh) == 1 + (sum(blocks) > 8)
+
+
+def test_third_derivatives_of_directions_of_unlike_lengths():
+    dense, general = stack("tanh", "mse", True)
+    u = draw(dense.size, 3, seed=20) * torch.tensor([1.0, 1e6, 0.0], dtype=torch.float64)
+    found = dense.at(dense.start).third_derivatives(u)
+    expected = general.at(general.start).third_derivatives(u)
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-7, atol=1e-9 * float(theirs.norm()))
 
 
 def rate_of_bend(objective: Objective, u: Tensor, v: Tensor, along: Tensor, h: float) -> float:

@@ -110,7 +110,7 @@ def test_the_dockerfile_is_linted():
 
 SHARED = (
     "rerun-triggers", "rerun-incomplete", "printshellcmds", "show-failed-logs",
-    "max-checksum-file-size", "max-jobs-per-timespan",
+    "max-checksum-file-size",
 )  # fmt: skip
 
 

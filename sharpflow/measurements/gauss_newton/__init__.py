@@ -9,13 +9,14 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from sharpflow.curvature import EigenResult, top_eigenpairs
+from sharpflow.curvature.direct import direct_eigenpairs, is_direct
 from sharpflow.curvature.warm_start import WarmStart
 from sharpflow.measurements.base import Measurement, Options, Snapshot, Values
 from sharpflow.measurements.gram import gram_operator
 
 
 class GaussNewton(Measurement):
-    """Top eigenpairs of S^½ J Jᵀ S^½ with S = ∂²L/∂F², warm-started along the run.
+    """Top eigenpairs of S^½ J Jᵀ S^½ with S = ∂²L/∂F², directly or warm-started along the run.
 
     For MSE this is (2/n) J Jᵀ. The sign of v₁ is continuous along the run; where the run is
     restarted it is such that v₁ sums to a positive number.
@@ -80,7 +81,10 @@ class GaussNewton(Measurement):
     def _solve(
         self, snapshot: Snapshot, name: str, k: int, layers: Sequence[int] | None = None
     ) -> EigenResult:
-        warm, operator = self._warm[name], gram_operator(snapshot, layers)
+        operator = gram_operator(snapshot, layers)
+        if is_direct(operator):
+            return direct_eigenpairs(operator, k, self.tol)
+        warm = self._warm[name]
         result = top_eigenpairs(operator, k=k, tol=self.tol, initial=warm.guess())
         warm.update(result.refined)
         return result

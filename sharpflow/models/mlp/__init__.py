@@ -15,9 +15,11 @@ from sharpflow.initialisations.base import Weight, draw_weights
 from sharpflow.losses.base import Loss
 from sharpflow.models.activations import ACTIVATIONS
 from sharpflow.models.base import STATELESS, Gradient, Model, Parameters, Pass, Setting
+from sharpflow.models.dense_pass import DensePass, dense_pass
 from sharpflow.models.input_product import InputProduct
 
 PLAIN: Mapping[str, Any] = {"kind": "default"}
+CAPABILITIES = frozenset({"dense stack", "kept pass"})
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,8 @@ class DenseNetwork(Model):
     outputs: int = 1
     compressed: bool = True
     layers: list[list[str]] = field(init=False)
-    capabilities: frozenset[str] = field(init=False, default=frozenset({"dense stack"}))
+    capabilities: frozenset[str] = field(init=False, default=CAPABILITIES)
+    _kept: list[Any] = field(init=False, repr=False, compare=False, default_factory=list)
 
     def __post_init__(self):
         layers = [
@@ -77,6 +80,32 @@ class DenseNetwork(Model):
         biases = [parameters[f"bias{index}"] for index in range(count)] if self.bias else None
         return weights, biases
 
+    def _pass(self, parameters: Parameters, inputs: InputProduct, whole: bool) -> DensePass:
+        activations = [ACTIVATIONS[self.activation]] * self.hidden_layers
+        return dense_pass(*self.dense_stack(parameters), activations, inputs, whole)
+
+    def _taken(self, parameters: Parameters, inputs: InputProduct) -> DensePass | None:
+        """The pass that `keep_pass` took of just these tensors, if it did."""
+        if not self._kept or self._kept[1] is not inputs:
+            return None
+        known, _, taken = self._kept
+        return taken if all(parameters.get(n) is t for n, t in known.items()) else None
+
+    def keep_pass(self, parameters: Parameters, inputs: InputProduct) -> DensePass:
+        """The pass of all runs, kept for the step from the same parameters that may follow.
+
+        Args:
+            parameters: by name, each with a leading dimension of R runs; nobody may change them in
+                place.
+            inputs: of all samples, the same object at every call.
+
+        Returns:
+            The pass, with preactivations.
+        """
+        taken = self._taken(parameters, inputs) or self._pass(parameters, inputs, True)
+        self._kept[:] = parameters, inputs, taken
+        return taken
+
     def __call__(self, parameters: Parameters, inputs: Tensor) -> Tensor:
         """Outputs (R, n, k) for inputs (n, r) or (R, n, r)."""
         function = ACTIVATIONS[self.activation].function
@@ -107,18 +136,9 @@ class DenseNetwork(Model):
             loss: gives the loss of each run, and its slope in the outputs.
             moment: the network has no buffers and draws nothing, so that it is not used.
         """
-        activation = ACTIVATIONS[self.activation]
         weights, biases = self.dense_stack(parameters)
-        features: list[Tensor] = []
-        slopes: list[Tensor] = []
-        for index, weight in enumerate(weights):
-            before = features[-1] @ weight if index else inputs.times(weight)
-            if biases is not None:
-                before = before + biases[index].unsqueeze(-2)
-            if index < self.hidden_layers:
-                value, slope = activation.value_and_derivative(before)
-                features.append(value)
-                slopes.append(slope)
+        taken = self._taken(parameters, inputs) or self._pass(parameters, inputs, False)
+        before, features, slopes = taken.last, taken.features, taken.slopes
         losses = loss(before, targets)
         error = loss.slope(before, targets) / targets.shape[-2]
         gradients = {}

@@ -1,0 +1,59 @@
+"""Largest eigenpairs of a small matrix that is at hand, by LAPACK."""
+
+import math
+
+import torch
+from scipy.linalg import eigh
+
+from sharpflow.curvature.eigen import EigenResult, check_count, scale_of
+from sharpflow.curvature.linear_operator import LinearOperator
+
+LARGEST = 320
+"""Rows up to which LAPACK is the quicker way: its work grows with their cube."""
+
+
+def is_direct(operator: LinearOperator) -> bool:
+    """Whether an operator is a matrix at hand, on the CPU, and small enough."""
+    matrix = operator.matrix
+    return matrix is not None and matrix.device.type == "cpu" and len(matrix) <= LARGEST
+
+
+def direct_eigenpairs(operator: LinearOperator, k: int = 1, tol: float = 1e-3) -> EigenResult:
+    """The `k` largest eigenpairs of a symmetric matrix, none of which can be missed.
+
+    Args:
+        operator: made from a matrix (n, n) on the CPU, of which the lower triangle is read.
+        k: number of pairs, 1 ≤ k ≤ n.
+        tol: as for `top_eigenpairs`; LAPACK ends at some rounding units of ‖M‖ whatever it is.
+
+    Returns:
+        The pairs, without products: `matvecs` is 0. The next eigenvalue is not looked for.
+
+    Raises:
+        ValueError: the operator was made from no matrix, or k is too large.
+    """
+    matrix, size = operator.matrix, operator.shape[0]
+    if matrix is None:
+        raise ValueError("the operator was made from no matrix; take top_eigenpairs.")
+    check_count(k, size)
+    found = eigh(matrix.numpy(), subset_by_index=(size - k, size - 1), check_finite=False)
+    values, vectors = (torch.from_numpy(array).flip(-1) for array in found)
+    residuals = (matrix @ vectors - vectors * values).norm(dim=0).double()
+    values = values.double()
+    norm = float(values.abs().max())
+    scale = scale_of(values, norm, matrix.dtype)
+    within = residuals <= tol * scale
+    return EigenResult(
+        values=values,
+        vectors=vectors,
+        residuals=residuals,
+        errors=residuals / scale,
+        error_kind="residual",
+        matvecs=0,
+        converged=bool(within.all()),
+        norm=norm,
+        refined=vectors,
+        pair_converged=within,
+        next_value=math.nan,
+        asymmetry=0.0,
+    )
