@@ -203,14 +203,18 @@ class TestClaims:
         assert undefined(NAMES[2], alone, CASES) == "it needs two starts"
 
 
-def tables_of_adapters(**changes) -> dict[str, ExperimentTable]:
+MODULES = {"adapters": figure_of_adapters}
+
+
+def tables_of(name: str, **changes) -> dict[str, ExperimentTable]:
+    """Synthetic results that a figure can be drawn from."""
     frame = table(**changes)
     named = {case: training() | settings for case, settings in CASES.items()}
-    return {"adapters": ExperimentTable(frame, summarise(frame), {"title": "t", "cases": named})}
+    return {name: ExperimentTable(frame, summarise(frame), {"title": "t", "cases": named})}
 
 
 def test_what_is_measured_stands_beside_what_is_predicted():
-    figure = figure_of_adapters.draw(tables_of_adapters(speed=0.5))
+    figure = figure_of_adapters.draw(tables_of("adapters", speed=0.5))
     balance, charges, changes, held = figure.axes[:4]
     spots = {m.get_label(): m.get_offsets().data for m in balance.collections[2:]}
     assert spots["SGD, first layer"][0] == pytest.approx([0.35, 0.03], abs=1e-3)
