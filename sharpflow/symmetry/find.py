@@ -28,12 +28,16 @@ _VERIFIED = 2
 """Parameters at which symmetries are verified."""
 _EXACT = 1e-9
 """Of a relation between products; what is verified then is the function."""
+_LOOSE = 1e-6
+"""Of the same over all units, where what is not zero is of order one."""
 _DEAD = 1e-12
 """Products below this part of the largest are rounding."""
 LOW = (torch.float32, torch.float16, torch.bfloat16)
 """Precisions in which nothing can be told."""
 _PARTS = 4
 """Parts of an axis up to which each is looked at by itself."""
+_NUMBERS = 2**19
+"""Products that relations are looked for in: in too few of them most units may be dead."""
 _WHOLE, _FEW = 128, 32
 """Units up to which every pair is looked at; of more, the pairs of a few."""
 
@@ -72,13 +76,16 @@ def verified(
     All are moved along at once: where that leaves outputs as they are, so does each.
     """
 
-    def holding(some: Sequence[Symmetry]) -> list[Symmetry]:
-        if not some or probe.deviation(*some) <= tolerance:
+    def holding(some: Sequence[Symmetry], doubtful: bool = False) -> list[Symmetry]:
+        if not some:
+            return []
+        if (len(some) == 1 or not doubtful) and probe.holds(some, tolerance):
             return list(some)
         if len(some) == 1:
             return []
         half = len(some) // 2
-        return holding(some[:half]) + holding(some[half:])
+        first = holding(some[:half])
+        return first + holding(some[half:], doubtful=len(first) == half)
 
     return tuple(holding(unimplied(list(candidates(probe)), known)))
 
@@ -161,14 +168,20 @@ class Probe:
         self._params = params
         self._size = sum(p.numel() for p in params.values())
         self.points: list[int] = []
+        self._kept: dict[int, dict[str, Tensor]] = {}
         with torch.no_grad():
             start = self.outputs(self.point(0), finite=False)
         self._signs = bool(torch.isfinite(start).all())  # not where a parameter must be positive
         self.axes = self._axes()
 
     def point(self, number: int) -> dict[str, Tensor]:
-        """Parameters to look at."""
-        return _moved(self._params, number, self._signs)
+        """Parameters to look at; those that symmetries are verified at are kept."""
+        if number in self._kept:
+            return dict(self._kept[number])
+        made = _moved(self._params, number, self._signs)
+        if number in self.points[:_VERIFIED]:
+            self._kept[number] = made
+        return dict(made)
 
     def outputs(self, params: dict[str, Tensor], finite: bool = True) -> Tensor:
         """The outputs as one vector.
@@ -186,9 +199,14 @@ class Probe:
             check_finite(outputs.detach(), "the output")
         return outputs.flatten()
 
-    def deviation(self, *symmetries: Symmetry, points: int = _VERIFIED) -> float:
+    def deviation(self, *symmetries: Symmetry) -> float:
         """How far outputs move along random orbits, one after another, over the largest output."""
-        return max(self._deviation(number, symmetries) for number in self.points[:points])
+        return self._deviation(self.points[0], symmetries)
+
+    def holds(self, symmetries: Sequence[Symmetry], tolerance: float) -> bool:
+        """Whether outputs stay along random orbits, wherever symmetries are verified."""
+        points = self.points[:_VERIFIED]
+        return all(self._deviation(number, symmetries) <= tolerance for number in points)
 
     def _deviation(self, number: int, symmetries: Sequence[Symmetry]) -> float:
         here = there = self.point(number)
@@ -205,7 +223,7 @@ class Probe:
         """Parameters, and gradients in them of some random numbers s, one after another."""
         stream = torch.Generator().manual_seed(number)
         with graph_mode(second=False):
-            leaves = {name: p.requires_grad_() for name, p in self.point(number).items()}
+            leaves = {n: p.detach().requires_grad_() for n, p in self.point(number).items()}
             outputs = self.outputs(leaves)
             if not outputs.requires_grad:
                 raise ValueError(
@@ -469,15 +487,24 @@ def _related(
         for found in _window(window, units):
             held = {start + i: int(c) for i, c in enumerate(found.tolist()) if c}
             key = frozenset(held.items())
-            if key in seen or frozenset((i, -c) for i, c in key) in seen:
+            if not held or key in seen or frozenset((i, -c) for i, c in key) in seen:
                 continue
             seen.add(key)
+            if not _everywhere(views, held):
+                continue
             grown, shrunk = ([views[i] for i, c in held.items() if c == sign] for sign in (1, -1))
             natural = any(view.entries.shape[1] == 1 for view in (*grown, *shrunk))
             if _places(grown) & _places(shrunk):
                 continue  # two views that differ in nothing that matters
             if natural or units == 1 or views_of is _interleaved:
                 yield _symmetry(grown, shrunk)
+
+
+def _everywhere(views: Sequence[View], held: Mapping[int, int]) -> bool:
+    """Whether a relation that a few units have is one of all of them: those few may be dead."""
+    total = torch.stack([c * views[i].sums for i, c in held.items()]).sum(0)
+    size = max(float(views[i].sizes.max()) for i in held)
+    return bool(total.abs().max() <= _LOOSE * size)
 
 
 def _places(views: Sequence[View]) -> set[tuple[str, int, int]]:
@@ -526,7 +553,7 @@ def _window(views: list[View], units: int) -> list[Tensor]:
     """Relations between views, from as many of their units as that takes."""
     sums = torch.stack([view.sums for view in views], -1)
     sizes = torch.stack([view.sizes for view in views], -1)
-    enough = -(-(2 * len(views) + 64) // len(sums))
+    enough = max(-(-(2 * len(views) + 64) // len(sums)), _NUMBERS // (len(views) * len(sums)))
     if enough < units:
         chosen = torch.randperm(units, generator=torch.Generator().manual_seed(0))[:enough]
         sums, sizes = sums[:, chosen], sizes[:, chosen]
@@ -722,10 +749,15 @@ def _moved(params: Mapping[str, Tensor], seed: int, signs: bool) -> dict[str, Te
             value = given.detach().to(torch.float64, copy=True)
             size = float(value.square().mean().sqrt()) if value.numel() else 0.0
             size = size or 1.0 / max(value.shape[-1] if value.ndim else 1, 1) ** 0.5
-            turn = torch.rand(value.shape, generator=stream, dtype=torch.float64).to(value.device)
-            factor = (2 * turn - 1).add_(0.7 * (2 * turn - 1).sign())
-            factor = factor if signs else factor.abs()
-            moved[name] = torch.where(value == 0, 0.3 * size * factor, value * factor)
+            turn = torch.rand(value.shape, generator=stream, dtype=torch.float64)
+            factor = turn.mul_(2).sub_(1).to(value.device)
+            factor.add_(factor.sign(), alpha=0.7)
+            factor = factor if signs else factor.abs_()
+            zero = value == 0
+            value.mul_(factor)
+            moved[name] = (
+                torch.where(zero, 0.3 * size * factor, value) if bool(zero.any()) else value
+            )
     return moved
 
 

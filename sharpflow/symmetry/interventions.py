@@ -78,11 +78,13 @@ class Watch(TorchFunctionMode):
         model: the network.
         repaired: keys of the calls that are put right.
         params: the parameters that the network will read, by name.
+        tracing: whether the `traces` are taken.
 
     Attributes:
         causes: calls on what depends on parameters that could be put right, by key, in their order.
         times: when each of them was, counted in calls.
         uses: when each parameter was used.
+        traces: two numbers of what each call that could be put right was given.
     """
 
     def __init__(
@@ -90,12 +92,15 @@ class Watch(TorchFunctionMode):
         model: nn.Module,
         repaired: frozenset[Key] = frozenset(),
         params: Mapping[str, Tensor] | None = None,
+        tracing: bool = False,
     ) -> None:
         super().__init__()
         self.model, self.repaired = model, repaired
         self.causes: dict[Key, Cause] = {}
         self.times: dict[Key, int] = {}
         self.uses: dict[str, list[int]] = {}
+        self.traces: dict[Key, tuple[float, float]] = {}
+        self._tracing = tracing
         self._names = {id(value): name for name, value in (params or {}).items()}
         self._time = 0
         self._path: list[str] = []
@@ -125,6 +130,9 @@ class Watch(TorchFunctionMode):
             key = (path, f"{name}: {what}", nth)
             if args[0].requires_grad:
                 self.causes[key], self.times[key] = Cause(what, path), self._time
+            if self._tracing:
+                given_it = args[0].detach()
+                self.traces[key] = float(given_it.sum()), float(given_it.norm())
             if key in self.repaired:
                 func, args, given = change(func, args, given)
         return func(*args, **given)
@@ -164,11 +172,12 @@ def _repairs(name: str, args: tuple, kwargs: dict[str, Any]) -> Iterator[tuple[s
     if name.removesuffix("_") in _CURVED:
         straight = F.leaky_relu_ if name.endswith("_") else F.leaky_relu
         yield name.removesuffix("_"), lambda _, args, __: (straight, (args[0], 0.5), {})
-    if name in _EPS:
+    fixed = name == "batch_norm" and not _argument(args, kwargs, 5, "training")
+    if name in _EPS and not fixed:  # beside a fixed variance ε is a constant factor
         eps = _argument(args, kwargs, _EPS[name], "eps")
         if eps is not None and eps > _NO_EPS:
             yield f"ε = {eps:g} of {name}", _putting(_EPS[name], "eps", _NO_EPS)
-    if name == "batch_norm" and not _argument(args, kwargs, 5, "training"):
+    if fixed:
         mean = _argument(args, kwargs, 1, "running_mean")
         if mean is not None and bool(mean.any()):
             yield "the running mean of batch_norm", _putting(1, "running_mean", 0 * mean)

@@ -1,6 +1,6 @@
 """The symmetries of a module, and what breaks those that it nearly has."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, overload
 
@@ -160,12 +160,14 @@ def find_symmetries(
         broken = list(_frozen(network, plain, held))
         found = [each for each in held if network.moves(each)]
         watch = network.watched(plain.point(plain.points[0]))
-        for each in _nearly(network, plain, held, watch):
-            deviation = plain.deviation(each, points=1)
+        reference = network.traced(plain.point(plain.points[0]), watch)
+        for each in _nearly(network, held, watch):
+            deviation = plain.deviation(each)
             if deviation <= tolerance:
                 found.append(each)
             else:
-                broken.append(Broken(each, deviation, _needed(network, plain, each, watch)))
+                causes = _needed(network, plain, each, watch, reference)
+                broken.append(Broken(each, deviation, causes))
     broken.sort(key=lambda each: each.deviation)
     return Symmetries(tuple(found), tuple(broken))
 
@@ -214,6 +216,13 @@ class _Network:
         with torch.enable_grad():
             self._run(leaves, watch)
         return watch
+
+    def traced(self, params: Mapping[str, Tensor], watch: Watch) -> dict[Key, tuple[float, float]]:
+        """Traces of what may break symmetries, where all of it is put right."""
+        tracing = Watch(self.model, frozenset(watch.causes), tracing=True)
+        with torch.no_grad():
+            self._run(params, tracing)
+        return {key: tracing.traces[key] for key in watch.causes if key in tracing.traces}
 
     def moves(self, symmetry: Symmetry) -> bool:
         """Whether every parameter of a symmetry may move."""
@@ -319,9 +328,7 @@ def _frozen(network: _Network, probe: Probe, held: Sequence[Symmetry]) -> Iterat
         yield Broken(each, 0.0, tuple(causes))
 
 
-def _nearly(
-    network: _Network, plain: Probe, held: Sequence[Symmetry], watch: Watch
-) -> list[Symmetry]:
+def _nearly(network: _Network, held: Sequence[Symmetry], watch: Watch) -> list[Symmetry]:
     """Symmetries that appear once everything that may break one is put right."""
     if not watch.causes:
         return []
@@ -329,28 +336,49 @@ def _nearly(
     return [each for each in verified(repaired, _HOLDS, held) if network.moves(each)]
 
 
-def _needed(network: _Network, plain: Probe, symmetry: Symmetry, watch: Watch) -> tuple[Cause, ...]:
+def _needed(
+    network: _Network,
+    plain: Probe,
+    symmetry: Symmetry,
+    watch: Watch,
+    reference: Mapping[Key, tuple[float, float]],
+) -> tuple[Cause, ...]:
     """A smallest set of causes that have to be put right for a symmetry to hold.
 
-    Those between the uses of its parameters are tried first, then those after them.
+    Where all are put right, most are given the same along the orbit as before, and do nothing to
+    it: where one alone is not, it is the cause. Of several those between the uses of the symmetry's
+    parameters are tried first, then those after them.
     """
-    uses = [time for name in symmetry.parameters for time in watch.uses.get(name, ())]
-    start, end = (min(uses), max(uses)) if uses else (0, 0)
-    keys = sorted(
-        watch.causes, key=lambda key: max(start - watch.times[key], watch.times[key] - end)
-    )
     here = plain.point(plain.points[0])
     there = symmetry.moved(here, random_direction(symmetry))
+    seen = network.traced(there, watch)
+    met = [key for key in watch.causes if _differ(seen.get(key), reference.get(key))]
+    if len(met) == 1:
+        return (watch.causes[met[0]],)
+    uses = [time for name in symmetry.parameters for time in watch.uses.get(name, ())]
+    start, end = (min(uses), max(uses)) if uses else (0, 0)
+
+    def ordered(keys: Iterable[Key]) -> list[Key]:
+        return sorted(keys, key=lambda key: max(start - watch.times[key], watch.times[key] - end))
 
     def holds(repaired: Sequence[Key]) -> bool:
         function = network.function(frozenset(repaired))
         return distance(function, here, there) <= _HOLDS
 
+    keys = ordered(met if met and holds(met) else watch.causes)
     tried = 1
     while tried < len(keys) and not holds(keys[:tried]):
         tried *= 2
     needed = _explained(holds, [], [], keys[:tried])
     return tuple(cause for key, cause in watch.causes.items() if key in needed)
+
+
+def _differ(some: tuple[float, float] | None, others: tuple[float, float] | None) -> bool:
+    """Whether two traces are of different numbers; those that are missing may be."""
+    if some is None or others is None:
+        return True
+    slack = _HOLDS * max(some[1], others[1])
+    return not all(abs(a - b) <= slack for a, b in zip(some, others, strict=True))
 
 
 def _explained(

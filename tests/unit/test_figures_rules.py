@@ -5,6 +5,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+import test_adapters as adapters
 import test_attention as attention
 import test_figures as li2022
 import test_figures_adam as adam
@@ -16,7 +17,7 @@ import two_layer_linear
 from sharpflow.figures import base, edge, style
 
 MODULES = li2022.MODULES | mechanism.MODULES | ziyin2024.MODULES | adam.MODULES
-MODULES |= attention.MODULES | networks.MODULES
+MODULES |= adapters.MODULES | attention.MODULES | networks.MODULES
 NAMES = list(MODULES)
 PUBLISHED = re.compile(r"|Figures? \d+( and \d+)*(, (left|right|top|bottom|middle))?")
 
@@ -24,7 +25,7 @@ PUBLISHED = re.compile(r"|Figures? \d+( and \d+)*(, (left|right|top|bottom|middl
 def tables_of(name: str) -> dict:
     if name in ziyin2024.MODULES:
         return ziyin2024.tables_of(name)
-    for own in (adam, attention, networks):
+    for own in (adam, adapters, attention, networks):
         if name in own.MODULES:
             return own.tables_of(name)
     if name in mechanism.MODULES:

@@ -666,3 +666,21 @@ def test_relations_are_as_short_as_they_come():
     assert (0, 0, 1, -1, -1, 0, 0) in found | negated
     assert (1, 0, 0, 0, 0, -1, -1) in found | negated
     assert len(found) == 3
+
+
+def test_a_fixed_variance_s_eps_breaks_nothing():
+    net = stack(nn.Linear(5, 8, bias=False), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 2))
+    net[1].running_mean.normal_(generator=torch.Generator().manual_seed(0))
+    (each,) = find_symmetries(net.eval(), normal(40, 5)).broken
+    assert [cause.what for cause in each.causes] == ["the running mean of batch_norm"]
+
+
+def test_each_norm_s_own_eps_is_named():
+    torch.manual_seed(0)
+    layers = [(nn.Linear(6, 6, bias=False), nn.LayerNorm(6), nn.ReLU()) for _ in range(8)]
+    net = stack(*(layer for three in layers for layer in three), nn.Linear(6, 2))
+    broken = find_symmetries(net, normal(40, 6)).broken
+    assert broken
+    for each in broken:
+        place = int(each.symmetry.name.split(".")[0])
+        assert [cause.module for cause in each.causes] == [str(place + 1)]
