@@ -204,12 +204,10 @@ def numbers(tables: results.Tables) -> dict[str, list] | None:
 def caption(tables: results.Tables) -> str:
     """What is drawn, and the scale."""
     return base.join(
-        "Adapters W + BA of a frozen network. Above, left: imbalance of the noise Grams and of the "
-        "roots between B and A, means over the last half; a mark is a seed, an open one began with "
-        "A = 0; grey: balanced. Right: the charge, from two starts that are one function. Below: "
-        "entries of the charge matrices BᵀB − AAᵀ of both adapters and all seeds, their change "
-        "from a tenth of the run on against what the measured drifts add up to (left), and their "
-        "mean over the last half against η/(2γ)((G_B − G_A)/S + the mean gradient's part) (right).",
+        "Adapters: imbalance of noise Grams and of roots between B and A (top left; open: A = 0 "
+        "first; grey: balanced); the charge from two starts of one function (top right); entries "
+        "of the charge matrices: change against summed drifts (bottom left), mean over the last "
+        "half against noise and mean gradient over decay (bottom right).",
         ensemble.BAND,
         ensemble.scale_sentence(tables),
     )
