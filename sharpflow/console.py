@@ -323,7 +323,7 @@ def verdict_counts(path: str | Path) -> dict[str, int]:
         return {}
     found: dict[tuple[str, ...], list[str]] = {}
     for row in rows:
-        if row["control"].lower() != "true":
+        if (row.get("control") or "").lower() != "true":  # older tables have no controls
             key = tuple(row[name] for name in ("paper", "claim", "experiment", "figure"))
             found.setdefault(key, []).append(row["verdict"])
     return dict(Counter(map(worst, found.values())))

@@ -218,7 +218,7 @@ class SharpnessTracker:
                 self._shortcut.compare(self._general_loss(), self._scaling, wanted)
         followed = self._followed(result)
         result = leading(result, self.k)
-        found = result.vectors if vectors or not self.verified else result.vectors[:, :0]
+        found = result.vectors if vectors or not self.verified else _none_of(result.vectors)
         if closed is not None:
             found = closed.to_parameters(found)
         if not self.verified:
@@ -231,7 +231,7 @@ class SharpnessTracker:
             short = self._shortcut
             seen = short.error if short is not None and short.open else None
             self.verified = verify(self._general_loss(), asymmetry, value, along, seen)
-            found = found if vectors else found[:, :0]
+            found = found if vectors else _none_of(found)
         self._measurements += 1
         self._warm.update(followed)
         return dataclasses.replace(result, vectors=found)
@@ -412,6 +412,11 @@ class SharpnessTracker:
             "optimiser": type(self.optimiser).__name__ if self.optimiser else "none",
             "generator": self._generator.device.type,
         }
+
+
+def _none_of(vectors: Tensor) -> Tensor:
+    """(P, 0), which keeps nothing of some vectors (P, k) alive."""
+    return vectors.new_empty(len(vectors), 0)
 
 
 def _form(closed: ClosedForm | None) -> str:
