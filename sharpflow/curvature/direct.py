@@ -13,16 +13,16 @@ LARGEST = 320
 
 
 def is_direct(operator: LinearOperator) -> bool:
-    """Whether an operator is a matrix at hand, on the CPU, and small enough."""
-    matrix = operator.matrix
-    return matrix is not None and matrix.device.type == "cpu" and len(matrix) <= LARGEST
+    """Whether an operator is a matrix at hand, and small enough."""
+    return operator.matrix is not None and len(operator.matrix) <= LARGEST
 
 
 def direct_eigenpairs(operator: LinearOperator, k: int = 1, tol: float = 1e-3) -> EigenResult:
     """The `k` largest eigenpairs of a symmetric matrix, none of which can be missed.
 
     Args:
-        operator: made from a matrix (n, n) on the CPU, of which the lower triangle is read.
+        operator: made from a matrix (n, n), of which the lower triangle is read; from another
+            device it is copied to the CPU, for LAPACK, and vectors are copied back.
         k: number of pairs, 1 ≤ k ≤ n.
         tol: as for `top_eigenpairs`; LAPACK ends at some rounding units of ‖M‖ whatever it is.
 
@@ -32,13 +32,15 @@ def direct_eigenpairs(operator: LinearOperator, k: int = 1, tol: float = 1e-3) -
     Raises:
         ValueError: the operator was made from no matrix, or k is too large.
     """
-    matrix, size = operator.matrix, operator.shape[0]
-    if matrix is None:
+    size = operator.shape[0]
+    if operator.matrix is None:
         raise ValueError("the operator was made from no matrix; take top_eigenpairs.")
     check_count(k, size)
+    matrix = operator.matrix.cpu()
     found = eigh(matrix.numpy(), subset_by_index=(size - k, size - 1), check_finite=False)
     values, vectors = (torch.from_numpy(array).flip(-1) for array in found)
     residuals = (matrix @ vectors - vectors * values).norm(dim=0).double()
+    vectors = vectors.to(operator.device)
     values = values.double()
     norm = float(values.abs().max())
     scale = scale_of(values, norm, matrix.dtype)

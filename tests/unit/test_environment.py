@@ -34,8 +34,9 @@ PACKAGE = ROOT / "sharpflow"
 SNAKEMAKE = {
     "snakemake_executor_plugin_slurm": "snakemake-executor-plugin-slurm",
     "snakemake_interface_logger_plugins": "snakemake",
+    "smart_open": "snakemake",
 }
-"""Packages by module: Snakemake itself depends on the second."""
+"""Packages by module: Snakemake itself depends on all but the first."""
 
 
 def pins(lines):

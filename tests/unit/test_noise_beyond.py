@@ -10,12 +10,12 @@ from shards import found, shard, trained
 from specs import PAPERS, ROOT
 from synthetic_runs import Curves, judge, outcome, rows, undefined
 
-from papers.beyond.claims.charges import still
 from papers.beyond.figures import charges, drift, growth, rotation
 from sharpflow.config import load
 from sharpflow.errors import ConfigError
 from sharpflow.figures import base
 from sharpflow.measurements.angular_update import angle
+from sharpflow.results.charges import still
 from sharpflow.results.runs import runs_of
 from sharpflow.results.summaries import summarise
 from sharpflow.results.tables import ExperimentTable

@@ -6,14 +6,19 @@ from functools import partial
 import numpy as np
 
 from sharpflow.claims.base import INF, claim
+from sharpflow.results.charges import (
+    change,
+    mean_gradient_only,
+    of_another_unit,
+    still,
+    sum_of_rates,
+)
 from sharpflow.results.noise import MISSING, last, tail_mean
 from sharpflow.results.runs import Run
 from sharpflow.results.units import late_means, through_origin, unit_curves
 from sharpflow.statistics.verdicts import Undefined
 
-from .adam_equilibrium import ROOT
-from .charges import of_another_unit, still
-from .drift import change, mean_gradient_only, sum_of_rates
+ROOT = ["symmetry_root_outer", "symmetry_root_inner"]
 
 ADAPTERS = {"first layer": 0, "last layer": 1}
 """Groups of the experiment's symmetries, in the order of the measurement's patterns."""

@@ -3,35 +3,10 @@
 import numpy as np
 
 from sharpflow.claims.base import claim
+from sharpflow.results.charges import of_another_unit, still
 from sharpflow.results.noise import MISSING, last
 from sharpflow.results.runs import Run
 from sharpflow.results.units import late_means, through_origin, unit_curves
-
-
-def batch(run: Run) -> int:
-    """S of the run, or, for gradient descent, of the batches that it is compared with."""
-    return run.batch or run.setting("measurements.symmetry_noise.batch")
-
-
-def still(run: Run, mean_gradient: bool = True) -> np.ndarray:
-    """Charges at which noise and decay cancel, from means over the last half, (units,).
-
-    Args:
-        run: with weight decay γ, whose step multiplies charges by (1 − ηγ)².
-        mean_gradient: whether the mean gradient's part counts beside that of the noise.
-    """
-    outer, inner = (late_means(run, f"symmetry_noise_{side}") for side in ("outer", "inner"))
-    found = (outer - inner) / batch(run)
-    if mean_gradient:
-        outer, inner = (late_means(run, f"symmetry_gradient_{side}") for side in ("outer", "inner"))
-        found = found + outer - inner
-    rate, decay = run.learning_rate, run.setting("training.weight_decay")
-    return rate**2 * found / (1 - (1 - rate * decay) ** 2)
-
-
-def of_another_unit(run: Run) -> float:
-    """Slope of charges on the prediction for the next unit."""
-    return through_origin(late_means(run, "symmetry_charge"), np.roll(still(run), 1))
 
 
 def correlation_with_another_unit(run: Run) -> float:

@@ -3,33 +3,10 @@
 import numpy as np
 
 from sharpflow.claims.base import INF, claim
-from sharpflow.results.rates import accumulated
+from sharpflow.results.charges import change, mean_gradient_only, sum_of_rates
 from sharpflow.results.runs import Run
-from sharpflow.results.units import through_origin, unit_curves
+from sharpflow.results.units import through_origin
 from sharpflow.statistics.verdicts import Undefined
-
-EARLY = 0.1
-"""Share of the run's steps, at its start, that is left out: noise changes too fast there."""
-SIDES = ("outer", "inner")
-
-
-def later(steps: np.ndarray) -> np.ndarray:
-    """Which steps are not among the first."""
-    return steps >= EARLY * steps[-1]
-
-
-def change(run: Run, quantity: str) -> np.ndarray:
-    """What each unit's quantity changes by after the first tenth of the run, (units,)."""
-    steps, values = unit_curves(run, quantity)
-    values = values[later(steps)]
-    return values[-1] - values[0]
-
-
-def sum_of_rates(run: Run, quantity: str) -> np.ndarray:
-    """What each unit's quantity, a rate a step, adds up to after the first tenth, (units,)."""
-    steps, values = unit_curves(run, quantity)
-    kept = later(steps)
-    return accumulated(steps[kept], values[kept]).sum(axis=0)
 
 
 def growth(run: Run) -> float:
@@ -136,12 +113,6 @@ def by_the_root(run: Run) -> float:
 def momentum_factor(run: Run) -> float:
     """(1 − β)² times the slope."""
     return times_plain(run) * (1 - momentum(run)) ** 2
-
-
-def mean_gradient_only(run: Run) -> float:
-    """Share of the change that the mean gradient alone gives: slope of its part on the change."""
-    outer, inner = (sum_of_rates(run, f"symmetry_gradient_{side}") for side in SIDES)
-    return through_origin(run.learning_rate**2 * (outer - inner), change(run, "symmetry_charge"))
 
 
 @claim(

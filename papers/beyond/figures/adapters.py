@@ -10,12 +10,11 @@ from matplotlib.figure import Figure
 
 from sharpflow.figures import base, ensemble, style
 from sharpflow.results import tables as results
+from sharpflow.results.charges import change, still
 from sharpflow.results.runs import Run, runs_by_network
 from sharpflow.results.units import late_means
 
 from ..claims.adapters import ADAPTERS, BALANCED, noise_gap, plain, root_gap, spectrum
-from ..claims.charges import still
-from ..claims.drift import change
 
 TITLE = "Low-rank adapters: SGD balances the noise of B and A, and forgets how they started"
 READS = (

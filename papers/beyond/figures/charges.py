@@ -7,11 +7,12 @@ from matplotlib.figure import Figure
 
 from sharpflow.figures import base, ensemble, style
 from sharpflow.results import tables as results
+from sharpflow.results.charges import batch, still
 from sharpflow.results.noise import last
 from sharpflow.results.runs import Run, runs_by_network
 from sharpflow.results.units import late_means
 
-from ..claims.charges import batch, decayed_charges, decayed_charges_correlate, still
+from ..claims.charges import decayed_charges, decayed_charges_correlate
 
 TITLE = "Under weight decay SGD keeps units where noise and decay cancel"
 READS = ("symmetry_charge", "symmetry_noise_outer", "symmetry_gradient_outer")

@@ -6,9 +6,10 @@ from matplotlib.figure import Figure
 
 from sharpflow.figures import base, ensemble, style
 from sharpflow.results import tables as results
+from sharpflow.results.charges import change
 from sharpflow.results.runs import Run, runs_by_network
 
-from ..claims.drift import change, momentum, plain_drift, times_plain
+from ..claims.drift import momentum, plain_drift, times_plain
 
 TITLE = "Momentum makes charges drift 1/(1 − β)² times as fast"
 READS = ("symmetry_charge", "symmetry_noise_outer", "symmetry_gradient_outer")

@@ -6,11 +6,12 @@ from matplotlib.figure import Figure
 
 from sharpflow.figures import base, ensemble, style
 from sharpflow.results import tables as results
+from sharpflow.results.charges import later
 from sharpflow.results.rates import accumulated
 from sharpflow.results.runs import Run, runs_by_network
 from sharpflow.results.units import unit_curves
 
-from ..claims.drift import evaluation_mode, growth, later
+from ..claims.drift import evaluation_mode, growth
 
 TITLE = "Weights before norms grow as the noise of their gradients says"
 READS = ("symmetry_charge", "symmetry_charge_predicted")
