@@ -15,6 +15,7 @@ from sharpflow.curvature.graphs import (
     check_scalar,
     dense,
     graph_mode,
+    length_of,
     second_derivatives,
 )
 from sharpflow.curvature.linear_operator import (
@@ -132,7 +133,7 @@ def difference_operator(
             check_finite(value.detach(), "the loss")
             leaves.check_graph(value, "the loss")
             del value
-        length = float(torch.stack([t.detach().double().norm() for t in leaves.tensors]).norm())
+        length = length_of(leaves.tensors)
         distance = find_distance(slope, leaves.total, length, leaves.dtype, leaves.device)
     return DifferenceOperator(
         leaves.total,

@@ -183,6 +183,11 @@ def edge_of(tensor: Tensor) -> GradientEdge:
     return get_gradient_edge(tensor.view_as(tensor))  # a node of Python is not held by its edge
 
 
+def length_of(tensors: Iterable[Tensor]) -> float:
+    """‖θ‖ of parameters in parts, summed in float64."""
+    return float(torch.stack([t.detach().double().norm() for t in tensors]).norm())
+
+
 def dense(gradient: Tensor) -> Tensor:
     """A gradient that may be sparse, as that of an embedding, as a dense tensor."""
     return gradient.to_dense() if gradient.is_sparse else gradient

@@ -41,7 +41,11 @@ from sharpflow.curvature.graphs import (
     second_derivatives,
 )
 from sharpflow.curvature.linear_operator import LinearOperator, check_dtype, check_finite
-from sharpflow.curvature.operators import hessian_operator, hessian_product
+from sharpflow.curvature.operators import (
+    flatten_parameters,
+    hessian_operator,
+    hessian_product,
+)
 from sharpflow.devices import warn_of_reduced_products
 
 _BLOCK_BYTES = 2**24  # of activations: they stay in cache, and the C library keeps the memory
@@ -259,13 +263,8 @@ class LossOfModel(ABC):
 
     def _renew_distance(self, params: dict[str, Tensor]) -> None:
         """Find the distance of differences, where there is none or it was found far from here."""
-        flat = torch.cat([p.reshape(-1) for p in params.values()])
-        last = self._found_at
-        if (
-            last is not None
-            and last.shape == flat.shape
-            and float((flat - last).norm()) <= 0.1 * float(last.norm())
-        ):
+        flat = flatten_parameters(params)
+        if self._found_at is not None and not is_far(flat, self._found_at):
             return
 
         def slope(direction: Tensor, step: float) -> Tensor:
@@ -687,6 +686,13 @@ def moved(params: Mapping[str, Tensor], direction: Tensor, step: float) -> dict[
     parts = direction.split([p.numel() for p in params.values()])
     pairs = zip(params.items(), parts, strict=True)
     return {n: p.add(d.view(p.shape).to(p), alpha=step) for (n, p), d in pairs}
+
+
+def is_far(here: Tensor, there: Tensor) -> bool:
+    """Whether what was found at parameters `there` is to be found anew: they moved by a tenth."""
+    if here.shape != there.shape:
+        return True
+    return not float((here - there).norm()) <= 0.1 * float(there.norm())
 
 
 def _tuple(inputs: Inputs) -> tuple[Tensor, ...]:

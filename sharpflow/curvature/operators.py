@@ -214,16 +214,16 @@ def _gradient(
     value = loss(dict(leaves.by_name))
     check_scalar(value)
     check_finite(value.detach(), "the loss")
-    if not check:
+    if check:
+        leaves.check_graph(value, "the loss")
+        found = differentiable_gradients(value, leaves.tensors)
+    else:
         found = torch.autograd.grad(value, leaves.tensors, create_graph=True, allow_unused=True)
-        return _edges_of([None if g is None else dense(g) for g in found])
-    leaves.check_graph(value, "the loss")
-    found = differentiable_gradients(value, leaves.tensors)
-    found = [None if g is None else dense(g) for g in found]
-    for gradient in found:
+    gradients = [None if g is None else dense(g) for g in found]
+    for gradient in gradients if check else ():
         if gradient is not None:
             check_finite(gradient.detach(), "the gradient of the loss")
-    return _edges_of(found)
+    return _edges_of(gradients)
 
 
 def _edges_of(gradients: Sequence[Tensor | None]) -> dict[int, GradientEdge]:

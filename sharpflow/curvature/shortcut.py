@@ -7,8 +7,10 @@ import torch
 from torch import Tensor
 
 from sharpflow.curvature.eigen import EigenResult
+from sharpflow.curvature.graphs import length_of
 from sharpflow.curvature.linear_operator import LinearOperator
-from sharpflow.curvature.model_loss import LossOfModel, moved
+from sharpflow.curvature.model_loss import LossOfModel, is_far, moved
+from sharpflow.curvature.operators import flatten_parameters
 
 _LENGTH = {torch.float32: 1.5e-5, torch.float64: 1e-6}
 """Distance of two gradients over the norm of the parameters: that which is tried first."""
@@ -17,8 +19,6 @@ _PRODUCTS = 25
 """Most of them for each pair, before autograd takes over: kinks hide where pairs are."""
 _LONGEST = 32
 """Most measurements from one comparison to the next."""
-_FAR = 0.1
-"""Change of the parameters, over their length, after which differences are compared at once."""
 
 
 class Shortcut:
@@ -94,16 +94,15 @@ class Shortcut:
         """
         assert self._distance is not None
         assert self._place is not None
-        here = _flat(loss.present())
-        far = float((here - self._place).norm()) > _FAR * float(self._place.norm())
+        here = flatten_parameters(loss.present())
         self._wait -= 1
-        if self._wait > 0 and not far:
+        if self._wait > 0 and not is_far(here, self._place):
             return True
         error, _ = self._seen(loss, scaling, found, 2 * self._distance)
         if not error <= self._allowed:  # true for NaN
             self.close()
             return False
-        self.error, self._place = error, here.clone()
+        self.error, self._place = error, here
         self._wait = self._interval = min(2 * self._interval, _LONGEST)
         return True
 
@@ -127,7 +126,7 @@ class Shortcut:
                 break
             if error <= self._allowed and noise <= 2.5 * self._allowed:
                 self._distance, self.error, self._noise = factor * first, error, noise
-                self._place = _flat(loss.present()).clone()
+                self._place = flatten_parameters(loss.present())
                 self._wait = self._interval = 1
                 return
             if not noise <= 0.1:
@@ -156,8 +155,7 @@ class Shortcut:
         params = loss.present()
         like = next(iter(params.values()))
         size = sum(p.numel() for p in params.values())
-        lengths = [p.double().norm() for p in params.values()]
-        step = distance * max(float(torch.stack(lengths).norm()), 1e-3)
+        step = distance * max(length_of(params.values()), 1e-3)
         left = count
         middle = torch.empty(0)
 
@@ -200,7 +198,3 @@ class Shortcut:
         self._distance, place = state["distance"], state["place"]
         self._place = None if place is None else place.to(device)
         self._wait, self._interval = state["wait"], state["interval"]
-
-
-def _flat(params: Mapping[str, Tensor]) -> Tensor:
-    return torch.cat([p.reshape(-1) for p in params.values()])

@@ -7,6 +7,7 @@ from contextlib import suppress
 import torch
 from torch import Tensor
 
+from sharpflow.curvature.graphs import length_of
 from sharpflow.curvature.model_loss import LossOfModel, moved
 
 ASYMMETRY = 2e-3
@@ -186,7 +187,7 @@ def _compare(
 ) -> tuple[float, float]:
     """Relative difference from a difference of gradients, and that, at the best of distances."""
     params = loss.present()
-    length = float(torch.stack([p.double().norm() for p in params.values()]).norm())
+    length = length_of(params.values())
     unit = torch.finfo(next(iter(params.values())).dtype).eps
     best, seen = float("inf"), float("nan")
     for distance in distances:
