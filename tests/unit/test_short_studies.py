@@ -22,7 +22,7 @@ TIMES = np.arange(0, 1200, 15)
 SHARPNESS = "hessian_sharpness"
 
 
-def product(steps=3, rate=0.01, optimiser=None, **options):
+def product(steps=3, rate=0.01, optimiser=None, rule="normalised", **options):
     """Two runs of a product of scalars, and every step of `flat_drift` and the Hessian."""
     problem = shard(
         ONE,
@@ -32,7 +32,7 @@ def product(steps=3, rate=0.01, optimiser=None, **options):
         optimiser=optimiser,
     )
     every = {"every": max(1, steps // 40)}
-    return trained(problem, flat_drift=every, hessian=every | {"tol": 1e-8})
+    return trained(problem, flat_drift=every | {"rule": rule}, hessian=every | {"tol": 1e-8})
 
 
 class TestParts:
@@ -81,6 +81,31 @@ class TestParts:
             change = np.log(run[names[0]].iloc[-1] / run[names[0]].iloc[0])
             predicted = np.trapezoid(run[names[1]], run.index)
             assert change / predicted == pytest.approx(followed, abs=0.1)
+
+    def test_a_step_on_the_root_is_along_the_gradient_of_the_distance(self):
+        trajectory, _ = product(steps=1, rate=0.02, scalars=2, descended="root")
+        before, after = (trajectory.states[step]["scalars"] for step in (0, 1))
+        whole = before.prod(1, keepdim=True)
+        torch.testing.assert_close(after, before - 0.02 * (whole - 1).sign() * whole / before)
+
+    def test_a_minimiser_stays_where_it_is_under_descent_on_the_root(self):
+        trajectory, _ = product(large=2.0, jitter=0.0, descended="root")
+        assert trajectory.states[3]["scalars"].tolist() == [[2.0, 2.0, 0.5, 0.5]] * 2
+
+    def test_descent_on_the_root_follows_its_own_flow_and_not_that_of_normalised_gd(self):
+        settings = {"steps": 1200, "rate": 0.005, "large": 2.5, "jitter": 0.05}
+        names = ["minimiser_sharpness", "predicted_log_sharpness_rate"]
+        for rule, followed in (("root", True), ("normalised", False)):
+            _, table = product(rule=rule, descended="root", **settings)
+            run = (
+                table[table["seed"] == 0]
+                .pivot_table(index="step", columns="quantity", values="value")[names]
+                .iloc[5:]
+            )
+            change = np.log(run[names[0]].iloc[-1] / run[names[0]].iloc[0])
+            ratio = change / np.trapezoid(run[names[1]], run.index)
+            assert change < -0.02
+            assert (abs(ratio - 1) < 0.05) == followed
 
     def test_what_it_cannot_be_given_is_refused(self):
 
@@ -131,16 +156,19 @@ class TestFourScalars:
         assert undefined(self.name, only) == "it does not start above the threshold"
 
 
-def test_normalised_gd_flow_holds_where_the_sharpness_falls_as_predicted():
+@pytest.mark.parametrize(
+    ("name", "rule"), [("normalised_gd_flow", "normalised_gd"), ("root_gd_flow", "descent_on_root")]
+)
+def test_a_flow_along_the_minimisers_holds_where_the_sharpness_falls_as_predicted(name, rule):
     def make(case, rate, seed):
-        share = 1.0 if case == "normalised_gd" else 0.0
+        share = 1.0 if case == rule else 0.0
         level = 40 * np.exp(-1e-4 * share * TIMES)
         names = ("minimiser_sharpness", "predicted_log_sharpness_rate")
         return dict(zip(names, (level, np.full(TIMES.size, -1e-4)), strict=True))
 
-    judged = judge("normalised_gd_flow", curves(make, ["normalised_gd", "gradient_descent"]))
-    assert judged["verdict"].tolist() == ["supported", "not supported"]
-    assert judged["control"].tolist() == [False, True]
+    judged = judge(name, curves(make, [rule, "gradient_descent"]))
+    assert set(judged["verdict"][~judged["control"]]) == {"supported"}
+    assert set(judged["verdict"][judged["control"]]) == {"not supported"}
 
 
 class TestBreakEven:

@@ -51,7 +51,7 @@ def draw(tables: results.Tables) -> Figure:
             shown = style.positive(contrast).to_numpy()
             lowest.append(np.nanmin(shown))
             highest.append(np.nanmax(shown))
-        below.axhline(1.0, color=style.GREY, linewidth=0.8, zorder=1)
+        handles.append(below.axhline(1.0, color=style.GREY, linewidth=0.8, zorder=1, label="2/η"))
         above.set_title(named(network, chosen))
         below.set(xlabel="step", yscale="log", xlim=(0, float(ratio.index.max())))
     for _, below in stacks:

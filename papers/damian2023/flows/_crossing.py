@@ -55,14 +55,17 @@ def progress(point: Point, start: Tensor | None = None) -> Progress:
 
 
 class UntilCrossing(Process):
-    """Gradient descent until its sharpness first is 2/η or more, and something else from there on.
+    """Gradient descent until its sharpness first is 2/η or more, then something else, then rest.
+
+    What follows a crossing goes on for `follow` steps.
 
     Its own tensors: weights w, (p,) float64; crossed, the step of the crossing or −1; vector, the
     last eigenvector; and what the process after the crossing keeps.
     """
 
-    def __init__(self, problem: Problem, run: int):
+    def __init__(self, problem: Problem, run: int, follow: int):
         super().__init__(problem, run)
+        self.follow = follow
         self.objective = problem_objective(problem, run)
         self.learning_rate = problem_rule(problem, run).learning_rate
         self.threshold = 2 / self.learning_rate
@@ -87,8 +90,12 @@ class UntilCrossing(Process):
             moved = own["weights"] - self.learning_rate * point.gradient.double()
             predicted = {"since_crossing": math.nan} | dict.fromkeys(self.predicts, math.nan)
             return Advance(self._state(state, own | {"weights": moved}), predicted)
+        since = here.step - crossed
+        if since > self.follow:
+            nothing = dict.fromkeys(self.predicts, math.nan)
+            return Advance(state, {"since_crossing": since} | nothing)
         after, predicted = self.beyond(own)
-        predicted = {"since_crossing": here.step - crossed} | predicted
+        predicted = {"since_crossing": since} | predicted
         return Advance(self._state(state, own | after), predicted)
 
     predicts: tuple[str, ...] = ()

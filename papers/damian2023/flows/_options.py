@@ -12,6 +12,9 @@ class CycleOptions(DescentFlowOptions):
 
     kick: Annotated[float, Field(gt=0, le=2)] = 0.5
     """The displacement along the unstable direction at the crossing, in units of δ = √(2α/β)."""
+    follow: Annotated[int, Field(ge=1)] = 90
+    """Steps after the crossing that are followed; from there on the state stays as it is, and
+    nothing is predicted."""
 
     def needs(self) -> Needs:
         """Third derivatives: those of the sharpness are looked at."""

@@ -32,8 +32,8 @@ class Coupled(UntilCrossing):
     kept = ("across", "along")
     predicts = ("predicted_sharpness",)
 
-    def __init__(self, problem: Problem, run: int, kick: float):
-        super().__init__(problem, run)
+    def __init__(self, problem: Problem, run: int, kick: float, follow: int):
+        super().__init__(problem, run, follow)
         self.kick = kick
         self.flow = CentralFlow(self.objective, problem_rule(problem, run))
 
@@ -71,5 +71,5 @@ class Coupled(UntilCrossing):
 
 
 def build(options: Mapping[str, Any], problem: Problem, run: int) -> Coupled:
-    """The process of `{every, kick}`."""
-    return Coupled(problem, run, options["kick"])
+    """The process of `{every, kick, follow}`."""
+    return Coupled(problem, run, options["kick"], options["follow"])

@@ -25,8 +25,8 @@ class Frozen(UntilCrossing):
     kept = ("cycle", "coefficients")
     predicts = ("predicted_sharpness",)
 
-    def __init__(self, problem: Problem, run: int, kick: float):
-        super().__init__(problem, run)
+    def __init__(self, problem: Problem, run: int, kick: float, follow: int):
+        super().__init__(problem, run, follow)
         self.kick = kick
 
     def at_crossing(self, weights: Tensor, found: Progress) -> dict[str, Tensor]:
@@ -47,5 +47,5 @@ class Frozen(UntilCrossing):
 
 
 def build(options: Mapping[str, Any], problem: Problem, run: int) -> Frozen:
-    """The process of `{every, kick}`."""
-    return Frozen(problem, run, options["kick"])
+    """The process of `{every, kick, follow}`."""
+    return Frozen(problem, run, options["kick"], options["follow"])

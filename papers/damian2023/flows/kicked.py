@@ -30,8 +30,8 @@ class Kicked(UntilCrossing):
 
     kept = ("before",)
 
-    def __init__(self, problem: Problem, run: int, kick: float):
-        super().__init__(problem, run)
+    def __init__(self, problem: Problem, run: int, kick: float, follow: int):
+        super().__init__(problem, run, follow)
         self.kick = kick
 
     def at_crossing(self, weights: Tensor, found: Progress) -> dict[str, Tensor]:
@@ -54,5 +54,5 @@ class Kicked(UntilCrossing):
 
 
 def build(options: Mapping[str, Any], problem: Problem, run: int) -> Kicked:
-    """The process of `{every, kick}`."""
-    return Kicked(problem, run, options["kick"])
+    """The process of `{every, kick, follow}`."""
+    return Kicked(problem, run, options["kick"], options["follow"])

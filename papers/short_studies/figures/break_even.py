@@ -41,6 +41,7 @@ def draw(tables: results.Tables) -> Figure:
     for axes, name in ((heights, "largest λ₁"), (times, "step at which it comes")):
         axes.set(xlabel="η/S", ylabel=name)
     style.plain_log_ticks(heights)
+    times.set_ylim(bottom=0)  # no step is negative, though an interval of five may be
     style.legend_below(figure, handles)
     return figure
 

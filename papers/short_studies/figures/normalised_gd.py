@@ -1,4 +1,4 @@
-"""The sharpness along the minimisers under normalised gradient descent, beside its flow."""
+"""The sharpness along the minimisers under two rules at the edge, beside their flows."""
 
 import numpy as np
 import pandas as pd
@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from sharpflow.figures import base, ensemble, style
 from sharpflow.results import tables as results
 
-TITLE = "Normalised gradient descent follows a flow to flatter minimisers"
+TITLE = "Normalised gradient descent and descent on √L follow flows to flatter minimisers"
 READS = ("minimiser_sharpness", "predicted_log_sharpness_rate")
 SHARPNESS, RATE = READS
 ENTRY = 10
@@ -59,8 +59,9 @@ def alt(tables: results.Tables) -> str:
     chosen = results.networks(tables, *READS)
     ends = (f"{base.case(n, chosen)}: {' and '.join(_ends(tables, n))}" for n in chosen)
     return (
-        "Two panels of the sharpness in time with a dotted prediction: under normalised gradient "
-        "descent both fall together, under gradient descent the measured one stays. Ends, measured "
+        "A panel a rule of the sharpness in time with a dotted prediction: under normalised "
+        "gradient descent and under descent on √L both fall together, under gradient descent the "
+        "measured one stays. Ends, measured "
         f"and predicted: {'; '.join(ends)}."
     )
 
@@ -78,8 +79,9 @@ def caption(tables: results.Tables) -> str:
     """What is drawn, and the scale."""
     return base.join(
         "λ₁ at the minimiser nearby, product of four scalars, and (dotted) what the flow along "
-        "the minimisers makes of it, d log λ₁ = −(η²/4) ‖P∇log λ₁‖² a step. Right: gradient "
-        "descent, whose steps vanish at a minimiser, is the control.",
+        "the minimisers makes of it, d log λ₁ = −(η²/4) ‖P∇log λ₁‖² a step, and under descent on "
+        "√L −(η²/8) λ₁ ‖P∇log λ₁‖². Gradient descent, whose steps vanish at a minimiser, "
+        "is the control; there the dotted curve is the first flow.",
         base.seeds_sentence(tables, SHARPNESS),
         ensemble.scale_sentence(tables, width=False),
     )

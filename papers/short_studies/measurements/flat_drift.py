@@ -1,11 +1,16 @@
-"""The sharpness at the nearby minimiser, and how fast normalised gradient descent moves it.
+"""The sharpness at the nearby minimiser, and how fast two rules at the edge of stability move it.
 
 Source: Arora, Li and Panigrahi 2022, "Understanding Gradient Descent on Edge of Stability in Deep
 Learning". Its iterates alternate about the manifold of minimisers, between a and a − η along the
 top eigenvector for some a in [0, η]. The gradient of third order pulls them by (η/2)|a| ∇log λ₁ at
 the one and (η/2)|η − a| ∇log λ₁ at the other, so by (η²/4) ∇log λ₁ in the mean, whatever a is. Of
 this the part along the manifold stays: a step changes log λ₁ by −(η²/4) ‖P∇log λ₁‖².
+
+Gradient descent on √L, which is √(λ₁/2) |x| at a displacement x, has steps of η√(λ₁/2) in
+place of η, and likewise a pull of (η²/8) ∇λ₁ in the mean: −(η²/8) λ₁ ‖P∇log λ₁‖² a step.
 """
+
+from typing import Literal
 
 import torch
 from torch.func import grad, hessian
@@ -25,6 +30,8 @@ class Options(MeasurementOptions):
 
     every: Stride = 1
     """Stride, in steps."""
+    rule: Literal["normalised", "root"] = "normalised"
+    """Of what it is predicted: normalised gradient descent, or gradient descent on √L."""
 
     def needs(self):
         """A network whose Hessian is formed whole."""
@@ -37,6 +44,9 @@ class Options(MeasurementOptions):
 
 class FlatDrift(Measurement):
     """Both at one state; P is onto the directions of curvature below `FLAT` of the top."""
+
+    def __init__(self, rule: str):
+        self.rule = rule
 
     def measure(self, snapshot):
         """`minimiser_sharpness` and `predicted_log_sharpness_rate`."""
@@ -62,12 +72,14 @@ class FlatDrift(Measurement):
         (slope,) = torch.autograd.grad(values[-1].log(), vector)
         flat = vectors[:, values.abs() < FLAT * values[-1]].detach()
         rate = snapshot.problem.learning_rate(min(snapshot.step, snapshot.problem.steps - 1))
+        sharpness, square = float(values[-1].detach()), float((flat.T @ slope).square().sum())
+        pace = 1 / 4 if self.rule == "normalised" else sharpness / 8
         return {
-            "minimiser_sharpness": float(values[-1].detach()),
-            "predicted_log_sharpness_rate": -(rate**2) / 4 * float((flat.T @ slope).square().sum()),
+            "minimiser_sharpness": sharpness,
+            "predicted_log_sharpness_rate": -(rate**2) * pace * square,
         }
 
 
 def build(options):
-    """The measurement of `{every}`."""
-    return FlatDrift()
+    """The measurement of `{every, rule}`."""
+    return FlatDrift(options["rule"])

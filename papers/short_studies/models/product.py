@@ -4,7 +4,8 @@ Source: Zhu, Wang, Wang, Zhou, Ge 2023, "Understanding Edge-of-Stability Trainin
 Minimalist Example", with four scalars.
 """
 
-from typing import Annotated
+from dataclasses import replace
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
@@ -22,6 +23,8 @@ class Options(ModelOptions):
     """Start of the large ones; that of the small ones is its inverse, so that the product is 1."""
     jitter: Annotated[float, Field(ge=0, le=1)] = 0.1
     """Standard deviation of the logarithm of each start, about those."""
+    descended: Literal["loss", "root"] = "loss"
+    """Whether training descends the loss L or √L; L is what is recorded and measured."""
 
     def capabilities(self):
         """Its Hessian is formed whole."""
@@ -40,12 +43,12 @@ class Options(ModelOptions):
 class Product(Model):
     """The product, with `scalars` (R, count)."""
 
-    def __init__(self, count: int, large: float, jitter: float):
+    def __init__(self, count: int, large: float, jitter: float, root: bool):
         self.layers = [["scalars"]]
         self.capabilities = frozenset({"few parameters"})
         self.start = torch.tensor([large, 1 / large], dtype=torch.float64)
         self.start = self.start.repeat_interleave(count // 2)
-        self.jitter = jitter
+        self.jitter, self.root = jitter, root
 
     def initialise(self, dataset, generator):
         """One run's scalars, float64."""
@@ -56,7 +59,17 @@ class Product(Model):
         """Outputs (R, n, 1) for inputs (n, 1) or (R, n, 1)."""
         return inputs * parameters["scalars"].prod(-1)[:, None, None]
 
+    def loss_and_gradient(self, parameters, inputs, targets, loss, *args, **kwargs):
+        """L of each run, and the gradient of what is descended; 0 for √L where L is 0."""
+        found = super().loss_and_gradient(parameters, inputs, targets, loss, *args, **kwargs)
+        if not self.root:
+            return found
+        factor = (0.5 / found.losses.sqrt()).where(found.losses > 0, 0.0)
+        scaled = {name: factor[:, None] * each for name, each in found.gradients.items()}
+        return replace(found, gradients=scaled)
+
 
 def build(options, setting):
-    """The network of `{kind: product, scalars, large, jitter}`; the width means nothing to it."""
-    return Product(options["scalars"], options["large"], options["jitter"])
+    """The network of `{kind: product, scalars, …}`; the width means nothing to it."""
+    root = options["descended"] == "root"
+    return Product(options["scalars"], options["large"], options["jitter"], root)
