@@ -59,7 +59,7 @@ def check_parts(setup: Any, seeds: range, types: Types, file_of: FileOf) -> None
     able = capabilities(setup)
     for key, options in _with_needs(setup):
         for need in options.needs():
-            _check_need(key, need, able, types, file_of)
+            _check_need(key, need, able, types, file_of, f"model.kind = {setup.model.kind}")
     for name, options in measured(setup):
         keys = ["measurements", name]
         _sentence(lambda o=options: o.check(seeds), file_of, keys, ".".join(keys))
@@ -153,7 +153,12 @@ def _chosen(options: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _check_need(
-    key: str, need: str | tuple[str, ...], able: frozenset[str], types: Types, file_of: FileOf
+    key: str,
+    need: str | tuple[str, ...],
+    able: frozenset[str],
+    types: Types,
+    file_of: FileOf,
+    model: str,
 ) -> None:
     words = (need,) if isinstance(need, str) else need
     if able.intersection(words):
@@ -161,6 +166,8 @@ def _check_need(
     asked = " or ".join(repr(word) for word in words)
     known = [text for word in words for text in _who_gives(word, types)]
     advice = f" It comes with {', '.join(dict.fromkeys(known))}." if known else ""
+    if model in known:  # so that it is another option that keeps it away
+        advice += f" {model} is given: one of its options, the activation say, excludes it."
     raise ConfigError(
         f"{file_of([key.partition('.')[0], key.partition('.')[2].partition(' ')[0]])}: {key} needs "
         f"{asked}, which this set-up does not have (it has "

@@ -232,7 +232,10 @@ def refusal(folder, **changes):
     ("changes", "said"),
     [
         ({"flows": {"midpoint": {"every": 7}}}, "must be a multiple of the other"),
-        ({"flows": {"central": {}}}, "'third derivatives'"),
+        (
+            {"flows": {"central": {}}},
+            "model.kind = mlp is given: one of its options, the activation",
+        ),
         (
             {"flows": {"gradient": {}}, "training": {"steps": 9, "batch": 4}},
             "training.batch must be",
