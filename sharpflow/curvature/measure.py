@@ -206,16 +206,18 @@ class SharpnessTracker:
                 start, spent = result.refined, result.matvecs
             if compressed and self.k > operator.shape[0]:
                 return self._measure_uncompressed(vectors)
-            result = self._solve(operator, start)
+            cold = start is None
+            result = self._cold(operator) if cold else self._solve(operator, start)
             result = dataclasses.replace(result, matvecs=spent + result.matvecs)
             if self._warm and self._measurements % self.check_every == 0:
                 result = self._check(operator, result)
             if compressed and bool((result.values < 0).any()):
                 return self._measure_uncompressed(vectors)
             del operator  # its graph, before a check makes its own
-            if self._shortcut is not None and closed is None:
+            short = self._shortcut
+            if short is not None and closed is None and not (cold and short.open):
                 wanted = leading(result, self.k)
-                self._shortcut.compare(self._general_loss(), self._scaling, wanted)
+                short.compare(self._general_loss(), self._scaling, wanted)
         followed = self._followed(result)
         result = leading(result, self.k)
         found = result.vectors if vectors or not self.verified else _none_of(result.vectors)
@@ -334,8 +336,41 @@ class SharpnessTracker:
             self._next_ratio = found.next_value / abs(float(found.values[self.k - 1]) or 1.0)
         return found
 
+    def _cold(self, exact: LinearOperator) -> EigenResult:
+        """Pairs from a random start: by differences of gradients where autograd confirms them."""
+        short, most = self._shortcut, self._solver["max_products"]
+        if short is None or self._closed is not None or (most or 4 * self.k) < 4 * self.k:
+            return self._solve(exact, None)
+        loss = self._general_loss()
+        operator = short.cold(loss, self._scaling, exact)
+        options = short.limits(self.k) if most is None else {
+            "accuracy": short.limits(self.k)["accuracy"], "max_products": most - self.k,
+        }  # fmt: skip
+        try:
+            found = self._solve(operator, None, **options)
+        except NonFiniteError:  # autograd tells what is not finite
+            if not operator.agrees:
+                raise
+            found = None
+        if not operator.agrees:
+            if operator.apart:
+                short.refuse()
+            assert found is not None
+            return found
+        spent = operator.products
+        if found is not None and found.converged:
+            sure = short.accept(operator, found, self.k, loss)
+            spent += self.k
+            if sure is not None:
+                self.shortcuts += 1
+                return dataclasses.replace(sure, matvecs=spent)
+        short.close()
+        left = None if most is None else max(self.k, most - spent)
+        again = self._solve(exact, None, max_products=left)
+        return dataclasses.replace(again, matvecs=spent + again.matvecs)
+
     def _check(self, operator: LinearOperator, warm: EigenResult) -> EigenResult:
-        cold = self._solve(operator, None)
+        cold = self._cold(operator)
         spent = warm.matvecs + cold.matvecs
         first, second = leading(warm, self.k), leading(cold, self.k)
         size = first.values.abs()
