@@ -21,7 +21,7 @@ from sharpflow.curvature.model_loss import (
     trainable_parameters,
 )
 from sharpflow.curvature.preconditioning import check_optimiser, preconditioning
-from sharpflow.curvature.shortcut import Shortcut
+from sharpflow.curvature.shortcut import DisagreementError, Shortcut
 from sharpflow.curvature.streamed_loss import StreamedLoss, Weight, check_form
 from sharpflow.curvature.verification import verify
 from sharpflow.curvature.warm_start import WarmStart
@@ -339,23 +339,23 @@ class SharpnessTracker:
     def _cold(self, exact: LinearOperator) -> EigenResult:
         """Pairs from a random start: by differences of gradients where autograd confirms them."""
         short, most = self._shortcut, self._solver["max_products"]
-        if short is None or self._closed is not None or (most or 4 * self.k) < 4 * self.k:
+        few = most is not None and most < 4 * self.k
+        # of a large model a graph that is kept and gradients beside it are too much memory
+        if short is None or self._closed is not None or few or exact.shape[0] > LARGE:
             return self._solve(exact, None)
         loss = self._general_loss()
         operator = short.cold(loss, self._scaling, exact)
-        options = short.limits(self.k) if most is None else {
-            "accuracy": short.limits(self.k)["accuracy"], "max_products": most - self.k,
-        }  # fmt: skip
+        found = None
         try:
-            found = self._solve(operator, None, **options)
+            found = self._solve(operator, None, **short.cold_limits(self.k))
         except NonFiniteError:  # autograd tells what is not finite
             if not operator.agrees:
                 raise
-            found = None
-        if not operator.agrees:
-            if operator.apart:
-                short.refuse()
-            assert found is not None
+        except DisagreementError:
+            operator.apart = True
+        if operator.apart:
+            short.refuse()
+        if found is not None and not operator.agrees:
             return found
         spent = operator.products
         if found is not None and found.converged:
@@ -364,7 +364,8 @@ class SharpnessTracker:
             if sure is not None:
                 self.shortcuts += 1
                 return dataclasses.replace(sure, matvecs=spent)
-        short.close()
+        if not operator.apart:
+            short.close()
         left = None if most is None else max(self.k, most - spent)
         again = self._solve(exact, None, max_products=left)
         return dataclasses.replace(again, matvecs=spent + again.matvecs)

@@ -24,11 +24,15 @@ _LONGEST = 32
 """Most measurements from one comparison to the next."""
 
 
+class DisagreementError(ValueError):
+    """Products by differences of gradients were seen to be wrong."""
+
+
 class ConfirmedOperator(LinearOperator):
     """Products by differences of gradients, if that with the first vector is autograd's.
 
     The first is made both ways, and autograd's is taken. Where the two differ all others are by
-    autograd too.
+    autograd too. After it each has to be symmetric with the one before.
 
     Args:
         exact: products by autograd.
@@ -45,11 +49,21 @@ class ConfirmedOperator(LinearOperator):
     def __init__(self, exact: LinearOperator, differences: LinearOperator, allowed: float) -> None:
         super().__init__(exact.shape[0], self._multiply, exact.dtype, exact.device)
         self.exact, self._differences, self._allowed = exact, differences, allowed
-        self.error, self.agrees, self.apart = float("nan"), None, False
+        self.error, self.apart = float("nan"), False
+        self.agrees: bool | None = None
+        self._before: tuple[Tensor, Tensor] | None = None  # the last vector and its product
 
     def _multiply(self, vector: Tensor) -> Tensor:
-        if self.agrees is not None:
-            return (self._differences if self.agrees else self.exact).matvec(vector)
+        if self.agrees is None:
+            image = self._compared(vector)
+        else:
+            image = (self._differences if self.agrees else self.exact).matvec(vector)
+        if self.agrees and self._before is not None:
+            self._check_symmetry(*self._before, vector, image)
+        self._before = (vector.clone(), image) if self.agrees else None
+        return image
+
+    def _compared(self, vector: Tensor) -> Tensor:
         image = self.exact.matvec(vector)
         try:
             error = float((self._differences.matvec(vector) - image).norm())
@@ -60,6 +74,13 @@ class ConfirmedOperator(LinearOperator):
         self.apart = not error <= size / 2
         self.error = error / max(float(vector.norm()), 1e-30)
         return image
+
+    def _check_symmetry(self, first: Tensor, its: Tensor, vector: Tensor, image: Tensor) -> None:
+        """Raise `DisagreementError` where kinks that the first vector did not meet show."""
+        apart = abs(float(torch.dot(first, image)) - float(torch.dot(vector, its)))
+        size = min(float(its.norm() * vector.norm()), float(image.norm() * first.norm()))
+        if not apart <= self._allowed * size:
+            raise DisagreementError("products by differences of gradients are not symmetric.")
 
 
 class Shortcut:
@@ -120,6 +141,11 @@ class Shortcut:
         """Of the solver: what accuracy is left for it, and products after which it has failed."""
         most = max(count, min(_PRODUCTS * count, self._most or _PRODUCTS * count))
         return {"accuracy": 4 * self._allowed, "max_products": most}
+
+    def cold_limits(self, count: int) -> dict[str, Any]:
+        """The same from a random start; left are those of `accept`, and as many if it refuses."""
+        most = {} if self._most is None else {"max_products": self._most - 2 * count}
+        return {"accuracy": 3 * self._allowed} | most
 
     def close(self) -> None:
         """Let autograd measure, and compare anew."""
@@ -193,9 +219,10 @@ class Shortcut:
         """Pairs of a random start as autograd sees them; None where it sees others.
 
         Each vector is multiplied by autograd. Its quotient is the value that is returned, and has
-        to be that of differences to a fifth of the accuracy; so have to be what the first products
-        differed by, and the asymmetry of those by differences, which are errors of products over
-        the value. All are added to the errors.
+        to be that of differences to a fifth of the accuracy. What the first products differed by,
+        and the asymmetry of those by differences, are errors of products: over the value they may
+        be two fifths of the accuracy, for where there is a larger eigenvalue of the other sign they
+        are measured against that. The largest of these is added to the errors.
 
         Args:
             operator: that found the pairs, whose first products agreed.
@@ -216,7 +243,8 @@ class Shortcut:
         noise = max(operator.error, found.asymmetry * found.norm)
         extra = max(error, noise / float(least.min()))
         errors = found.errors[:count] if found.error_kind == "bound" else residuals / least
-        if not (extra <= self._allowed and float(errors.max()) <= 5 * self._allowed):
+        right = error <= self._allowed and extra <= 2 * self._allowed
+        if not (right and float((errors + extra).max()) <= 5 * self._allowed):
             return None
         self._distance, self.error = self._distance or _LENGTH[vectors.dtype], error
         self._noise = noise / max(found.norm, 1e-30)
