@@ -41,8 +41,9 @@ class SharpnessTracker:
     eigenvalue lies within a tenth of the last one that is wanted, it is followed as well, at a
     product or two more. Frozen parameters (`requires_grad` false) are left out.
 
-    Where an `accuracy` is enough, most measurements of a smooth loss need no second derivative: see
-    `Shortcut`, which compares differences of gradients with autograd again and again.
+    Where an `accuracy` is enough, most measurements of a smooth loss need no second derivative, and
+    those from random vectors two products by autograd: see `Shortcut`, which compares differences
+    of gradients with autograd again and again.
 
     Args:
         model: any module.
@@ -73,7 +74,7 @@ class SharpnessTracker:
             autograd (`EmbeddingBag`, CTC, fused attention): two gradients a product, an error of
             up to 1e-3 in float32 and 1e-8 in float64, and nothing converges below it. With kinks
             (ReLU) take `dtype=torch.float64`. See `DifferenceOperator`. By default autograd, and
-            with `accuracy` differences between measurements by autograd that they agree with.
+            with `accuracy` differences where they were seen to agree with it.
         check_every: measurements from one cold start to the next.
         max_products: as for `top_eigenpairs`.
         basis_size: likewise; memory is about (basis_size + k)·P numbers.

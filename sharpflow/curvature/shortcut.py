@@ -98,6 +98,9 @@ class Shortcut:
     large. Where the two differ by more autograd measures instead. Rounding shows in residuals too,
     which are those of the products that were used.
 
+    From a random start autograd makes the first product, and one of each vector that was found:
+    `cold` and `accept`.
+
     Args:
         accuracy: relative error of eigenvalues that is allowed.
         patience: measurements until differences that failed are tried again.
