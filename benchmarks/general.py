@@ -48,7 +48,7 @@ from sharpflow.curvature import (
     top_eigenpairs,
 )
 
-ROWS = ("tracker", "topten", "stream", "density")
+ROWS = ("tracker", "cold", "topten", "stream", "density")
 PHASES = ("early", "edge")
 EARLY = 5
 TOP, RESIDUAL = 10, 1e-3
@@ -209,6 +209,34 @@ def follow(phase: str, net: Net, steps: int, sampled: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def from_random(phase: str, net: Net, starts: int = 3) -> dict[str, Any]:
+    """A first measurement from random starts, by differences where they agree and by autograd."""
+    model, step = walk_to(phase, net)
+    state = State(model, net)
+    exact = float(top_eigenpairs(double_hessian(state), tol=1e-5).values[0])
+    report: dict[str, Any] = {"step": step}
+    for products in (None, "autograd"):
+        rows = []
+        for seed in range(starts):
+            generator = torch.Generator().manual_seed(seed)
+            options = stopping(0.03) | {"products": products, "generator": generator}
+
+            def measure(options: dict[str, Any] = options) -> tuple[SharpnessTracker, EigenResult]:
+                tracker = SharpnessTracker(model, net.loss_fn, *net.data(), **options)
+                return tracker, tracker.measure()
+
+            before = beside(state)
+            (tracker, found), _, seconds = timed(measure)
+            cost = 2 * seconds / (before + beside(state))
+            error = abs(float(found.values[0]) / exact - 1)
+            rows.append((cost, found.matvecs, error, tracker.shortcuts))
+        costs, counts, errors, shortcuts = zip(*rows, strict=True)
+        report[products or "default"] = {
+            "steps": costs, "products": counts, "error": max(errors), "shortcuts": sum(shortcuts),
+        }  # fmt: skip
+    return report
+
+
 def top_ten(net: Net) -> dict[str, Any]:
     """The ten largest eigenpairs early in training, all to a relative residual of 1e-3."""
     model, _ = walk_to("early", net)
@@ -313,6 +341,10 @@ def main() -> None:
             print(f"\n{name}, {phase}: refused: {row['refused']}", flush=True)
         else:
             show_tracker(name, phase, row)
+    for name, phase in _pairs(networks, options.phases, "cold" in options.only):
+        row = tried(partial(from_random, phase, NETS[name]))
+        keep(f"{name}, {phase}, cold", row)
+        print(f"\n{name}, {phase}, cold: {row}", flush=True)
     for name in networks if "topten" in options.only else ():
         row = tried(partial(top_ten, NETS[name]))
         keep(f"{name}, top {TOP}", row)

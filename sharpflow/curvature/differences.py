@@ -144,10 +144,12 @@ def difference_operator(
     )
 
 
-def flat_gradient(value: Tensor, tensors: list[Tensor]) -> Tensor:
-    """Gradient (P,) of a scalar, in float64; zeros where it depends on a tensor not at all."""
+def flat_gradient(
+    value: Tensor, tensors: list[Tensor], dtype: torch.dtype = torch.float64
+) -> Tensor:
+    """Gradient (P,) of a scalar in a precision; zeros where it depends on a tensor not at all."""
     found = torch.autograd.grad(value, tensors, allow_unused=True)
-    flat = torch.zeros(sum(t.numel() for t in tensors), dtype=torch.float64, device=value.device)
+    flat = torch.zeros(sum(t.numel() for t in tensors), dtype=dtype, device=value.device)
     for gradient, part in zip(found, flat.split([t.numel() for t in tensors]), strict=True):
         if gradient is not None:
             part.copy_(dense(gradient).detach().reshape(-1))

@@ -21,7 +21,7 @@ from sharpflow.curvature.model_loss import (
     trainable_parameters,
 )
 from sharpflow.curvature.preconditioning import check_optimiser, preconditioning
-from sharpflow.curvature.shortcut import Shortcut
+from sharpflow.curvature.shortcut import DisagreementError, Shortcut
 from sharpflow.curvature.streamed_loss import StreamedLoss, Weight, check_form
 from sharpflow.curvature.verification import verify
 from sharpflow.curvature.warm_start import WarmStart
@@ -41,8 +41,9 @@ class SharpnessTracker:
     eigenvalue lies within a tenth of the last one that is wanted, it is followed as well, at a
     product or two more. Frozen parameters (`requires_grad` false) are left out.
 
-    Where an `accuracy` is enough, most measurements of a smooth loss need no second derivative: see
-    `Shortcut`, which compares differences of gradients with autograd again and again.
+    Where an `accuracy` is enough, most measurements of a smooth loss need no second derivative, and
+    those from random vectors two products by autograd: see `Shortcut`, which compares differences
+    of gradients with autograd again and again.
 
     Args:
         model: any module.
@@ -73,7 +74,7 @@ class SharpnessTracker:
             autograd (`EmbeddingBag`, CTC, fused attention): two gradients a product, an error of
             up to 1e-3 in float32 and 1e-8 in float64, and nothing converges below it. With kinks
             (ReLU) take `dtype=torch.float64`. See `DifferenceOperator`. By default autograd, and
-            with `accuracy` differences between measurements by autograd that they agree with.
+            with `accuracy` differences where they were seen to agree with it.
         check_every: measurements from one cold start to the next.
         max_products: as for `top_eigenpairs`.
         basis_size: likewise; memory is about (basis_size + k)·P numbers.
@@ -206,16 +207,18 @@ class SharpnessTracker:
                 start, spent = result.refined, result.matvecs
             if compressed and self.k > operator.shape[0]:
                 return self._measure_uncompressed(vectors)
-            result = self._solve(operator, start)
+            cold = start is None
+            result = self._cold(operator) if cold else self._solve(operator, start)
             result = dataclasses.replace(result, matvecs=spent + result.matvecs)
             if self._warm and self._measurements % self.check_every == 0:
                 result = self._check(operator, result)
             if compressed and bool((result.values < 0).any()):
                 return self._measure_uncompressed(vectors)
             del operator  # its graph, before a check makes its own
-            if self._shortcut is not None and closed is None:
+            short = self._shortcut
+            if short is not None and closed is None and not (cold and short.open):
                 wanted = leading(result, self.k)
-                self._shortcut.compare(self._general_loss(), self._scaling, wanted)
+                short.compare(self._general_loss(), self._scaling, wanted)
         followed = self._followed(result)
         result = leading(result, self.k)
         found = result.vectors if vectors or not self.verified else _none_of(result.vectors)
@@ -334,8 +337,42 @@ class SharpnessTracker:
             self._next_ratio = found.next_value / abs(float(found.values[self.k - 1]) or 1.0)
         return found
 
+    def _cold(self, exact: LinearOperator) -> EigenResult:
+        """Pairs from a random start: by differences of gradients where autograd confirms them."""
+        short, most = self._shortcut, self._solver["max_products"]
+        few = most is not None and most < 4 * self.k
+        # of a large model a graph that is kept and gradients beside it are too much memory
+        if short is None or self._closed is not None or few or exact.shape[0] > LARGE:
+            return self._solve(exact, None)
+        loss = self._general_loss()
+        operator = short.cold(loss, self._scaling, exact)
+        found = None
+        try:
+            found = self._solve(operator, None, **short.cold_limits(self.k))
+        except NonFiniteError:  # autograd tells what is not finite
+            if not operator.agrees:
+                raise
+        except DisagreementError:
+            operator.apart = True
+        if operator.apart:
+            short.refuse()
+        if found is not None and not operator.agrees:
+            return found
+        spent = operator.products
+        if found is not None and found.converged:
+            sure = short.accept(operator, found, self.k, loss)
+            spent += self.k
+            if sure is not None:
+                self.shortcuts += 1
+                return dataclasses.replace(sure, matvecs=spent)
+        if not operator.apart:
+            short.close()
+        left = None if most is None else max(self.k, most - spent)
+        again = self._solve(exact, None, max_products=left)
+        return dataclasses.replace(again, matvecs=spent + again.matvecs)
+
     def _check(self, operator: LinearOperator, warm: EigenResult) -> EigenResult:
-        cold = self._solve(operator, None)
+        cold = self._cold(operator)
         spent = warm.matvecs + cold.matvecs
         first, second = leading(warm, self.k), leading(cold, self.k)
         size = first.values.abs()

@@ -206,7 +206,7 @@ class LossOfModel(ABC):
         mode = self.products == "autograd" if second is None else second
 
         def differentiate(part: Any) -> Tensor:
-            return flat_gradient(self.loss_of(part), list(leaves.values()))
+            return flat_gradient(self.loss_of(part), list(leaves.values()), like.dtype)
 
         with self.shared(total):
             for part, weight in self.parts():

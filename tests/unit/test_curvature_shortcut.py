@@ -9,6 +9,7 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from sharpflow.curvature import SharpnessTracker, hessian_operator
+from sharpflow.curvature.shortcut import Shortcut
 
 ACCURACY = 0.01
 
@@ -126,7 +127,7 @@ def test_a_loss_that_becomes_rough_is_noticed(data):
     for _ in range(4):
         assert float(tracker.measure().values[0]) == pytest.approx(2.0, rel=ACCURACY)
     used = tracker.shortcuts
-    assert used == 3
+    assert used == 4
     model.ripple = 50.0  # a second derivative of 50 that is gone 2e-4 from here
     found = [float(tracker.measure().values[0]) for _ in range(5)]
     assert found[-1] == pytest.approx(52.0, rel=ACCURACY)
@@ -198,10 +199,138 @@ def test_parameters_that_are_freed_are_noticed(data):
     tracker = SharpnessTracker(model, F.cross_entropy, *data, accuracy=ACCURACY)
     for _ in range(3):
         tracker.measure()
-    assert tracker.shortcuts == 2
+    assert tracker.shortcuts == 3
     model[0].requires_grad_(requires_grad=True)
     found = tracker.measure()
     assert float(found.values[0]) == pytest.approx(float(top(model, loss)[0]), rel=ACCURACY)
     assert found.vectors.shape[0] == sum(p.numel() for p in model.parameters())
     tracker.measure()
-    assert tracker.shortcuts == 3
+    assert tracker.shortcuts == 5
+
+
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
+def test_a_random_start_is_measured_by_gradients_and_two_products(data, count, kind):
+    model, loss = network().to(kind), cross_entropy(data)
+    found = [
+        SharpnessTracker(
+            model, F.cross_entropy, data[0].to(kind), data[1], count, accuracy=ACCURACY,
+            generator=torch.Generator().manual_seed(seed),
+        )
+        for seed in range(4)
+    ]  # fmt: skip
+    exact = top(model, loss, count)
+    for tracker in found:
+        result = tracker.measure()
+        assert result.converged
+        assert tracker.shortcuts == 1
+        assert float(result.errors.max()) <= ACCURACY
+        assert float(((result.values - exact).abs() / exact).max()) <= ACCURACY
+        assert 0 <= tracker.verified["finite_difference"] <= ACCURACY / 5
+
+
+def test_the_value_is_autograds_quotient_of_the_vector(data):
+    """To six digits, which a float32 sum of 100,000 products misses."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 300), nn.GELU(), nn.Linear(300, 300), nn.Tanh(),
+                          nn.Linear(300, 2))  # fmt: skip
+    tracker = SharpnessTracker(model, F.cross_entropy, *data, accuracy=ACCURACY)
+    found = tracker.measure()
+    assert tracker.shortcuts == 1
+    double = copy.deepcopy(model).double()
+    operator = hessian_operator(
+        lambda p: F.cross_entropy(functional_call(double, p, (data[0].double(),)), data[1]),
+        dict(double.named_parameters()),
+    )
+    vector = found.vectors[:, 0].double()
+    image = operator.matvec(vector)
+    quotient = float(vector @ image / vector.square().sum())
+    assert float(found.values[0]) == pytest.approx(quotient, rel=5e-6)
+    residual = float((image - quotient * vector).norm())
+    assert float(found.residuals[0]) == pytest.approx(residual, rel=1e-2)
+
+
+class Wrong(torch.autograd.Function):
+    """x³ whose second derivative is half of what it is."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x**3
+
+    @staticmethod
+    def backward(ctx, grad):
+        (x,) = ctx.saved_tensors
+        fixed = x.detach()
+        return grad * 3 * (0.5 * x.square() + 0.5 * fixed.square())
+
+
+def test_a_wrong_second_derivative_is_not_covered_up(data):
+    """Autograd disagrees with gradients at the first product, and then as it did before."""
+    model = nn.Sequential(nn.Linear(6, 5), nn.Linear(5, 1))
+    tracker = SharpnessTracker(
+        model, lambda f, y: Wrong.apply(f + 1).mean(), *data, accuracy=ACCURACY
+    )
+    with pytest.raises(ValueError, match="second derivative"):
+        tracker.measure()
+    assert tracker.shortcuts == 0
+
+
+def test_differences_that_are_wrong_along_the_eigenvector_are_thrown_away(data, monkeypatch):
+    """Whatever a first product says: the last one finds it, and autograd measures."""
+    model, loss = network(), cross_entropy(data)
+    multiply = Shortcut._differences
+
+    def spoiled(self, *given):
+        operator = multiply(self, *given)
+        product, made = operator._product, []
+
+        def wrong(vector):
+            made.append(vector)
+            return product(vector) * (1.0 if len(made) == 1 else 1.05)
+
+        operator._product = wrong
+        return operator
+
+    monkeypatch.setattr(Shortcut, "_differences", spoiled)
+    tracker = SharpnessTracker(model, F.cross_entropy, *data, accuracy=ACCURACY)
+    found = tracker.measure()
+    assert tracker.shortcuts == 0
+    assert float(found.values[0]) == pytest.approx(float(top(model, loss)[0]), rel=ACCURACY)
+
+
+def test_batches_of_unequal_size_from_a_random_start(data):
+    model, loss = network(), cross_entropy(data)
+    sizes = [15, 15, 7, 3]
+    batches = list(zip(*(each.split(sizes) for each in data), strict=True))
+
+    def of_batch(m, batch):
+        return F.cross_entropy(m(batch[0]), batch[1])
+
+    tracker = SharpnessTracker(model, of_batch, batches, accuracy=ACCURACY)
+    found = tracker.measure()
+    assert tracker.shortcuts == 1
+    assert float(found.values[0]) == pytest.approx(float(top(model, loss)[0]), rel=ACCURACY)
+
+
+def test_a_limit_on_products_holds_for_a_random_start(data):
+    for most in (2, 4, 6, 9):
+        tracker = SharpnessTracker(
+            network(), F.cross_entropy, *data, accuracy=1e-3, max_products=most
+        )
+        assert tracker.measure().matvecs <= most
+
+
+def test_an_accuracy_that_rounding_hides_is_left_to_autograd(data):
+    model, loss = network(), cross_entropy(data)
+    tracker = SharpnessTracker(model, F.cross_entropy, *data, accuracy=1e-5)
+    found = tracker.measure()
+    assert tracker.shortcuts == 0
+    assert found.converged
+    assert float(found.values[0]) == pytest.approx(float(top(model, loss)[0]), rel=1e-5)
+
+
+def test_a_random_loss_is_refused_as_before(data):
+    model = nn.Sequential(nn.Linear(6, 4), nn.Dropout(0.5), nn.Linear(4, 2))
+    with pytest.raises(ValueError, match="random"):
+        SharpnessTracker(model, F.cross_entropy, *data, accuracy=ACCURACY)
