@@ -30,6 +30,8 @@ _VERIFIED = 2
 """Parameters at which symmetries are verified."""
 _EXACT = 1e-9
 """Of a relation between products; what is verified then is the function."""
+_ZERO = 1e-11
+"""Of a sum that is zero by itself: rounding is 1e-15, and what the ε of a norm leaves 1e-9."""
 _LOOSE = 1e-6
 """Of the same over all units, where what is not zero is of order one."""
 _DEAD = 1e-12
@@ -186,7 +188,7 @@ class Probe:
         if number in self._kept:
             return dict(self._kept[number])
         made = _moved(self._params, number, self._signs)
-        if number in self.points[:_VERIFIED]:
+        if number in (self.points or range(_VERIFIED))[:_VERIFIED]:
             self._kept[number] = made
         return dict(made)
 
@@ -819,7 +821,7 @@ def _modules(axes: list[Axis], known: _Known) -> Iterator[Symmetry]:
         total = sum(view.sums for view in views)
         size = sum(view.sizes for view in views)
         if isinstance(total, Tensor) and isinstance(size, Tensor) and len(views) > 1:
-            zero = bool((total.abs() <= 1e-8 * size.norm()).all())
+            zero = bool((total.abs() <= _ZERO * size.norm()).all())
             yield from [Symmetry("scale", _slots(views))] * zero
 
 
@@ -836,7 +838,7 @@ def _finest(group: list[Axis]) -> int:
         size = sum(view.sizes for view in views)
         assert isinstance(total, Tensor)
         assert isinstance(size, Tensor)
-        if bool((total.abs() <= 1e-8 * size.norm()).all()):
+        if bool((total.abs() <= _ZERO * size.norm()).all()):
             return units
     return 0
 
