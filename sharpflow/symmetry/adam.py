@@ -7,6 +7,7 @@ docs/background/adam_equilibrium.md.
 """
 
 from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 

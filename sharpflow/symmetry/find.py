@@ -308,7 +308,7 @@ def _groupings(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, list[tuple[in
             pairs |= {
                 (axis, shape[0])
                 for axis in (-2, -1)
-                if 1 < shape[axis] and shape[0] * shape[axis] <= _WIDER * max(lengths)
+                if shape[axis] > 1 and shape[0] * shape[axis] <= _WIDER * max(lengths)
                 if shape[0] * shape[axis] in heads | lengths
             }
         if pairs:
@@ -660,8 +660,13 @@ def _symmetry(grown: list[View], shrunk: list[View], more: int, less: int) -> Sy
     """A relation as one number a unit; its inner views are those whose first is used first.
 
     Args:
-        grown, shrunk: views on its two sides.
-        more, less: coefficients of those of each side.
+        grown: views on one side.
+        shrunk: views on the other.
+        more: coefficient of the former.
+        less: coefficient of the latter.
+
+    Returns:
+        The symmetry, a scale where one side is empty.
     """
     if not grown or not shrunk:
         return Symmetry("scale", _slots(grown or shrunk))
@@ -706,9 +711,7 @@ def mixing_blocks(probe: Probe, symmetries: Sequence[Symmetry]) -> list[list[lis
     Of many units a few are looked at, and all where one of them may be mixed with another.
     """
     stream = torch.Generator().manual_seed(0)
-    two_sided = [
-        i for i, s in enumerate(symmetries) if s.inner and s.units > 1 and s.degree == 1
-    ]
+    two_sided = [i for i, s in enumerate(symmetries) if s.inner and s.units > 1 and s.degree == 1]
     few = {
         i: torch.randperm(symmetries[i].units, generator=stream)[:_FEW]
         if symmetries[i].units > _WHOLE

@@ -2,7 +2,7 @@
 
 A hidden unit that a homogeneous function leaves as it is may be scaled down where it is made and up
 where it is read; units that nothing but linear maps join may be mixed by any matrix; what a
-normalisation follows may be scaled at will. Source: `ziyin2024`, section 4. What lies between may be
+normalisation follows may be scaled at will (`ziyin2024`, section 4). What lies between may be
 homogeneous of another degree than 1, as a squared rectifier is.
 """
 

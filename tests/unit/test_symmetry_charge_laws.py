@@ -171,9 +171,7 @@ def test_small_distances_shrink_in_the_relaxation_steps(kind, sgd):
     for i, j in away:
         a = torch.zeros(2, 2).double()
         a[i, j] = a[j, i] = 1e-5
-        model.load_state_dict(
-            here.symmetry.moved(start, a if kind == "rotation" else a.diagonal())
-        )
+        model.load_state_dict(here.symmetry.moved(start, a if kind == "rotation" else a.diagonal()))
         there = measured(model, kind, x, y)
         pick = (lambda t: t[[0, 1, 0], [0, 1, 1]]) if kind == "rotation" else (lambda t: t)
         charges.append(pick(there.charge - here.charge))
