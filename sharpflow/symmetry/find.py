@@ -454,9 +454,9 @@ def _rows(symmetry: Symmetry, units: Iterable[int]) -> list[dict[Place, float]]:
     rows = []
     for unit in units:
         row: dict[Place, float] = {}
-        for *axis, entries, sign in sides:
+        for name, axis, groups, entries, sign in sides:
             for entry in entries[unit]:
-                place = (*axis, entry)
+                place = name, axis, groups, entry
                 row[place] = row.get(place, 0.0) + sign
         rows.append(row)
     return rows
