@@ -278,7 +278,7 @@ class Probe:
             key = name, axis, parts
             both = [torch.stack([found[i][1][key][j] for i in good]) for j in range(2)]
             order = self._order.get(name, 0)
-            axes.append(Axis(name, self._params[name].ndim, axis, order, *both, parts))
+            axes.append(Axis(name, self._params[name].ndim, axis, order, both[0], both[1], parts))
         largest = max((float(axis.sizes.max()) for axis in axes if len(axis)), default=0.0)
         alive = [a for a in axes if len(a) and float(a.sizes.max()) > _DEAD * largest]
         return sorted(alive, key=lambda axis: axis.order)
