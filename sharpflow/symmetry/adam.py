@@ -7,8 +7,6 @@ docs/background/adam_equilibrium.md.
 """
 
 from dataclasses import dataclass
-from functools import reduce
-from operator import add
 
 import torch
 from torch import Tensor
@@ -28,9 +26,12 @@ class AdamSums:
         charge: C_D, Σ Dθ² of the outer ones less that of the inner ones.
         plain_charge: the same without D.
         plain_size: Σ θ² of both.
+        noise: R of both.
         size: Σ Dθ² of both.
         adaptive_noise: Σ E[ĝ²] √v̂/D² of both: R, where ε is small, and 0 where it is large.
         adaptive_size: Σ √v̂ θ² of both.
+
+    Of a symmetry of degree k outer ones count k times, and k² times in the last four.
     """
 
     outer: Tensor
@@ -38,6 +39,7 @@ class AdamSums:
     charge: Tensor
     plain_charge: Tensor
     plain_size: Tensor
+    noise: Tensor
     size: Tensor
     adaptive_noise: Tensor
     adaptive_size: Tensor
@@ -96,6 +98,11 @@ def adam_sums(
     adaptive = {name: _over(share[name] * roots[name], metric[name]) for name in roots}
     adaptive_weight = {name: roots[name] * params[name].square() for name in roots}
     plain = {name: params[name].square() for name in roots}
+
+    def both(values: Params) -> Tensor:
+        of_outer, of_inner = symmetry.sums(values)
+        return symmetry.degree * of_outer + of_inner
+
     outer, inner = symmetry.sums(share)
     heavy, light = symmetry.sums(weight)
     above, below = symmetry.sums(plain)
@@ -105,9 +112,10 @@ def adam_sums(
         heavy - light,
         above - below,
         above + below,
-        heavy + light,
-        reduce(add, symmetry.sums(adaptive)),
-        reduce(add, symmetry.sums(adaptive_weight)),
+        both(share),
+        both(weight),
+        both(adaptive),
+        both(adaptive_weight),
     )
 
 
@@ -165,7 +173,7 @@ def adam_relaxation_steps(
     _check_beta(beta2)
     pull = learning_rate * weight_decay
     half = learning_rate**2 / (2.0 * sums.size)
-    direct = half * (sums.outer + sums.inner) + pull
+    direct = half * sums.noise + pull
     remembered = half * sums.adaptive_noise + pull * sums.adaptive_size / sums.size
     memory = 1.0 - beta2
     trace, determinant = 2.0 * direct + memory, memory * (2.0 * direct - remembered)

@@ -10,6 +10,10 @@ a sample, M of the mean gradient) and weight decay γ, a charge C = K_O − K_I 
 a step: exactly at β = 0, and for β > 0 if the mean gradient, the noise's covariance and the
 parameters change little over 1/(1 − β) steps (derived in docs/background/theory.md, section 5). It
 rests where N T N = R with N = X², R = P_O + κ K_I and T = P_I + κ K_O.
+
+Where units are read to the k-th power, the outer values grow by X^k, and the charge is k K_O − K_I.
+Each law holds with k K_O, k P_O in the place of K_O and P_O, except where it ends: at the root of
+a decreasing function of λ.
 """
 
 import math
@@ -21,6 +25,8 @@ from torch import Tensor
 from sharpflow.symmetry._checks import check_count, check_positive
 from sharpflow.symmetry.shared_units import Symmetry
 
+_FAR, _HALVINGS = 40.0, 64
+"""How far λ is looked for, and how often that is halved."""
 _SILENT = 1e-12
 """What is added to the Grams of a rotation, over their size: a direction without noise has one."""
 
@@ -89,6 +95,8 @@ class SymmetryNoise:
         outer, inner: noise Grams, of the covariance of the gradient of one sample; zero on the
             inner side of a scale.
         outer_mean, inner_mean: Grams of the mean gradient.
+
+    Those of the outer side are multiplied by the symmetry's degree.
     """
 
     symmetry: Symmetry
@@ -176,7 +184,8 @@ def equilibrium_charge(noise: SymmetryNoise, sgd: Sgd) -> Tensor:
 def relaxation_steps(noise: SymmetryNoise, sgd: Sgd) -> Tensor:
     """Steps in which a small distance of a charge from its equilibrium shrinks by e.
 
-    They are (K_O + K_I)/(2c √(R T)) at the equilibrium; for a scale 1/(4ηγ) at β = 0.
+    They are (K_O + K_I)/(2c √(R T)) at the equilibrium; for a scale 1/(4ηγ) at β = 0; of degree k
+    with k² K_O + K_I above and c (k² P_O + P_I + κ (k² K_O + K_I)) below.
 
     Args:
         noise: from `noise_balance`.
@@ -186,7 +195,7 @@ def relaxation_steps(noise: SymmetryNoise, sgd: Sgd) -> Tensor:
         (units,), for a rotation of its modes, slowest last; infinite where nothing leads there.
     """
     outer, inner, pull = _rest(noise, sgd)
-    sizes = outer + inner
+    sizes = noise.symmetry.degree * outer + inner
     if pull.ndim == 1:
         steps = sizes / (2 * sgd.speed * pull)
         return torch.where((pull > 0) & sizes.isfinite(), steps, math.inf)
@@ -201,6 +210,8 @@ def _powers(noise: SymmetryNoise, sgd: Sgd) -> tuple[Tensor, Tensor]:
 def _rest(noise: SymmetryNoise, sgd: Sgd) -> tuple[Tensor, Tensor, Tensor]:
     """K_O and K_I at the equilibrium, and the pull that both sides then have, √(R T)."""
     outer, inner = _powers(noise, sgd)
+    if noise.symmetry.degree != 1:
+        return _rest_of_degree(noise, outer, inner, sgd.decay)
     right, left = (
         outer + sgd.decay * noise.inner_size,
         inner + sgd.decay * noise.outer_size,
@@ -224,6 +235,36 @@ def _rest(noise: SymmetryNoise, sgd: Sgd) -> tuple[Tensor, Tensor, Tensor]:
         unmoved @ noise.inner_size @ unmoved,
         moved @ left @ moved,
     )
+
+
+def _rest_of_degree(
+    noise: SymmetryNoise, outer: Tensor, inner: Tensor, decay: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """As `_rest`, of units that are read to a power: by bisection, unit by unit."""
+    degree = noise.symmetry.degree
+    outer, inner = outer.clamp(min=0), inner.clamp(min=0)
+    sizes = noise.outer_size, noise.inner_size
+
+    def moved(path: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        up, down = (2 * degree * path).exp(), (-2 * path).exp()
+        return outer / up, inner / down, sizes[0] * up, sizes[1] * down
+
+    low, high = (torch.full_like(outer, end) for end in (-_FAR, _FAR))
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        power_out, power_in, size_out, size_in = moved(middle)
+        rising = power_out + decay * size_in > power_in + decay * size_out
+        low, high = torch.where(rising, middle, low), torch.where(rising, high, middle)
+    power_out, power_in, size_out, size_in = moved((low + high) / 2)
+    pull = (degree * power_out + power_in + decay * (degree * size_out + size_in)) / 2
+    pushed_up, pushed_down = outer + decay * sizes[1] > 0, inner + decay * sizes[0] > 0
+    ways = (pushed_up, pushed_down), (pushed_down, pushed_up)
+    for size, now, (more, less) in zip((size_out, size_in), sizes, ways, strict=True):
+        size[more & ~less & (now > 0)] = math.inf
+        size[less & ~more] = 0.0
+        size[~less & ~more] = math.nan
+    pull[~(pushed_up & pushed_down)] = 0.0
+    return size_out, size_in, pull
 
 
 def _power(matrix: Tensor, exponent: float) -> Tensor:

@@ -18,6 +18,8 @@ from sharpflow.curvature.linear_operator import check_finite
 from sharpflow.symmetry.relations import relations
 from sharpflow.symmetry.shared_units import Kind, Slots, Symmetry
 
+Place = tuple[str, int, int, int]
+"""Name of a parameter, axis, groups and entry, as of `Slots`."""
 Function = Callable[[dict[str, Tensor]], Tensor]
 Inside = Callable[[dict[str, Tensor], Callable[[], Any]], Any]
 _POINTS, _MORE = 8, 32
@@ -28,6 +30,8 @@ _VERIFIED = 2
 """Parameters at which symmetries are verified."""
 _EXACT = 1e-9
 """Of a relation between products; what is verified then is the function."""
+_ZERO = 1e-11
+"""Of a sum that is zero by itself: rounding is 1e-15, and what the ε of a norm leaves 1e-9."""
 _LOOSE = 1e-6
 """Of the same over all units, where what is not zero is of order one."""
 _DEAD = 1e-12
@@ -38,6 +42,8 @@ _PARTS = 4
 """Parts of an axis up to which each is looked at by itself."""
 _NUMBERS = 2**19
 """Products that relations are looked for in: in too few of them most units may be dead."""
+_WIDER = 4
+"""Units of all heads together, over the longest axis, up to which they are looked for."""
 _WHOLE, _FEW = 128, 32
 """Units up to which every pair is looked at; of more, the pairs of a few."""
 
@@ -49,9 +55,9 @@ def symmetries_of(
 
     Nothing is asked of how it is computed. Parameters are given other signs and sizes, so that
     biases of zero and norms of one hide nothing, and every symmetry is verified by moving along its
-    orbit. Units lie along one axis of each parameter: those of a grouped convolution are found as
-    far as the groups share them. Not found are symmetries under which units grow by other powers
-    than they shrink by, as through a squared rectifier, and those without a charge.
+    orbit. Units lie along one axis of each parameter, or along one of each group of its first: of a
+    grouped convolution, or of heads. Not found are symmetries without a charge, those of units that
+    are read to more than one power, or to one that is no ratio of whole numbers up to 4.
 
     Args:
         function: params → outputs, a tensor of any shape; no other state, and no randomness. It is
@@ -87,12 +93,14 @@ def verified(
         first = holding(some[:half])
         return first + holding(some[half:], doubtful=len(first) == half)
 
-    return tuple(holding(unimplied(list(candidates(probe)), known)))
+    return tuple(holding(unimplied(list(candidates(probe)), known, probe.axes)))
 
 
-def unimplied(symmetries: Sequence[Symmetry], known: Sequence[Symmetry]) -> list[Symmetry]:
+def unimplied(
+    symmetries: Sequence[Symmetry], known: Sequence[Symmetry], axes: Sequence["Axis"]
+) -> list[Symmetry]:
     """Those of some symmetries that do to single units what does not follow from known ones."""
-    rows = _Known()
+    rows = _Known(axes)
     for each in known:
         rows.add(each)
     return [each for each in symmetries if not rows.implies(each)]
@@ -100,10 +108,10 @@ def unimplied(symmetries: Sequence[Symmetry], known: Sequence[Symmetry]) -> list
 
 @dataclass(frozen=True)
 class Axis:
-    """Products ⟨∂s/∂θ, θ⟩ of a parameter, added up but for one axis.
+    """Products ⟨∂s/∂θ, θ⟩ of a parameter, added up but for one axis, or one in each of its groups.
 
     Attributes:
-        parameter, ndim, axis: as of `Slots`.
+        parameter, ndim, axis, groups: as of `Slots`.
         order: where the parameter is used first.
         sums: (K, n), for K numbers s.
         sizes: (K, n), the same of absolute values.
@@ -115,6 +123,7 @@ class Axis:
     order: int
     sums: Tensor
     sizes: Tensor
+    groups: int = 1
 
     def __len__(self) -> int:
         return self.sums.shape[1]
@@ -179,7 +188,7 @@ class Probe:
         if number in self._kept:
             return dict(self._kept[number])
         made = _moved(self._params, number, self._signs)
-        if number in self.points[:_VERIFIED]:
+        if number in (self.points or range(_VERIFIED))[:_VERIFIED]:
             self._kept[number] = made
         return dict(made)
 
@@ -254,20 +263,22 @@ class Probe:
         A unit that is switched off for all samples hides what comes before it.
         """
         points, each = (_POINTS // 2, 1) if self._size > _LARGE else (_POINTS, 2)
-        found: list[tuple[int, dict[tuple[str, int], tuple[Tensor, Tensor]]]] = []
+        groups = _groupings({name: tuple(p.shape) for name, p in self._params.items()})
+        found: list[tuple[int, dict[tuple[str, int, int], tuple[Tensor, Tensor]]]] = []
         good: list[int] = []
         for number in range(_MORE):
-            found += [(number, _products(*pair)) for pair in self.gradients(number, each)]
+            found += [(number, _products(*pair, groups)) for pair in self.gradients(number, each)]
             alive = [sum(int((size > 0).sum()) for _, size in one.values()) for _, one in found]
             good = [i for i, count in enumerate(alive) if count > 0.5 * max(alive)]
             if len(good) >= each * points:
                 break
         self.points = list(dict.fromkeys(found[i][0] for i in good))
         axes = []
-        for name, axis in found[0][1]:
-            both = [torch.stack([found[i][1][name, axis][j] for i in good]) for j in range(2)]
+        for name, axis, parts in found[0][1]:
+            key = name, axis, parts
+            both = [torch.stack([found[i][1][key][j] for i in good]) for j in range(2)]
             order = self._order.get(name, 0)
-            axes.append(Axis(name, self._params[name].ndim, axis, order, *both))
+            axes.append(Axis(name, self._params[name].ndim, axis, order, both[0], both[1], parts))
         largest = max((float(axis.sizes.max()) for axis in axes if len(axis)), default=0.0)
         alive = [a for a in axes if len(a) and float(a.sizes.max()) > _DEAD * largest]
         return sorted(alive, key=lambda axis: axis.order)
@@ -278,16 +289,49 @@ class Probe:
         return [*self.points, *more]
 
 
+def _groupings(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, list[tuple[int, int]]]:
+    """Axes of parameters with the numbers of groups in which units may lie on them.
+
+    Looked at are groups of a convolution in which as many units lie as on an axis of another
+    parameter, and heads, as many as the first of three axes is long.
+    """
+    lengths = {length for shape in shapes.values() for length in shape}
+    found: dict[str, list[tuple[int, int]]] = {}
+    heads = {s[0] * length for s in shapes.values() if len(s) == 3 for length in s[1:] if s[0] > 1}
+    for name, shape in shapes.items():
+        if len(shape) < 3 or shape[0] < 2:
+            continue
+        second = shape[1]
+        parts = {n // second for n in lengths if second > 1 and n > second and not n % second}
+        pairs = {(1 - len(shape), g) for g in parts if not shape[0] % g}
+        if len(shape) == 3:
+            pairs |= {
+                (axis, shape[0])
+                for axis in (-2, -1)
+                if shape[axis] > 1 and shape[0] * shape[axis] <= _WIDER * max(lengths)
+                if shape[0] * shape[axis] in heads | lengths
+            }
+        if pairs:
+            found[name] = sorted(pairs)
+    return found
+
+
 def _products(
-    values: Mapping[str, Tensor], slopes: Mapping[str, Tensor]
-) -> dict[tuple[str, int], tuple[Tensor, Tensor]]:
+    values: Mapping[str, Tensor],
+    slopes: Mapping[str, Tensor],
+    groups: Mapping[str, Sequence[tuple[int, int]]],
+) -> dict[tuple[str, int, int], tuple[Tensor, Tensor]]:
     """Sums of slope times value but for each axis of each parameter, and of absolute values."""
     found = {}
     for name, value in values.items():
         slope = slopes.get(name)
         product = (torch.zeros_like(value) if slope is None else slope * value).cpu()
-        pairs = zip(_marginals(product), _marginals(product.abs()), strict=True)
-        found |= {(name, axis): pair for axis, pair in enumerate(pairs, -value.ndim)}
+        both = product, product.abs()
+        pairs = zip(*map(_marginals, both), strict=True)
+        found |= {(name, axis, 1): pair for axis, pair in enumerate(pairs, -value.ndim)}
+        for axis, parts in groups.get(name, ()):
+            first, second = (_grouped_marginal(each, axis, parts) for each in both)
+            found[name, axis, parts] = first, second
     return found
 
 
@@ -314,7 +358,7 @@ def random_direction(symmetry: Symmetry) -> Tensor:
 
 def candidates(probe: Probe) -> Iterator[Symmetry]:
     """What the products say are symmetries, those of many units first."""
-    known = _Known()
+    known = _Known(probe.axes)
     found: list[Symmetry] = []
 
     def add(symmetries: Iterable[Symmetry]) -> None:
@@ -323,8 +367,10 @@ def candidates(probe: Probe) -> Iterator[Symmetry]:
                 known.add(each)
                 found.append(each)
 
+    plain = [axis for axis in probe.axes if axis.groups == 1]
+
     def left() -> list[Axis]:
-        return [axis for axis in probe.axes if not known.holds(axis)]
+        return [axis for axis in plain if not known.holds(axis)]
 
     lengths = {len(axis) for axis in probe.axes}
     for units in sorted(lengths - {1}, reverse=True):
@@ -333,10 +379,10 @@ def candidates(probe: Probe) -> Iterator[Symmetry]:
     for units in sorted(lengths, reverse=True):
         add(_related(left(), units, _interleaved))
     add(_scattered(left()))
-    add(_groups(probe.axes, known))
+    add(_groups(plain, known))
     if any(len(axis) == 1 for axis in probe.axes):
         add(_related(probe.axes, 1, _views))
-    add(_modules(probe.axes, known))
+    add(_modules(plain, known))
     order = {axis.parameter: axis.order for axis in probe.axes}
     found.sort(key=lambda each: min(order[s.parameter] for s in each.inner or each.outer))
     for each, blocks in zip(found, mixing_blocks(probe, found), strict=True):
@@ -344,16 +390,22 @@ def candidates(probe: Probe) -> Iterator[Symmetry]:
 
 
 class _Known:
-    """Relations that were found, as rows over the places of parameters."""
+    """Relations that were found, as rows over the places of parameters.
 
-    def __init__(self) -> None:
-        self.rows: list[dict[tuple[str, int, int], float]] = []
-        self.owners: dict[tuple[str, int, int], list[int]] = {}
+    Args:
+        axes: of the parameters.
+    """
+
+    def __init__(self, axes: Iterable[Axis]) -> None:
+        self._firsts = {a.parameter: len(a) for a in axes if a.axis == -a.ndim}
+        self.rows: list[dict[Place, float]] = []
+        self.owners: dict[Place, list[int]] = {}
         self.totals: list[dict[str, float]] = []
 
     def add(self, symmetry: Symmetry) -> None:
         """Remember a relation, unit by unit, and of whole parameters where it reaches them."""
-        for row in _rows(symmetry, range(symmetry.units)):
+        rows = _rows(symmetry, range(symmetry.units))
+        for row in [*rows, *_over_groups(symmetry, rows, self._firsts)]:
             for place in row:
                 self.owners.setdefault(place, []).append(len(self.rows))
             self.rows.append(row)
@@ -369,7 +421,7 @@ class _Known:
         chosen = {0, symmetry.units // 2, symmetry.units - 1}
         return all(self._implies_row(row) for row in _rows(symmetry, chosen))
 
-    def _implies_row(self, row: dict[tuple[str, int, int], float]) -> bool:
+    def _implies_row(self, row: dict[Place, float]) -> bool:
         near: set[int] = set()
         ahead = list(row)
         while ahead:
@@ -381,7 +433,7 @@ class _Known:
 
     def holds(self, axis: Axis) -> bool:
         """Whether a relation has a place of an axis."""
-        places = ((axis.parameter, axis.axis, entry) for entry in range(len(axis)))
+        places = ((axis.parameter, axis.axis, axis.groups, entry) for entry in range(len(axis)))
         return any(place in self.owners for place in places)
 
     def scales(self, name: str) -> bool:
@@ -390,21 +442,56 @@ class _Known:
 
 
 def _signed(symmetry: Symmetry) -> Iterator[tuple[Slots, float]]:
-    for side, sign in ((symmetry.outer, 1.0), (symmetry.inner, -1.0)):
+    for side, sign in ((symmetry.outer, symmetry.degree), (symmetry.inner, -1.0)):
         yield from ((slots, sign) for slots in side)
 
 
-def _rows(symmetry: Symmetry, units: Iterable[int]) -> list[dict[tuple[str, int, int], float]]:
+def _rows(symmetry: Symmetry, units: Iterable[int]) -> list[dict[Place, float]]:
     """What a symmetry does to the places of parameters, for each of some units."""
-    sides = [(s.parameter, s.axis, s.entries.tolist(), sign) for s, sign in _signed(symmetry)]
+    sides = [
+        (s.parameter, s.axis, s.groups, s.entries.tolist(), sign) for s, sign in _signed(symmetry)
+    ]
     rows = []
     for unit in units:
-        row: dict[tuple[str, int, int], float] = {}
-        for name, axis, entries, sign in sides:
+        row: dict[Place, float] = {}
+        for name, axis, groups, entries, sign in sides:
             for entry in entries[unit]:
-                row[name, axis, entry] = row.get((name, axis, entry), 0.0) + sign
+                place = name, axis, groups, entry
+                row[place] = row.get(place, 0.0) + sign
         rows.append(row)
     return rows
+
+
+def _over_groups(
+    symmetry: Symmetry, rows: Sequence[dict[Place, float]], firsts: Mapping[str, int]
+) -> list[dict[Place, float]]:
+    """What a symmetry of units that lie in groups does to one place of each group, and to a group.
+
+    Args:
+        symmetry: any.
+        rows: what it does to the places of parameters.
+        firsts: lengths of the parameters' first axes.
+    """
+    split = [slots for slots, _ in _signed(symmetry) if slots.groups > 1]
+    if not split or any(s.groups != split[0].groups or s.length != symmetry.units for s in split):
+        return []
+    each = symmetry.units // split[0].groups
+    ndims = {slots.parameter: slots.ndim for slots in split}
+    across: list[dict[Place, float]] = [{} for _ in range(each)]
+    along: list[dict[Place, float]] = [{} for _ in range(split[0].groups)]
+    for unit, row in enumerate(rows):
+        for (name, axis, groups, entry), value in row.items():
+            one, group = across[unit % each], along[unit // each]
+            if groups == 1:
+                for wide in (one, group):
+                    key = name, axis, 1, entry
+                    wide[key] = wide.get(key, 0.0) + value
+                continue
+            one[name, axis, 1, entry % each] = value
+            length = firsts[name] // groups
+            for place in range(entry // each * length, (entry // each + 1) * length):
+                group[name, -ndims[name], 1, place] = value
+    return across + along
 
 
 def _total(symmetry: Symmetry) -> dict[str, float] | None:
@@ -433,10 +520,12 @@ def _spanned(row: Mapping, rows: Sequence[Mapping]) -> bool:
 def _views(axis: Axis, units: int) -> Iterator[View]:
     """The ways in which `units` units may lie on an axis: as its places, as parts of it, apart."""
     if units == 1:  # all axes of a parameter say the same
-        if axis.axis == -1 or len(axis) == 1:
+        if axis.groups == 1 and (axis.axis == -1 or len(axis) == 1):
             yield View(axis, torch.arange(len(axis))[None])
         return
     places = torch.arange(len(axis))
+    if axis.groups > 1 and len(axis) != units:
+        return  # of fewer units than groups have, they lie on the axis itself
     each, rest = divmod(len(axis), units)
     if rest or not each:
         return
@@ -486,18 +575,23 @@ def _related(
         window = views[start : start + most]
         for found in _window(window, units):
             held = {start + i: int(c) for i, c in enumerate(found.tolist()) if c}
+            sizes = [{abs(c) for c in held.values() if (c > 0) == up} for up in (True, False)]
+            if any(len(size) > 1 for size in sizes):
+                continue  # units that are read to several powers
             key = frozenset(held.items())
             if not held or key in seen or frozenset((i, -c) for i, c in key) in seen:
                 continue
             seen.add(key)
             if not _everywhere(views, held):
                 continue
-            grown, shrunk = ([views[i] for i, c in held.items() if c == sign] for sign in (1, -1))
+            grown, shrunk = (
+                [views[i] for i, c in held.items() if (c > 0) == up] for up in (True, False)
+            )
             natural = any(view.entries.shape[1] == 1 for view in (*grown, *shrunk))
             if _places(grown) & _places(shrunk):
                 continue  # two views that differ in nothing that matters
             if natural or units == 1 or views_of is _interleaved:
-                yield _symmetry(grown, shrunk)
+                yield _symmetry(grown, shrunk, *(max(size, default=1) for size in sizes))
 
 
 def _everywhere(views: Sequence[View], held: Mapping[int, int]) -> bool:
@@ -507,9 +601,9 @@ def _everywhere(views: Sequence[View], held: Mapping[int, int]) -> bool:
     return bool(total.abs().max() <= _LOOSE * size)
 
 
-def _places(views: Sequence[View]) -> set[tuple[str, int, int]]:
+def _places(views: Sequence[View]) -> set[Place]:
     return {
-        (view.of.parameter, view.of.axis, entry)
+        (view.of.parameter, view.of.axis, view.of.groups, entry)
         for view in views
         for entry in view.entries.flatten().tolist()
     }
@@ -562,24 +656,36 @@ def _window(views: list[View], units: int) -> list[Tensor]:
     return relations(sums.flatten(0, 1), norms, _EXACT)
 
 
-def _symmetry(grown: list[View], shrunk: list[View]) -> Symmetry:
-    """A relation as one number a unit; its inner views are those whose first is used first."""
+def _symmetry(grown: list[View], shrunk: list[View], more: int, less: int) -> Symmetry:
+    """A relation as one number a unit; its inner views are those whose first is used first.
+
+    Args:
+        grown: views on one side.
+        shrunk: views on the other.
+        more: coefficient of the former.
+        less: coefficient of the latter.
+
+    Returns:
+        The symmetry, a scale where one side is empty.
+    """
     if not grown or not shrunk:
         return Symmetry("scale", _slots(grown or shrunk))
     first, second = (min(view.order for view in side) for side in (grown, shrunk))
-    outer, inner = (shrunk, grown) if first < second else (grown, shrunk)
-    return Symmetry("rescaling", _slots(outer), _slots(inner))
+    if first < second:
+        grown, shrunk, more, less = shrunk, grown, less, more
+    return Symmetry("rescaling", _slots(grown), _slots(shrunk), more / less)
 
 
 def _slots(views: Sequence[View]) -> tuple[Slots, ...]:
     """Slots of views, those of one axis joined."""
-    joined: dict[tuple[str, int], list[View]] = {}
+    joined: dict[tuple[str, int, int], list[View]] = {}
     for view in views:
-        joined.setdefault((view.of.parameter, view.of.axis), []).append(view)
-    return tuple(
-        Slots(name, same[0].of.ndim, axis, torch.cat([v.entries for v in same], 1), len(same[0].of))
-        for (name, axis), same in joined.items()
-    )
+        joined.setdefault((view.of.parameter, view.of.axis, view.of.groups), []).append(view)
+    found = []
+    for (name, axis, groups), same in joined.items():
+        entries = torch.cat([view.entries for view in same], 1)
+        found.append(Slots(name, same[0].of.ndim, axis, entries, len(same[0].of), groups))
+    return tuple(found)
 
 
 def _parts(symmetry: Symmetry, blocks: list[list[int]]) -> Iterator[Symmetry]:
@@ -605,7 +711,7 @@ def mixing_blocks(probe: Probe, symmetries: Sequence[Symmetry]) -> list[list[lis
     Of many units a few are looked at, and all where one of them may be mixed with another.
     """
     stream = torch.Generator().manual_seed(0)
-    two_sided = [i for i, each in enumerate(symmetries) if each.inner and each.units > 1]
+    two_sided = [i for i, s in enumerate(symmetries) if s.inner and s.units > 1 and s.degree == 1]
     few = {
         i: torch.randperm(symmetries[i].units, generator=stream)[:_FEW]
         if symmetries[i].units > _WHOLE
@@ -718,7 +824,7 @@ def _modules(axes: list[Axis], known: _Known) -> Iterator[Symmetry]:
         total = sum(view.sums for view in views)
         size = sum(view.sizes for view in views)
         if isinstance(total, Tensor) and isinstance(size, Tensor) and len(views) > 1:
-            zero = bool((total.abs() <= 1e-8 * size.norm()).all())
+            zero = bool((total.abs() <= _ZERO * size.norm()).all())
             yield from [Symmetry("scale", _slots(views))] * zero
 
 
@@ -735,7 +841,7 @@ def _finest(group: list[Axis]) -> int:
         size = sum(view.sizes for view in views)
         assert isinstance(total, Tensor)
         assert isinstance(size, Tensor)
-        if bool((total.abs() <= 1e-8 * size.norm()).all()):
+        if bool((total.abs() <= _ZERO * size.norm()).all()):
             return units
     return 0
 
@@ -759,6 +865,12 @@ def _moved(params: Mapping[str, Tensor], seed: int, signs: bool) -> dict[str, Te
                 torch.where(zero, 0.3 * size * factor, value) if bool(zero.any()) else value
             )
     return moved
+
+
+def _grouped_marginal(values: Tensor, axis: int, groups: int) -> Tensor:
+    """Sums over all but an axis in each of some groups of the first."""
+    parts = values.unflatten(0, (groups, -1)).movedim(axis, 1)
+    return parts.flatten(2).sum(-1).flatten()
 
 
 def _marginals(values: Tensor) -> list[Tensor]:

@@ -253,7 +253,8 @@ class NoiseMoments:
         kinds = (self._symmetries[place].kind == "rotation" for place, _, _ in places)
         asked = [(slots, full) for (_, _, slots), full in zip(places, kinds, strict=True)]
         for (place, side, _), gram in zip(places, gradients.grams(asked), strict=True):
-            self._sums[place][side] = self._sums[place][side] + factor * gram.double().cpu()
+            weight = factor * (1.0 if side else self._symmetries[place].degree)
+            self._sums[place][side] = self._sums[place][side] + weight * gram.double().cpu()
 
     def _add(self, slopes: Mapping[str, Tensor], weight: int, count: int) -> None:
         for name, slope in slopes.items():

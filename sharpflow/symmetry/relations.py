@@ -4,12 +4,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+_COMMON = 4
+"""Largest number in a relation: degrees of homogeneity and their inverses are up to it."""
+_WHOLE = 0.01
+"""Distance from a whole number that is rounding, or what other relations left."""
 _ZERO = 1e-4
 """Coefficients below it are none: true ones are of order one, and rounding is below 1e-7."""
 
 
 def relations(columns: Tensor, sizes: Tensor, tolerance: float) -> list[Tensor]:
-    """Coefficients in {−1, 0, 1} under which columns add up to zero, one set a relation.
+    """Small whole coefficients under which columns add up to zero, one set a relation.
 
     Relations among many columns are a linear space. This gives a basis of it whose members reach
     from one column to one near it, in the order of the columns, and leave out what they can.
@@ -20,15 +24,21 @@ def relations(columns: Tensor, sizes: Tensor, tolerance: float) -> list[Tensor]:
         tolerance: of the sum, over sizes.
 
     Returns:
-        Each (c,). Relations with other coefficients are left out.
+        Each (c,), those whose coefficients are −1, 0 and 1 first. Relations in which the largest is
+        above 4, or any is no whole number, are left out.
     """
     count = columns.shape[1]
     _, values, vectors = torch.linalg.svd(columns / sizes, full_matrices=len(columns) < count)
     null = vectors[int((values > tolerance * max(count, 1) ** 0.5).sum()) :]
     rows = _shortened(_spans((null / sizes).numpy()))
     rows = rows / _largest(rows)
-    exact = (np.abs(rows - rows.round()) < 0.01).all(1)
-    return list(torch.from_numpy(rows[exact].round()))
+    found: list[np.ndarray] = []
+    for largest in range(1, _COMMON + 1):
+        whole = largest * rows
+        exact = (np.abs(whole - whole.round()) < _WHOLE).all(1)
+        found.extend(whole[exact].round())
+        rows = rows[~exact]
+    return [torch.from_numpy(row) for row in found]
 
 
 def _largest(rows: np.ndarray) -> np.ndarray:

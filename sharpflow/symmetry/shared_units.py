@@ -2,7 +2,8 @@
 
 A hidden unit that a homogeneous function leaves as it is may be scaled down where it is made and up
 where it is read; units that nothing but linear maps join may be mixed by any matrix; what a
-normalisation follows may be scaled at will. Source: `ziyin2024`, section 4.
+normalisation follows may be scaled at will (`ziyin2024`, section 4). What lies between may be
+homogeneous of another degree than 1, as a squared rectifier is.
 """
 
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ class Slots:
         axis: the one that the units lie along, counted from the end: −1, −2, …
         entries: (units, r), the r places on that axis that belong to each unit.
         length: of the axis, where that is known.
+        groups: equal parts of the first axis, each with places of its own on `axis`, one part's
+            behind another's: so units lie that a grouped convolution reads.
     """
 
     parameter: str
@@ -37,11 +40,12 @@ class Slots:
     axis: int
     entries: Tensor
     length: int | None = None
+    groups: int = 1
 
     def rows(self, tensor: Tensor) -> Tensor:
         """(..., units, k): what a tensor (..., *shape of the parameter) has of each unit."""
         lead = tensor.ndim - self.ndim
-        front = tensor.movedim(self.axis, lead)
+        front = self._front(tensor, lead)
         chosen = (
             front
             if self._whole(front.shape[lead])
@@ -52,10 +56,21 @@ class Slots:
     def with_rows(self, tensor: Tensor, rows: Tensor) -> Tensor:
         """The tensor, with other rows (..., units, k)."""
         lead = tensor.ndim - self.ndim
-        front = tensor.movedim(self.axis, lead)
+        front = self._front(tensor, lead)
         places = self._flat(tensor)
         shape = (*front.shape[:lead], len(places), *front.shape[lead + 1 :])
-        return front.index_copy(lead, places, rows.reshape(shape)).movedim(lead, self.axis)
+        changed = front.index_copy(lead, places, rows.reshape(shape))
+        if self.groups == 1:
+            return changed.movedim(lead, self.axis)
+        parts = changed.unflatten(lead, (self.groups, -1)).movedim(lead + 1, self.axis)
+        return parts.flatten(lead, lead + 1)
+
+    def _front(self, tensor: Tensor, lead: int) -> Tensor:
+        """The tensor with the units' places as the first of its own dimensions."""
+        if self.groups == 1:
+            return tensor.movedim(self.axis, lead)
+        parts = tensor.unflatten(lead, (self.groups, -1))
+        return parts.movedim(self.axis, lead + 1).flatten(lead, lead + 1)
 
     def _whole(self, length: int) -> bool:
         """Whether it is all of an axis, in order: then nothing has to be copied."""
@@ -78,19 +93,22 @@ class Slots:
 class Symmetry:
     """A continuous symmetry: the function stays while outer rows grow and inner rows shrink.
 
-    With O and I the units' rows of all outer and of all inner slots, (units, k), and A a diagonal
-    (rescaling, scale) or symmetric (rotation) matrix over the units, it is O → e^A O, I → e^{−A} I,
-    and its charges are the entries of O Oᵀ − I Iᵀ that A reaches.
+    With O and I the units' rows of all outer and of all inner slots, (units, r), A a diagonal
+    (rescaling, scale) or symmetric (rotation) matrix over the units and k the degree, it is
+    O → e^{kA} O, I → e^{−A} I, and its charges are the entries of k O Oᵀ − I Iᵀ that A reaches.
 
     Attributes:
         kind: which A are allowed.
         outer: slots of the units in the parameters that read them, or that only a scale has.
         inner: slots in the parameters that make them; empty for a scale.
+        degree: k, of homogeneity of what lies between the two sides: 2 for a squared rectifier. It
+            is 1 for scales and rotations.
     """
 
     kind: Kind
     outer: tuple[Slots, ...]
     inner: tuple[Slots, ...] = ()
+    degree: float = 1.0
 
     @property
     def units(self) -> int:
@@ -104,12 +122,13 @@ class Symmetry:
 
     @property
     def name(self) -> str:
-        """Its slots: inner ones, an arrow, outer ones."""
+        """Its slots: inner ones, an arrow, outer ones; and its degree, where that is not 1."""
         sides = (", ".join(slots.label for slots in side) for side in (self.inner, self.outer))
-        return " → ".join(side for side in sides if side)
+        degree = f" (degree {self.degree:.3g})" if self.degree != 1 else ""
+        return " → ".join(side for side in sides if side) + degree
 
     def grams(self, left: Params, right: Params | None = None) -> tuple[Tensor, Tensor]:
-        """Inner products of the units' rows: of the outer slots, and of the inner ones.
+        """Inner products of the units' rows: k times those of the outer slots, and the inner ones.
 
         Args:
             left: values by parameter, (..., *shape): parameters, gradients, or many of them.
@@ -119,10 +138,11 @@ class Symmetry:
             Each (..., units), or (..., units, units) for a rotation.
         """
         other = left if right is None else right
-        return self._gram(self.outer, left, other), self._gram(self.inner, left, other)
+        outer, inner = (self._gram(side, left, other) for side in (self.outer, self.inner))
+        return self._weighed(outer), inner
 
     def sums(self, values: Params) -> tuple[Tensor, Tensor]:
-        """Sums over each unit's entries: of the outer slots, and of the inner ones.
+        """Sums over each unit's entries: k times those of the outer slots, and the inner ones.
 
         Args:
             values: by parameter, (..., *shape).
@@ -134,11 +154,11 @@ class Symmetry:
             [slots.rows(values[slots.parameter]).sum(-1) for slots in side]
             for side in (self.outer, self.inner)
         )
-        total = reduce(add, outer)
+        total = self._weighed(reduce(add, outer))
         return total, reduce(add, inner) if inner else torch.zeros_like(total)
 
     def charge(self, params: Params) -> Tensor:
-        """Noether charges |O|² − |I|² of each unit, or O Oᵀ − I Iᵀ for a rotation.
+        """Noether charges k|O|² − |I|² of each unit, or O Oᵀ − I Iᵀ for a rotation.
 
         Returns:
             (..., units), or (..., units, units) for a rotation.
@@ -172,7 +192,7 @@ class Symmetry:
 
         def apply(params: Params) -> dict[str, Tensor]:
             found = {each: torch.zeros_like(params[each]) for each in self.parameters}
-            for side, sign in ((self.outer, 1), (self.inner, -1)):
+            for side, sign in ((self.outer, self.degree), (self.inner, -1)):
                 for slots in side:
                     part = torch.zeros_like(params[slots.parameter])
                     rows = slots.rows(params[slots.parameter])
@@ -186,7 +206,7 @@ class Symmetry:
         self._check(a)
         found = dict(params)
         exact = strength * a.double()
-        for side, power in ((self.outer, exact), (self.inner, -exact)):
+        for side, power in ((self.outer, self.degree * exact), (self.inner, -exact)):
             matrix = torch.linalg.matrix_exp(power) if a.ndim == 2 else power.exp()
             for slots in side:
                 value = found[slots.parameter]
@@ -196,6 +216,9 @@ class Symmetry:
 
     def _times(self, matrix: Tensor, rows: Tensor) -> Tensor:
         return matrix @ rows if matrix.ndim == 2 else matrix[:, None] * rows
+
+    def _weighed(self, outer: Tensor) -> Tensor:
+        return outer if self.degree == 1 else self.degree * outer
 
     def _check(self, a: Tensor) -> None:
         """Raises ValueError for an A that is not one of this symmetry's."""

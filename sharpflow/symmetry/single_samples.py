@@ -71,7 +71,7 @@ class OuterProducts:
     def _through_positions(self, slots: Slots) -> bool:
         """Whether the products of positions are fewer than the entries of the gradients."""
         positions = self.left.shape[1]
-        if slots.axis not in (-len(self.shape), 1 - len(self.shape)):
+        if slots.groups > 1 or slots.axis not in (-len(self.shape), 1 - len(self.shape)):
             return False
         columns = self.left.shape[-1] + self.right.shape[-1]
         return positions == 1 or positions * columns < math.prod(self.shape)

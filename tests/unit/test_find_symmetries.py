@@ -52,6 +52,19 @@ class Attention(nn.Module):
         return self.o(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(-2))
 
 
+class Heads(nn.Module):
+    """Attention whose heads lie on an axis of their own."""
+
+    def __init__(self):
+        super().__init__()
+        self.q, self.k, self.v = (nn.Parameter(torch.randn(4, 12, 3) / 3) for _ in range(3))
+        self.o = nn.Parameter(torch.randn(4, 3, 12) / 3)
+
+    def forward(self, x):
+        q, k, v = (torch.einsum("ntd,hdk->nhtk", x, w) for w in (self.q, self.k, self.v))
+        return torch.einsum("nhtk,hkd->ntd", F.scaled_dot_product_attention(q, k, v), self.o)
+
+
 class SelfAttention(nn.Module):
     def __init__(self):
         super().__init__()
@@ -207,6 +220,28 @@ def normalised_net():
     )
 
 
+class Power(nn.Module):
+    """A rectifier to some power."""
+
+    def __init__(self, power):
+        super().__init__()
+        self.power = power
+
+    def forward(self, x):
+        return x.relu() ** self.power
+
+
+class Linking(nn.Module):
+    """Rectified units, and their squares, in one stream: no power fits both."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.o = nn.Linear(5, 8), nn.Linear(5, 8), nn.Linear(8, 3)
+
+    def forward(self, x):
+        return self.o(self.a(x).relu() + self.b(x).relu().square())
+
+
 def ones(net):
     for parameter in net.parameters():
         nn.init.ones_(parameter)
@@ -214,13 +249,17 @@ def ones(net):
 
 
 def heads(inner, outer, width, size, bias=True):
-    """Expected rotations of heads of an attention: names with the first place of each."""
+    """Expected rotations of heads of an attention: names with the first place of each.
+
+    `bias` is None where names are whole.
+    """
     found = set()
     for first in range(0, width, size):
         (a, a0), (b, b0) = inner, outer
         places = f"[{a0 + first}:{a0 + first + size}]"
-        left = f"{a}weight{places}" + f", {a}bias{places}" * bias
-        found.add(("rotation", size, f"{left} → {b}weight[{b0 + first}:{b0 + first + size}]"))
+        weight = "" if bias is None else "weight"
+        left = f"{a}{weight}{places}" + f", {a}bias{places}" * bool(bias)
+        found.add(("rotation", size, f"{left} → {b}{weight}[{b0 + first}:{b0 + first + size}]"))
     return found
 
 
@@ -272,11 +311,69 @@ CASES = {
         grouped_net,
         (normal(8, 3, 12, 12),),
         {
-            ("rescaling", 2, "0.weight, 0.bias → 2.weight"),
+            ("rescaling", 8, "0.weight, 0.bias → 2.weight"),
             ("rescaling", 12, "2.weight, 2.bias → 4.weight"),
             ("rescaling", 12, "4.weight, 4.bias → 6.weight"),
         },
     ),
+    "grouped convolutions, transposed": (
+        lambda: stack(
+            nn.Conv2d(3, 8, 3),
+            nn.ReLU(),
+            nn.ConvTranspose2d(8, 6, 2, 2, groups=2),
+            nn.ReLU(),
+            nn.Conv2d(6, 2, 1),
+        ),
+        (normal(8, 3, 9, 9),),
+        {
+            ("rescaling", 8, "0.weight, 0.bias → 2.weight"),
+            ("rescaling", 6, "2.weight, 2.bias → 4.weight"),
+        },
+    ),
+    "more filters than inputs, each of one": (
+        lambda: stack(
+            nn.Conv1d(3, 4, 1),
+            nn.PReLU(4),
+            nn.Conv1d(4, 8, 3, groups=4),
+            nn.ReLU(),
+            nn.Conv1d(8, 2, 1),
+        ),
+        (normal(8, 3, 9),),
+        {
+            ("rescaling", 4, "0.weight, 0.bias → 2.weight"),
+            ("rescaling", 8, "2.weight, 2.bias → 4.weight"),
+        },
+    ),
+    "linear grouped convolutions": (
+        lambda: stack(nn.Conv1d(3, 4, 1, bias=False), nn.Conv1d(4, 6, 3, groups=2)),
+        (normal(20, 3, 9),),
+        {
+            ("rotation", 2, "0.weight[0:2] → 1.weight[0:2]"),
+            ("rotation", 2, "0.weight[2:4] → 1.weight[2:4]"),
+        },
+    ),
+    "heads on an axis": (
+        Heads,
+        (normal(6, 5, 12),),
+        heads(("q", 0), ("k", 0), 12, 3, None) | heads(("v", 0), ("o", 0), 12, 3, None),
+    ),
+    "squared rectifier": (
+        lambda: stack(nn.Linear(5, 8), Power(2), nn.Linear(8, 7), Power(3), nn.Linear(7, 2)),
+        (normal(40, 5),),
+        {("rescaling", 8, f"{FIRST} (degree 2)"), ("rescaling", 7, f"{SECOND} (degree 3)")},
+    ),
+    "root of a rectifier": (
+        lambda: stack(nn.Linear(5, 8), Power(0.5), nn.Linear(8, 2)),
+        (normal(40, 5),),
+        {("rescaling", 8, f"{FIRST} (degree 0.5)")},
+    ),
+    "two powers at once": (Linking, (normal(40, 5),), set()),
+    "scales of all directions, root mean square": (
+        lambda: stack(nn.Linear(5, 8), nn.RMSNorm(8, eps=NO_EPS), nn.Linear(8, 2)),
+        (normal(40, 5),),
+        {("scale", 1, "0.weight, 0.bias"), ("rescaling", 8, "1.weight → 2.weight")},
+    ),
+    "gated recurrence": (lambda: Recurrent(nn.GRU), (normal(4, 5, 5),), set()),
     "normalised": (
         normalised_net,
         (normal(6, 3, 12, 12),),

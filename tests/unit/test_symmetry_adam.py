@@ -170,6 +170,35 @@ def test_fast_memory_gives_twice_the_weights_over_the_noise():
     torch.testing.assert_close(adam_relaxation_steps(sums, 1e-5, 0.9), expected, rtol=1e-6, atol=0)
 
 
+def test_units_that_are_read_as_squares():
+    """All of it follows from the step of C_D along the orbit, O → e^{2λ} O and I → e^{−λ} I."""
+    squared = Symmetry("rescaling", SYMMETRY.outer, SYMMETRY.inner, 2)
+    params, inputs, targets = drawn(9)
+
+    def loss_of_squares(params, inputs, targets):
+        hidden = (inputs @ params["w"].T).relu().square()
+        return (hidden @ params["u"].T - targets).square().sum(-1).mean()
+
+    def powers_at(params):
+        found = vmap(grad(loss_of_squares), in_dims=(None, 0, 0))(params, inputs, targets)
+        return {name: gradient.square().mean(0) for name, gradient in found.items()}
+
+    tiny, here = 1e-6, powers_at(params)
+    moved = squared.moved(params, tiny * torch.ones(UNITS))
+    start = adam_sums(squared, params, here, EPSILON)
+    charge = adam_sums(squared, moved, here, EPSILON).charge
+    torch.testing.assert_close((charge - start.charge) / tiny, 2 * start.size, rtol=1e-5, atol=0)
+    stands = adam_sums(squared, params, here, EPSILON, noise=powers_at(moved))
+    push = (stands.outer - stands.inner) - (start.outer - start.inner)
+    torch.testing.assert_close(push / tiny, -2 * start.noise, rtol=1e-5, atol=0)
+    rate = ETA**2 * start.noise / start.size  # of a metric that stands
+    slow = adam_relaxation_steps(adam_sums(squared, params, here, 1e9), ETA, 0.9)
+    still = adam_sums(squared, params, here, 1e9)
+    torch.testing.assert_close(slow, still.size / (ETA**2 * still.noise), rtol=1e-4, atol=0)
+    found = adam_relaxation_steps(start, ETA, 0.9)
+    assert bool((found > 1 / rate).all())  # a metric that follows slows it down
+
+
 def test_displacement_decays_as_adam_itself_does():
     """The equations of motion of v and of one unit's scales, stepped without their fluctuations."""
     out, into, eta, beta2 = 2.0, 3.0, 0.02, 0.99

@@ -233,6 +233,44 @@ def test_float32_agrees_to_two_millionths():
         assert float((one.outer - cast.outer).norm()) <= 1e-6 * size  # rounding of the parameters
 
 
+class Squared(nn.Module):
+    def forward(self, x):
+        return x.relu().square()
+
+
+def channels(power):
+    return nn.Sequential(
+        nn.Conv2d(2, 8, 3),
+        power,
+        nn.Conv2d(8, 12, 3, groups=4),
+        power,
+        nn.Conv2d(12, 12, 3, groups=12),
+        nn.ReLU(),
+        nn.ConvTranspose2d(12, 4, 2, groups=2),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(36, 3),
+    ).double()
+
+
+@pytest.mark.parametrize(("power", "degree"), [(nn.ReLU(), 1), (Squared(), 2)])
+def test_grouped_channels_have_the_noise_of_each_sample(power, degree):
+    torch.manual_seed(2)
+    model, x, y = channels(power), torch.randn(9, 2, 8, 8).double(), torch.randint(3, (9,))
+    found = noise_balance(model, F.cross_entropy, x, y)
+    assert [s.symmetry.units for s in found.symmetries] == [8, 12, 12, 4]
+    assert [s.symmetry.degree for s in found.symmetries] == [degree, degree, 1, 1]
+    check(found, gradients(model, F.cross_entropy, x, y), 1)
+    for noise in found.symmetries:  # <g, Qθ> = 0, and C = θᵀQθ
+        sides = noise.symmetry.grams({n: p.detach() for n, p in model.named_parameters()})
+        torch.testing.assert_close(noise.charge, sides[0] - sides[1])
+    drift = charge_drift(found.symmetries[0], Sgd(0.1, 1))
+    each = gradients(model, F.cross_entropy, x, y)
+    inner = each["0.weight"].square().sum((2, 3, 4)) + each["0.bias"].square()
+    grouped = each["2.weight"].unflatten(1, (4, 3)).square().sum((2, 4, 5)).flatten(1)
+    torch.testing.assert_close(drift, 0.01 * (degree * grouped - inner).mean(0))
+
+
 def pair(outer="2.weight", inner="0.weight", bias=None, units=5, kind="rescaling"):
     sides = (whole(inner, 2, -2, units),) + ((whole(bias, 1, -1, units),) if bias else ())
     return Symmetry(kind, (whole(outer, 2, -1, units),), sides)

@@ -29,21 +29,31 @@ SETTINGS = [
 ]
 
 
+KINDS = ["rescaling", "squared", "rotation"]
+
+
+class Squared(nn.Module):
+    def forward(self, x):
+        return x.relu().square()
+
+
 def whole(parameter, ndim, axis, units):
     return Slots(parameter, ndim, axis, torch.arange(units)[:, None])
 
 
 def pair(kind, units=3):
     inner = (whole("0.weight", 2, -2, units),)
-    if kind == "rescaling":
-        inner += (whole("0.bias", 1, -1, units),)
-    return Symmetry(kind, (whole("2.weight", 2, -1, units),), inner)
+    outer = (whole("2.weight", 2, -1, units),)
+    if kind == "rotation":
+        return Symmetry(kind, outer, inner)
+    inner += (whole("0.bias", 1, -1, units),)
+    return Symmetry("rescaling", outer, inner, 2 if kind == "squared" else 1)
 
 
 def setting(kind, units=3, seed=0):
     torch.manual_seed(seed)
-    middle = nn.ReLU() if kind == "rescaling" else nn.Identity()
-    first = nn.Linear(4, units, bias=kind == "rescaling")
+    middle = {"rescaling": nn.ReLU(), "squared": Squared(), "rotation": nn.Identity()}[kind]
+    first = nn.Linear(4, units, bias=kind != "rotation")
     model = nn.Sequential(first, middle, nn.Linear(units, 5)).double()
     return model, torch.randn(40, 4).double(), torch.randn(40, 5).double()
 
@@ -58,7 +68,7 @@ def values(model):
     return {name: p.detach().clone() for name, p in model.named_parameters()}
 
 
-@pytest.mark.parametrize("kind", ["rescaling", "rotation"])
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("decay", [0.0, 0.3])
 def test_the_drift_is_the_mean_step_over_every_sample(kind, decay):
     model, x, y = setting(kind)
@@ -112,7 +122,7 @@ def settle(model, kind, x, y, sgd):
         drift = charge_drift(noise, sgd) / sgd.speed
         sizes = noise.outer_size + noise.inner_size
         pull = charge_pull(noise, sgd)
-        if kind == "rescaling":
+        if kind != "rotation":
             a = drift / (2 * pull)
         else:
             values_, vectors = torch.linalg.eigh(pull)
@@ -127,11 +137,12 @@ def settle(model, kind, x, y, sgd):
 
 
 def charge_pull(noise, sgd):
-    outer = sgd.power(noise.outer, noise.outer_mean) + sgd.decay * noise.inner_size
-    return outer + sgd.power(noise.inner, noise.inner_mean) + sgd.decay * noise.outer_size
+    degree = noise.symmetry.degree
+    outer = sgd.power(noise.outer, noise.outer_mean) + sgd.decay * noise.outer_size
+    return degree * outer + sgd.power(noise.inner, noise.inner_mean) + sgd.decay * noise.inner_size
 
 
-@pytest.mark.parametrize("kind", ["rescaling", "rotation"])
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("sgd", SETTINGS, ids=str)
 def test_the_equilibrium_is_where_nothing_drifts(kind, sgd):
     model, x, y = setting(kind)
@@ -139,7 +150,7 @@ def test_the_equilibrium_is_where_nothing_drifts(kind, sgd):
     times = relaxation_steps(measured(model, kind, x, y), sgd)
     settle(model, kind, x, y, sgd)
     there = measured(model, kind, x, y)
-    if kind == "rescaling":
+    if kind != "rotation":
         torch.testing.assert_close(there.charge, expected, rtol=1e-6, atol=1e-8)
     else:
         found, wanted = (torch.linalg.eigvalsh(c) for c in (there.charge, expected))
@@ -149,22 +160,20 @@ def test_the_equilibrium_is_where_nothing_drifts(kind, sgd):
         torch.testing.assert_close(sustained_charge(there, sgd), there.charge, rtol=1e-6, atol=1e-8)
 
 
-@pytest.mark.parametrize("kind", ["rescaling", "rotation"])
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("sgd", SETTINGS, ids=str)
 def test_small_distances_shrink_in_the_relaxation_steps(kind, sgd):
     model, x, y = setting(kind, units=2)
     settle(model, kind, x, y, sgd)
     here, start = measured(model, kind, x, y), values(model)
-    away = [(0, 0), (1, 1)] if kind == "rescaling" else [(0, 0), (1, 1), (0, 1)]
+    away = [(0, 0), (1, 1)] + [(0, 1)] * (kind == "rotation")
     charges, drifts = [], []
     for i, j in away:
         a = torch.zeros(2, 2).double()
         a[i, j] = a[j, i] = 1e-5
-        model.load_state_dict(
-            here.symmetry.moved(start, a.diagonal() if kind == "rescaling" else a)
-        )
+        model.load_state_dict(here.symmetry.moved(start, a if kind == "rotation" else a.diagonal()))
         there = measured(model, kind, x, y)
-        pick = (lambda t: t) if kind == "rescaling" else (lambda t: t[[0, 1, 0], [0, 1, 1]])
+        pick = (lambda t: t[[0, 1, 0], [0, 1, 1]]) if kind == "rotation" else (lambda t: t)
         charges.append(pick(there.charge - here.charge))
         drifts.append(pick(charge_drift(there, sgd)))
     rates = torch.linalg.eigvals(torch.linalg.solve(torch.stack(charges), torch.stack(drifts)))
@@ -217,10 +226,11 @@ def test_a_scale_grows_without_decay_and_settles_with_it():
     assert noise.imbalance == 1.0
 
 
-def test_units_that_no_noise_moves_have_no_equilibrium():
+@pytest.mark.parametrize("kind", ["rescaling", "squared"])
+def test_units_that_no_noise_moves_have_no_equilibrium(kind):
     units = torch.tensor([0.0, 0.0, 1.0, 1.0]).double()
     noise = SymmetryNoise(
-        pair("rescaling", 4),
+        pair(kind, 4),
         torch.tensor([1.0, 1.0, 0.0, 1.0]).double(),  # |O|²
         torch.tensor([1.0, 1.0, 1.0, 1.0]).double(),
         torch.tensor([0.0, 0.0, 1.0, 1.0]).double(),  # G_O

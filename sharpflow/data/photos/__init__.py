@@ -13,10 +13,10 @@ from PIL import Image
 
 from sharpflow.data.base import Dataset
 from sharpflow.data.labelled import choose, picture_tensors
+from sharpflow.data.photos.sizes import CELL
 from sharpflow.errors import DataError
 
 _SIZE = 32
-_CELL = 48
 _STRIDE, _FINER = 16, (16, 8, 4, 2)
 _ORDER_SEED = 0
 _FILES = ["china.jpg", "flower.jpg"]
@@ -79,10 +79,10 @@ def part(photograph: np.ndarray, draw: int, parts: int) -> list[np.ndarray]:
     Returns:
         Cells (48, 48, 3).
     """
-    rows, columns = (size // _CELL for size in photograph.shape[:2])
+    rows, columns = (size // CELL for size in photograph.shape[:2])
     dealt = np.random.default_rng(_ORDER_SEED).permutation(rows * columns)[draw % parts :: parts]
-    corners = ((_CELL * (cell // columns), _CELL * (cell % columns)) for cell in dealt.tolist())
-    return [photograph[y : y + _CELL, x : x + _CELL] for y, x in corners]
+    corners = ((CELL * (cell // columns), CELL * (cell % columns)) for cell in dealt.tolist())
+    return [photograph[y : y + CELL, x : x + CELL] for y, x in corners]
 
 
 def drawn(cells: list[np.ndarray], least: int) -> np.ndarray:

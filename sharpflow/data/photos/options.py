@@ -6,9 +6,10 @@ from pydantic import Field, model_validator
 
 from sharpflow.data import balance
 from sharpflow.data.class_options import PictureOptions
+from sharpflow.data.photos.sizes import CELL
 from sharpflow.parts.options import Form
 
-_CELL, _ROWS, _WIDTH = 48, 8, 640
+_ROWS, _WIDTH = 8, 640
 
 
 class Options(PictureOptions):
@@ -27,11 +28,11 @@ class Options(PictureOptions):
 
     @model_validator(mode="after")
     def _balanced(self):
-        cells = _ROWS * (_WIDTH // self.strips // _CELL)
+        cells = _ROWS * (_WIDTH // self.strips // CELL)
         if self.parts > cells:
             raise ValueError(
                 f"parts = {self.parts}, and each of {self.strips} strips of a photograph has "
-                f"{cells} cells of {_CELL} × {_CELL} pixels to deal out"
+                f"{cells} cells of {CELL} × {CELL} pixels to deal out"
             )
         balance.check(2 * self.strips, self.samples, self.targets)
         return self
