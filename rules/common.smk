@@ -231,11 +231,13 @@ def runtime(stage):
 
 
 def foretold(stage, wildcards, threads):
-    """The seconds that a job takes, for the line that says how far a run is."""
+    """The seconds that a job takes, and those of them to begin, for the line that says how far."""
     if stage not in TIME:
         return console.LIGHT
     job, forked = job_of(stage, wildcards), bool(os.environ.get(forkserver.ADDRESS))
-    return None if job is None else shipped().wall(job, threads, forked)
+    if job is None:
+        return None, 0.0
+    return shipped().wall(job, threads, forked), shipped().begin(job, threads, forked)
 
 
 @signed

@@ -77,8 +77,8 @@ def _read(row: dict[str, str]) -> Recorded:
     kinds = {f.name: f.type for f in fields(Job)}
     values: dict[str, object] = {"stage": row["stage"]}
     for name in (n for n in _FIELDS if n not in ("stage", "measured")):
-        number = int(row.get(name) or 0)  # one of an earlier table lacks the later fields
-        values[name] = bool(number) if kinds[name] is bool else number
+        text = row.get(name) or ""  # one of an earlier table lacks the later fields
+        values[name] = text if kinds[name] is str else kinds[name](int(text or 0))
     values["measured"] = tuple(_measured(one.split(":")) for one in row["measured"].split())
     job = Job(**values)  # pyright: ignore[reportArgumentType]
     seconds, megabytes = (float(row[n]) if row[n] else None for n in ("seconds", "megabytes"))
