@@ -22,7 +22,7 @@ SHARES = (0.02, 0.05, *(tenth / 10 for tenth in range(1, 10)), 0.95)
 _TIME = re.compile(r"^\[(\w{3} \w{3} +\d+ [\d:]+ \d{4})\]$")
 _RULE = re.compile(r"^(?:local)?rule (\w+):$")
 _JOB = re.compile(r"^    jobid: (\d+)$")
-_RECORDED = re.compile(r"^    log: .*?/benchmarks/(\S+\.tsv)")
+_LOG = re.compile(r"^    log: \S*?/logs/(\S+)\.log")  # and the benchmark file is called likewise
 _WILDCARDS = re.compile(r"^    wildcards: (.+)$")
 _ENDED = re.compile(r"^Finished jobid: (\d+) ")
 
@@ -42,8 +42,8 @@ def events(text: str) -> tuple[list[Event], dict[int, Said]]:
             now = datetime.strptime(match[1], "%a %b %d %H:%M:%S %Y").timestamp()
         elif match := _RULE.match(line):
             rule, record = match[1], ""
-        elif match := _RECORDED.match(line):
-            record = match[1]
+        elif match := _LOG.match(line):
+            record = f"{match[1]}.tsv"
         elif match := _JOB.match(line):
             job = int(match[1])
             found.append(Event(now, "started", job))

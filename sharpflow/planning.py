@@ -13,7 +13,10 @@ from typing import Any, TypeVar
 
 _OTHERWISE = (ImportError, AttributeError, KeyError)
 Function = TypeVar("Function", bound=Callable[..., Any])
-_SETS = ("temp_output", "protected_output", "touch_output", "pipe_or_service_output", "_queue_input")
+_SETS = (
+    *("temp_output", "protected_output", "touch_output", "pipe_or_service_output"),
+    "_queue_input",
+)
 """Of a job, which Snakemake fills when it makes the job."""
 _WHY = ("updated_input", "missing_output", "updated_input_run")
 """Sets of a reason, each of which is made when it is first looked at."""

@@ -128,11 +128,13 @@ class Run:
         self._paces.clear()
         took = self.taken[event.job] = event.at - begun
         work = 0.0 if job.seconds is None else job.seconds - job.start
-        for kind in _kinds(job):
-            if job.seconds is not None or kind:  # what was not foretold says nothing of the others
-                self._ended[kind].add(took, job.start, work)
-        if job.seconds is not None and job.start > work:
+        light = job.seconds is not None and job.start > work
+        if light:
             self._light.add(took, job.start, work)
+        # a job that nobody foretold, or that did little else than begin, says nothing of the others
+        apart = light or job.seconds is None
+        for kind in _kinds(job)[: -1 if apart else None]:
+            self._ended[kind].add(took, job.start, work)
 
     def expected(self, number: int) -> float | None:
         """Seconds that a job takes: as foretold, corrected by the finished ones of its kind."""
