@@ -10,7 +10,8 @@ from importlib.metadata import version
 # also where another workflow has this one as a module
 PROJECT = os.path.dirname(str(workflow.current_basedir))
 sys.path.insert(0, PROJECT)
-if os.path.isdir(os.path.join(PROJECT, "sharpflow")) and not workflow.modifier.is_module:
+ours = os.path.dirname(os.path.abspath(workflow.main_snakefile)) == os.path.abspath(PROJECT)
+if ours and os.path.isdir(os.path.join(PROJECT, "sharpflow")):
     # for jobs Snakemake puts this folder behind all that is installed: another sharpflow, too
     found = [PROJECT, *filter(None, [os.environ.get("PYTHONPATH")])]
     os.environ["PYTHONPATH"] = os.pathsep.join(found)

@@ -298,9 +298,7 @@ def planned(workflow: Any, foretold: Foretold) -> dict[int, Planned]:
     return found
 
 
-def watch(
-    workflow: Any, logger: logging.Logger, foretold: Foretold
-) -> Watch | None:
+def watch(workflow: Any, logger: logging.Logger, foretold: Foretold) -> Watch | None:
     """Begin to say how far a run is, at its start.
 
     Returns:
