@@ -10,6 +10,11 @@ from importlib.metadata import version
 # also where another workflow has this one as a module
 PROJECT = os.path.dirname(str(workflow.current_basedir))
 sys.path.insert(0, PROJECT)
+ours = os.path.dirname(os.path.abspath(workflow.main_snakefile)) == os.path.abspath(PROJECT)
+if ours and os.path.isdir(os.path.join(PROJECT, "sharpflow")):
+    # for jobs Snakemake puts this folder behind all that is installed: another sharpflow, too
+    found = [PROJECT, *filter(None, [os.environ.get("PYTHONPATH")])]
+    os.environ["PYTHONPATH"] = os.pathsep.join(found)
 
 from snakemake.logging import logger
 
@@ -231,11 +236,13 @@ def runtime(stage):
 
 
 def foretold(stage, wildcards, threads):
-    """The seconds that a job takes, for the line that says how far a run is."""
+    """The seconds that a job takes, and those of them to begin, for the line that says how far."""
     if stage not in TIME:
         return console.LIGHT
     job, forked = job_of(stage, wildcards), bool(os.environ.get(forkserver.ADDRESS))
-    return None if job is None else shipped().wall(job, threads, forked)
+    if job is None:
+        return None, 0.0
+    return shipped().wall(job, threads, forked), shipped().begin(job, threads, forked)
 
 
 @signed

@@ -27,8 +27,8 @@ REDRAWN, LOGGED = 1.0, 60.0
 _SHARE = 20
 """Times as long as it takes to work the line out that it is left alone: of a sweep, a tenth of a
 second."""
-LIGHT = 3.0
-"""Seconds of a job that only joins what others made: no model foretells them."""
+LIGHT = 3.0, 1.0
+"""Seconds of a job that only joins what others made, and to begin: no model foretells them."""
 _LISTS = ("input", "output", "log")
 _OURS = "sharpflow_progress"
 _TOLD_BY_THE_LINE = {
@@ -262,19 +262,35 @@ def name_of(job: Any) -> str:
     return f"{job.rule.name} {'/'.join(map(str, job.wildcards))}".strip()
 
 
-def planned(workflow: Any, foretold: Callable[[str, Any, int], float | None]) -> dict[int, Planned]:
+def kind_of(rule: str, wildcards: Mapping[str, str]) -> tuple[str, ...]:
+    """What a job is, from the general to the particular: see `Planned`.
+
+    What runs beside training differs more by what it is than by the experiment. Numbers of a shard
+    (`width=50`) make no kind.
+    """
+    named = [value for key, value in wildcards.items() if key != "flow"]
+    words = [word for word in "/".join(named).split("/") if word and "=" not in word]
+    return (rule, *([wildcards["flow"]] if "flow" in wildcards else []), *words)
+
+
+Foretold = Callable[[str, Any, int], tuple[float | None, float]]
+"""From a rule, wildcards and threads, the seconds of a job, and those of them to begin."""
+
+
+def planned(workflow: Any, foretold: Foretold) -> dict[int, Planned]:
     """The jobs that Snakemake will run, by their numbers.
 
     Args:
         workflow: Snakemake's, with its graph of jobs.
-        foretold: gives the seconds of a job from its rule, wildcards and threads.
+        foretold: tells of each.
     """
     dag, found = workflow.dag, {}
     for job in dag.needrun_jobs():
+        seconds, start = foretold(job.rule.name, job.wildcards, job.threads)
         found[dag.jobid(job)] = Planned(
             name_of(job),
-            job.rule.name,
-            0.0 if job.is_norun else foretold(job.rule.name, job.wildcards, job.threads),
+            kind_of(job.rule.name, dict(job.wildcards.items())),
+            *((0.0, 0.0) if job.is_norun else (seconds, start)),
             job.threads if workflow.local_exec else 1,
             frozenset(dag.jobid(needed) for needed in dag.dependencies[job]),
             str(job.log[0]) if job.log else "",
@@ -282,9 +298,7 @@ def planned(workflow: Any, foretold: Callable[[str, Any, int], float | None]) ->
     return found
 
 
-def watch(
-    workflow: Any, logger: logging.Logger, foretold: Callable[[str, Any, int], float | None]
-) -> Watch | None:
+def watch(workflow: Any, logger: logging.Logger, foretold: Foretold) -> Watch | None:
     """Begin to say how far a run is, at its start.
 
     Returns:

@@ -9,9 +9,13 @@ from sharpflow.storage.heartbeat import Beat
 
 _FIRST = ("supported", "not supported")
 _KEPT = 0.95
-"""Weight of a finished job against the next one of its stage: a machine's load changes."""
+"""Weight of a finished job against the next one of its kind: a machine's load changes."""
 _OVERDUE = 0.1
 """Share of its time so far that a job is given which has taken longer than foretold."""
+_LIKENESS = 0.5
+"""Share, in logarithms, of what the beginning of jobs is off by that is the machine's speed."""
+_LEAST, _MOST = 0.1, 10.0
+"""Of the pace of a kind over that of the more general one, where hardly any of its time is work."""
 
 
 @dataclass(frozen=True)
@@ -20,16 +24,19 @@ class Planned:
 
     Attributes:
         name: what it is called on the line.
-        stage: jobs of one stage are foretold too short, or too long, by one factor.
+        kind: what it is, from the general to the particular: its stage, its experiment, its case.
+            Jobs of one kind are foretold too short, or too long, by nearly one factor.
         seconds: how long it is foretold to take; None where nobody can tell.
+        start: seconds of these that it takes to begin, which are alike for all jobs.
         slots: of those that the run has, how many it takes.
         needs: the jobs that must be done before it.
         log: path of its log; empty if it has none.
     """
 
     name: str
-    stage: str
+    kind: tuple[str, ...]
     seconds: float | None = None
+    start: float = 0.0
     slots: int = 1
     needs: frozenset[int] = frozenset()
     log: str = ""
@@ -50,8 +57,37 @@ class Left(NamedTuple):
     complete: bool
 
 
+@dataclass
+class _Ended:
+    """Finished jobs of a kind, the last ones above all.
+
+    Attributes:
+        jobs: their number.
+        took: seconds that they took.
+        start, work: seconds that had been foretold of them, to begin and for the rest.
+    """
+
+    jobs: float = 0.0
+    took: float = 0.0
+    start: float = 0.0
+    work: float = 0.0
+
+    def add(self, took: float, start: float, work: float) -> None:
+        """One more, which counts more than those before it."""
+        self.jobs = _KEPT * self.jobs + 1.0
+        self.took = _KEPT * self.took + took
+        self.start = _KEPT * self.start + start
+        self.work = _KEPT * self.work + work
+
+
 class Run:
     """A run as its events tell it.
+
+    A job takes s · (what it takes to begin) + p · (the rest of what is foretold). s is of all jobs,
+    from those that do little else than begin. p is of its kind: what the finished jobs of the kind
+    took, beside one job more that goes at the pace of the next more general kind. The most general
+    pace, of all jobs, starts from √s: a machine on which jobs begin slowly is slow, or has only its
+    libraries far away.
 
     Args:
         planned: the jobs to do, by number.
@@ -71,17 +107,10 @@ class Run:
             for needed in job.needs & self.planned.keys():
                 self._followers[needed].append(number)
         self._backwards = _last_first(self._followers, self.planned)
-        # by stage, the last jobs' above all: seconds that the finished ones took, those that had
-        # been foretold of them, and their number
-        self._took: dict[str, float] = defaultdict(float)
-        self._foretold: dict[str, float] = defaultdict(float)
-        self._finished: dict[str, float] = defaultdict(float)
-        known = defaultdict(list)
-        for job in self.planned.values():
-            if job.seconds:
-                known[job.stage].append(job.seconds)
-        self._typical = {stage: sum(all_) / len(all_) for stage, all_ in known.items()}
-        self._paces: dict[str, float] = {}
+        self._light = _Ended()
+        self._ended: dict[tuple[str, ...], _Ended] = defaultdict(_Ended)
+        self._typical = _typical(self.planned.values())
+        self._paces: dict[tuple[str, ...], float] = {}
 
     def take(self, event: Event) -> None:
         """Take note of an event; one of a job that was not planned is none of ours."""
@@ -97,38 +126,47 @@ class Run:
             self.failed[event.job] = None
             return
         self._paces.clear()
-        self.taken[event.job] = event.at - begun
-        for sums, value in (
-            (self._finished, 1.0),
-            (self._took, event.at - begun),
-            (self._foretold, job.seconds or 0.0),
-        ):
-            sums[job.stage] = _KEPT * sums[job.stage] + value
+        took = self.taken[event.job] = event.at - begun
+        work = 0.0 if job.seconds is None else job.seconds - job.start
+        light = job.seconds is not None and job.start > work
+        if light:
+            self._light.add(took, job.start, work)
+        # a job that nobody foretold, or that did little else than begin, says nothing of the others
+        apart = light or job.seconds is None
+        for kind in _kinds(job)[: -1 if apart else None]:
+            self._ended[kind].add(took, job.start, work)
 
     def expected(self, number: int) -> float | None:
-        """Seconds that a job takes: as foretold, corrected by the finished ones of its stage."""
+        """Seconds that a job takes: as foretold, corrected by the finished ones of its kind."""
         job = self.planned[number]
         if job.seconds is not None:
-            return job.seconds * self._pace(job.stage)
-        done = self._finished[job.stage]
-        if done:
-            return self._took[job.stage] / done
-        typical = self._typical.get(job.stage)
-        return None if typical is None else typical * self._pace(job.stage)
+            return job.start * self._begin() + (job.seconds - job.start) * self._pace(job.kind)
+        for kind in _kinds(job)[:-1]:
+            if (ended := self._ended.get(kind)) is not None:
+                return ended.took / ended.jobs
+        if (typical := self._typical.get(job.kind[:1])) is None:
+            return None
+        return typical.start * self._begin() + typical.work * self._pace(job.kind[:1])
 
-    def _pace(self, stage: str) -> float:
-        """Seconds for one that was foretold: those of the stage, and until it has some, of all."""
-        if stage not in self._paces:
-            self._paces[stage] = self._pace_of(stage)
-        return self._paces[stage]
+    def _begin(self) -> float:
+        """Seconds that it takes to begin for one that was foretold; before there are any, one."""
+        typical = self._typical.get(())
+        own = typical.start if typical else 0.0
+        foretold = self._light.start + self._light.work + own
+        return (self._light.took + own) / foretold if foretold else 1.0
 
-    def _pace_of(self, stage: str) -> float:
-        took = sum(self._took[s] for s in self._typical)
-        foretold = sum(self._foretold[s] for s in self._typical)
-        overall = took / foretold if foretold else 1.0
-        weight = self._typical.get(stage, 0.0)  # the average of all counts as one job of the stage
-        own = self._foretold[stage] + weight
-        return (self._took[stage] + weight * overall) / own if own else overall
+    def _pace(self, kind: tuple[str, ...]) -> float:
+        """Seconds of work for one that was foretold."""
+        if kind not in self._paces:
+            begin = self._begin()
+            general = self._pace(kind[:-1]) if kind else begin**_LIKENESS
+            ended, typical = self._ended.get(kind, _Ended()), self._typical.get(kind, _Ended())
+            found = general
+            if foretold := ended.work + typical.work:
+                took = ended.took - begin * ended.start + typical.work * general
+                found = min(max(took / foretold, _LEAST * general), _MOST * general)
+            self._paces[kind] = found
+        return self._paces[kind]
 
     def rest(self, number: int, now: float, beat: Beat | None = None) -> float | None:
         """Seconds that a job that is not done still takes, by its own word where it gave one."""
@@ -202,6 +240,27 @@ class Run:
             return f"for {now - self.started[number]:,.0f} s: {name}"
         rate = f"{beat.rate:,.0f}" if beat.rate >= 10 else f"{beat.rate:.2g}"
         return f"at step {beat.step:,} of {beat.of:,}, {rate} steps/s: {name}"
+
+
+def _kinds(job: Planned) -> list[tuple[str, ...]]:
+    """The kinds of a job, its own first, and the one of all jobs last."""
+    return [job.kind[:length] for length in range(len(job.kind), -1, -1)]
+
+
+def _typical(planned: Iterable[Planned]) -> dict[tuple[str, ...], _Ended]:
+    """One job of each kind, as those are foretold on average of which anybody can tell."""
+    found: dict[tuple[str, ...], _Ended] = defaultdict(_Ended)
+    for job in planned:
+        if job.seconds:
+            for kind in _kinds(job):
+                one = found[kind]
+                one.jobs += 1.0
+                one.start += job.start
+                one.work += job.seconds - job.start
+    return {
+        kind: _Ended(1.0, 0.0, one.start / one.jobs, one.work / one.jobs)
+        for kind, one in found.items()
+    }
 
 
 def _last_first(followers: Mapping[int, Sequence[int]], numbers: Iterable[int]) -> list[int]:

@@ -52,7 +52,7 @@ def check_memory(setup: Any, runs: int, file_of: Callable[[list[str]], str]) -> 
         if sizes is None:
             continue
         jobs = [Job(stage, **sizes) for stage in ("train", "evaluate_sharpness")]
-        jobs += [Job("integrate_flow", **beside(sizes, flow)) for _, flow in flows(setup)]
+        jobs += [Job("integrate_flow", **beside(sizes, *flow)) for flow in flows(setup)]
         job = max(jobs, key=shipped().memory)
         needed = shipped().memory(job) * 2**20
         if needed > limit:

@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Iterable
 from math import isnan
+from pathlib import Path
 
 from sharpflow.config import load, make_plan
 from sharpflow.cost.model import Coefficients, completed, shipped
@@ -69,7 +70,7 @@ def _fit(options: argparse.Namespace) -> str:
         file, separator, results = pair.partition("=")
         sweep = sweep_of(file)
         root = results if separator else sweep.settings.configuration.results
-        recorded += read_benchmarks(sweep, root)
+        recorded += read_benchmarks(sweep, root, Path(file).stem)
     if not recorded:
         raise ConfigError("fit needs a configuration that was run, or --table FILE.")
     if options.record:

@@ -17,6 +17,8 @@ SAMPLING = 0.5
 """Seconds between the samples that Snakemake takes of a job."""
 _ROUNDS = 10
 _FOLDS = 10
+_PACED = 5
+"""Times that coefficients and the load of each run are found in turn."""
 _BEND = 0.15  # relative errors beyond it count linearly (Huber)
 
 
@@ -30,6 +32,7 @@ class Recorded:
         megabytes: largest resident memory that was seen; None of a forked job, which shares what
             it was forked with.
         forked: whether the libraries were loaded before it began.
+        run: which run it was of; all jobs of one are slower, or faster, by the load of the machine.
     """
 
     experiment: str
@@ -37,6 +40,7 @@ class Recorded:
     seconds: float | None
     megabytes: float | None
     forked: bool = False
+    run: str = ""
 
 
 def solve(features: Sequence[Mapping[str, float]], taken: Sequence[float]) -> dict[str, float]:
@@ -74,26 +78,53 @@ def _solve_with_replay(
 
 
 def fit(recorded: Sequence[Recorded], machine: str) -> Coefficients:
-    """Coefficients of every stage that has recorded jobs.
+    """Coefficients of every stage that has recorded jobs, at the load of the first run.
 
     Args:
         recorded: jobs of one class of machines.
         machine: what that class is called.
     """
-    seconds, megabytes, margin = {}, {}, {}
-    stages = dict.fromkeys(one.job.stage for one in recorded)
-    for stage in sorted(stages, key=lambda stage: stage != "train"):  # evaluation replays it
-        rows = [one for one in recorded if one.job.stage == stage]
-        timed = [(spent(r.job, r.forked), r.seconds) for r in rows if r.seconds is not None]
-        weighed = [(MEMORY[stage](r.job), r.megabytes) for r in rows if r.megabytes is not None]
-        if timed:
-            spans, taken = zip(*timed, strict=True)
-            seconds[stage] = _solve_with_replay(spans, taken, seconds.get("train", {}))
+    timed = [r for r in recorded if r.seconds is not None]
+    seconds = _times(timed, {})
+    if len({r.run for r in timed}) > 1:
+        for _ in range(_PACED):
+            seconds = _times(timed, paces(timed, Coefficients(machine, seconds, {}, {})))
+    megabytes, margin = {}, {}
+    for stage in dict.fromkeys(r.job.stage for r in recorded):
+        weighed = [
+            (MEMORY[stage](r.job), r.megabytes)
+            for r in recorded
+            if r.job.stage == stage and r.megabytes is not None
+        ]
         if weighed:
             found = megabytes[stage] = solve(*zip(*weighed, strict=True))
             worst = max(taken / product(needed, found) for needed, taken in weighed)
             margin[stage] = ADDED_MARGIN * max(worst, 1.0)
     return Coefficients(machine, seconds, megabytes, margin)
+
+
+def _times(timed: Sequence[Recorded], pace: Mapping[str, float]) -> dict[str, dict[str, float]]:
+    """Coefficients of time, by stage, of jobs whose run takes `pace` times as long as it might."""
+    seconds: dict[str, dict[str, float]] = {}
+    stages = dict.fromkeys(one.job.stage for one in timed)
+    for stage in sorted(stages, key=lambda stage: stage != "train"):  # evaluation replays it
+        rows = [one for one in timed if one.job.stage == stage]
+        taken = [(one.seconds or 0.0) / pace.get(one.run, 1.0) for one in rows]
+        spans = [spent(one.job, one.forked) for one in rows]
+        seconds[stage] = _solve_with_replay(spans, taken, seconds.get("train", {}))
+    return seconds
+
+
+def paces(recorded: Sequence[Recorded], known: Coefficients) -> dict[str, float]:
+    """By run, the median of what its jobs took over what was foretold; 1 for the first run."""
+    found: dict[str, list[float]] = {}
+    for one in recorded:
+        if one.seconds is not None and one.job.stage in known.seconds:
+            ratio = one.seconds / max(known.time(one.job, one.forked), 1e-9)
+            found.setdefault(one.run, []).append(ratio)
+    medians = {run: float(np.median(ratios)) for run, ratios in found.items()}
+    first = next(iter(medians.values()), 1.0)
+    return {run: median / first for run, median in medians.items()}
 
 
 @dataclass(frozen=True)
@@ -129,7 +160,7 @@ def _tenths(recorded: Sequence[Recorded]) -> list[list[int]]:
 
 
 def held_out(recorded: Sequence[Recorded], by_experiment: bool = True) -> dict[str, HeldOut]:
-    """Cross-validation, by stage and for `all`.
+    """Cross-validation, by stage and for `all`; the load of a run is that of its other jobs.
 
     Args:
         recorded: jobs.
@@ -139,9 +170,11 @@ def held_out(recorded: Sequence[Recorded], by_experiment: bool = True) -> dict[s
     rows: dict[str, list[dict[str, bool]]] = {}
     for left in _experiments(recorded) if by_experiment else _tenths(recorded):
         apart = set(left)
-        known = fit([r for i, r in enumerate(recorded) if i not in apart], "")
+        seen = [r for i, r in enumerate(recorded) if i not in apart]
+        known = fit(seen, "")
+        pace = paces(seen, known)
         for row in (recorded[i] for i in left):
-            found = _compared(row, known)
+            found = _compared(row, known, pace.get(row.run, 1.0))
             for key in (row.job.stage, "all"):
                 rows.setdefault(key, []).append(found)
     for row in recorded:
@@ -162,10 +195,10 @@ def _share(found: Sequence[bool]) -> float:
     return sum(found) / len(found) if found else math.nan
 
 
-def _compared(row: Recorded, known: Coefficients) -> dict[str, bool]:
+def _compared(row: Recorded, known: Coefficients, pace: float) -> dict[str, bool]:
     found: dict[str, bool] = {}
     if row.seconds is not None and row.job.stage in known.seconds:
-        missed = abs(known.time(row.job, row.forked) - row.seconds)
+        missed = abs(pace * known.time(row.job, row.forked) - row.seconds)
         near = missed <= WITHIN * row.seconds
         found |= {"time": near, "near_time": near or missed <= SAMPLING}
     if row.megabytes is not None and row.job.stage in known.megabytes:
@@ -180,7 +213,8 @@ def _near_its_likes(row: Recorded, recorded: Sequence[Recorded]) -> bool | None:
         for one in recorded
         if one is not row
         and one.seconds is not None
-        and (one.job, one.forked, one.experiment) == (row.job, row.forked, row.experiment)
+        and (one.job, one.forked, one.experiment, one.run)
+        == (row.job, row.forked, row.experiment, row.run)
     ]
     if row.seconds is None or not others:
         return None

@@ -57,7 +57,13 @@ class Coefficients:
 
     def wall(self, job: Job, threads: int = 1, forked: bool = False) -> float:
         """Seconds on a machine with nothing else to do; threads share half of the work."""
-        return self.time(job, forked) * (0.5 + 0.5 / threads)
+        return self.time(job, forked) * _shared(threads)
+
+    def begin(self, job: Job, threads: int = 1, forked: bool = False) -> float:
+        """Seconds of these until its work begins."""
+        factor, known = _nearest(self.seconds, job.stage)
+        name = FORKED if forked and FORKED in known else "job"
+        return factor * known.get(name, 0.0) * _shared(threads)
 
     def mem_mb(self, job: Job | None, attempt: int = 1, beside: int = 0) -> int:
         """Memory to ask for, in MB: more at each attempt; `UNKNOWN_MB` where no size is known.
@@ -107,6 +113,10 @@ def _nearest(
     if stage in by_stage or stage not in LIKE:
         return 1.0, by_stage[stage]
     return _UNRECORDED, by_stage[LIKE[stage]]
+
+
+def _shared(threads: int) -> float:
+    return 0.5 + 0.5 / threads
 
 
 def spent(job: Job, forked: bool) -> dict[str, float]:

@@ -13,12 +13,13 @@ from sharpflow.storage.benchmarks import read_benchmark
 _FIELDS = [f.name for f in fields(Job)]
 
 
-def read_benchmarks(sweep: Sweep, results: str | Path) -> list[Recorded]:
+def read_benchmarks(sweep: Sweep, results: str | Path, run: str = "") -> list[Recorded]:
     """The recorded jobs of a configuration whose size is known.
 
     Args:
         sweep: of the configuration.
         results: its results root, with a folder `benchmarks`.
+        run: what to call it beside others.
 
     Raises:
         ConfigError: there is none.
@@ -34,7 +35,7 @@ def read_benchmarks(sweep: Sweep, results: str | Path) -> list[Recorded]:
             continue  # of an earlier release, whose records were sampled
         seconds = round(max(float(row["cpu_time"]), 0.1), 2)
         megabytes = None if forked else float(row["max_rss"])
-        found.append(Recorded(experiment, job, seconds, megabytes, forked))
+        found.append(Recorded(experiment, job, seconds, megabytes, forked, run))
     if not found:
         raise ConfigError(f"{folder} holds no benchmark file of this configuration's jobs.")
     return found
@@ -44,12 +45,12 @@ def write_table(path: str | Path, recorded: list[Recorded]) -> None:
     """Recorded jobs as CSV."""
     with open(path, "w", encoding="utf-8", newline="") as handle:
         writer = csv.writer(handle, lineterminator="\n")
-        writer.writerow(["experiment", "seconds", "megabytes", "forked", *_FIELDS])
+        writer.writerow(["run", "experiment", "seconds", "megabytes", "forked", *_FIELDS])
         for one in recorded:
             values = [getattr(one.job, name) for name in _FIELDS]
             plain = [_text(value) for value in values]
             taken = (one.seconds, one.megabytes, int(one.forked) or None)
-            writer.writerow([one.experiment, *taken, *plain])
+            writer.writerow([one.run, one.experiment, *taken, *plain])
 
 
 def _text(value: object) -> str:
@@ -77,12 +78,13 @@ def _read(row: dict[str, str]) -> Recorded:
     kinds = {f.name: f.type for f in fields(Job)}
     values: dict[str, object] = {"stage": row["stage"]}
     for name in (n for n in _FIELDS if n not in ("stage", "measured")):
-        number = int(row.get(name) or 0)  # one of an earlier table lacks the later fields
-        values[name] = bool(number) if kinds[name] is bool else number
+        text = row.get(name) or ""  # one of an earlier table lacks the later fields
+        values[name] = text if kinds[name] is str else kinds[name](int(text or 0))
     values["measured"] = tuple(_measured(one.split(":")) for one in row["measured"].split())
     job = Job(**values)  # pyright: ignore[reportArgumentType]
     seconds, megabytes = (float(row[n]) if row[n] else None for n in ("seconds", "megabytes"))
-    return Recorded(row["experiment"], job, seconds, megabytes, row.get("forked") == "1")
+    forked, run = row.get("forked") == "1", row.get("run") or ""
+    return Recorded(row["experiment"], job, seconds, megabytes, forked, run)
 
 
 def _measured(words: list[str]) -> Measured:

@@ -42,7 +42,8 @@ class Sweep:
             setup = self.settings.cases[shard.experiment][shard.case]
             known = size(setup, shard.width, runs)
             options = getattr(setup.flows, flow.name)
-            self._sizes[key] = None if known is None else Job(stage, **beside(known, options))
+            sized = None if known is None else Job(stage, **beside(known, flow.name, options))
+            self._sizes[key] = sized
         return self._sizes[key]
 
     def dataset(self, name: str) -> Job | None:

@@ -79,6 +79,7 @@ class Job:
         panels: of a figure; verdicts of claims, one for each case.
         passes: through the network and back, for a step's length of a flow.
         quantities: of a flow's own.
+        process: kind of a flow; empty in records of earlier releases.
     """
 
     stage: str
@@ -107,6 +108,7 @@ class Job:
     panels: int = 0
     passes: int = 0
     quantities: int = 0
+    process: str = ""
 
     @property
     def state_bytes(self) -> int:
@@ -211,11 +213,12 @@ def size(setup: Any, width: int, runs: int) -> dict[str, Any] | None:
     }
 
 
-def beside(known: Mapping[str, Any], flow: Any) -> dict[str, Any]:
+def beside(known: Mapping[str, Any], name: str, flow: Any) -> dict[str, Any]:
     """The fields of `Job` of what runs beside a training.
 
     Args:
         known: those of the training, as `size` gives them.
+        name: its kind.
         flow: options.
     """
     kept = -(-known["steps"] // flow.every) + 1
@@ -226,6 +229,7 @@ def beside(known: Mapping[str, Any], flow: Any) -> dict[str, Any]:
         "measured": tuple(replace(m, every=max(m.every, flow.every)) for m in known["measured"]),
         "passes": flow.passes(),
         "quantities": len(flow.gives()),
+        "process": name,
     }
 
 
@@ -392,7 +396,13 @@ def _flow_time(job: Job) -> dict[str, float]:
         "dense_gflop", "convolution_gflop", "other_gflop", "steps", "layer_steps",
         "written_out_steps", "activated_steps", "activated", "moved_gb",
     )  # fmt: skip
-    return {n: v * (2 + job.passes) if n in often else v for n, v in found.items()}
+    found = {n: v * (2 + job.passes) if n in often else v for n, v in found.items()}
+    if job.process:
+        found[f"steps_{job.process}"] = 1e-3 * job.steps * job.runs * job.layers
+        found[f"gflop_{job.process}"] = (
+            6e-9 * job.steps * job.runs * job.samples * job.multiplications
+        )
+    return found
 
 
 def _flow_memory(job: Job) -> dict[str, float]:

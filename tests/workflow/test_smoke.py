@@ -240,6 +240,19 @@ def test_nothing_is_done_twice(tree):
     assert "Nothing to be done" in run.stdout
 
 
+def test_jobs_load_the_code_of_their_clone_whatever_else_is_installed(tree, tmp_path):
+    """Its digest is the clone's; the path of an installed package comes first in a script."""
+    (tmp_path / "sharpflow").mkdir()
+    (tmp_path / "sharpflow/__init__.py").write_text("raise ImportError('of another release')")
+    data = next((tree.results / "data").glob("*.safetensors"))
+    target = str(data.relative_to(tree.root))
+    run = tree.snakemake("--cores", "1", "--force", target, PYTHONPATH=str(tmp_path))
+    assert run.returncode == 0, run.stdout
+    assert "1 of 1 jobs done" in run.stdout
+    run = tree.snakemake("--cores", "2")  # what follows from it, for the tests after this one
+    assert run.returncode == 0, run.stdout
+
+
 def test_a_script_runs_alone_and_gives_the_same_bytes(tree, monkeypatch, tmp_path):
     import subprocess
     import sys

@@ -25,5 +25,5 @@ class CycleOptions(DescentFlowOptions):
         return frozenset({"since_crossing", "predicted_sharpness"})
 
     def passes(self) -> int:
-        """As measured, at the most."""
-        return 60
+        """As measured, with the looks at the sharpness until the crossing."""
+        return 6

@@ -25,6 +25,10 @@ class Options(CycleOptions):
     at the central flow that starts where the sharpness crosses 2/η.
     """
 
+    def passes(self) -> int:
+        """As measured: those of the central flow, and of third derivatives of its own."""
+        return 40
+
 
 class Coupled(UntilCrossing):
     """Descent, and the coupled equations about the central flow from the crossing on."""
