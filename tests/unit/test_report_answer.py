@@ -303,3 +303,19 @@ class TestCards:
         assert page.links.count(PAPERS["li2022"]["link"]) == 2
         assert "../figures/a.pdf" in page.links
         assert "Figure 3, left: Title of phases li2022" in page.text
+
+    @pytest.mark.parametrize(
+        ("source", "place"),
+        [
+            (
+                "paper: section 4",
+                "Publication: section 4; the number of its figure is not known here",
+            ),
+            ("drawn here: from it", "No figure of the publication: a consequence drawn here"),
+            ("", "Publication: place not given; the number of its figure is not known here"),
+        ],
+    )
+    def test_a_card_without_a_number_says_where_it_belongs(self, source, place):
+        assert self.card(claim(source=source))["place"] == place
+        page = checked(full_page(figures=[entry()], claims=claims(claim(source=source))))
+        assert place in page.text
