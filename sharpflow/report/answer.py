@@ -157,9 +157,7 @@ def _at_scale(differences: Differences | None, known: Mapping[str, Sequence[str]
     if known:
         said = ", ".join(f"{case} {verdict} ({value})" for case, (verdict, value) in known.items())
         return f"At the paper’s scale: {said}."
-    if differences:
-        return "Not recorded at the paper’s scale."
-    return "" if differences is None else "This is the paper’s scale."
+    return "This is the paper’s scale." if differences is not None and not differences else ""
 
 
 def card(figure: FigureEntry, ordered: Sequence[Entry], paper: Paper) -> dict[str, Any]:
@@ -195,8 +193,8 @@ def place(figure: FigureEntry, first: Entry | None) -> str:
         return f"{figure.published} of the publication"
     source = first["source"] if first else ""
     if first and first["drawn"]:
-        return "No figure of the publication: a consequence drawn here"
-    return f"Publication: {source or 'place not given'}; the number of its figure is not known here"
+        return "No figure of the publication: drawn here"
+    return f"Publication: {source or 'place not given'}; number of its figure not known"
 
 
 def fallen_short(scale: Mapping[str, Differences] | None) -> list[tuple[str, str]]:

@@ -174,7 +174,7 @@ class TestReasons:
         assert line["cases"] == "not supported: relu; straddles: elu"
         assert line["scale"] == "At the paper’s scale: relu supported (1.0 [0.9, 1.1])."
         unknown = why_open(found, {"dense": SMALLER}, None)
-        assert unknown["scale"] == "Not recorded at the paper’s scale."
+        assert unknown["scale"] == ""
         assert why_open(found, {"dense": []}, None)["scale"] == "This is the paper’s scale."
         assert why_open(found, None, None)["scale"] == ""
 
@@ -309,10 +309,10 @@ class TestCards:
         [
             (
                 "paper: section 4",
-                "Publication: section 4; the number of its figure is not known here",
+                "Publication: section 4; number of its figure not known",
             ),
-            ("drawn here: from it", "No figure of the publication: a consequence drawn here"),
-            ("", "Publication: place not given; the number of its figure is not known here"),
+            ("drawn here: from it", "No figure of the publication: drawn here"),
+            ("", "Publication: place not given; number of its figure not known"),
         ],
     )
     def test_a_card_without_a_number_says_where_it_belongs(self, source, place):
