@@ -66,8 +66,8 @@ def alt(tables: results.Tables) -> str:
     """What is seen."""
     chosen = results.networks(tables, *READS)
     return (
-        f"{len(chosen)} panel{'s' if len(chosen) != 1 else ''}, one an optimiser: above, the preconditioned sharpness rises to "
-        "one, its threshold; below, on a logarithmic axis, the sharpness itself over 2/η, which "
+        f"{len(chosen)} panel{'s' if len(chosen) != 1 else ''}, one an optimiser: above, "
+        "the preconditioned sharpness rises to one, its threshold; below, on a logarithmic axis, the sharpness itself over 2/η, which "
         "for adaptive methods is far from one."
     )
 
