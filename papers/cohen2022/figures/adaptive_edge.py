@@ -68,8 +68,8 @@ def alt(tables: results.Tables) -> str:
     count = "1 panel" if len(chosen) == 1 else f"{len(chosen)} panels"
     return (
         f"{count}, one an optimiser: above, the preconditioned sharpness rises to one, its "
-        "threshold; below, on a logarithmic axis, the sharpness itself over 2/η, which for adaptive "
-        "methods is far from one."
+        "threshold; below, on a logarithmic axis, the sharpness itself over 2/η, which for "
+        "adaptive methods is far from one."
     )
 
 
