@@ -157,19 +157,18 @@ def _at_scale(differences: Differences | None, known: Mapping[str, Sequence[str]
     if known:
         said = ", ".join(f"{case} {verdict} ({value})" for case, (verdict, value) in known.items())
         return f"At the paper’s scale: {said}."
-    if differences:
-        return "Not recorded at the paper’s scale."
-    return "" if differences is None else "This is the paper’s scale."
+    return "This is the paper’s scale." if differences is not None and not differences else ""
 
 
 def card(figure: FigureEntry, ordered: Sequence[Entry], paper: Paper) -> dict[str, Any]:
     """A figure as a card: its claim with the published value and ours, then the others.
 
-    Its claim is the first of those that the fewest figures share.
+    Its claim is the first of those that the fewest figures share. `place` says which figure of the
+    publication it is, or, where that is not known, what of the publication it belongs to.
     """
     own = [entry for entry in ordered if entry["anchor"] == figure.anchor]
     if not own:
-        return {"figure": figure, "first": None}
+        return {"figure": figure, "first": None, "place": place(figure, None)}
     shared = {
         entry["claim"]: len({e["anchor"] for e in ordered if e["claim"] == entry["claim"]})
         for entry in own
@@ -180,11 +179,22 @@ def card(figure: FigureEntry, ordered: Sequence[Entry], paper: Paper) -> dict[st
     return {
         "figure": figure,
         "first": first,
+        "place": place(figure, first),
         "published": paper.get("published", {}).get(first["claim"], ""),
         "shown": shown,
         "case": shown["case"] if len(rows) > 1 else "",
         "others": [entry for entry in own if entry is not first],
     }
+
+
+def place(figure: FigureEntry, first: Entry | None) -> str:
+    """Where in the publication a figure belongs, without a number that is not known."""
+    if figure.published:
+        return f"{figure.published} of the publication"
+    source = first["source"] if first else ""
+    if first and first["drawn"]:
+        return "No figure of the publication: drawn here"
+    return f"Publication: {source or 'place not given'}; number of its figure not known"
 
 
 def fallen_short(scale: Mapping[str, Differences] | None) -> list[tuple[str, str]]:

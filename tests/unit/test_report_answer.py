@@ -97,8 +97,8 @@ class TestSentences:
         first, _ = sentences(self.groups(*rows))
         assert first.startswith("2 claims (1 of them consequences drawn here), judged 2 times")
         text = checked(full_page(claims=claims(*rows))).text
-        assert text.count("; a consequence drawn here") == 1
-        assert "; a consequence drawn here" not in checked(full_page()).text
+        assert text.count("; drawn here") == 1
+        assert "; drawn here" not in checked(full_page()).text
 
     def test_without_statements_or_claims(self):
         assert len(sentences(self.groups(claim(), says=["It stays."]))) == 1
@@ -174,7 +174,7 @@ class TestReasons:
         assert line["cases"] == "not supported: relu; straddles: elu"
         assert line["scale"] == "At the paper’s scale: relu supported (1.0 [0.9, 1.1])."
         unknown = why_open(found, {"dense": SMALLER}, None)
-        assert unknown["scale"] == "Not recorded at the paper’s scale."
+        assert unknown["scale"] == ""
         assert why_open(found, {"dense": []}, None)["scale"] == "This is the paper’s scale."
         assert why_open(found, None, None)["scale"] == ""
 
@@ -303,3 +303,19 @@ class TestCards:
         assert page.links.count(PAPERS["li2022"]["link"]) == 2
         assert "../figures/a.pdf" in page.links
         assert "Figure 3, left: Title of phases li2022" in page.text
+
+    @pytest.mark.parametrize(
+        ("source", "place"),
+        [
+            (
+                "paper: section 4",
+                "Publication: section 4; number of its figure not known",
+            ),
+            ("drawn here: from it", "No figure of the publication: drawn here"),
+            ("", "Publication: place not given; number of its figure not known"),
+        ],
+    )
+    def test_a_card_without_a_number_says_where_it_belongs(self, source, place):
+        assert self.card(claim(source=source))["place"] == place
+        page = checked(full_page(figures=[entry()], claims=claims(claim(source=source))))
+        assert place in page.text

@@ -65,10 +65,11 @@ def draw(tables: results.Tables) -> Figure:
 def alt(tables: results.Tables) -> str:
     """What is seen."""
     chosen = results.networks(tables, *READS)
+    count = "1 panel" if len(chosen) == 1 else f"{len(chosen)} panels"
     return (
-        f"{len(chosen)} panels, one an optimiser: above, the preconditioned sharpness rises to "
-        "one, its threshold; below, on a logarithmic axis, the sharpness itself over 2/η, which "
-        "for adaptive methods is far from one."
+        f"{count}, one an optimiser: above, the preconditioned sharpness rises to one, its "
+        "threshold; below, on a logarithmic axis, the sharpness itself over 2/η, which for "
+        "adaptive methods is far from one."
     )
 
 
