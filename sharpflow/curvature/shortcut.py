@@ -225,7 +225,8 @@ class Shortcut:
         to be that of differences to a fifth of the accuracy. What the first products differed by,
         and the asymmetry of those by differences, are errors of products: over the value they may
         be two fifths of the accuracy, for where there is a larger eigenvalue of the other sign they
-        are measured against that. The largest of these is added to the errors.
+        are measured against that. The largest of these is added to the errors. The asymmetry that
+        is returned is that of autograd's products.
 
         Args:
             operator: that found the pairs, whose first products agreed.
@@ -262,6 +263,7 @@ class Shortcut:
             residuals=torch.cat([residuals, found.residuals[after]]),
             errors=torch.cat([errors + extra, found.errors[after]]),
             refined=torch.cat([refined, found.refined[:, after]], dim=1),
+            asymmetry=float((inner - inner.T).abs().max()) / max(found.norm, 1e-30),
         )
 
     def refuse(self) -> None:
