@@ -10,18 +10,13 @@ from importlib.metadata import version
 # also where another workflow has this one as a module
 PROJECT = os.path.dirname(str(workflow.current_basedir))
 sys.path.insert(0, PROJECT)
-ours = os.path.dirname(os.path.abspath(workflow.main_snakefile)) == os.path.abspath(PROJECT)
-if ours and os.path.isdir(os.path.join(PROJECT, "sharpflow")):
-    # for jobs Snakemake puts this folder behind all that is installed: another sharpflow, too
-    found = [PROJECT, *filter(None, [os.environ.get("PYTHONPATH")])]
-    os.environ["PYTHONPATH"] = os.pathsep.join(found)
 
 from snakemake.logging import logger
 
 from sharpflow import cluster, console, forkserver, planning
 from sharpflow.config import gpus, load, make_plan
 from sharpflow.config.digest import Code
-from sharpflow.config.home import HOME, default
+from sharpflow.config.home import HOME, default, lead
 from sharpflow.config.places import check_bucket, check_image
 from sharpflow.config.plan import differences
 from sharpflow.config.scale import shortfalls
@@ -31,6 +26,9 @@ from sharpflow.cost.sweep import Sweep
 from sharpflow.cost.work import TIME
 from sharpflow.errors import SharpflowError
 from sharpflow.planning import signed
+
+if os.path.dirname(os.path.abspath(workflow.main_snakefile)) == os.path.abspath(PROJECT):
+    lead(PROJECT)
 
 logger.addFilter(console.shorten)
 logger.addFilter(console.Interrupted())

@@ -57,13 +57,15 @@ def prepare() -> None:
     with suppress(*_OTHERWISE):
         from snakemake.jobs import Job, Reason
 
-        Reason.__bool__ = _without_making_sets(Reason.__bool__)
+        truth: Any = _without_making_sets(Reason.__bool__)
+        Reason.__bool__ = truth
         Job.__init__ = _without_empty_sets(Job.__init__)
         after = ("_wildcards", "_input", "_output")
         Job.__init__ = _with_names_of_likes(Job.__init__, after)
         Job._expand_params = _with_names_of_likes(Job._expand_params, ("_params",))
         # a table of a few files, which is asked for once
-        Job.output_by_path = property(vars(Job)["output_by_path"].method)
+        job: Any = Job
+        job.output_by_path = property(vars(Job)["output_by_path"].method)
 
 
 def _one_for_each_name(guard: type) -> None:

@@ -79,7 +79,8 @@ def _read(row: dict[str, str]) -> Recorded:
     values: dict[str, object] = {"stage": row["stage"]}
     for name in (n for n in _FIELDS if n not in ("stage", "measured")):
         text = row.get(name) or ""  # one of an earlier table lacks the later fields
-        values[name] = text if kinds[name] is str else kinds[name](int(text or 0))
+        kind = kinds[name]
+        values[name] = text if kind is str or isinstance(kind, str) else kind(int(text or 0))
     values["measured"] = tuple(_measured(one.split(":")) for one in row["measured"].split())
     job = Job(**values)  # pyright: ignore[reportArgumentType]
     seconds, megabytes = (float(row[n]) if row[n] else None for n in ("seconds", "megabytes"))
