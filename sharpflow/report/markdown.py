@@ -89,10 +89,16 @@ def main() -> int:
     )
     parser.add_argument("claims", type=Path, help="claims.csv of a finished run")
     parser.add_argument("output", type=Path, help="the file; what is above its marker stays")
+    parser.add_argument("--papers", nargs="+", metavar="KEY", help="of these alone; all by default")
     options = parser.parse_args()
-    return exit_status(
-        lambda: replace_below(options.output, lines(pd.read_csv(options.claims))), OSError
-    )
+    return exit_status(lambda: _write(options.claims, options.output, options.papers), OSError)
+
+
+def _write(claims: Path, output: Path, papers: list[str] | None) -> None:
+    table = pd.read_csv(claims)
+    if papers is not None:
+        table = table[table["paper"].isin(papers)]
+    replace_below(output, lines(table))
 
 
 if __name__ == "__main__":
