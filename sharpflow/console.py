@@ -286,11 +286,12 @@ def planned(workflow: Any, foretold: Foretold) -> dict[int, Planned]:
     """
     dag, found = workflow.dag, {}
     for job in dag.needrun_jobs():
-        seconds, start = foretold(job.rule.name, job.wildcards, job.threads)
+        at_once = 0.0, 0.0
+        times = at_once if job.is_norun else foretold(job.rule.name, job.wildcards, job.threads)
         found[dag.jobid(job)] = Planned(
             name_of(job),
             kind_of(job.rule.name, dict(job.wildcards.items())),
-            *((0.0, 0.0) if job.is_norun else (seconds, start)),
+            *times,
             job.threads if workflow.local_exec else 1,
             frozenset(dag.jobid(needed) for needed in dag.dependencies[job]),
             str(job.log[0]) if job.log else "",

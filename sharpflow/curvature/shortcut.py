@@ -195,9 +195,7 @@ class Shortcut:
             except (RuntimeError, ValueError):  # of kernels that autograd does not use
                 break
             if error <= self._allowed and noise <= 2.5 * self._allowed:
-                self._distance, self.error, self._noise = factor * first, error, noise
-                self._place = flatten_parameters(loss.present())
-                self._wait = self._interval = 1
+                self._trust(loss, factor * first, error, noise)
                 return
             if not noise <= 0.1:
                 break  # kinks: no other distance helps
@@ -250,10 +248,8 @@ class Shortcut:
         right = error <= self._allowed and extra <= 2 * self._allowed
         if not (right and float((errors + extra).max()) <= 5 * self._allowed):
             return None
-        self._distance, self.error = self._distance or _LENGTH[vectors.dtype], error
-        self._noise = noise / max(found.norm, 1e-30)
-        self._place = flatten_parameters(loss.present())
-        self._wait = self._interval = 1
+        distance = self._distance or _LENGTH[vectors.dtype]
+        self._trust(loss, distance, error, noise / max(found.norm, 1e-30))
         after = slice(count, None)
         refined = images / images.norm(dim=0).clamp(min=1e-30)
         return replace(
@@ -269,6 +265,12 @@ class Shortcut:
     def refuse(self) -> None:
         """Let autograd measure for a while: kinks."""
         self._distance, self._wait = None, self._patience
+
+    def _trust(self, loss: LossOfModel, distance: float, error: float, noise: float) -> None:
+        """Use differences at a distance from here on, and compare them after one measurement."""
+        self._distance, self.error, self._noise = distance, error, noise
+        self._place = flatten_parameters(loss.present())
+        self._wait = self._interval = 1
 
     def _seen(
         self, loss: LossOfModel, scaling: Tensor | None, found: EigenResult, distance: float
