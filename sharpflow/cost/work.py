@@ -13,8 +13,8 @@ HELD_OUT = 2000
 """Samples that stand for a population where a loss has no closed form."""
 LARGEST_GRAM = 4000
 """Rows up to which J Jᵀ is formed."""
-BASIS = 40
-"""Vectors of an eigensolver's basis, for one pair."""
+BASIS, SMALL_BASIS, LARGE = 40, 6, 2**22
+"""Least vectors of an eigensolver's basis, and above a number of parameters."""
 RESTART = 10
 """Steps between stored states at which an eigensolver starts anew, at least."""
 COLD, WARM = 16, 4
@@ -345,6 +345,12 @@ def _tensors(job: Job) -> dict[str, float]:
     }
 
 
+def held_vectors(size: int, pairs: int) -> int:
+    """Vectors of an eigensolver's basis that does not span the whole space."""
+    small = max(SMALL_BASIS, 2 * pairs + 4)
+    return small if size > LARGE else max(BASIS, 4 * pairs + 16)
+
+
 def _pass(job: Job) -> float:
     """Megabytes that a step's pass keeps."""
     return job.runs * job.batch * job.units * job.item / _MB
@@ -372,7 +378,7 @@ def _evaluate_memory(job: Job) -> dict[str, float]:
         elif one.gram:
             curved = job.samples * job.units * job.item / _MB
         if one.hessian:
-            held = min(BASIS + 4 * one.hessian, job.products(one, one.hessian))
+            held = min(held_vectors(job.parameters, one.hessian), job.products(one, one.hessian))
             basis = 2 * held * job.parameters * job.item / _MB
             curved = job.samples * job.units * job.item / _MB
         drawn = min(one.drawn, 16 * job.batch) * job.units * job.item / _MB
@@ -409,7 +415,7 @@ def _flow_memory(job: Job) -> dict[str, float]:
     """As of training, with the graph of a third derivative, and a basis of eigenvectors."""
     found = _train_memory(job)
     third = job.samples * job.units * job.item / _MB
-    basis = 2 * BASIS * job.parameters * job.item / _MB
+    basis = 2 * held_vectors(job.parameters, 1) * job.parameters * job.item / _MB
     return found | {
         "pass": _GRAPHS * max(found["pass"], third),
         "stored": found["stored"] + basis,

@@ -503,7 +503,7 @@ def top_eigenpairs(
     starts = _start_rows(operator, initial)
     held = len(starts)
     if basis_size is None:
-        basis_size = _default_basis(size, k)
+        basis_size = default_basis(size, k)
     capacity = min(size, max(basis_size, k + 2, held + k + 1 if held else 0))
     if generator is None:  # not the vectors that the starts were found from, in an earlier call
         generator = torch.Generator().manual_seed(held)
@@ -608,7 +608,8 @@ def top_eigenpairs(
     )
 
 
-def _default_basis(size: int, k: int) -> int:
+def default_basis(size: int, k: int) -> int:
+    """Vectors that the basis for k eigenpairs holds at most, in a space of `size` dimensions."""
     if size <= _FULL_BASIS:
         return size
     return max(_BASIS, 4 * k + _CHECK) if size <= LARGE else max(_SMALL_BASIS, 2 * k + 4)

@@ -24,6 +24,15 @@ class Strict(BaseModel):
     )
 
 
+class Span(Strict):
+    """Evenly spaced numbers."""
+
+    first: Annotated[float, Field(ge=0, le=1e6)]
+    """The first of them."""
+    last: Annotated[float, Field(ge=0, le=1e6)]
+    """The last of them."""
+
+
 class PartOf:
     """Marks a field that holds another part: a name, or a mapping with its `kind` and options."""
 

@@ -151,11 +151,7 @@ def run_slice(file: Path, wanted: str, module: str) -> Any:
         raise PartError(f"{file} has no {wanted!r}, which a part must have.")
     part = sliced(tree, wanted)
     if heavy := sorted(imported(part).intersection(HEAVY)):
-        raise PartError(
-            f"{file}: {wanted} needs {', '.join(heavy)}, which takes too long to import where a "
-            "configuration is read; keep its annotations and bounds to pydantic's, or import "
-            "inside a function."
-        )
+        raise PartError(_too_heavy(file, wanted, heavy))
     held = sys.modules.get(module)
     if held is not None and getattr(held, "__source__", None) == file.read_bytes():
         return getattr(held, wanted)
@@ -168,10 +164,22 @@ def run_slice(file: Path, wanted: str, module: str) -> Any:
     # descriptions of keys are looked for in the module of the file, which may be known by now
     for path in (file.absolute(), file.resolve()):
         inspect.modulesbyfile.pop(str(path), None)  # pyright: ignore[reportAttributeAccessIssue]
+    loaded = {*sys.modules}
     try:
         with explained(str(file)):
             exec(compile(part, str(file), "exec"), fresh.__dict__)
-            return getattr(fresh, wanted)
+            found = getattr(fresh, wanted)
+        if heavy := sorted((sys.modules.keys() - loaded) & {*HEAVY}):
+            raise PartError(_too_heavy(file, wanted, heavy))
     except PartError:
         del sys.modules[module]
         raise
+    return found
+
+
+def _too_heavy(file: Path, wanted: str, heavy: list[str]) -> str:
+    return (
+        f"{file}: {wanted} needs {', '.join(heavy)}, which takes too long to import where a "
+        "configuration is read; keep its annotations and bounds to pydantic's, or import inside "
+        "a function. What it imports counts, and a package's __init__.py is imported first."
+    )

@@ -17,7 +17,16 @@ from sharpflow.cost.fit import Recorded, fit, held_out, solve
 from sharpflow.cost.model import SHIPPED, UNKNOWN_MB, Coefficients, completed, read
 from sharpflow.cost.recorded import read_benchmarks, read_table, write_table
 from sharpflow.cost.sweep import Sweep
-from sharpflow.cost.work import BLOCK, HELD_OUT, LARGEST_GRAM, MEMORY, RESTART, TIME
+from sharpflow.cost.work import (
+    BLOCK,
+    HELD_OUT,
+    LARGEST_GRAM,
+    MEMORY,
+    RESTART,
+    TIME,
+    held_vectors,
+)
+from sharpflow.curvature import eigen
 from sharpflow.data.base import generate
 from sharpflow.errors import ConfigError
 from sharpflow.measurements import evaluate, gram
@@ -50,6 +59,10 @@ def job(stage="train", width=10, runs=2, **changes):
 def test_constants_are_those_of_training_and_evaluation():
     assert (BLOCK, HELD_OUT) == (DRAWN_TOGETHER, batches.EVALUATION_SAMPLES)
     assert (LARGEST_GRAM, RESTART) == (gram.LARGEST, evaluate.RESTART_STRIDE)
+    for parameters in (1000, eigen.LARGE, eigen.LARGE + 1):
+        for pairs in (1, 10):
+            basis = eigen.default_basis(parameters, pairs)
+            assert held_vectors(parameters, pairs) == basis, (parameters, pairs)
 
 
 @pytest.mark.parametrize("every", [1, 3])

@@ -154,6 +154,24 @@ def test_a_file_and_a_folder_of_one_name(mine):
     assert "'fixed'" in refusal(lambda: mine.registry.parts("optimisers"), ConfigError)
 
 
+def test_options_that_import_torch_through_a_module_are_refused(mine):
+    """In a process of its own, for here torch is loaded already."""
+    through = GOOD.replace("LARGEST = 3", "from sharpflow.training import BLOCK as LARGEST")
+    mine.write("optimisers/fixed.py", through)
+    code = (
+        "from pathlib import Path; from sharpflow.config.types import Types; "
+        "from sharpflow.parts.registry import Registry; "
+        f"Types(Registry({{'mine': Path({str(mine.root)!r})}})).options('optimisers')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1
+    last = done.stderr.strip().splitlines()[-1]
+    assert "PartError" in last
+    assert "fixed.py: Options needs numpy, " in last
+    assert "torch, which takes too long" in last
+    assert "inside a function" in last
+
+
 BAD_PARTS = {
     "not Python": ("class Options:\n  x = (\n", ["line 2"]),
     "of another class": ("class Options:\n    pass\ndef build(): ...\n", ["OptimiserOptions"]),

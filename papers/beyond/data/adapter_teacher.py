@@ -7,7 +7,8 @@ from pydantic import Field
 from sharpflow.parts.options import Form, Seed
 
 from ..models.adapters import base_weights, dense
-from ._teacher import Draws, TeacherOptions
+from ._teacher import Draws
+from ._teacher_options import TeacherOptions
 
 
 class Options(TeacherOptions):

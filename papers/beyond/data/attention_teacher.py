@@ -7,7 +7,8 @@ from pydantic import Field
 from sharpflow.parts.options import Form
 
 from ..models.attention import attend
-from ._teacher import Draws, Positive, TeacherOptions
+from ._teacher import Draws
+from ._teacher_options import Positive, TeacherOptions
 
 
 class Options(TeacherOptions):

@@ -4,17 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from sharpflow.parts.options import DataOptions, Form, Seed, Strict, Words
-
-
-class Span(Strict):
-    """Evenly spaced numbers."""
-
-    first: Annotated[float, Field(ge=0, le=1e6)]
-    """The first of them."""
-    last: Annotated[float, Field(ge=0, le=1e6)]
-    """The last of them."""
-
+from sharpflow.parts.options import DataOptions, Form, Seed, Span, Words
 
 Deviation = Annotated[float, Field(ge=0, le=1e6)]
 Deviations = Deviation | Annotated[list[Deviation], Field(min_length=1)] | Span

@@ -13,7 +13,7 @@ from PIL import Image
 
 from sharpflow.data.base import Dataset
 from sharpflow.data.labelled import choose, picture_tensors
-from sharpflow.data.photos.sizes import CELL
+from sharpflow.data.photos.options import CELL
 from sharpflow.errors import DataError
 
 _SIZE = 32

@@ -6,10 +6,11 @@ from pydantic import Field, model_validator
 
 from sharpflow.data import balance
 from sharpflow.data.class_options import PictureOptions
-from sharpflow.data.photos.sizes import CELL
 from sharpflow.parts.options import Form
 
 _ROWS, _WIDTH = 8, 640
+CELL = 48
+"""Side in pixels of the cells that are dealt out to parts."""
 
 
 class Options(PictureOptions):
