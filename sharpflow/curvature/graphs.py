@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
-from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from sharpflow.curvature.linear_operator import check_dtype, check_finite
@@ -165,22 +164,24 @@ class Leaves:
             ]
         )
 
-    def pull_back(
-        self, sources: Sequence[Tensor] | Sequence[GradientEdge], weights: list[Tensor]
-    ) -> Tensor:
-        """Flat gradient of <sources, weights> with respect to the leaves; the graph is kept."""
-        if not sources:
+    def joined(self, parts: Sequence[Tensor | None]) -> GradientEdge | None:
+        """Where the graph of parts begins, joined to one flat vector; None where none has one.
+
+        It holds the graph, and not the numbers of the vector.
+        """
+        if not any(p is not None and p.requires_grad for p in parts):
+            return None
+        pairs = zip(parts, self.tensors, strict=True)
+        flat = [(torch.zeros_like(t) if p is None else dense(p)).reshape(-1) for p, t in pairs]
+        return get_gradient_edge(torch.cat(flat))
+
+    def pull_back(self, source: Tensor | GradientEdge | None, weights: Tensor) -> Tensor:
+        """Flat gradient of <source, weights> with respect to the leaves; the graph is kept."""
+        if source is None:
             return torch.zeros(self.total, dtype=self.dtype, device=self.device)
         return self.flatten(
-            torch.autograd.grad(
-                sources, self.tensors, weights, retain_graph=True, allow_unused=True
-            )
+            torch.autograd.grad(source, self.tensors, weights, retain_graph=True, allow_unused=True)
         )
-
-
-def edge_of(tensor: Tensor) -> GradientEdge:
-    """Where the graph of a tensor begins, which holds the graph and not the tensor's numbers."""
-    return get_gradient_edge(tensor.view_as(tensor))  # a node of Python is not held by its edge
 
 
 def length_of(tensors: Iterable[Tensor]) -> float:
@@ -271,17 +272,6 @@ def one_precision() -> Iterator[None]:
         raise
 
 
-class _Host(nn.Module):
-    """Calls a function while `functional_call` has changed the parameters of a module."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, compute: Callable[[], Any]) -> Any:
-        return compute()
-
-
 def at_parameters(
     model: nn.Module,
     params: Parameters,
@@ -293,30 +283,24 @@ def at_parameters(
     Whatever reads the module's parameters meanwhile, a penalty in a loss say, reads `params`. With
     `dtype`, all of its parameters and buffers that are floating point have that one.
     """
-    state = {f"model.{name}": buffer.clone() for name, buffer in model.named_buffers()}
-    if dtype is not None:
-        state |= {f"model.{name}": p.detach() for name, p in model.named_parameters()}
-    state |= {f"model.{name}": parameter for name, parameter in params.items()}
-    state = {name: cast(tensor, dtype) for name, tensor in state.items()}
-    return functional_call(_Host(model), _by_place(model, state), (compute,), tie_weights=False)
-
-
-def _by_place(model: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A state at every place that one of its tensors stands at in a module.
-
-    A tied tensor stands at several. A module that is used twice is one place: under two names
-    `functional_call` would not put back what it had.
-    """
-    tensors = (model.named_parameters, model.named_buffers)
-    held = [pair for each in tensors for pair in each(remove_duplicate=False)]
-    given = {id(t): state[f"model.{name}"] for name, t in held if f"model.{name}" in state}
-    found = {}
-    for prefix, module in model.named_modules(prefix="model"):
-        for kind in (module.named_parameters, module.named_buffers):
-            for place, tensor in kind(prefix, recurse=False, remove_duplicate=False):
-                if id(tensor) in given:
-                    found[place] = given[id(tensor)]
-    return found
+    places = [
+        (tensors, key, held, f"{path}.{key}" if path else key)
+        for path, module in model.named_modules(remove_duplicate=False)
+        for tensors in (module._parameters, module._buffers)
+        for key, held in tensors.items()
+        if held is not None
+    ]
+    # a tied tensor stands at several places, and under one of its names in `params`
+    given = {id(held): params[name] for *_, held, name in places if name in params}
+    given = {id(buffer): buffer.clone() for buffer in model.buffers()} | given
+    try:
+        for tensors, key, held, _ in places:
+            now = given.get(id(held), held if dtype is None else held.detach())
+            tensors[key] = cast(now, dtype)
+        return compute()
+    finally:
+        for tensors, key, held, _ in places:
+            tensors[key] = held
 
 
 def cast(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:

@@ -15,7 +15,6 @@ from sharpflow.curvature.graphs import (
     check_scalar,
     dense,
     differentiable_gradients,
-    edge_of,
     graph_mode,
     second_derivatives,
 )
@@ -89,13 +88,11 @@ def hessian_operator(
         return compute() if inside is None else inside(dict(leaves.by_name), compute)
 
     with graph_mode(), second_derivatives():
-        edges = run(lambda: _gradient(loss, leaves))
+        slope = run(lambda: _gradient(loss, leaves))
 
     def product(vector: Tensor) -> Tensor:
-        parts = leaves.split(vector.contiguous())
-        weights = [parts[i] for i in edges]
         with second_derivatives():
-            return run(lambda: leaves.pull_back(list(edges.values()), weights))
+            return run(lambda: leaves.pull_back(slope, vector))
 
     return LinearOperator(leaves.total, product, leaves.dtype, leaves.device)
 
@@ -126,11 +123,8 @@ def hessian_product(
     columns = [vectors] if vectors.ndim == 1 else list(vectors.T)
 
     def compute() -> Tensor:
-        edges = _gradient(loss, leaves, check)
-        sources, images = list(edges.values()), []
-        for column in columns:
-            parts = leaves.split(column.contiguous())
-            images.append(leaves.pull_back(sources, [parts[i] for i in edges]))
+        slope = _gradient(loss, leaves, check)
+        images = [leaves.pull_back(slope, column) for column in columns]
         return images[0] if vectors.ndim == 1 else torch.stack(images, dim=1)
 
     with graph_mode(), second_derivatives():
@@ -170,30 +164,28 @@ def gauss_newton_operator(
     def run(compute: Callable[[], Any]) -> Any:
         return compute() if inside is None else inside(dict(leaves.by_name), compute)
 
-    def differentiate() -> tuple[Tensor, Tensor, dict[int, GradientEdge]]:
+    def differentiate() -> tuple[Tensor, Tensor, GradientEdge | None]:
         value = outputs(dict(leaves.by_name))
         check_finite(value.detach(), "the network's output")
         leaves.check_graph(value, "the network's output")
         probe = torch.zeros_like(value, requires_grad=True)
         pulled = differentiable_gradients(value, leaves.tensors, probe)
-        return value, probe, _edges_of(pulled)
+        return value, probe, leaves.joined(pulled)
 
     varying = [*leaves.tensors, *(p for p in params.values() if p.requires_grad)]
     with graph_mode(), second_derivatives():
-        value, probe, edges = run(differentiate)
+        value, probe, linear = run(differentiate)
         scale, root = run(lambda: _output_scalings(output_curvature, value.detach(), varying))
     count = value.numel()
 
     def vjp(weights: Tensor) -> Tensor:
-        return run(lambda: leaves.pull_back([value], [weights.reshape(value.shape)]))
+        return run(lambda: leaves.pull_back(value, weights.reshape(value.shape)))
 
     def jvp(vector: Tensor) -> Tensor:
-        if not edges:
+        if linear is None:
             return torch.zeros(count, dtype=leaves.dtype, device=leaves.device)
-        parts = leaves.split(vector.contiguous())
-        tangents, linear = [parts[i] for i in edges], list(edges.values())
         with second_derivatives():
-            (result,) = run(lambda: torch.autograd.grad(linear, probe, tangents, retain_graph=True))
+            (result,) = run(lambda: torch.autograd.grad(linear, probe, vector, retain_graph=True))
         return result.detach().reshape(-1)
 
     operator = GaussNewtonOperator(
@@ -209,8 +201,8 @@ def gauss_newton_operator(
 
 def _gradient(
     loss: Callable[[dict[str, Tensor]], Tensor], leaves: Leaves, check: bool = True
-) -> dict[int, GradientEdge]:
-    """Where the graph of the gradient of a loss begins, by place of the leaves."""
+) -> GradientEdge | None:
+    """Where the graph of the flat gradient of a loss begins."""
     value = loss(dict(leaves.by_name))
     check_scalar(value)
     check_finite(value.detach(), "the loss")
@@ -223,13 +215,7 @@ def _gradient(
     for gradient in gradients if check else ():
         if gradient is not None:
             check_finite(gradient.detach(), "the gradient of the loss")
-    return _edges_of(gradients)
-
-
-def _edges_of(gradients: Sequence[Tensor | None]) -> dict[int, GradientEdge]:
-    """Where the graphs of gradients begin, by place; their numbers are as many as parameters."""
-    pairs = enumerate(gradients)
-    return {i: edge_of(g) for i, g in pairs if g is not None and g.requires_grad}
+    return leaves.joined(gradients)
 
 
 def _output_scalings(

@@ -50,6 +50,7 @@ PLAIN = "λ₁(P⁻¹H) over 2/η"
     origin="stated: it equilibrates at the threshold",
     method="largest λ₁(P⁻¹H) over the threshold; where it starts above, 1 over the smallest",
     reads=[PRECONDITIONED],
+    controls=["slow_*"],
 )
 def own_threshold_reached(run: Run) -> float:
     """Largest value over the threshold; for a run that starts above, the inverse of the least.
