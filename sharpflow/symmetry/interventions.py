@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from sharpflow.symmetry.find import LOW
+from sharpflow.symmetry.probe import LOW
 
 _CURVED = frozenset(
     (

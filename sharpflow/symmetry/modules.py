@@ -15,14 +15,9 @@ from sharpflow.curvature.model_loss import (
     refuse_random_modules,
     trainable_parameters,
 )
-from sharpflow.symmetry.find import (
-    Function,
-    Probe,
-    distance,
-    random_direction,
-    verified,
-)
+from sharpflow.symmetry.find import verified
 from sharpflow.symmetry.interventions import Cause, Key, Watch
+from sharpflow.symmetry.probe import Function, Probe, distance, random_direction
 from sharpflow.symmetry.shared_units import Symmetry
 
 if TYPE_CHECKING:
