@@ -17,7 +17,9 @@ class Options(TeacherOptions):
     tokens: Annotated[int, Field(ge=2, le=1024)] = 8
     """Tokens in a sequence."""
     size: Annotated[int, Field(ge=1, le=1024)] = 16
-    """Numbers in a token, of inputs and outputs; all heads of the teacher have it together."""
+    """Numbers in a token of the inputs; all heads of the teacher have it together."""
+    outputs: Annotated[int, Field(ge=1, le=1024)] | None = None
+    """Numbers in a token of the outputs; `null` for as many as of the inputs."""
     heads: Annotated[int, Field(ge=1, le=64)] = 2
     """Heads of the teacher; they share the size."""
     sharpness: Positive = 1.5
@@ -25,17 +27,18 @@ class Options(TeacherOptions):
 
     def form(self):
         """Whole sequences in and out."""
-        length = self.tokens * self.size
-        return Form("vectors", (length,), length, "real", self.samples)
+        outputs = self.tokens * (self.outputs or self.size)
+        return Form("vectors", (self.tokens * self.size,), outputs, "real", self.samples)
 
 
 def generate(spec):
     """Inputs and targets (n, T·d)."""
     draws, size = Draws(spec), spec["size"]
     scales = {"query": spec["sharpness"] ** 0.5, "key": spec["sharpness"] ** 0.5}
+    rows = {"query": size, "key": size, "value": size, "output": spec["outputs"] or size}
     weights = {
-        name: scales.get(name, 1.0) * draws.normal(size, size) / size**0.5
-        for name in ("query", "key", "value", "output")
+        name: scales.get(name, 1.0) * draws.normal(count, size) / size**0.5
+        for name, count in rows.items()
     }
     inputs = draws.inputs(spec["samples"], spec["tokens"], size)
     targets = draws.noisy(attend(weights, inputs, spec["heads"]))

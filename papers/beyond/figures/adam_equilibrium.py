@@ -46,8 +46,12 @@ NAMES = {
     "epsilon_large": "Adam, ε = 3",
     "forgetful": "Adam, β₂ = 0.5, β₁ = 0",
     "square": "Adam, 20 outputs",
+    "sgd_small_values": "SGD, small values",
+    "sgd_large_values": "SGD, large values",
+    "adam_small_values": "Adam, small values",
+    "adam_large_values": "Adam, large values",
 }
-"""Words for the experiment's own cases."""
+"""Words for the cases of the experiments that it is drawn for."""
 
 
 def family(network: results.Network) -> tuple[str, str, str]:
@@ -103,7 +107,7 @@ def _draw_ways(axes: Axes, found: Mapping[results.Network, list[Run]]) -> list[A
     sgd, adam = "SGD's law:\nequal powers", "Adam's law:\nequal roots "
     across, up = axes.get_yaxis_transform(), axes.get_xaxis_transform()
     axes.text(0.02, 0.0, sgd, color=style.BLUE, va="bottom", transform=across, **look)
-    axes.text(0.0, 0.04, adam, color=style.VERMILION, ha="right", transform=up, **look)
+    axes.text(0.0, 0.98, adam, color=style.VERMILION, ha="right", va="top", transform=up, **look)
     axes.set(
         xlabel="imbalance of the roots Σ√E[ĝ²]: outer − inner, over their sum",
         ylabel="imbalance of the powers ΣE[ĝ²]",
