@@ -41,7 +41,7 @@ smoke: $(READY)
 test: $(READY) lint
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -r tests/peers.txt -r tests/storage.txt -r tests/browser.txt -r docs/requirements.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r benchmarks/requirements.txt -r tests/alone.txt
-	python -m pytest --numprocesses auto --maxprocesses 8 --dist loadgroup --no-loadscope-reorder
+	python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 docs: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r docs/requirements.txt

@@ -18,17 +18,9 @@ settings.register_profile("sharpflow", deadline=None, derandomize=True)
 settings.load_profile("sharpflow")
 
 
-@pytest.hookimpl(tryfirst=True)  # before the one that reads the groups
 def pytest_collection_modifyitems(items):
-    """One process a file, where several run: it shares its fixtures; what runs Snakemake, a folder.
-
-    The long ones begin.
-    """
+    """What runs Snakemake comes first, for it takes longest; a process takes whole files."""
     items.sort(key=lambda item: item.path.parent.name == "unit")
-    for item in items:
-        folder = item.path.parent
-        shared = item.path if folder.name == "unit" else folder
-        item.add_marker(pytest.mark.xdist_group(shared.stem))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -10,6 +10,8 @@ import sys
 from contextlib import contextmanager
 
 import pytest
+import yaml
+from config_folder import EXPERIMENT
 from trees import PROJECT, Tree, copy_project
 
 from sharpflow.storage.files import sha256_of
@@ -29,6 +31,12 @@ overrides:
     training: {steps: 40, states_megabytes: 0.2}
     measurements: {hessian: {every: 20}}
     cases: {relu: null, elu: null, softplus: null}
+"""
+BAD = """\
+results: results/faults
+papers: [papers/li2022]
+experiments_folder: experiments
+experiments: NAMES
 """
 RECORD = 3073
 
@@ -111,8 +119,7 @@ def filled(folder, room: int) -> None:
             os.truncate(filler, max(0, filler.stat().st_size - room))
 
 
-@pytest.mark.parametrize("room", [0, 16_384])
-def test_a_full_disk_is_a_message_and_the_rerun_goes_on(project, room):
+def test_a_full_disk_is_a_message_and_the_rerun_goes_on(project):
     config = configured(project)
     with mounted(results(project), "16m"):
         table = "results/faults/tables/dense/runs/1-of-1.parquet"
@@ -120,7 +127,7 @@ def test_a_full_disk_is_a_message_and_the_rerun_goes_on(project, room):
         assert run.returncode == 0, run.stdout[-3000:]
         wider = configured(project, widths="[20, 30]")
         before = outputs(project)
-        filled(results(project), room)
+        filled(results(project), 16_384)
         message = refusal(project.snakemake("--cores", "2", table, config=wider))
         assert "could not be written" in message
         assert "No space left on device" in message
@@ -177,33 +184,47 @@ def test_a_file_in_the_way_of_the_results_is_a_message(project):
 
 
 BATCHES = {
-    "cut": (bytes(RECORD * 30)[:-5], "samples: 10", ["is not a whole number of CIFAR-10 records"]),
-    "empty": (b"", "samples: 10", ["has 0 bytes"]),
-    "labels": (b"\x63" + bytes(RECORD - 1), "samples: 10", ["has label 99"]),
-    "folder": (None, "samples: 10", ["cannot be read: Is a directory"]),
+    "cut": (
+        bytes(RECORD * 30)[:-5],
+        {"samples": 10},
+        ["is not a whole number of CIFAR-10 records"],
+    ),
+    "empty": (b"", {"samples": 10}, ["has 0 bytes"]),
+    "labels": (b"\x63" + bytes(RECORD - 1), {"samples": 10}, ["has label 99"]),
+    "folder": (None, {"samples": 10}, ["cannot be read: Is a directory"]),
     "few": (
         bytes(RECORD * 30),
-        "samples: 10",
+        {"samples": 10},
         ["needs 5 images of classes 5, 6, 7, 8, 9", "has 0"],
     ),
     "few of a class": (
         (bytes(RECORD * 4) + b"\x01" + bytes(RECORD - 1)) * 2,
-        "samples: 10, classes: [0, 1]",
+        {"samples": 10, "classes": [0, 1]},
         ["data.samples = 10 needs 5 images of class 1", "has 2; ask for at most 4"],
     ),
 }
 
 
-@pytest.mark.parametrize("kind", BATCHES)
-def test_bad_data_are_named(project, kind):
-    content, data, words = BATCHES[kind]
-    batch = project.root / "cifar" / "data_batch_1.bin"
-    batch.parent.mkdir()
-    batch.mkdir() if content is None else batch.write_bytes(content)
-    config = configured(project, f"source: cifar10, path: cifar, {data}")
-    message = refusal(project.snakemake("--cores", "1", config=config))
-    for word in ("cifar", *words):
-        assert word in message
+def test_bad_data_are_named(project):
+    folder = project.root / "experiments"
+    folder.mkdir()
+    for place, (content, data, _) in enumerate(BATCHES.values()):
+        batch = project.root / f"cifar{place}" / "data_batch_1.bin"
+        batch.parent.mkdir()
+        batch.mkdir() if content is None else batch.write_bytes(content)
+        data = {"source": "cifar10", "path": batch.parent.name, **data}
+        (folder / f"bad{place}.yaml").write_text(yaml.safe_dump(EXPERIMENT | {"data": data}))
+    names = [f"bad{place}" for place in range(len(BATCHES))]
+    (project.root / "bad.yaml").write_text(BAD.replace("NAMES", str(names)))
+    run = project.snakemake("--cores", "2", "--keep-going", config="bad.yaml")
+    assert run.returncode != 0
+    assert "Traceback" not in run.stdout, run.stdout
+    messages = {line for line in run.stdout.splitlines() if line.startswith("Error: ")}
+    for place, (_, _, words) in enumerate(BATCHES.values()):
+        said = {line for line in messages if f"cifar{place}" in line}
+        assert len(said) == 1, messages
+        for word in words:
+            assert word in min(said)
     assert outputs(project) == {}
 
 
