@@ -283,7 +283,7 @@ def at_parameters(
     Whatever reads the module's parameters meanwhile, a penalty in a loss say, reads `params`. With
     `dtype`, all of its parameters and buffers that are floating point have that one.
     """
-    places = [
+    places: list[tuple[dict[str, Any], str, Tensor, str]] = [
         (tensors, key, held, f"{path}.{key}" if path else key)
         for path, module in model.named_modules(remove_duplicate=False)
         for tensors in (module._parameters, module._buffers)
