@@ -567,12 +567,12 @@ class TestPictures:
         assert controls["case"].tolist() == ["gd_kaiming"]
         assert controls["verdict"].tolist() == ["not supported"]
 
-    def test_the_noise_of_the_start_is_a_foil_where_it_falls(self, tables):
-        for power, verdict in ((0.5, "supported"), (0.3, "not supported")):
+    def test_noise_that_norms_do_not_divide_is_a_foil_where_they_do(self, tables):
+        for power, fails in ((1.0, False), (0.5, True)):
             rows = judged("norm_growth_predicted", noise.normalisation(power=power))
             foils = rows[rows["control"]]
             assert len(foils) == 2
-            assert set(foils["verdict"]) == {verdict}
+            assert set(foils["verdict"] == "not supported") == {fails}
             assert set(rows.loc[~rows["control"], "verdict"]) == {"supported"}
 
     def test_few_records_say_nothing_of_the_growth(self, tables):
