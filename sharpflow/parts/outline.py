@@ -162,6 +162,7 @@ def run_slice(file: Path, wanted: str, module: str) -> Any:
     fresh.__source__ = file.read_bytes()  # type: ignore[attr-defined]
     sys.modules[module] = fresh
     # descriptions of keys are looked for in the module of the file, which may be known by now
+    inspect._filesbymodname.pop(module, None)  # pyright: ignore[reportAttributeAccessIssue]
     for path in (file.absolute(), file.resolve()):
         inspect.modulesbyfile.pop(str(path), None)  # pyright: ignore[reportAttributeAccessIssue]
     loaded = {*sys.modules}

@@ -172,6 +172,19 @@ def test_options_that_import_torch_through_a_module_are_refused(mine):
     assert "inside a function" in last
 
 
+def test_options_of_a_module_that_was_imported_before_are_described():
+    code = (
+        "import sharpflow.data.photos; from sharpflow.config.types import Types; "
+        "from sharpflow.parts.registry import Registry; "
+        "fields = Types(Registry({})).options('data')['photos'].model_fields; "
+        "print([name for name, field in fields.items() if not field.description])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
 BAD_PARTS = {
     "not Python": ("class Options:\n  x = (\n", ["line 2"]),
     "of another class": ("class Options:\n    pass\ndef build(): ...\n", ["OptimiserOptions"]),
