@@ -23,8 +23,9 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: item.path.parent.name == "unit")
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(autouse=True)
 def _one_thread():
+    """Before each test, for one that runs a job in its process sets the job's number."""
     torch.set_num_threads(1)
 
 
