@@ -156,13 +156,7 @@ class Leaves:
 
     def flatten(self, parts: Sequence[Tensor | None]) -> Tensor:
         """The flat vector of parts; None stands for zeros."""
-        pairs = zip(parts, self.tensors, strict=True)
-        return torch.cat(
-            [
-                (torch.zeros_like(t) if p is None else dense(p)).detach().reshape(-1)
-                for p, t in pairs
-            ]
-        )
+        return self._one(parts).detach()
 
     def joined(self, parts: Sequence[Tensor | None]) -> GradientEdge | None:
         """Where the graph of parts begins, joined to one flat vector; None where none has one.
@@ -171,9 +165,13 @@ class Leaves:
         """
         if not any(p is not None and p.requires_grad for p in parts):
             return None
+        return get_gradient_edge(self._one(parts))
+
+    def _one(self, parts: Sequence[Tensor | None]) -> Tensor:
         pairs = zip(parts, self.tensors, strict=True)
-        flat = [(torch.zeros_like(t) if p is None else dense(p)).reshape(-1) for p, t in pairs]
-        return get_gradient_edge(torch.cat(flat))
+        return torch.cat(
+            [(torch.zeros_like(t) if p is None else dense(p)).reshape(-1) for p, t in pairs]
+        )
 
     def pull_back(self, source: Tensor | GradientEdge | None, weights: Tensor) -> Tensor:
         """Flat gradient of <source, weights> with respect to the leaves; the graph is kept."""

@@ -60,6 +60,11 @@ def mine(tmp_path):
     loading.forget("papers.mine")
 
 
+def apart(code: str) -> subprocess.CompletedProcess:
+    """Run code in a process of its own."""
+    return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+
+
 def refusal(call, kind=PartError):
     with pytest.raises(kind) as caught:
         call()
@@ -133,9 +138,8 @@ def test_reading_parts_is_light(mine):
         "types = Types(Registry(papers)); [types.options(kind) for kind in OPTIONS]; "
         "print(sorted({'torch','numpy','pandas','matplotlib','scipy'} & sys.modules.keys()))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
-    )
+    done = apart(code)
+    assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "[]"
 
 
@@ -163,7 +167,7 @@ def test_options_that_import_torch_through_a_module_are_refused(mine):
         "from sharpflow.parts.registry import Registry; "
         f"Types(Registry({{'mine': Path({str(mine.root)!r})}})).options('optimisers')"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    done = apart(code)
     assert done.returncode == 1
     last = done.stderr.strip().splitlines()[-1]
     assert "PartError" in last
@@ -179,9 +183,8 @@ def test_options_of_a_module_that_was_imported_before_are_described():
         "fields = Types(Registry({})).options('data')['photos'].model_fields; "
         "print([name for name, field in fields.items() if not field.description])"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
-    )
+    done = apart(code)
+    assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "[]"
 
 

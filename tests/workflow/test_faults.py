@@ -119,7 +119,8 @@ def filled(folder, room: int) -> None:
             os.truncate(filler, max(0, filler.stat().st_size - room))
 
 
-def test_a_full_disk_is_a_message_and_the_rerun_goes_on(project):
+@pytest.mark.parametrize("room", [0, 16_384])
+def test_a_full_disk_is_a_message_and_the_rerun_goes_on(project, room):
     config = configured(project)
     with mounted(results(project), "16m"):
         table = "results/faults/tables/dense/runs/1-of-1.parquet"
@@ -127,7 +128,7 @@ def test_a_full_disk_is_a_message_and_the_rerun_goes_on(project):
         assert run.returncode == 0, run.stdout[-3000:]
         wider = configured(project, widths="[20, 30]")
         before = outputs(project)
-        filled(results(project), 16_384)
+        filled(results(project), room)
         message = refusal(project.snakemake("--cores", "2", table, config=wider))
         assert "could not be written" in message
         assert "No space left on device" in message
@@ -220,6 +221,7 @@ def test_bad_data_are_named(project):
     assert run.returncode != 0
     assert "Traceback" not in run.stdout, run.stdout
     messages = {line for line in run.stdout.splitlines() if line.startswith("Error: ")}
+    assert len(messages) == len(BATCHES), messages
     for place, (_, _, words) in enumerate(BATCHES.values()):
         said = {line for line in messages if f"cifar{place}" in line}
         assert len(said) == 1, messages

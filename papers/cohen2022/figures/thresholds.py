@@ -65,7 +65,8 @@ def draw(tables: results.Tables) -> Figure:
         ylabel="λ₁(P⁻¹H)η (full), λ₁(H)η (open), at the end",
         xlim=ends,
     )
-    axes.set_xticks(marks := np.unique(np.round(expected, 6)), [f"{x:g}" for x in marks])
+    marks = np.unique(np.round(expected, 6))
+    axes.set_xticks(marks, [f"{mark:g}" for mark in marks])
     axes.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
     style.legend_below(figure, handles)
     return figure
