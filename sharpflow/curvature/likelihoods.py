@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -57,7 +58,7 @@ def draw_targets(
         if kind in _CLASSES:
             drawn, terms = _classes(outputs, targets, draws, generator, _ignored(loss))
         else:
-            shape = (draws, *torch.broadcast_shapes(outputs.shape, targets.shape))
+            shape = (draws, *np.broadcast_shapes(outputs.shape, targets.shape))
             means = outputs.double().to(generator.device).expand(shape)
             if kind in _SQUARES:
                 noise = torch.randn(

@@ -12,6 +12,7 @@ quantities without which it cannot be drawn; `DRAWS`, those that it draws too wh
 measured; `CASES`, patterns of the only cases that it can draw, if they are not all.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from types import ModuleType
@@ -23,6 +24,14 @@ from matplotlib.figure import Figure
 from sharpflow.errors import PartError
 from sharpflow.parts.loading import PAPERS
 from sharpflow.results import tables as results
+
+_SPELLINGS = {
+    **{name: name.upper() for name in ("cnn", "elu", "gd", "mlp", "mse", "sam", "sgd")},
+    **{"adagrad": "Adagrad", "adam": "Adam", "adamw": "AdamW", "gelu": "GELU", "gpt": "GPT"},
+    **{"kaiming": "Kaiming", "lora": "LoRA", "lstm": "LSTM", "nesterov": "Nesterov"},
+    **{"relu": "ReLU", "resnet": "ResNet", "rmsprop": "RMSprop", "vit": "ViT", "xavier": "Xavier"},
+    **{"beta": "β", "epsilon": "ε", "eta": "η", "phi": "φ"},
+}
 
 
 def checked(figure: object, module: str) -> Figure:
@@ -119,10 +128,20 @@ def name(network: results.Network, others: Sequence[results.Network]) -> str:
 
 def case(network: results.Network, others: Sequence[results.Network]) -> str:
     """A network's case, with its experiment where there are several."""
-    text = network.case.replace("_", " ")
+    text = spelled(network.case)
     if len({n.experiment for n in others}) > 1:
-        text = f"{network.experiment.replace('_', ' ')}: {text}"
+        text = f"{spelled(network.experiment)}: {text}"
     return text
+
+
+def spelled(name: str) -> str:
+    """The name of a case or an experiment as the field writes it: `sgd_k_0_5` is "SGD k 0.5"."""
+    decimal = re.sub(r"(?<=_)(?:(\d)_|0(?=\d))(\d+)(?=_|$)", _decimal, name)
+    return " ".join(_SPELLINGS.get(word, word) for word in decimal.split("_"))
+
+
+def _decimal(digits: re.Match[str]) -> str:
+    return f"{digits[1] or 0}.{digits[2]}"
 
 
 def label(network: results.Network, others: Sequence[results.Network]) -> str:

@@ -1,6 +1,6 @@
 """Which data a network was trained on, for figures that have panels for each."""
 
-from sharpflow.figures import ensemble
+from sharpflow.figures import base, ensemble
 from sharpflow.results import tables as results
 
 GAUSSIAN = "Gaussian data"
@@ -10,7 +10,7 @@ WORDS = {"gaussian": GAUSSIAN, "photos": "photographs", "cifar10": "CIFAR-10"}
 def data(network: results.Network) -> str:
     """What figures call the network's data."""
     source = network.setting("data.source") or "gaussian"
-    return WORDS.get(source, source.replace("_", " "))
+    return WORDS.get(source, base.spelled(source))
 
 
 def by_data(tables: results.Tables, *quantities: str) -> list[tuple[str, list[results.Network]]]:

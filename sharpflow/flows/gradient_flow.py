@@ -91,9 +91,13 @@ class StableFlow:
             np.full(size, _rms(first[:size])), _spread(first[size:])
         ])  # fmt: skip
         bound = np.maximum(bound, 1e-300)
+
+        def known(time: float, values: np.ndarray) -> np.ndarray:
+            return first if time == state.time else rates(time, values)
+
         try:
             solver = RK23(
-                rates, state.time, whole, state.time + 1.0, rtol=_RELATIVE, atol=bound,  # pyright: ignore[reportArgumentType]
+                known, state.time, whole, state.time + 1.0, rtol=_RELATIVE, atol=bound,  # pyright: ignore[reportArgumentType]
                 first_step=min(state.substep, 1.0),
             )  # fmt: skip
             count = 0

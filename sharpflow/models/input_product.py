@@ -2,6 +2,7 @@
 
 import itertools
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -33,7 +34,7 @@ class InputProduct:
         x = self.matrix
         if not self._blocks:
             return x @ right
-        lead = torch.broadcast_shapes(x.shape[:-2], right.shape[:-2])
+        lead = np.broadcast_shapes(x.shape[:-2], right.shape[:-2])
         result = right.new_empty(*lead, x.shape[-2], right.shape[-1])
         for rows, width in self._blocks:
             block, reached = x[..., rows, :width], right[..., :width, :]
@@ -46,7 +47,7 @@ class InputProduct:
         if out is None and not self._blocks:
             return x.mT @ right
         if out is None:
-            lead = torch.broadcast_shapes(x.shape[:-2], right.shape[:-2])
+            lead = np.broadcast_shapes(x.shape[:-2], right.shape[:-2])
             out = right.new_empty(*lead, x.shape[-1], right.shape[-1])
         if not self._blocks:
             return torch.matmul(x.mT, right, out=out)

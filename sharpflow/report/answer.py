@@ -168,18 +168,19 @@ def card(figure: FigureEntry, ordered: Sequence[Entry], paper: Paper) -> dict[st
     """
     own = [entry for entry in ordered if entry["anchor"] == figure.anchor]
     if not own:
-        return {"figure": figure, "first": None, "place": place(figure, None)}
+        return {"figure": figure, "first": None, "place": place(figure, [])}
     shared = {
         entry["claim"]: len({e["anchor"] for e in ordered if e["claim"] == entry["claim"]})
         for entry in own
     }
-    first = min(own, key=lambda entry: shared[entry["claim"]])
+    rarest = sorted(own, key=lambda entry: shared[entry["claim"]])
+    first = rarest[0]
     rows = single_rows([first])
     shown = next(row for row in rows if row["verdict"] == first["verdict"])
     return {
         "figure": figure,
         "first": first,
-        "place": place(figure, first),
+        "place": place(figure, rarest),
         "published": paper.get("published", {}).get(first["claim"], ""),
         "shown": shown,
         "case": shown["case"] if len(rows) > 1 else "",
@@ -187,13 +188,17 @@ def card(figure: FigureEntry, ordered: Sequence[Entry], paper: Paper) -> dict[st
     }
 
 
-def place(figure: FigureEntry, first: Entry | None) -> str:
-    """Where in the publication a figure belongs, without a number that is not known."""
+def place(figure: FigureEntry, claims: Sequence[Entry]) -> str:
+    """Where in the publication a figure belongs, without a number that is not known.
+
+    It is drawn here only where the publication states none of its claims.
+    """
     if figure.published:
         return f"{figure.published} of the publication"
-    source = first["source"] if first else ""
-    if first and first["drawn"]:
+    stated = [entry for entry in claims if not entry["drawn"]]
+    if claims and not stated:
         return "No figure of the publication: drawn here"
+    source = stated[0]["source"] if stated else ""
     return f"Publication: {source or 'place not given'}; number of its figure not known"
 
 

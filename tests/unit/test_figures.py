@@ -379,7 +379,7 @@ def test_panels_follow_the_order_of_the_settings(two_cases):
     assert [n.case for n in results.networks(two_cases)] == ["tanh", "relu"]
     figure = residual.draw(two_cases)
     titles = [axes.get_title(loc="left") for axes in figure.axes if axes.get_title(loc="left")]
-    assert titles == ["tanh, 2/η = 400", "relu, 2/η = 400"]
+    assert titles == ["tanh, 2/η = 400", "ReLU, 2/η = 400"]
 
 
 def test_six_panels_wrap_into_two_rows():
@@ -443,7 +443,7 @@ def test_output_norm_marks_the_anomaly_points():
 
 def test_output_norm_holds_curves_and_strip(two_cases):
     figure = output_norm.draw(two_cases)
-    above, strip, below = panel(figure, "relu, 2/η = 400")
+    above, strip, below = panel(figure, "ReLU, 2/η = 400")
     np.testing.assert_array_equal(line(above, "threshold 2/η").get_ydata(), [1, 1])
     expected = strong_values(two_cases, "relu", "output_norm_squared")
     np.testing.assert_array_equal(line(below, "‖A‖²").get_ydata(), expected)
@@ -464,7 +464,7 @@ def test_every_panel_of_sharpness_has_the_same_axis_in_thresholds():
     runs.loc[(runs["case"] == "relu") & (runs["quantity"] == edge.SHARPNESS), "value"] *= 2
     figure = output_norm.draw({"dense": table(runs)})
     tops = [axes.get_ylim() for axes in figure.axes if axes.get_ylabel() == "Λη/2"]
-    tops.append(panel(figure, "relu, 2/η = 400")[0].get_ylim())
+    tops.append(panel(figure, "ReLU, 2/η = 400")[0].get_ylim())
     assert len(set(tops)) == 1
 
 
@@ -841,3 +841,22 @@ def test_another_papers_figure_has_no_number_where_it_is_drawn():
     module.__name__ = "papers.li2022.figures.output_norm"
     numbers = [base.words(module, {}, paper)["published"] for paper in ("", "li2022", "mine")]
     assert numbers == ["Figure 2", "Figure 2", ""]
+
+
+@pytest.mark.parametrize(
+    ("name", "spelled"),
+    [
+        ("sgd_k_0_5", "SGD k 0.5"),
+        ("sgd_phi_1_75", "SGD φ 1.75"),
+        ("gd_decay_phi_0_1", "GD decay φ 0.1"),
+        ("adam_beta_05", "Adam β 0.5"),
+        ("momentum_09", "momentum 0.9"),
+        ("resnet_batch_norm", "ResNet batch norm"),
+        ("draw_100", "draw 100"),
+        ("edge_0", "edge 0"),
+        ("relu", "ReLU"),
+        ("width", "width"),
+    ],
+)
+def test_names_are_spelled_as_the_field_writes_them(name, spelled):
+    assert base.spelled(name) == spelled

@@ -453,7 +453,7 @@ def test_growth_of_the_norm_and_its_exponent(every):
     slopes = [norm_growth_exponent.statistic(run) for run in found[network]]
     assert np.mean(slopes) == pytest.approx(1.0, abs=1e-9)
     said = normalisation.numbers(tables)
-    own = next(row for row in said["rows"] if row[0] == "net b sgd")
+    own = next(row for row in said["rows"] if row[0] == "net b SGD")
     assert own[-1] == ensemble.interval_text(slopes, 0.95)
     ratio = normalisation.growth_ratio(tables, network, found[network])
     assert ratio.shape[1] == noise.SEEDS
@@ -625,14 +625,14 @@ def test_a_start_that_is_not_the_papers_is_drawn_under_its_case(every):
     mild = with_case(every, "matrix_factorisation", "sgd_balanced", "sgd_orthogonal", **orthogonal)
     figure = matrix_factorisation.draw(mild)
     beside = [text.get_text() for text in titled(figure, "norms").texts]
-    assert "sgd orthogonal" in beside
+    assert "SGD orthogonal" in beside
     assert "small U, large W" in beside
     unbalanced = with_case(
         every, "matrix_factorisation", "sgd_small_u", "sgd_orthogonal", **orthogonal
     )
     figure = matrix_factorisation.draw(unbalanced)
     figure.draw_without_rendering()
-    (line,) = lines(titled(figure, "charge"), "sgd orthogonal")
+    (line,) = lines(titled(figure, "charge"), "SGD orthogonal")
     taken = {own.get_color() for own in lines(titled(figure, "charge")) if own is not line}
     assert line.get_color() not in taken
     assert "nan" not in matrix_factorisation.caption(unbalanced)
@@ -646,7 +646,7 @@ def test_an_unknown_start_on_anisotropic_data_is_a_place_on_the_axis(every):
     added = runs[runs["case"] == "sgd_small_w"].assign(case="sgd_orthogonal")
     given = table("equilibrium", pd.concat([runs, added]), cases=cases | orthogonal)
     axes = titled(matrix_factorisation.draw({"equilibrium": given}), "anisotropic")
-    assert [t.get_text() for t in axes.get_xticklabels()][-1] == "sgd orthogonal"
+    assert [t.get_text() for t in axes.get_xticklabels()][-1] == "SGD orthogonal"
 
 
 @pytest.mark.parametrize(
@@ -669,8 +669,7 @@ def test_a_further_case_is_drawn_under_its_name(name, like, settings, every):
     figure.draw_without_rendering()
     texts = [axes.get_title(loc="left") for axes in figure.axes] + words(figure)
     texts += [tick.get_text() for tick in figure.axes[0].get_xticklabels()]
-    elu = settings.get("model", {}).get("activation")
-    assert (elu or "one more") in texts
+    assert ("ELU" if "activation" in settings.get("model", {}) else "one more") in texts
     assert "nan" not in MODULES[name].caption(with_case(every, name, like, "one_more", **settings))
 
 

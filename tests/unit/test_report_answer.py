@@ -17,7 +17,7 @@ from report_page import (
     full_page,
 )
 
-from sharpflow.report.answer import answer, sentences, statements, why_open
+from sharpflow.report.answer import answer, place, sentences, statements, why_open
 from sharpflow.report.places import places
 from sharpflow.report.reasons import (
     BAND_END,
@@ -99,6 +99,13 @@ class TestSentences:
         text = checked(full_page(claims=claims(*rows))).text
         assert text.count("; drawn here") == 1
         assert "; drawn here" not in checked(full_page()).text
+
+    def test_a_card_is_drawn_here_where_the_publication_states_none_of_its_claims(self):
+        here, stated = claim(source="drawn here: from it"), claim(claim="norm", source="paper: § 2")
+        rows = entries(here, stated)
+        assert place(entry(published=""), rows[:1]) == "No figure of the publication: drawn here"
+        assert place(entry(published=""), rows).startswith("Publication: § 2")
+        assert place(entry(published="Figure 2"), rows) == "Figure 2 of the publication"
 
     def test_without_statements_or_claims(self):
         assert len(sentences(self.groups(claim(), says=["It stays."]))) == 1

@@ -45,7 +45,7 @@ def _look(tables: results.Tables, network: results.Network) -> tuple[str, str | 
     own = [n for n in chosen if bool(n.batch) == bool(network.batch)]
     colour = style.BLUE if network.batch else style.VERMILION
     factor = network.setting("model.imbalance")
-    words = f"start × {base.number(factor)}" if factor else network.case.replace("_", " ")
+    words = f"start × {base.number(factor)}" if factor else base.spelled(network.case)
     place = own.index(network) % len(LINES)
     return colour, LINES[place], f"{ensemble.method(network)}, {words}"
 

@@ -39,7 +39,7 @@ def draw(tables: results.Tables) -> Figure:
         style.log_limits(below, loss)
         style.plain_log_ticks(below)
         threshold = base.number(network.threshold)
-        above.set_title(f"{network.case.replace('_', ' ')}, 2/η = {threshold}")
+        above.set_title(f"{base.spelled(network.case)}, 2/η = {threshold}")
         below.set(xlabel="step", xlim=(0, float(ratio.index.max())))
         frames.append(ratio)
     unit.limit([above for above, _ in stacks], frames, [1.0] * len(frames))

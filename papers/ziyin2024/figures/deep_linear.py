@@ -100,7 +100,7 @@ def _colour(place: int) -> str:
 def _name(network: results.Network) -> str:
     """The start, by the stds of its layers."""
     stds = network.setting("model.initialisation.stds")
-    return f"start {', '.join(map(base.number, stds))}" if stds else network.case.replace("_", " ")
+    return f"start {', '.join(map(base.number, stds))}" if stds else base.spelled(network.case)
 
 
 def _draw_norms(axes: Axes, tables: results.Tables) -> list[Artist | None]:
@@ -231,7 +231,7 @@ def _worst(tables: results.Tables, kind: int) -> dict[str, str]:
 
 def alt(tables: results.Tables) -> str:
     """What is seen, and how far from the closed form the norms end."""
-    ends = (f"{case.replace('_', ' ')} {text}" for case, text in _worst(tables, 0).items())
+    ends = (f"{base.spelled(case)} {text}" for case, text in _worst(tables, 0).items())
     return (
         "Panels of deep linear nets: each layer's norm over its closed form in time on log "
         "axes, coming to one; norms at the end on the bars of the closed form; flat singular "

@@ -116,7 +116,7 @@ def starts(tables: results.Tables) -> Looks:
     for network in results.networks(tables):
         scales = tuple(network.setting(f"model.initialisation.{layer}") for layer in ("u", "w"))
         own = STARTS.get(scales)
-        other = Start(*_cycled(len(found)), network.case.replace("_", " "), stated=False)
+        other = Start(*_cycled(len(found)), base.spelled(network.case), stated=False)
         found.setdefault(_key(network), Start(*own) if own else other)
     return found
 
@@ -158,7 +158,7 @@ def _draw_charge(
         share = style.positive(ensemble.by_seed(runs[network], charge_decay).abs())
         colour = start.colour if network.batch else style.VERMILION
         named = f"{ensemble.method(network)}: {start.words}"
-        label = named if start.stated else network.case.replace("_", " ")
+        label = named if start.stated else base.spelled(network.case)
         handles.append(ensemble.draw_band(axes, share, colour, start.linestyle, label))
         rate = ensemble.constant(tables, network, "rate_predicted")
         if np.isfinite(rate) and network.batch:

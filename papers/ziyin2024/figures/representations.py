@@ -17,7 +17,6 @@ PUBLISHED = "Figures 6 and 9"
 READS = ("alignment",)
 DRAWS = ("alignment_unweighted", "gram_u", "gram_w")
 
-NAMES = {"relu": "ReLU"}
 PICTURES = ("gram_w", "gram_u")
 SYMBOLS = {"gram_w": r"$W\Gamma_W W^\mathrm{T}$", "gram_u": r"$U^\mathrm{T}\Gamma_U U$"}
 WEIGHTED = f"{SYMBOLS['gram_u']} and {SYMBOLS['gram_w']}"
@@ -85,7 +84,7 @@ def rows(tables: results.Tables) -> list[Row]:
 
 def _activation(network: results.Network) -> str | None:
     activation = network.setting("model.activation")
-    return NAMES.get(activation, activation)
+    return activation and base.spelled(activation)
 
 
 def _draw_alignment(
