@@ -1,5 +1,6 @@
 """Symmetric matrices that are known by their products."""
 
+import math
 from collections.abc import Callable
 from typing import overload
 
@@ -28,9 +29,14 @@ class NonFiniteError(ValueError):
     """Curvature was asked for where a number is NaN or infinite, as in a run that diverged."""
 
 
+def all_finite(tensor: Tensor) -> bool:
+    """Whether it holds neither NaN nor infinity: a finite sum says so, another may be overflow."""
+    return math.isfinite(tensor.sum().item()) or bool(torch.isfinite(tensor).all())
+
+
 def check_finite(tensor: Tensor, argument: str) -> None:
     """Raise NonFiniteError if `tensor` holds NaN or infinity."""
-    if not torch.isfinite(tensor.sum()) and not torch.isfinite(tensor).all():
+    if not all_finite(tensor):
         raise NonFiniteError(f"{argument} holds NaN or infinity; curvature needs finite numbers.")
 
 

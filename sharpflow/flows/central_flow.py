@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from sharpflow.curvature.eigen import top_eigenpairs
+from sharpflow.curvature.linear_operator import all_finite
 from sharpflow.curvature.warm_start import WarmStart
 from sharpflow.errors import FlowError
 from sharpflow.flows.complementarity import Complement, complement
@@ -183,7 +184,7 @@ class CentralFlow:
                 time=now.time + length,
                 substep=min(1.0, length * min(max(change, 0.2), 2.0)),
             )
-            if not bool(torch.isfinite(now.weights).all()):
+            if not all_finite(now.weights):
                 raise FlowError(f"central flow: it left the finite numbers at time {now.time:g}.")
         assert first is not None
         return _Advance(now, replace(first, substeps=taken), used, reach)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from sharpflow.curvature import NonFiniteError
+from sharpflow.curvature.linear_operator import all_finite
 from sharpflow.errors import FlowError, PartError
 from sharpflow.flows.process import Process, Window, distance, without_own
 from sharpflow.optimisers.base import State
@@ -119,7 +120,7 @@ def _advance(
 
 
 def _finite(state: State) -> bool:
-    return all(bool(t.isfinite().all()) for t in state.values() if t.is_floating_point())
+    return all(all_finite(t) for t in state.values() if t.is_floating_point())
 
 
 def _lost(tensor: Tensor) -> Tensor:

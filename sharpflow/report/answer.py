@@ -199,7 +199,7 @@ def place(figure: FigureEntry, claims: Sequence[Entry]) -> str:
     if claims and not stated:
         return "No figure of the publication: drawn here"
     source = stated[0]["source"] if stated else ""
-    return f"Publication: {source or 'place not given'}; number of its figure not known"
+    return f"Publication, {source or 'place not given'}"
 
 
 def fallen_short(scale: Mapping[str, Differences] | None) -> list[tuple[str, str]]:

@@ -120,7 +120,7 @@ def shown():
 def test_the_figure_of_curves_shows_the_ratio_and_the_sharpness_over_two_over_eta(shown):
     axes = adaptive_edge.draw(shown).axes
     titles = [each.get_title(loc="left") for each in axes[::2]]
-    assert titles == ["rmsprop: 2/η", "adam: 38/η", "nesterov: 1.5/η"]
+    assert titles == ["RMSprop: 2/η", "Adam: 38/η", "Nesterov: 1.5/η"]
     for above, below in zip(axes[::2], axes[1::2], strict=True):
         strong = next(line for line in above.lines if line.get_label().startswith("λ₁(P"))
         assert strong.get_ydata()[-60:].mean() == pytest.approx(1.0, abs=0.03)
@@ -133,7 +133,8 @@ def test_the_figure_of_thresholds_puts_the_levels_on_the_line(shown):
     (axes,) = thresholds.draw(shown).axes
     marks = {line.get_label().partition(":")[0]: line for line in axes.lines}
     for case in LEVELS:
-        (x,), (y,) = marks[case].get_xdata(), marks[case].get_ydata()
+        mark = marks[base.spelled(case)]
+        (x,), (y,) = mark.get_xdata(), mark.get_ydata()
         assert x == pytest.approx(FACTORS[case], rel=0.03)
         assert y == pytest.approx(FACTORS[case], rel=0.05)
     told = thresholds.numbers(shown)

@@ -104,7 +104,7 @@ class TestSentences:
         here, stated = claim(source="drawn here: from it"), claim(claim="norm", source="paper: § 2")
         rows = entries(here, stated)
         assert place(entry(published=""), rows[:1]) == "No figure of the publication: drawn here"
-        assert place(entry(published=""), rows).startswith("Publication: § 2")
+        assert place(entry(published=""), rows) == "Publication, § 2"
         assert place(entry(published="Figure 2"), rows) == "Figure 2 of the publication"
 
     def test_without_statements_or_claims(self):
@@ -316,10 +316,10 @@ class TestCards:
         [
             (
                 "paper: section 4",
-                "Publication: section 4; number of its figure not known",
+                "Publication, section 4",
             ),
             ("drawn here: from it", "No figure of the publication: drawn here"),
-            ("", "Publication: place not given; number of its figure not known"),
+            ("", "Publication, place not given"),
         ],
     )
     def test_a_card_without_a_number_says_where_it_belongs(self, source, place):
