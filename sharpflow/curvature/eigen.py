@@ -45,8 +45,8 @@ class EigenResult:
             was good. `estimate`: residual²/gap, with the gap to the next eigenvalue as it was seen.
         matvecs: products used by this call.
         converged: whether every residual is within `tol·max(|λ|, ε‖H‖)`, or every error within
-            `accuracy`. False where the operator's `noise` hides that, and where `max_products` end
-            the check for pairs that one random start vector does not see (k > 1).
+            `accuracy`. False where the operator's `noise` or asymmetry hides that, and where
+            `max_products` end the check for pairs that one random start vector does not see.
         norm: ‖H‖ as far as it was seen, the largest |Ritz value| (a lower bound).
         refined: (P, k), each vector after one power step, Hv/λ, which the last product gives away:
             as a rule nearer to the eigenvector, but its residual is not known. For warm starts.
@@ -549,7 +549,8 @@ def top_eigenpairs(
             if sure and k == 1:
                 errors, kind = torch.full_like(errors, slack), "bound"
             done = done & sure if accuracy is None or k > 1 else torch.full_like(done, sure)
-        noise = 2 * operator.noise * space.norm
+        skew = space.asymmetry()  # products are wrong by as much
+        noise = 2 * space.norm * max(operator.noise, skew if skew > _FLOOR * unit else 0.0)
         done = done | (residuals <= noise)  # nothing is found below it
         open_pairs = (~done).nonzero().flatten()
         near_floor = accuracy is None and bool((bounds < _FLOOR * unit * space.norm).any())

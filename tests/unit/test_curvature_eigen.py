@@ -11,6 +11,8 @@ from scipy.sparse.linalg import eigsh
 
 from sharpflow.curvature import LinearOperator, eigenpairs_above, top_eigenpairs
 
+CPU = torch.device("cpu")
+
 
 def rotation(size, seed=0):
     generator = torch.Generator().manual_seed(seed)
@@ -243,3 +245,20 @@ def test_cuda_agrees_with_cpu():
     host = top_eigenpairs(LinearOperator.from_dense(matrix), 2, tol=1e-8)
     device = top_eigenpairs(LinearOperator.from_dense(matrix.cuda()), 2, tol=1e-8)
     torch.testing.assert_close(device.values, host.values)
+
+
+def test_products_that_are_not_symmetric_are_not_iterated_below_their_asymmetry():
+    stream = torch.Generator().manual_seed(0)
+    values = torch.linspace(0.0, 0.9, 600, dtype=torch.float64)
+    values[-1] = 1.0
+    wrong = torch.randn(600, 600, dtype=torch.float64, generator=stream) * 0.02 / 600**0.5
+
+    def found(error: torch.Tensor):
+        operator = LinearOperator(600, lambda v: values * v + error @ v, torch.float64, CPU)
+        return top_eigenpairs(operator, accuracy=1e-3, initial=torch.ones(600).double())
+
+    assert found(wrong + wrong.T).converged
+    skew = found(wrong - wrong.T)
+    assert not skew.converged
+    assert skew.matvecs < found(wrong + wrong.T).matvecs
+    assert skew.asymmetry > 1e-3
