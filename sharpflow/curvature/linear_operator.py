@@ -1,6 +1,6 @@
 """Symmetric matrices that are known by their products."""
 
-import math
+import cmath
 from collections.abc import Callable
 from typing import overload
 
@@ -31,7 +31,7 @@ class NonFiniteError(ValueError):
 
 def all_finite(tensor: Tensor) -> bool:
     """Whether it holds neither NaN nor infinity: a finite sum says so, another may be overflow."""
-    return math.isfinite(tensor.sum().item()) or bool(torch.isfinite(tensor).all())
+    return cmath.isfinite(tensor.sum().item()) or bool(torch.isfinite(tensor).all())
 
 
 def check_finite(tensor: Tensor, argument: str) -> None:
