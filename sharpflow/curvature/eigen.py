@@ -46,7 +46,8 @@ class EigenResult:
         matvecs: products used by this call.
         converged: whether every residual is within `tol·max(|λ|, ε‖H‖)`, or every error within
             `accuracy`. False where the operator's `noise` or asymmetry hides that, and where
-            `max_products` end the check for pairs that one random start vector does not see.
+            `max_products` end the check for pairs that one random start vector does not see
+            (k > 1).
         norm: ‖H‖ as far as it was seen, the largest |Ritz value| (a lower bound).
         refined: (P, k), each vector after one power step, Hv/λ, which the last product gives away:
             as a rule nearer to the eigenvector, but its residual is not known. For warm starts.
@@ -549,8 +550,9 @@ def top_eigenpairs(
             if sure and k == 1:
                 errors, kind = torch.full_like(errors, slack), "bound"
             done = done & sure if accuracy is None or k > 1 else torch.full_like(done, sure)
-        skew = space.asymmetry()  # products are wrong by as much
-        noise = 2 * space.norm * max(operator.noise, skew if skew > _FLOOR * unit else 0.0)
+        asymmetry = space.asymmetry()  # products are wrong by as much
+        skew = asymmetry if asymmetry > _FLOOR * unit else 0.0
+        noise = 2 * space.norm * max(operator.noise, skew)
         done = done | (residuals <= noise)  # nothing is found below it
         open_pairs = (~done).nonzero().flatten()
         near_floor = accuracy is None and bool((bounds < _FLOOR * unit * space.norm).any())
@@ -585,7 +587,6 @@ def top_eigenpairs(
     small = residuals <= bounds if accuracy is None else errors <= accuracy
     small &= noise <= bounds if accuracy is None else noise <= accuracy * values[:k].abs()
     small &= whole or space.norm == 0 or space.count == size
-    asymmetry = space.asymmetry()
     after = slice(k, k + more)
     further = space.residuals(values[after], coefficients[:, after])
     relative = further / scale_of(values[after], space.norm, operator.dtype)

@@ -172,7 +172,7 @@ def _which(tables: results.Tables, found: list[Group], members: Group) -> str:
     text = f": {title}, width {network.width}, {threshold}"
     keys = [(n.experiment, n.width, n.learning_rate) for (_, n), *_ in found]
     own = (network.experiment, network.width, network.learning_rate)
-    return f"{text}, {network.case}" if keys.count(own) > 1 else text
+    return f"{text}, {base.spelled(network.case)}" if keys.count(own) > 1 else text
 
 
 def alt(tables: results.Tables) -> str:

@@ -153,7 +153,7 @@ def _limits(points: pd.DataFrame, confidence: float) -> tuple[float, float]:
 def _case_label(tables: results.Tables, experiment: str, case: str, points: pd.DataFrame) -> str:
     several = points["experiment"].nunique() > 1
     title = tables[experiment].settings.get("title", experiment)
-    return f"{title}: {case}" if several else case
+    return f"{title}: {base.spelled(case)}" if several else base.spelled(case)
 
 
 def _legend(points: pd.DataFrame, widths: list[int], symbols: str) -> list[Artist]:
