@@ -34,7 +34,7 @@ class InputProduct:
         x = self.matrix
         if not self._blocks:
             return x @ right
-        lead = np.broadcast_shapes(x.shape[:-2], right.shape[:-2])
+        lead = np.broadcast_shapes(x.shape[:-2], right.shape[:-2])  # torch's imports sympy
         result = right.new_empty(*lead, x.shape[-2], right.shape[-1])
         for rows, width in self._blocks:
             block, reached = x[..., rows, :width], right[..., :width, :]
