@@ -1,7 +1,8 @@
 """Peak memory and time of curvature, each case in a process of its own.
 
-The C library is told to give large arrays back to the system at once, so that the largest resident
-size of a process is what its tensors held, not what was freed before. Linux only.
+For memory the C library is told to give large arrays back to the system at once, so that the
+largest resident size of a process is what its tensors held, not what was freed before; times that
+are compared are taken without that, which makes arrays dearer. Linux only.
 
     python -m benchmarks.memory CASE THREADS     # one case, as JSON
 """
@@ -69,6 +70,28 @@ def stream_case(split: bool) -> dict[str, float]:
     }  # fmt: skip
 
 
+def gradients_case() -> dict[str, float]:
+    """CPU time of a gradient alone, over the batches and over all samples: the least of 5 in turns.
+
+    No streamed measurement can be nearer to that of the whole than these are.
+    """
+    model, _ = trained(STREAM)
+    inputs, targets = STREAM.data()
+    batches = list(zip(inputs.chunk(BATCHES), targets.chunk(BATCHES), strict=True))
+    params = list(model.parameters())
+
+    def gradient(parts: list[tuple[torch.Tensor, torch.Tensor]]) -> None:
+        for x, y in parts:
+            torch.autograd.grad(STREAM.loss_fn(model(x), y), params)
+
+    rounds = [
+        [timed(partial(gradient, parts))[2] for parts in ([(inputs, targets)], batches)]
+        for _ in range(6)
+    ]
+    whole, streamed = (min(times) for times in zip(*rounds[1:], strict=True))
+    return {"whole": whole, "streamed": streamed}
+
+
 def graph_case(net: Net) -> dict[str, float]:
     """What a gradient with a graph holds, and the seconds of a training step."""
     model, before = trained(net, 2)
@@ -114,6 +137,7 @@ def large_case() -> dict[str, float]:
 CASES: dict[str, Callable[[], dict[str, float]]] = {
     "whole": partial(stream_case, False),
     "streamed": partial(stream_case, True),
+    "gradients": gradients_case,
     "batch graph": partial(
         written_out, Net(cnn, lambda: tuple(t[:20] for t in images(1000)), 0.13)
     ),
@@ -123,38 +147,47 @@ CASES: dict[str, Callable[[], dict[str, float]]] = {
 }
 
 
-def apart(case: str, threads: int) -> dict[str, Any]:
+def apart(case: str, threads: int, memory: bool = True) -> dict[str, Any]:
     """A case in a process of its own.
+
+    Args:
+        case: one of `CASES`.
+        threads: of PyTorch.
+        memory: whether its bytes are what is wanted, and not its time.
 
     Raises:
         RuntimeError: it fails.
     """
-    small = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
+    names = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_") if memory else ()
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.memory", case, str(threads)],
-        capture_output=True, text=True, env=os.environ | small, check=False,
+        capture_output=True, text=True, env=os.environ | dict.fromkeys(names, "65536"), check=False,
     )  # fmt: skip
     if done.returncode:
         raise RuntimeError(f"{case} ends with {done.returncode}: {done.stderr[-300:]}")
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def streaming(threads: int, repeats: int = 3) -> dict[str, Any]:
+def streaming(threads: int, repeats: int = 9) -> dict[str, Any]:
     """Fifty batches against the whole: CPU time in turns, and memory beyond data and model."""
-    pairs = [[apart(case, threads) for case in ("whole", "streamed")] for _ in range(repeats)]
+    pairs = [
+        [apart(case, threads, False) for case in ("whole", "streamed")] for _ in range(repeats)
+    ]
     whole, streamed = pairs[0]
     if abs(streamed["value"] / whole["value"] - 1) > 2 * ACCURACY:
         found = f"{streamed['value']} over batches, {whole['value']} of the whole"
         raise RuntimeError(f"the values differ: {found}.")
-    graphs = {case: apart(case, threads)["bytes"] for case in ("whole graph", "batch graph")}
+    alone = apart("gradients", threads, False)
+    held = ("whole", "streamed", "whole graph", "batch graph")
     return {
         "ratio_a_product": median(
             (b["cpu_seconds"] / b["products"]) / (a["cpu_seconds"] / a["products"])
             for a, b in pairs
         ),
         "ratio": median(b["cpu_seconds"] / a["cpu_seconds"] for a, b in pairs),
+        "ratio_of_gradients": alone["streamed"] / alone["whole"],
         "products": {"whole": whole["products"], "streamed": streamed["products"]},
-        "bytes": {"whole": whole["bytes"], "streamed": streamed["bytes"]} | graphs,
+        "bytes": {case: apart(case, threads)["bytes"] for case in held},
     }
 
 

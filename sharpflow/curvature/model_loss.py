@@ -166,6 +166,10 @@ class LossOfModel(ABC):
     def parts(self) -> Iterator[tuple[Any, float]]:
         """The parts with their weights, always the same."""
 
+    def pieces(self) -> Iterator[tuple[Any, float]]:
+        """The parts, or smaller ones of the same sum where those are cheaper to hold."""
+        return self.parts()
+
     @abstractmethod
     def hessian(self) -> LinearOperator:
         """Hessian at the model's present trainable parameters, in their order."""
@@ -209,7 +213,7 @@ class LossOfModel(ABC):
             return flat_gradient(self.loss_of(part), list(leaves.values()), like.dtype)
 
         with self.shared(total):
-            for part, weight in self.parts():
+            for part, weight in self.pieces():
                 with graph_mode(mode), second_derivatives(), self.naming(part):
                     slope = self.inside(leaves, partial(differentiate, part))
                     if finite:
@@ -222,7 +226,7 @@ class LossOfModel(ABC):
         device = next(iter(params.values())).device
         total = torch.zeros(1, dtype=torch.float64, device=device)
         with self.shared(total), torch.no_grad():
-            for part, weight in self.parts():
+            for part, weight in self.pieces():
                 total.add_(self.value(params, part).detach().double().reshape(1), alpha=weight)
         return float(total)
 
@@ -462,7 +466,12 @@ class ModelLoss(LossOfModel):
 
     def parts(self) -> Iterator[tuple[slice, float]]:
         """Micro-batches, or all samples, with their weights."""
-        yield from self._batches(self.micro_batch or self.samples)
+        return self._batches(self.micro_batch or self.samples)
+
+    def pieces(self) -> Iterator[tuple[slice, float]]:
+        """Micro-batches, or the blocks that fit the cache where they are the same function."""
+        blocks = self.block < self.samples and self._batch_norm() is None
+        return self._batches(self.block) if blocks else self.parts()
 
     def _batches(self, size: int) -> Iterator[tuple[slice, float]]:
         for start in range(0, self.samples, size):
@@ -480,10 +489,8 @@ class ModelLoss(LossOfModel):
         if self.micro_batch is not None or self.products == "differences":
             return self.streamed_hessian()
         params = self.parameters()
-        if self.block < self.samples and self._batch_norm() is None:
-            kept = [(self.part_hessian(rows, params), w) for rows, w in self._batches(self.block)]
-            return self.summed(params, lambda: kept)
-        return self.part_hessian(slice(None), params)
+        kept = [(self.part_hessian(rows, params), weight) for rows, weight in self.pieces()]
+        return self.summed(params, lambda: kept) if len(kept) > 1 else kept[0][0]
 
     def check_state(self) -> None:
         """Refuse what may have changed in the model since the loss was made."""

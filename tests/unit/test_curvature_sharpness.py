@@ -331,6 +331,13 @@ def test_a_large_batch_is_taken_in_blocks_where_that_is_the_same(
     hessian = loss.hessian().to_dense()
     assert (max(first.sizes) < 37) == blocks
     torch.testing.assert_close(hessian, reference(model, loss_fn, inputs, targets))
+    first.sizes = set()
+    gradient, value = loss.gradient(loss.present()), loss.total(loss.present())
+    assert (max(first.sizes) < 37) == blocks
+    whole = loss_fn(model(inputs), targets)
+    expected = torch.autograd.grad(whole, list(model.parameters()))
+    torch.testing.assert_close(gradient, torch.cat([each.flatten() for each in expected]))
+    assert value == pytest.approx(float(whole))
     for module in model.modules():  # what is noticed once is noticed again
         if isinstance(module, nn.BatchNorm1d):
             module.train()
