@@ -154,6 +154,10 @@ class LossOfModel(ABC):
         other.dtype = torch.float64
         return other
 
+    def thinned(self) -> Self | None:
+        """The loss of an eighth of the data or less; None where there is no saying."""
+        return None
+
     def present(self) -> dict[str, Tensor]:
         """What the parameters that vary are now, in the precision of the measurement."""
         return {name: cast(p.detach(), self.dtype) for name, p in self.parameters().items()}
@@ -445,6 +449,16 @@ class ModelLoss(LossOfModel):
         other = super().in_double()
         other.inputs = tuple(cast(x, torch.float64) for x in self.inputs)
         other.targets = cast(self.targets, torch.float64)
+        return other
+
+    def thinned(self) -> Self | None:
+        """The loss of every eighth sample; None where there are fewer than sixteen."""
+        if self.samples < 16:
+            return None
+        other = copy.copy(self)
+        other.inputs = tuple(x[::8] for x in self.inputs)
+        other.targets = self.targets[::8]
+        other.samples = len(other.targets)
         return other
 
     def loss_of(self, part: slice) -> Tensor:

@@ -1,8 +1,9 @@
 """The loss of a model over batches that are never held together."""
 
+import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -252,6 +253,14 @@ class StreamedLoss(LossOfBatches):
     def shares(self) -> Iterator[tuple[Any, float]]:
         """The batches with what their mean loss counts for, which adds up to 1."""
         return self.parts()
+
+    def thinned(self) -> Self | None:
+        """The loss of the first batch; None where there are fewer than eight, or processes."""
+        if self.distributed or len(self._weights) < 8:
+            return None
+        other = copy.copy(self)
+        other.batches, other._weights = [next(iter(read(self.batches)))], [1.0]
+        return other
 
     def parts(self) -> Iterator[tuple[Any, float]]:
         """The batches with their weights, which add up to 1."""

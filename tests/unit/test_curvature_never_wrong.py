@@ -347,22 +347,45 @@ def test_a_compiled_module_is_the_one_that_was_compiled():
     assert close(sharpness(torch.compile(model), cross_entropy, INPUTS, LABELS, 1e-8), expected)
 
 
+class Noting(nn.Module):
+    """The identity, which notes the precision and length of what it is given."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = set()
+
+    def forward(self, x):
+        self.seen.add((x.dtype, len(x)))
+        return x
+
+
+@pytest.mark.parametrize("batches", [False, True])
 @pytest.mark.parametrize("weights", [None, torch.linspace(0.5, 1.5, 4)])
-def test_many_kinks_are_no_reason_to_refuse(weights):
+def test_many_kinks_are_no_reason_to_refuse(weights, batches):
     """Gradients far apart differ by a tenth and more; those in float64, between kinks, agree."""
-    torch.manual_seed(0)
+    torch.manual_seed(4)
     model = nn.Sequential(
+        Noting(),
         nn.Conv2d(3, 16, 3, padding=1), nn.GroupNorm(4, 16), nn.ReLU(),
         nn.Conv2d(16, 16, 3, padding=1), nn.GroupNorm(4, 16), nn.ReLU(),
         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 4),
     )  # fmt: skip
-    data = torch.randn(100, 3, 8, 8), torch.randint(0, 4, (100,))
+    data = torch.randn(48, 3, 8, 8), torch.randint(0, 4, (48,))
 
     def loss(outputs, labels):  # weights in float32 do not go with a float64 copy
         return cross_entropy(outputs, labels, weights)
 
-    tracker = SharpnessTracker(model, loss, *data)
+    if batches:
+        tracker = SharpnessTracker(
+            model,
+            lambda net, batch: loss(net(batch[0]), batch[1]),
+            list(zip(*(each.split(6) for each in data), strict=True)),
+            weight=None if weights is None else lambda batch: float(weights[batch[1]].sum()),
+        )
+    else:
+        tracker = SharpnessTracker(model, loss, *data)
     found = tracker.measure()
+    in_double = {length for dtype, length in model[0].seen if dtype == torch.float64}
     reference = copy.deepcopy(model).double()
 
     def exact(outputs, labels):
@@ -370,7 +393,10 @@ def test_many_kinks_are_no_reason_to_refuse(weights):
 
     double = SharpnessTracker(reference, exact, data[0].double(), data[1])
     assert float(found.values) == pytest.approx(float(double.measure().values), rel=1e-3)
-    assert tracker.verified["finite_difference"] < (0.05 if weights is None else 0.25)
+    assert 0.05 < tracker.verified["finite_difference"] < 0.25
+    if weights is None:
+        assert in_double == {6}  # a batch, or every eighth sample
+        assert tracker.verified["few_samples"] < 1e-3
 
 
 class Slope(torch.autograd.Function):
