@@ -36,6 +36,7 @@ from sharpflow.curvature.graphs import (
     cast,
     check_dependence,
     graph_mode,
+    loss_in,
     one_precision,
     refuse_half,
     second_derivatives,
@@ -430,7 +431,7 @@ class ModelLoss(LossOfModel):
         check_loss(loss_fn)
         check_data(inputs, targets, dtype)
         super().__init__(model, only, dtype, products)
-        self.loss_fn = loss_fn
+        self.loss_fn = loss_in(loss_fn, dtype)
         with torch.inference_mode(False):  # tensors made inside it have no autograd
             usual = [t.clone() if t.is_inference() else t for t in (*_tuple(inputs), targets)]
             usual = [cast(t, dtype) for t in usual]
@@ -449,6 +450,7 @@ class ModelLoss(LossOfModel):
         other = super().in_double()
         other.inputs = tuple(cast(x, torch.float64) for x in self.inputs)
         other.targets = cast(self.targets, torch.float64)
+        other.loss_fn = loss_in(self.loss_fn, torch.float64)
         return other
 
     def thinned(self) -> Self | None:

@@ -9,8 +9,6 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.nn import functional as F
-from torch.nn.modules.loss import _Loss
 
 from sharpflow.curvature.batches import (
     batch_size,
@@ -22,7 +20,7 @@ from sharpflow.curvature.batches import (
     read_once,
 )
 from sharpflow.curvature.differences import Products
-from sharpflow.curvature.graphs import cast
+from sharpflow.curvature.graphs import cast, is_of_torch, loss_in
 from sharpflow.curvature.linear_operator import LinearOperator, NonFiniteError
 from sharpflow.curvature.model_loss import (
     LossOfModel,
@@ -67,7 +65,7 @@ def loss_of_pairs(
     Returns:
         `forward` and `data` of `StreamedLoss`.
     """
-    if not is_of_outputs(loss):
+    if not is_of_torch(loss):
         return forward, lambda batch: batch
 
     def outputs(model: nn.Module, batch: Any) -> Any:
@@ -75,11 +73,6 @@ def loss_of_pairs(
         return model(*inputs) if isinstance(inputs, tuple) else model(inputs)
 
     return forward or outputs, lambda batch: _pair(batch)[1]
-
-
-def is_of_outputs(loss: object) -> bool:
-    """Whether a loss is one of `torch.nn`, which reads outputs and targets."""
-    return isinstance(loss, _Loss) or getattr(loss, "__module__", "") == F.__name__
 
 
 def _pair(batch: Any) -> Sequence[Any]:
@@ -111,7 +104,13 @@ class LossOfBatches(LossOfModel):
     ) -> None:
         super().__init__(model, only, dtype, products)
         self.forward, of_pairs = loss_of_pairs(loss, forward)
-        self.loss, self.data_of = loss, data or of_pairs
+        self.loss, self.data_of = loss_in(loss, dtype), data or of_pairs
+
+    def in_double(self) -> Self:
+        """The same loss in float64 copies of the model and its data."""
+        other = super().in_double()
+        other.loss = loss_in(self.loss, torch.float64)
+        return other
 
     def loss_of(self, part: Any) -> Tensor:
         """The loss of a batch at the parameters that the model has."""

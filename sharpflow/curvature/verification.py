@@ -152,19 +152,25 @@ def _from_gradients(
     """Relative differences; few samples tell of products by autograd, not of a closed form."""
     nearest, *others = _DISTANCES[vector.dtype]
     best, seen = _compare(loss, value, vector, (nearest,))
-    closely = False
+    closely, failure = False, ""
     apart = _apart(value, seen)  # with what rounding may hide
     if of_products and DIFFERENCE / 5 < apart <= DIFFERENCE:
         of_few = _from_few(loss, vector)
         if of_few <= DIFFERENCE / 5:
             return {"finite_difference": apart, "few_samples": of_few}
     if apart > DIFFERENCE / 5:  # kinks lie apart: float64 takes gradients closer together
-        with suppress(RuntimeError, TypeError, ValueError):  # a loss may hold numbers in float32
+        try:
             close = _compare(loss.in_double(), value, vector, _CLOSE)
             best, seen = min((apart, seen), close)
             closely = True
-        if not closely:
+        except (RuntimeError, TypeError, ValueError) as error:  # a loss may hold float32 numbers
             best = float("inf")  # rounding at the nearest is no reason to believe
+            text = (str(error).splitlines() or [""])[0]
+            failure = (
+                " Or it has kinks (ReLU, max pooling), and the float64 copy that would tell fails "
+                f"({text}): numbers that a loss holds have to follow the precision of the outputs, "
+                "as those of a loss of torch.nn do."
+            )
     if best > DIFFERENCE / 5:
         wider = _compare(loss, value, vector, tuple(others))
         if closely:  # then float32's rounding is no excuse
@@ -174,7 +180,7 @@ def _from_gradients(
         raise ValueError(
             f"the curvature {value:.4g} does not agree with gradients of the loss, whose "
             f"difference along the eigenvector gives {seen:.4g}: something that the loss calls has "
-            f"{_WRONG_SECOND}"
+            f"{_WRONG_SECOND}{failure}"
         )
     if closely and best > DIFFERENCE / 5:
         warnings.warn(

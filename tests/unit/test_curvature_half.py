@@ -2,6 +2,7 @@
 
 import copy
 from collections import OrderedDict, namedtuple
+from functools import partial
 
 import pytest
 import torch
@@ -277,6 +278,26 @@ class TestForwardHasAPrecisionOfItsOwn:
             sharpness(whole(), cross_entropy, INPUTS, LABELS)
         found = sharpness(whole(), cross_entropy, INPUTS, LABELS, 1e-9, dtype=torch.float64)
         assert found == pytest.approx(exact(whole()), rel=1e-9)
+
+
+WEIGHTS = torch.linspace(0.5, 1.5, 3)
+WEIGHTED = [
+    nn.CrossEntropyLoss(weight=WEIGHTS, label_smoothing=0.1),
+    partial(cross_entropy, weight=WEIGHTS, label_smoothing=0.1),
+]
+
+
+@pytest.mark.parametrize("loss_fn", WEIGHTED, ids=["module", "partial"])
+@pytest.mark.parametrize("batches", [False, True])
+def test_weights_that_a_loss_of_torch_holds_follow_the_precision(loss_fn, batches):
+    model, inputs = whole().float(), INPUTS.float()
+    data = ([(inputs, LABELS)],) if batches else (inputs, LABELS)
+    found = sharpness(model, loss_fn, *data, tol=1e-9, dtype=torch.float64)
+    double = nn.CrossEntropyLoss(weight=WEIGHTS.double(), label_smoothing=0.1)
+    assert found == pytest.approx(exact(model, inputs.double(), loss_fn=double), rel=1e-9)
+    held = loss_fn.weight if isinstance(loss_fn, nn.Module) else loss_fn.keywords["weight"]
+    assert held is not None
+    assert held.dtype == torch.float32
 
 
 class Lookup(nn.Module):

@@ -399,6 +399,23 @@ def test_many_kinks_are_no_reason_to_refuse(weights, batches):
         assert tracker.verified["few_samples"] < 1e-3
 
 
+def test_kinks_under_a_loss_with_weights_are_no_reason_to_refuse():
+    """Gradients far apart say nothing; a loss of `torch.nn` has its weights in float64 too."""
+    torch.manual_seed(3)
+    model = nn.Sequential(
+        nn.Conv2d(3, 16, 3, padding=1), nn.GroupNorm(4, 16), nn.ReLU(),
+        nn.Conv2d(16, 16, 3, padding=1), nn.GroupNorm(4, 16), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 4),
+    )  # fmt: skip
+    data = torch.randn(48, 3, 8, 8), torch.randint(0, 4, (48,))
+    weights = torch.linspace(0.5, 1.5, 4)
+    with pytest.raises(ValueError, match=r"kinks .* float64 copy that would tell fails \(expected"):
+        sharpness(model, lambda f, y: cross_entropy(f, y, weights), *data)
+    tracker = SharpnessTracker(model, nn.CrossEntropyLoss(weights), *data)
+    tracker.measure()
+    assert tracker.verified["finite_difference"] < 1e-3
+
+
 class Slope(torch.autograd.Function):
     """2 x g, whose derivative in x is wrong by a factor of 1.1."""
 
