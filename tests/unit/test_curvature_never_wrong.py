@@ -359,18 +359,23 @@ class Noting(nn.Module):
         return x
 
 
-@pytest.mark.parametrize("batches", [False, True])
-@pytest.mark.parametrize("weights", [None, torch.linspace(0.5, 1.5, 4)])
-def test_many_kinks_are_no_reason_to_refuse(weights, batches):
-    """Gradients far apart differ by a tenth and more; those in float64, between kinks, agree."""
-    torch.manual_seed(4)
+def kinked(seed):
+    """A network of many kinks, which notes what it is given, and 48 images with labels."""
+    torch.manual_seed(seed)
     model = nn.Sequential(
         Noting(),
         nn.Conv2d(3, 16, 3, padding=1), nn.GroupNorm(4, 16), nn.ReLU(),
         nn.Conv2d(16, 16, 3, padding=1), nn.GroupNorm(4, 16), nn.ReLU(),
         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 4),
     )  # fmt: skip
-    data = torch.randn(48, 3, 8, 8), torch.randint(0, 4, (48,))
+    return model, (torch.randn(48, 3, 8, 8), torch.randint(0, 4, (48,)))
+
+
+@pytest.mark.parametrize("batches", [False, True])
+@pytest.mark.parametrize("weights", [None, torch.linspace(0.5, 1.5, 4)])
+def test_many_kinks_are_no_reason_to_refuse(weights, batches):
+    """Gradients far apart differ by a tenth and more; those in float64, between kinks, agree."""
+    model, data = kinked(4)
 
     def loss(outputs, labels):  # weights in float32 do not go with a float64 copy
         return cross_entropy(outputs, labels, weights)
@@ -401,13 +406,7 @@ def test_many_kinks_are_no_reason_to_refuse(weights, batches):
 
 def test_kinks_under_a_loss_with_weights_are_no_reason_to_refuse():
     """Gradients far apart say nothing; a loss of `torch.nn` has its weights in float64 too."""
-    torch.manual_seed(3)
-    model = nn.Sequential(
-        nn.Conv2d(3, 16, 3, padding=1), nn.GroupNorm(4, 16), nn.ReLU(),
-        nn.Conv2d(16, 16, 3, padding=1), nn.GroupNorm(4, 16), nn.ReLU(),
-        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 4),
-    )  # fmt: skip
-    data = torch.randn(48, 3, 8, 8), torch.randint(0, 4, (48,))
+    model, data = kinked(3)
     weights = torch.linspace(0.5, 1.5, 4)
     with pytest.raises(ValueError, match=r"kinks .* float64 copy that would tell fails \(expected"):
         sharpness(model, lambda f, y: cross_entropy(f, y, weights), *data)
