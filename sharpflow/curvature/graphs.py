@@ -1,18 +1,14 @@
 """Losses as functions of parameters in autograd: what they read, and their second derivatives."""
 
-import copy
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
-from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.nn.modules.loss import _Loss
 
 from sharpflow.curvature.linear_operator import check_dtype, check_finite
 from sharpflow.devices import warn_of_reduced_products
@@ -308,27 +304,6 @@ def at_parameters(
 def cast(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
     """A floating-point tensor in another precision; itself where it has it, or is of integers."""
     return tensor if dtype is None or not tensor.is_floating_point() else tensor.to(dtype)
-
-
-def is_of_torch(loss: object) -> bool:
-    """Whether a loss is one of `torch.nn`, which reads outputs and targets."""
-    inner = loss.func if isinstance(loss, partial) else loss
-    return isinstance(inner, _Loss) or getattr(inner, "__module__", "") == F.__name__
-
-
-def loss_in(loss: Any, dtype: torch.dtype | None) -> Any:
-    """A loss of `torch.nn` with the weights that it holds in another precision; others as they are.
-
-    Args:
-        loss: any function; of `torch.nn.functional` those that `functools.partial` holds.
-        dtype: that precision; None for theirs.
-    """
-    if not is_of_torch(loss) or dtype is None:
-        return loss
-    if isinstance(loss, partial):
-        held = {k: cast(v, dtype) if isinstance(v, Tensor) else v for k, v in loss.keywords.items()}
-        return partial(loss_in(loss.func, dtype), *loss.args, **held)
-    return copy.deepcopy(loss).to(dtype) if isinstance(loss, nn.Module) else loss
 
 
 def check_dependence(

@@ -16,7 +16,6 @@ from typing import Any, Self
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.dropout import _DropoutNd
@@ -36,7 +35,6 @@ from sharpflow.curvature.graphs import (
     cast,
     check_dependence,
     graph_mode,
-    loss_in,
     one_precision,
     refuse_half,
     second_derivatives,
@@ -47,6 +45,7 @@ from sharpflow.curvature.operators import (
     hessian_operator,
     hessian_product,
 )
+from sharpflow.curvature.torch_losses import loss_in, separable
 from sharpflow.devices import warn_of_reduced_products
 
 _BLOCK_BYTES = 2**24  # of activations: they stay in cache, and the C library keeps the memory
@@ -516,7 +515,7 @@ class ModelLoss(LossOfModel):
 
     def _find_block(self) -> int:
         """Samples a block; all of them where blocks gain nothing or are another function."""
-        reduction = _separable(self.loss_fn, self.targets)
+        reduction = separable(self.loss_fn, self.targets)
         on_cpu = all(t.device.type == "cpu" for t in (*self.inputs, self.targets))
         kept = self.products == "autograd"
         if not kept or reduction is None or not on_cpu or self._batch_norm() is not None:
@@ -680,22 +679,6 @@ def _random_states(devices: list[int]) -> list[bytes]:
     _, keys, *position = np.random.get_state()  # noqa: NPY002
     others = [repr(random.getstate()).encode(), np.asarray(keys).tobytes(), repr(position).encode()]
     return [state.numpy().tobytes() for state in states] + others
-
-
-def _separable(loss_fn: LossFunction, targets: Tensor) -> str | None:
-    """Reduction of a loss that is known to be a mean or a sum over samples; None for others."""
-    if loss_fn in (F.mse_loss, F.cross_entropy):
-        kind, reduction, weight = loss_fn, "mean", None
-    elif type(loss_fn) in (nn.MSELoss, nn.CrossEntropyLoss):
-        kind, reduction = type(loss_fn), loss_fn.reduction
-        weight = getattr(loss_fn, "weight", None)
-    else:
-        return None
-    classes = kind in (F.cross_entropy, nn.CrossEntropyLoss) and not targets.is_floating_point()
-    ignored = getattr(loss_fn, "ignore_index", -100)
-    if weight is not None or reduction == "none" or (classes and bool((targets == ignored).any())):
-        return None
-    return reduction
 
 
 def _copies(params: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -20,7 +20,7 @@ from sharpflow.curvature.batches import (
     read_once,
 )
 from sharpflow.curvature.differences import Products
-from sharpflow.curvature.graphs import cast, is_of_torch, loss_in
+from sharpflow.curvature.graphs import cast
 from sharpflow.curvature.linear_operator import LinearOperator, NonFiniteError
 from sharpflow.curvature.model_loss import (
     LossOfModel,
@@ -28,6 +28,7 @@ from sharpflow.curvature.model_loss import (
     evaluating,
     random_state_kept,
 )
+from sharpflow.curvature.torch_losses import is_of_torch, loss_in
 
 Weight = Callable[[Any], float]
 Forward = Callable[[nn.Module, Any], Any]

@@ -179,7 +179,7 @@ class ModuleModel(Model):
             x, y = (samples, targets) if shared else (samples[run], targets[run])
             with torch.random.fork_rng(**_kept(samples), enabled=self.draws):
                 if self.draws:
-                    torch.manual_seed(seeds[run])
+                    _seed(seeds[run], samples.device)
                 outputs, after = self._one(leaves, buffers, x)
             found.append(_gradient(leaves, outputs, after, y, loss))
         return Gradient(
@@ -317,6 +317,14 @@ def _beside(tensors: Parameters, parameters: Parameters) -> Parameters:
     """The tensors on the device of the parameters."""
     device = next(iter(parameters.values())).device
     return {name: t.to(device) for name, t in tensors.items()}
+
+
+def _seed(seed: int, device: torch.device) -> None:
+    """Seed what a pass on a device draws from, on a CPU without noting the stack for others."""
+    if device.type == "cpu":
+        torch.default_generator.manual_seed(seed)
+    else:
+        torch.manual_seed(seed)
 
 
 def _kept(tensor: Tensor) -> dict[str, Any]:

@@ -300,6 +300,24 @@ def test_weights_that_a_loss_of_torch_holds_follow_the_precision(loss_fn, batche
     assert held.dtype == torch.float32
 
 
+class Penalised(nn.CrossEntropyLoss):
+    """Holds the model, and reads its parameters."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, outputs, targets):
+        weights = sum(p.square().sum() for p in self.model.parameters())
+        return super().forward(outputs, targets) + weights
+
+
+def test_a_loss_that_holds_the_model_is_not_copied():
+    model, inputs = whole().float(), INPUTS.float()
+    found = sharpness(model, Penalised(model), inputs, LABELS, tol=1e-9, dtype=torch.float64)
+    assert found == pytest.approx(exact(model, inputs.double()) + 2, rel=1e-9)
+
+
 class Lookup(nn.Module):
     """An embedding by the function, whose gradient is sparse if asked for."""
 
