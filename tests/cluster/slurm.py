@@ -31,6 +31,7 @@ COLUMNS = {
 }  # fmt: skip
 CONFIGURATION = Path("/etc/slurm/slurm.conf")
 DATABASE_CONFIGURATION = Path("/etc/slurm/slurmdbd.conf")
+MARK = "# written by tests/cluster/slurm.py\n"
 CONF = """\
 ClusterName=toy
 SlurmctldHost={host}(127.0.0.1)
@@ -166,13 +167,17 @@ def free_ports(count: int) -> list[int]:
 
 
 def put_aside(path: Path, text: str) -> None:
-    """Write a file in the place of the machine's own, which `put_back` puts back."""
+    """Write a file in the place of the machine's own, which `put_back` puts back.
+
+    What a run of these tests left that was killed is not the machine's own: put back, it would have
+    every later start of Snakemake wait for a controller that is gone.
+    """
     aside = path.with_name(f"{path.name}.before-sharpflow-tests")
-    if path.exists() and not aside.exists():
+    if path.exists() and not path.read_text(encoding="utf-8").startswith(MARK):
         path.rename(aside)
     path.parent.mkdir(exist_ok=True)
     path.touch(0o600)
-    path.write_text(text, encoding="utf-8")
+    path.write_text(MARK + text, encoding="utf-8")
     path.chmod(0o600 if path == DATABASE_CONFIGURATION else 0o644)
 
 

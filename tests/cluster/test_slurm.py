@@ -28,6 +28,21 @@ def test_jobs_that_share_a_submission_share_one_snakemake_in_it(project):
     assert all(f"shard=dense/{case}/" in project.said for case in cases)
 
 
+def test_only_a_configuration_of_the_machine_is_put_back(tmp_path):
+    """Not what a killed run left: Snakemake would wait for its controller at each start."""
+    path = tmp_path / "slurm.conf"
+    path.write_text("ClusterName=ours\n")
+    slurm.put_aside(path, "ClusterName=toy\n")
+    slurm.put_aside(path, "ClusterName=toy2\n")  # after a run that was killed
+    slurm.put_back(path)
+    assert path.read_text() == "ClusterName=ours\n"
+    path.unlink()
+    slurm.put_aside(path, "ClusterName=toy\n")
+    slurm.put_aside(path, "ClusterName=toy2\n")
+    slurm.put_back(path)
+    assert not path.exists()
+
+
 def test_the_profile_as_shipped_gives_the_bytes_of_a_local_run(cluster, local, project):
     """With the controller restarted on the way; then nothing is left to do."""
     head = project.snakemake(*PROFILE)
