@@ -73,7 +73,7 @@ def stream_case(split: bool) -> dict[str, float]:
 def gradients_case() -> dict[str, float]:
     """CPU time of a gradient alone, over the batches and over all samples: the least of 5 in turns.
 
-    No streamed measurement can be nearer to that of the whole than these are.
+    What small batches cost by themselves: the whole keeps its graph too, for all products.
     """
     model, _ = trained(STREAM)
     inputs, targets = STREAM.data()
