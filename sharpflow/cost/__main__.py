@@ -58,6 +58,14 @@ def estimate(file: str, known: Coefficients, core_price: float, storage_price: f
         lines.append(f"money         {money[0]:,.2f} to compute, {money[1]:,.2f} a month to keep")
     if unknown := len(jobs) - len(sized):
         lines.append(f"not counted   {unknown:,} jobs whose size only their data or network tells")
+    by_experiment: dict[str, list[float]] = {}
+    for name, seconds in times.items():
+        by_experiment.setdefault(jobs[name][0], []).append(seconds)
+    lines += ["", "   CPU s  share   jobs  experiment"]
+    lines += [
+        f"{sum(each):8,.0f} {sum(each) / (3600 * hours):6.0%} {len(each):6,}  {experiment}"
+        for experiment, each in sorted(by_experiment.items(), key=lambda one: -sum(one[1]))
+    ]
     return "\n".join(lines)
 
 

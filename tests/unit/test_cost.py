@@ -12,7 +12,7 @@ from specs import TYPES, measurements, spec
 from sharpflow.config import load, make_plan
 from sharpflow.cost import Job, Measured, device_megabytes, shipped, size
 from sharpflow.cost import sweep as sizes
-from sharpflow.cost.__main__ import main
+from sharpflow.cost.__main__ import main, sweep_of
 from sharpflow.cost.fit import Recorded, fit, held_out, solve
 from sharpflow.cost.model import SHIPPED, UNKNOWN_MB, Coefficients, completed, read
 from sharpflow.cost.recorded import read_benchmarks, read_table, write_table
@@ -34,6 +34,7 @@ from sharpflow.storage.tensors import write_tensors
 from sharpflow.training import BLOCK as DRAWN_TOGETHER
 from sharpflow.training import Problem, batches, stored_steps, train
 
+PROJECT = Path(__file__).resolve().parents[2]
 RECORDED = read_table(Path(__file__).parent / "recorded_jobs.csv")
 MLP = {"kind": "mlp", "hidden_layers": 2}
 PHOTOS = {"source": "photos", "samples": 12}
@@ -332,6 +333,23 @@ def test_an_estimate_names_what_a_sweep_takes(tmp_path, capsys):
     folder.write({"seeds": 8})
     assert main(["estimate", str(folder.file)]) == 0
     assert "32 shards" in capsys.readouterr().out
+
+
+def test_an_estimate_says_which_experiments_take_the_time(capsys):
+    file = str(PROJECT / "config" / "smoke.yaml")
+    assert main(["estimate", file]) == 0
+    table = capsys.readouterr().out.partition("   CPU s  share   jobs  experiment\n")[2]
+    rows = [line.split() for line in table.splitlines()]
+    sized = [(name, job) for name, job in sweep_of(file).jobs().values() if job]
+    spent = {name: 0.0 for name, _ in sized}
+    for name, job in sized:
+        spent[name] += shipped().time(job)
+    assert [row[3] for row in rows] == sorted(spent, key=spent.__getitem__, reverse=True)
+    assert [float(row[0].replace(",", "")) for row in rows] == [
+        pytest.approx(spent[row[3]], abs=0.51) for row in rows
+    ]
+    assert sum(int(row[2]) for row in rows) == len(sized)
+    assert sum(int(row[1].rstrip("%")) for row in rows) == pytest.approx(100, abs=len(rows) / 2)
 
 
 def test_equal_jobs_are_sized_once(tmp_path, monkeypatch):
