@@ -23,13 +23,16 @@ import sys
 import tempfile
 import threading
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
 ADDRESS = "SHARPFLOW_FORK_SERVER"
-"""Environment variable with the address of the server; empty where jobs are not to be forked."""
+"""Environment variable with the address of a server; empty where jobs are not to be forked.
+
+A run that finds it set starts none.
+"""
 PRELOADED = (
     *("torch", "torch.func", "torch.fx.experimental.symbolic_shapes"),  # the last loads sympy
     *("pandas", "pyarrow.parquet", "pyarrow.pandas_compat", "safetensors.torch"),
@@ -37,7 +40,7 @@ PRELOADED = (
     *(f"matplotlib.backends.backend_{kind}" for kind in ("agg", "pdf", "svg")),
 )
 """What is loaded before the first job; nothing of this project, which may differ between jobs."""
-_THREADS = [f"{library}_NUM_THREADS" for library in ("OMP", "GOTO", "OPENBLAS", "MKL")]
+THREADS = [f"{library}_NUM_THREADS" for library in ("OMP", "GOTO", "OPENBLAS", "MKL")]
 """What Snakemake sets for a job, of what libraries here read."""
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 _READ_WHEN_LOADED = (
@@ -52,14 +55,17 @@ _SIZE = struct.Struct("Q")
 _PATIENCE = 10.0  # seconds that the other side has for what it is to do
 
 
-def _world() -> list[str]:
-    """What has to be the same for a fork to stand for a process.
+def _world(environment: Mapping[str, str]) -> list[str]:
+    """What has to be the same for a fork to stand for a process with this environment.
 
     The interpreter, the files and processes that it sees, and what libraries read when they are
-    loaded, such as the number of threads.
+    loaded, such as the number of threads; of where modules are looked for, what is not the project.
     """
     spaces = [os.readlink(f"/proc/self/ns/{kind}") for kind in ("mnt", "pid", "user")]
-    read = [f"{k}={v}" for k, v in sorted(os.environ.items()) if k.startswith(_READ_WHEN_LOADED)]
+    folders = environment.get("PYTHONPATH", "").split(os.pathsep)
+    others = os.pathsep.join(folder for folder in folders if folder != str(SCRIPTS.parent))
+    known = {**environment, "PYTHONPATH": others}
+    read = [f"{k}={v}" for k, v in sorted(known.items()) if k.startswith(_READ_WHEN_LOADED)]
     return [sys.executable, *spaces, *read]
 
 
@@ -69,9 +75,15 @@ class Server:
     Args:
         threads: of the jobs that it may fork; others are not forked.
         preloaded: modules that it imports.
+        environment: that it is started in; this process's by default.
     """
 
-    def __init__(self, threads: int, preloaded: tuple[str, ...] = PRELOADED):
+    def __init__(
+        self,
+        threads: int,
+        preloaded: tuple[str, ...] = PRELOADED,
+        environment: Mapping[str, str] = os.environ,
+    ):
         self.address = str(Path(tempfile.mkdtemp(prefix="sharpflow-")) / "jobs")
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(self.address)
@@ -81,7 +93,7 @@ class Server:
                 [sys.executable, "-P", __file__, self.address, str(listener.fileno()), *preloaded],
                 stdin=subprocess.PIPE,
                 pass_fds=[listener.fileno()],
-                env=os.environ | dict.fromkeys(_THREADS, str(threads)),
+                env={**environment, **dict.fromkeys(THREADS, str(threads))},
             )
 
     def stop(self) -> None:
@@ -93,14 +105,14 @@ class Server:
 
 
 def start(threads: int) -> Server | None:
-    """Start a server for the jobs of this process; None where jobs cannot be forked from one.
+    """Start a server for the jobs of this process; None where one runs, or none can or shall.
 
     Only Linux: elsewhere libraries do not survive a fork.
 
     Args:
         threads: of a job.
     """
-    if sys.platform != "linux" or os.environ.get(ADDRESS) == "":
+    if sys.platform != "linux" or ADDRESS in os.environ:
         return None
     server = Server(threads)
     atexit.register(server.stop)  # holds it as long, and counts what it takes as this process's
@@ -110,7 +122,8 @@ def start(threads: int) -> Server | None:
 
 def forked_from() -> str:
     """The process number of the server that this process was forked from; empty where of none."""
-    return os.environ.get(_FORKED, "")
+    number = os.environ.get(_FORKED, "")
+    return number if number == str(os.getppid()) else ""  # what it starts has its environment
 
 
 def hand_over() -> None:
@@ -122,37 +135,72 @@ def hand_over() -> None:
     script = getattr(main, "__real_file__", None)
     if not address or script is None or Path(main.__file__ or "").parent != SCRIPTS:
         return
-    try:
-        world = _world()
-    except OSError:
+    environment = {k: v for k, v in os.environ.items() if k != ADDRESS}  # else it hands over too
+    process = submit(address, [os.path.abspath(script)], environment, sys.path)
+    if process is None:
         return
-    request = {
-        "script": os.path.abspath(script),
-        "world": world,
-        "environment": {k: v for k, v in os.environ.items() if k != ADDRESS},
-        "folder": os.getcwd(),
-        "path": sys.path,
-    }
-    text = json.dumps(request).encode()
-    with socket.socket(socket.AF_UNIX) as server:
-        try:
-            server.connect(address)
-            socket.send_fds(server, [_SIZE.pack(len(text))], [0, 1, 2])
-            server.sendall(text)
-            answer = server.recv(1)
-        except OSError:
-            return
-        if answer != _TAKEN:
-            return
+    with process:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # the job tells of an interruption, not this
-        _end_as(_receive(server, _STATUS.size))
+        _end_as(ended(process))
 
 
-def _end_as(status: bytes) -> NoReturn:
+def submit(
+    address: str,
+    words: Sequence[str],
+    environment: Mapping[str, str],
+    path: Sequence[str],
+    folder: str | Path = ".",
+    files: Sequence[int] = (0, 1, 2),
+) -> socket.socket | None:
+    """Have a server run a script; a connection that its status comes through when it has ended.
+
+    Args:
+        address: of the server.
+        words: the script, and its arguments.
+        environment: of the process.
+        path: where it looks for modules.
+        folder: that it works in.
+        files: its standard streams.
+
+    Returns:
+        None where the server is gone, or a fork of it would not be what a new process is.
+    """
+    server = socket.socket(socket.AF_UNIX)
+    try:
+        request = {
+            "words": list(words),
+            "world": _world(environment),
+            "environment": dict(environment),
+            "folder": os.path.abspath(folder),
+            "path": list(path),
+        }
+        text = json.dumps(request).encode()
+        server.connect(address)
+        socket.send_fds(server, [_SIZE.pack(len(text))], list(files))
+        server.sendall(text)
+        if server.recv(1) == _TAKEN:
+            return server
+    except OSError:
+        pass
+    server.close()
+    return None
+
+
+def ended(process: socket.socket) -> int | None:
+    """The status of a submitted process, once it has ended; None where its server was killed.
+
+    Negative where a signal ended it, as in `subprocess`.
+    """
+    status = _receive(process, _STATUS.size)
     if len(status) < _STATUS.size:
+        return None
+    return os.waitstatus_to_exitcode(_STATUS.unpack(status)[0])
+
+
+def _end_as(code: int | None) -> NoReturn:
+    if code is None:
         print("Error: the process that jobs are forked from was killed.", file=sys.stderr)
         os._exit(1)
-    code = os.waitstatus_to_exitcode(_STATUS.unpack(status)[0])
     if code < 0:
         with suppress(OSError, ValueError):
             signal.signal(-code, signal.SIG_DFL)
@@ -211,12 +259,12 @@ def _run(request: dict[str, Any], files: list[int], client: socket.socket) -> No
         os.environ.clear()
         os.environ.update(request["environment"] | {_FORKED: str(os.getppid())})
         sys.path[:] = request["path"]
-        sys.argv[:] = [request["script"]]
+        sys.argv[:] = request["words"]
         if (numpy := sys.modules.get("numpy")) is not None:
             numpy.random.seed()  # random states of this process, not of all its siblings
         gc.enable()
         threading.Thread(target=_end_with, args=(client,), daemon=True).start()
-        runpy.run_path(request["script"], run_name="__main__")
+        runpy.run_path(sys.argv[0], run_name="__main__")
         code = 0
     except SystemExit as error:
         if isinstance(error.code, int) or error.code is None:
@@ -244,7 +292,7 @@ def _answer(connection: socket.socket, others: Iterable[socket.socket]) -> int |
     except (OSError, ValueError, struct.error):
         return None
     try:
-        if request.get("world") != _world() or len(files) != 3:
+        if request.get("world") != _world(os.environ) or len(files) != 3:
             connection.sendall(_REFUSED)
             return None
         connection.sendall(_TAKEN)

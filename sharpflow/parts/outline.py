@@ -146,15 +146,15 @@ def run_slice(file: Path, wanted: str, module: str) -> Any:
     Raises:
         PartError: the file does not define it, needs a heavy package for it, or raises an error.
     """
+    held = sys.modules.get(module)
+    if hasattr(held, wanted) and getattr(held, "__source__", None) == file.read_bytes():
+        return getattr(held, wanted)
     tree = parse(file)
     if not any(wanted in names(node) for node in tree.body):
         raise PartError(f"{file} has no {wanted!r}, which a part must have.")
     part = sliced(tree, wanted)
     if heavy := sorted(imported(part).intersection(HEAVY)):
         raise PartError(_too_heavy(file, wanted, heavy))
-    held = sys.modules.get(module)
-    if held is not None and getattr(held, "__source__", None) == file.read_bytes():
-        return getattr(held, wanted)
     spec = importlib.util.spec_from_loader(module, loader=None, origin=str(file))
     assert spec is not None
     fresh: ModuleType = importlib.util.module_from_spec(spec)

@@ -314,14 +314,14 @@ def edit_anywhere(document, path, value):
 def outcome(changes):
     settings_or_error = None
     try:
-        settings_or_error = load("config/config.yaml", changes)
+        settings_or_error = load("config/demo.yaml", changes)
         make_plan(settings_or_error)
     except ConfigError as error:
         return error
     return settings_or_error
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(edits=st.lists(st.tuples(paths, anything), min_size=1, max_size=3))
 def test_any_override_gives_settings_or_a_configuration_error(edits):
     change = {}
@@ -338,7 +338,7 @@ def test_any_override_gives_settings_or_a_configuration_error(edits):
         assert "\n" not in str(result)
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(
     key=st.sampled_from(["results", "experiments", "experiments_folder", "overrides", "device"])
     | st.text(max_size=5),

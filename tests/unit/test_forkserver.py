@@ -33,7 +33,7 @@ def server():
 
 
 def environment(address: str, **others: str) -> dict[str, str]:
-    threads = dict.fromkeys(forkserver._THREADS, "1")
+    threads = dict.fromkeys(forkserver.THREADS, "1")
     return os.environ | threads | {forkserver.ADDRESS: address} | others
 
 
@@ -185,7 +185,7 @@ def test_what_its_jobs_took_counts_as_what_its_starter_took(tmp_path):
     before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
     found = subprocess.run(
         [sys.executable, "-c", code],
-        env=os.environ | dict.fromkeys(forkserver._THREADS, "1"),
+        env=os.environ | dict.fromkeys(forkserver.THREADS, "1"),
         stdout=subprocess.PIPE,
         text=True,
         check=True,

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import pytest
 import yaml
 from config_folder import EXPERIMENT
-from trees import PROJECT, Tree, copy_project
+from trees import PROJECT, Tree, copy_project, starts
 
 from sharpflow.storage.files import sha256_of
 from sharpflow.verify import differences
@@ -20,17 +20,15 @@ from sharpflow.verify import differences
 SMALL = """\
 results: results/faults
 papers: [papers/li2022]
-experiments: [dense]
+experiments: [linear]
 overrides:
-  dense:
+  linear:
     seeds: 2
     data: {DATA}
     widths: WIDTHS
     learning_rates: RATES
     seeds_per_job: 2
     training: {steps: 40, states_megabytes: 0.2}
-    measurements: {hessian: {every: 20}}
-    cases: {relu: null, elu: null, softplus: null}
 """
 BAD = """\
 results: results/faults
@@ -46,9 +44,12 @@ def project(tmp_path):
     return copy_project(tmp_path / "project")
 
 
-def configured(tree: Tree, data="samples: 60", widths="[20]", rates="[0.005]") -> str:
-    """Write a configuration of one small experiment; its name."""
+def configured(tree: Tree, data="samples: 60", widths="[20]", rates="[0.005]", more="") -> str:
+    """Write a configuration of one small experiment, and one more with its keys; its name."""
     text = SMALL.replace("DATA", data).replace("WIDTHS", widths).replace("RATES", rates)
+    if more:
+        one = text.partition("  linear:\n")[2]
+        text = f"{text.replace('[linear]', f'[linear, {more}]')}  {more}:\n{one}"
     name = f"faults{len(list(tree.root.glob('faults*.yaml')))}.yaml"
     (tree.root / name).write_text(text)
     return name
@@ -65,7 +66,7 @@ def launched(tree: Tree, config: str) -> subprocess.CompletedProcess:
     return subprocess.run(
         command,
         cwd=tree.root,
-        env=os.environ | {"PYTHONPATH": str(tree.root)},
+        env=starts().environment(PYTHONPATH=str(tree.root)),
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -123,7 +124,7 @@ def filled(folder, room: int) -> None:
 def test_a_full_disk_is_a_message_and_the_rerun_goes_on(project, room):
     config = configured(project)
     with mounted(results(project), "16m"):
-        table = "results/faults/tables/dense/runs/1-of-1.parquet"
+        table = "results/faults/tables/linear/runs/1-of-1.parquet"
         run = project.snakemake("--cores", "2", table, config=config)
         assert run.returncode == 0, run.stdout[-3000:]
         wider = configured(project, widths="[20, 30]")
@@ -164,7 +165,7 @@ def test_a_full_disk_at_the_last_stages(project):
 def test_a_read_only_results_root_is_a_message(project):
     config = configured(project)
     with mounted(results(project), "16m"):
-        table = "results/faults/tables/dense/runs/1-of-1.parquet"
+        table = "results/faults/tables/linear/runs/1-of-1.parquet"
         run = project.snakemake("--cores", "2", table, config=config)
         assert run.returncode == 0, run.stdout[-3000:]
         before = outputs(project)
@@ -246,7 +247,7 @@ def test_a_failing_download_says_how_to_get_the_data(project, monkeypatch):
 
 
 def test_runs_that_all_diverge_end_in_claims_and_figures(project):
-    config = configured(project, rates="[100.0]")
+    config = configured(project, rates="[100.0]", more="dense")
     run = project.snakemake("--cores", "2", config=config)
     assert run.returncode == 0, run.stdout[-3000:]
     assert "Traceback" not in run.stdout

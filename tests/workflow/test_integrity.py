@@ -1,21 +1,27 @@
 """A file that is not what was written is found, named, and rebuilt or refused."""
 
 import os
-import shutil
 
 import pytest
-from trees import Tree
+import yaml
+from trees import CONFIG, Tree, copy_project
 
 from sharpflow.errors import IntegrityError
 from sharpflow.verify import differences
 
 
 @pytest.fixture(scope="module")
-def copy(tree, tmp_path_factory) -> Tree:
-    """A finished tree that tests may spoil; each puts back what it took."""
-    root = tmp_path_factory.mktemp("integrity") / "project"
-    shutil.copytree(tree.root, root, symlinks=True)
-    return Tree(root)
+def copy(tmp_path_factory) -> Tree:
+    """One experiment in two shards, run; tests may spoil it, and each puts back what it took."""
+    copy = copy_project(tmp_path_factory.mktemp("integrity") / "project")
+    file = copy.root / CONFIG
+    smoke = yaml.safe_load(file.read_text())
+    linear = smoke["overrides"]["linear"] | {"seeds_per_job": 1}
+    changes = {"experiments": ["linear"], "overrides": {"linear": linear}}
+    file.write_text(yaml.safe_dump(smoke | changes))
+    run = copy.snakemake("--cores", "2")
+    assert run.returncode == 0, run.stdout[-3000:]
+    return copy
 
 
 def _files(tree: Tree) -> list:
@@ -157,7 +163,7 @@ def test_a_rerun_names_and_repairs_damage_to_every_kind_of_file(copy):
 
 @pytest.mark.parametrize("name", ["states.safetensors", "trajectory.parquet"])
 def test_two_seeds_files_swapped_are_refused(copy, name):
-    first, second = sorted(copy.results.glob(f"runs/dense/tanh/**/{name}"))[:2]
+    first, second = sorted(copy.results.glob(f"runs/linear/**/{name}"))[:2]
     a, b = first.read_bytes(), second.read_bytes()
     first.write_bytes(b)
     second.write_bytes(a)
@@ -169,9 +175,9 @@ def test_two_seeds_files_swapped_are_refused(copy, name):
 
 
 def test_an_old_state_put_back_with_its_old_date_is_found(copy):
-    path = sorted(copy.results.glob("runs/dense/tanh/**/states.safetensors"))[0]
+    path = sorted(copy.results.glob("runs/linear/**/states.safetensors"))[0]
     whole, status = path.read_bytes(), path.stat()
-    twin = sorted(copy.results.glob("runs/dense/tanh/**/states.safetensors"))[1]
+    twin = sorted(copy.results.glob("runs/linear/**/states.safetensors"))[1]
     path.write_bytes(twin.read_bytes())
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
     assert differences(copy.results) == [f"{path}: altered"]

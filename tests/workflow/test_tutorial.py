@@ -1,7 +1,6 @@
 """The tutorial, step by step: its files are written, its commands checked or run, as they stand."""
 
 import itertools
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from docs_blocks import blocks, commands, pages
-from trees import Tree, copy_project
+from trees import Tree, copy_project, starts
 
 STEPS = [page for page in pages() if page.startswith("docs/tutorial/") and page[14].isdigit()]
 
@@ -55,7 +54,7 @@ class Study:
         done = subprocess.run(
             [sys.executable, *module, *words[1:]],
             cwd=self.folder,
-            env=os.environ | {"PYTHONPATH": str(self.tree.root)},
+            env=starts().environment(PYTHONPATH=str(self.tree.root)),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
