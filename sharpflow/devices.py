@@ -17,7 +17,7 @@ from typing import IO, Any
 
 import torch
 
-from sharpflow.errors import ConfigError, ResourceError
+from sharpflow.errors import ConfigError, ResourceError, first_line
 
 _GIB = 2**30
 _GUIDE = "docs/how-to/gpu.md says how one is asked for"
@@ -226,6 +226,5 @@ def memory_explained(device: torch.device, what: str) -> Iterator[None]:
         yield
     except torch.OutOfMemoryError as error:
         raise ResourceError(
-            f"{what} found the memory of {describe(device)} full "
-            f"({str(error).splitlines()[0]}): {_LESS}"
+            f"{what} found the memory of {describe(device)} full ({first_line(error)}): {_LESS}"
         ) from error

@@ -36,6 +36,11 @@ class ClusterError(SharpflowError):
     """The batch system is not there, or refuses what it would be asked for."""
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says; its type where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 def exit_status(command: Callable[[], int | None], *also: type[Exception]) -> int:
     """Run a command for its exit status: 1, with the message in one line, for a mistake.
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from sharpflow.errors import ConfigError
+from sharpflow.errors import ConfigError, first_line
 
 _LARGEST = 2**20
 
@@ -79,7 +79,7 @@ def parse_yaml(text: str, where: str | Path) -> Any:
     except (yaml.YAMLError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
         at = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        problem = getattr(error, "problem", None) or first_line(error)
         if "\\t" in problem:
             problem = "a tab stands where YAML wants spaces"
         raise ConfigError(f"{where}: {at}{problem}.") from error

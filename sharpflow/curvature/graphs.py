@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from traceback import walk_tb
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from sharpflow.curvature.linear_operator import check_dtype, check_finite
 from sharpflow.devices import warn_of_reduced_products
+from sharpflow.errors import first_line
 
 Parameters = Mapping[str, Tensor]
 Inside = Callable[[dict[str, Tensor], Callable[[], Any]], Any]
@@ -48,6 +50,12 @@ _NO_SECOND = (
     "something that the loss calls has no second derivative in autograd ({}); replace it by an "
     "equivalent of differentiable operations, or measure by differences of gradients: "
     'products="differences".'
+)
+
+_NO_BACKWARD = (
+    "a function that the loss calls raises {} in its backward: write it, of differentiable "
+    "operations; where only the backward of its backward is missing, differences of gradients do "
+    'without: products="differences".'
 )
 
 
@@ -218,7 +226,7 @@ def second_derivatives() -> Iterator[None]:
     try:
         yield
     except (RuntimeError, NotImplementedError) as error:
-        text = str(error).splitlines()[0]
+        text = first_line(error)
         if _CUDNN in text:
             raise ValueError(
                 f"{text}: call model.train() where that draws no random numbers, or measure within "
@@ -227,7 +235,15 @@ def second_derivatives() -> Iterator[None]:
             ) from error
         if any(words in text for words in _MISSING):
             raise ValueError(_NO_SECOND.format(text)) from error
+        if isinstance(error, NotImplementedError) and _in_backward(error):
+            raise ValueError(_NO_BACKWARD.format(text)) from error
         raise
+
+
+def _in_backward(error: BaseException) -> bool:
+    """Whether an error comes from the backward of a function that is written in Python."""
+    frames = (frame for frame, _ in walk_tb(error.__traceback__))
+    return any(frame.f_code.co_qualname == "BackwardCFunction.apply" for frame in frames)
 
 
 def differentiable_gradients(
@@ -260,7 +276,7 @@ def one_precision() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        text = str(error).splitlines()[0]
+        text = first_line(error)
         if len(set(_PRECISIONS.findall(text.lower()))) > 1:
             raise ValueError(
                 f"the loss mixes precisions ({text}): dtype=torch.float32 or torch.float64 gives "

@@ -47,6 +47,7 @@ from sharpflow.curvature.operators import (
 )
 from sharpflow.curvature.torch_losses import loss_in, separable
 from sharpflow.devices import warn_of_reduced_products
+from sharpflow.errors import first_line
 
 _BLOCK_BYTES = 2**24  # of activations: they stay in cache, and the C library keeps the memory
 _BLOCK_COPIES = 2  # of all parameters: activations at least, for each block makes such gradients
@@ -653,8 +654,9 @@ def evaluating(called: str) -> Iterator[None]:
         raise
     except (RuntimeError, TypeError, IndexError, KeyError, AttributeError) as error:
         kind = TypeError if isinstance(error, TypeError) else ValueError
-        text = (str(error).strip().splitlines() or [""])[0]
-        raise kind(f"{called} fails, with {type(error).__name__}: {text}") from error
+        name = type(error).__name__
+        text = f"{name}: {first_line(error)}" if str(error).strip() else name
+        raise kind(f"{called} fails, with {text}") from error
 
 
 @contextmanager

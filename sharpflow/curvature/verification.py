@@ -9,6 +9,7 @@ from torch import Tensor
 
 from sharpflow.curvature.graphs import length_of
 from sharpflow.curvature.model_loss import LossOfModel, moved
+from sharpflow.errors import first_line
 
 ASYMMETRY = 2e-3
 """Largest difference of aᵀHb and bᵀHa over ‖H‖; that of H and Hᵀ enters it squared."""
@@ -165,11 +166,10 @@ def _from_gradients(
             closely = True
         except (RuntimeError, TypeError, ValueError) as error:  # a loss may hold float32 numbers
             best = float("inf")  # rounding at the nearest is no reason to believe
-            text = (str(error).splitlines() or [""])[0]
             failure = (
                 " Or it has kinks (ReLU, max pooling), and the float64 copy that would tell fails "
-                f"({text}): numbers that a loss holds have to follow the precision of the outputs, "
-                "as those of a loss of torch.nn do."
+                f"({first_line(error)}): numbers that a loss holds have to follow the precision of "
+                "the outputs, as those of a loss of torch.nn do."
             )
     if best > DIFFERENCE / 5:
         wider = _compare(loss, value, vector, tuple(others))

@@ -272,6 +272,48 @@ def test_a_function_that_is_differentiable_once_is_recognised_from_the_graph():
     torch.testing.assert_close(found.to_dense(), torch.diag(30 * draw(3) ** 4))
 
 
+class Slope(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, slope):
+        return slope * 3 * x**2
+
+    @staticmethod
+    def backward(ctx, *_):
+        raise NotImplementedError
+
+
+class Unwritten(torch.autograd.Function):
+    """A cube; the backward of its backward was not written."""
+
+    forward = Once.forward
+
+    @staticmethod
+    def backward(ctx, slope):
+        return Slope.apply(*ctx.saved_tensors, slope)
+
+
+def test_an_unwritten_backward_is_named_although_its_error_says_nothing():
+    with pytest.raises(ValueError, match=r"raises NotImplementedError in its backward: .*only"):
+        sharpness(net(Apply(Unwritten.apply)), cross_entropy, INPUTS, LABELS)
+    found = sharpness(
+        net(Apply(Unwritten.apply)), cross_entropy, INPUTS, LABELS, products="differences"
+    )
+    exact = sharpness(net(Apply(lambda x: x**3)), cross_entropy, INPUTS, LABELS)
+    assert found == pytest.approx(exact, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [(NotImplementedError, "NotImplementedError$"), (RuntimeError("\nat last"), ": at last$")],
+)
+def test_an_error_of_forward_is_told_whatever_it_says(error, said):
+    def fails(_):
+        raise error
+
+    with pytest.raises(ValueError, match=said):
+        sharpness(net(Apply(fails)), cross_entropy, INPUTS, LABELS)
+
+
 def _weighted_bag(w):
     weights = w[:2, :1].expand(2, N).T
     return F.embedding_bag(WORDS, w.detach(), per_sample_weights=weights, mode="sum").pow(3).sum()
