@@ -3,6 +3,7 @@
 import ast
 import importlib.util
 import inspect
+import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -161,10 +162,10 @@ def run_slice(file: Path, wanted: str, module: str) -> Any:
     fresh.__file__ = str(file)
     fresh.__source__ = file.read_bytes()  # type: ignore[attr-defined]
     sys.modules[module] = fresh
-    # descriptions of keys are looked for in the module of the file, which may be known by now
-    inspect._filesbymodname.pop(module, None)  # pyright: ignore[reportAttributeAccessIssue]
+    # descriptions of keys are looked for in the module of the file, and that among all modules
     for path in (file.absolute(), file.resolve()):
-        inspect.modulesbyfile.pop(str(path), None)  # pyright: ignore[reportAttributeAccessIssue]
+        known = inspect.modulesbyfile  # pyright: ignore[reportAttributeAccessIssue]
+        known[os.path.normcase(path)] = module
     loaded = {*sys.modules}
     try:
         with explained(str(file)):
