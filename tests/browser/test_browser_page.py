@@ -35,6 +35,20 @@ def test_nothing_is_wider_than_the_window_and_targets_are_large(visit, width):
         assert min(place) >= 24, target.evaluate("e => e.outerHTML")
 
 
+def test_no_link_of_a_long_navigation_is_out_of_sight_and_none_hides_where_it_leads(visit):
+    page = visit(width=1024)
+    page.evaluate("(nav => nav.innerHTML += nav.innerHTML)(document.querySelector('.top nav'))")
+    assert page.evaluate(
+        "(nav => nav.scrollWidth <= nav.clientWidth)(document.querySelector('nav'))"
+    )
+    page.locator("nav a[href='#claims']").first.click()
+    head = "document.querySelector('.top').getBoundingClientRect()"
+    assert page.evaluate(f"{head}.height") > 50  # two lines
+    shown = "document.querySelector('#claims').getBoundingClientRect().top"
+    page.wait_for_function(f"{shown} < 200")
+    assert page.evaluate(f"{shown} >= {head}.bottom")
+
+
 def test_a_narrowed_window_narrows_the_panels(visit):
     page = visit(width=1600)
     page.set_viewport_size({"width": 400, "height": 900})
