@@ -321,7 +321,7 @@ def outcome(changes):
     return settings_or_error
 
 
-@settings(max_examples=30)
+@settings(max_examples=60)
 @given(edits=st.lists(st.tuples(paths, anything), min_size=1, max_size=3))
 def test_any_override_gives_settings_or_a_configuration_error(edits):
     change = {}
@@ -338,7 +338,7 @@ def test_any_override_gives_settings_or_a_configuration_error(edits):
         assert "\n" not in str(result)
 
 
-@settings(max_examples=30)
+@settings(max_examples=60)
 @given(
     key=st.sampled_from(["results", "experiments", "experiments_folder", "overrides", "device"])
     | st.text(max_size=5),

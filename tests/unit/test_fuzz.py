@@ -234,14 +234,14 @@ def test_what_is_changed_below_is_right(folder):
     assert settings_or_refusal(folder) is not None
 
 
-@fuzzed(200, _changed(RICH))
+@fuzzed(500, _changed(RICH))
 def test_experiments_with_values_of_any_kind(folder, changes):
     folder.write()
     folder.dense.write_text(yaml.safe_dump(_replaced(RICH, changes)), encoding="utf-8")
     settings_or_refusal(folder)
 
 
-@fuzzed(200, _changed(TOP))
+@fuzzed(400, _changed(TOP))
 def test_configurations_with_values_of_any_kind(folder, changes):
     folder.write()
     document = {"experiments_folder": str(folder.experiments)} | TOP
@@ -252,7 +252,7 @@ def test_configurations_with_values_of_any_kind(folder, changes):
 YAML = yaml.safe_dump({k: RICH[k] for k in ("seeds", "data", "model", "widths", "cases")}).encode()
 
 
-@fuzzed(250, CHANGES)
+@fuzzed(500, CHANGES)
 def test_experiments_with_damaged_text(folder, changes):
     folder.write()
     folder.dense.write_bytes(mutated(YAML, changes))
@@ -327,7 +327,7 @@ def test_damaged_tensors_are_refused_or_right(written, changes):
     assert str(root / "tensors") in message if found is None else _same(*found)
 
 
-@fuzzed(250, CHANGES)
+@fuzzed(500, CHANGES)
 def test_damaged_checkpoints_are_ignored_or_right(written, changes):
     root, contents = written
     (root / "checkpoint").write_bytes(mutated(contents["checkpoint"], changes))
@@ -350,7 +350,7 @@ def test_any_bytes_for_a_table_or_tensors(written, content, start):
 MANIFEST = {"commit": "unknown", "sha256": {"data/a": "00", "figures/b.png": "11"}}
 
 
-@fuzzed(250, CHANGES)
+@fuzzed(500, CHANGES)
 def test_damaged_manifests_are_refused(written, changes):
     root, _ = written
     path = root / "manifest.json"
