@@ -137,6 +137,36 @@ def test_what_cannot_be_forked_runs_as_it_is(tmp_path, server, others):
     assert ran(tmp_path, code, address, **threads)[:2] == (3, "['']\n")
 
 
+def test_the_project_on_the_search_path_is_no_other_world_and_what_else_stands_there_is(
+    tmp_path, server
+):
+    code = "print([forked_from()])"
+    project = str(forkserver.SCRIPTS.parent)
+    _, here, _ = ran(tmp_path, code, server.address, PYTHONPATH=project)
+    assert here == f"['{server._process.pid}']\n"
+    both = os.pathsep.join([project, str(tmp_path)])
+    _, elsewhere, _ = ran(tmp_path, code, server.address, PYTHONPATH=both)
+    assert elsewhere == "['']\n"
+
+
+def test_what_a_forked_job_starts_is_not_forked_itself(tmp_path, server):
+    code = """
+import subprocess
+code = "from sharpflow.forkserver import forked_from; print([forked_from()])"
+print([forked_from() != ""], flush=True)
+subprocess.run([sys.executable, "-c", code], check=True)
+"""
+    project = str(forkserver.SCRIPTS.parent)
+    assert ran(tmp_path, code, server.address, PYTHONPATH=project)[1] == "[True]\n['']\n"
+
+
+@pytest.mark.parametrize("address", ["", "/nowhere/jobs"])
+def test_a_run_that_is_given_a_server_starts_none(monkeypatch, address):
+    monkeypatch.setenv(forkserver.ADDRESS, address)
+    assert forkserver.start(1) is None
+    assert os.environ[forkserver.ADDRESS] == address
+
+
 def test_a_script_of_another_project_is_left_alone(tmp_path, server):
     script = tmp_path / "script.py"
     script.write_text(
