@@ -37,10 +37,9 @@ def test_nothing_is_wider_than_the_window_and_targets_are_large(visit, width):
 
 def test_no_link_of_a_long_navigation_is_out_of_sight_and_none_hides_where_it_leads(visit):
     page = visit(width=1024)
-    page.evaluate("(nav => nav.innerHTML += nav.innerHTML)(document.querySelector('.top nav'))")
-    assert page.evaluate(
-        "(nav => nav.scrollWidth <= nav.clientWidth)(document.querySelector('nav'))"
-    )
+    links = page.locator(".top nav")
+    links.evaluate("nav => nav.innerHTML += nav.innerHTML")
+    assert links.evaluate("nav => nav.scrollWidth <= nav.clientWidth")
     page.locator("nav a[href='#claims']").first.click()
     head = "document.querySelector('.top').getBoundingClientRect()"
     assert page.evaluate(f"{head}.height") > 50  # two lines

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from config_folder import ConfigFolder
-from specs import TYPES, measurements, spec
+from specs import ROOT, TYPES, measurements, spec
 
 from sharpflow.config import load, make_plan
 from sharpflow.cost import Job, Measured, device_megabytes, shipped, size
@@ -34,7 +34,6 @@ from sharpflow.storage.tensors import write_tensors
 from sharpflow.training import BLOCK as DRAWN_TOGETHER
 from sharpflow.training import Problem, batches, stored_steps, train
 
-PROJECT = Path(__file__).resolve().parents[2]
 RECORDED = read_table(Path(__file__).parent / "recorded_jobs.csv")
 MLP = {"kind": "mlp", "hidden_layers": 2}
 PHOTOS = {"source": "photos", "samples": 12}
@@ -336,7 +335,7 @@ def test_an_estimate_names_what_a_sweep_takes(tmp_path, capsys):
 
 
 def test_an_estimate_says_which_experiments_take_the_time(capsys):
-    file = str(PROJECT / "config" / "smoke.yaml")
+    file = str(ROOT / "config" / "smoke.yaml")
     assert main(["estimate", file]) == 0
     table = capsys.readouterr().out.partition("   CPU s  share   jobs  experiment\n")[2]
     rows = [line.split() for line in table.splitlines()]

@@ -40,8 +40,8 @@ def _environment() -> dict[str, str]:
 class Starts:
     """Snakemake as its command, forked from a process that has loaded it and what jobs load.
 
-    A start is half a second in place of three or five, and jobs are forked from the same process
-    in all runs. Where one cannot be forked, it is started.
+    A start need not import them, which is most of it, and the jobs of all runs are forked from the
+    same process. Where one cannot be forked, it is started.
     """
 
     def __init__(self):
