@@ -6,11 +6,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 quoted = '$(subst ','\'',$(1))'
+# what is imported is compiled then, by all processes at once; pip would compile all, one by one
+INSTALL = -m pip install --quiet --disable-pip-version-check --no-compile
 
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONPATH := $(CURDIR)
 
-.PHONY: help run smoke verify test docs links oldest bench lint cluster-ready format check config-reference clean
+.PHONY: help run smoke verify test docs links oldest bench lint cluster-ready format check config-reference lock clean
 
 help:
 	@echo "make run     every figure, claim and the page (CONFIG=config/paper.yaml CORES=8 to change)"
@@ -25,10 +27,10 @@ help:
 	@echo "make check   validate CONFIG without running anything"
 	@echo "make clean   delete results and caches, keep the environment"
 
-$(READY): requirements.txt
+$(READY): requirements.txt constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "sharpflow needs Python 3.11 or newer; set PYTHON=...")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/python $(INSTALL) -r requirements.txt
 	@touch $@
 
 run: $(READY)
@@ -39,22 +41,22 @@ smoke: $(READY)
 	python -m sharpflow.launch --cores $(call quoted,$(CORES)) --configfile config/smoke.yaml
 
 test: $(READY) lint
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -r tests/peers.txt -r tests/storage.txt -r tests/browser.txt -r docs/requirements.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r benchmarks/requirements.txt -r tests/alone.txt
+	$(BIN)/python $(INSTALL) -r requirements.txt -r tests/peers.txt -r tests/storage.txt -r tests/browser.txt -r docs/requirements.txt
+	$(BIN)/python $(INSTALL) --no-deps -r benchmarks/requirements.txt -r tests/alone.txt
 	python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 docs: $(READY)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r docs/requirements.txt
+	$(BIN)/python $(INSTALL) -r docs/requirements.txt
 	sphinx-build --quiet --fail-on-warning --keep-going -c docs -d docs/_build/doctrees . docs/_build/html
 	@echo "Open docs/_build/html/docs/index.html"
 
 links: $(READY)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r docs/requirements.txt
+	$(BIN)/python $(INSTALL) -r docs/requirements.txt
 	sphinx-build --quiet -b linkcheck -c docs -d docs/_build/doctrees . docs/_build/links
 
 oldest:
 	$(PYTHON) -m venv $(VENV)-oldest
-	$(VENV)-oldest/bin/python -m pip install --quiet --disable-pip-version-check -r tests/oldest.txt
+	$(VENV)-oldest/bin/python $(INSTALL) -r tests/oldest.txt
 	$(VENV)-oldest/bin/python -m pytest --noconftest tests/unit/test_curvature_*.py tests/unit/test_symmetry_*.py
 
 lint: $(READY)
@@ -70,7 +72,7 @@ format: $(READY)
 	snakefmt Snakefile workflow rules
 
 bench: $(READY)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r benchmarks/requirements.txt
+	$(BIN)/python $(INSTALL) --no-deps -r benchmarks/requirements.txt
 	python -m benchmarks.curvature
 	python -m benchmarks.general && python -m benchmarks.general --large --threads 2
 	python -m benchmarks.ensemble
@@ -92,6 +94,9 @@ check: $(READY)
 config-reference: $(READY)
 	python -m sharpflow.config schema > config/schema.json
 	python -m sharpflow.config reference > config/README.md
+
+lock: $(READY)
+	python tests/unit/lock.py > constraints.tmp && mv constraints.tmp constraints.txt
 
 clean:
 	rm -rf results docs/_build .snakemake .pytest_cache .ruff_cache .hypothesis

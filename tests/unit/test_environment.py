@@ -15,8 +15,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import installed
+import lock
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from specs import PAPERS, TYPES, measurements
 
 from sharpflow.claims.base import load_claim
@@ -44,7 +47,7 @@ def pins(lines):
     found = {}
     for line in lines:
         line = line.partition("#")[0].strip()
-        if line:
+        if line and not line.startswith("-c "):
             assert re.fullmatch(r"[A-Za-z0-9._-]+==[0-9][0-9A-Za-z.]*", line), line
             name, _, number = line.partition("==")
             assert name not in found, f"{name} is pinned twice"
@@ -94,6 +97,25 @@ def test_the_three_lists_of_packages_agree(requirements):
 def test_the_tests_run_on_the_pinned_versions(requirements):
     for name in ("torch", "numpy", "pandas", "pydantic"):
         assert version(name).partition("+")[0] == requirements[name]
+
+
+def test_what_the_packages_bring_along_is_locked():
+    locked = pins((ROOT / "constraints.txt").read_text().splitlines())
+    here = lock.brought(lock.listed())
+    others = {name: number for name, number in here.items() if locked.get(name) != number}
+    cuda = {name for name in others if name.startswith(("nvidia-", "cuda-", "triton"))}
+    assert not others.keys() - cuda, "install by the lists again, or `make lock`"
+    for name in lock.LISTS:
+        for package, number in pins((ROOT / name).read_text().splitlines()).items():
+            assert locked[canonicalize_name(package)] == number
+
+
+def test_the_lock_follows_what_is_asked_for_in_turn():
+    """torch asks for sympy, and sympy for mpmath; what is only named as an extra is not taken."""
+    found = lock.brought([Requirement("torch")])
+    assert {"torch", "sympy", "mpmath"} <= found.keys()
+    assert not {"snakemake", "opt-einsum"} & found.keys()
+    assert lock.brought([Requirement("no-such-package")]) == {}
 
 
 def imports(path):

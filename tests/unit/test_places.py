@@ -85,11 +85,12 @@ def test_both_recipes_make_the_same_environment():
         line.strip() for line in found["post"]
     ]
     (copied,) = (line.removeprefix("COPY ") for line in steps if line.startswith("COPY "))
-    assert found["files"] == [copied]
-    source, target = copied.split()
-    assert (ROOT / source).is_file()
-    assert source == "requirements.txt"
-    assert runs[-1].endswith(f"-r {target}")
+    *sources, folder = copied.split()
+    assert found["files"] == [f"{source} {folder}{source}" for source in sources]
+    lists, constraints = sources
+    assert f"-c {constraints}" in (ROOT / lists).read_text().splitlines()
+    assert (ROOT / constraints).is_file()
+    assert runs[-1].endswith(f"-r {folder}{lists}")
     environment = yaml.safe_load((ROOT / "environment.yml").read_text())
     (python,) = (p for p in environment["dependencies"] if str(p).startswith("python="))
     assert base.startswith(f"python:{python.removeprefix('python=')}.")
