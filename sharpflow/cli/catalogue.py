@@ -176,8 +176,8 @@ def shown(found: Catalogue, kind: str, name: str, changes: Mapping[str, Any] | N
             if plain in paper.sources:
                 lines[f"source ({key})"] = paper.sources[plain]
             for experiment, why in paper.explanations.items():
-                if plain in why:
-                    lines[f"where it fails ({experiment})"] = why[plain]
+                for case, text in why.get(plain, {}).items():
+                    lines[f"where it fails ({experiment}, {case})"] = text
     return _lines(name, lines, declared.part.file)
 
 

@@ -349,12 +349,19 @@ def _check_statements(settings: Settings, found: Mapping[str, Found]) -> None:
         ]
         paper = home.paper
         where = f"{home.folder / PAPER_FILE}"
-        for experiment in paper.explanations:
+        for experiment, claims in paper.explanations.items():
             if experiment not in found:
                 raise ConfigError(
                     f"{where}: explanations has {experiment!r}, which is no experiment."
                     f"{nearest(experiment, found)}"
                 )
+            known = ["all", *(found[experiment].read().get("cases") or {})]
+            for case in (case for texts in claims.values() for case in texts):
+                if case not in known:
+                    raise ConfigError(
+                        f"{where}: explanations.{experiment} has {case!r}, which is no case of it."
+                        f"{nearest(case, known)}"
+                    )
         explained = [name for claims in paper.explanations.values() for name in claims]
         for name in [*named, *paper.published, *paper.sources, *explained]:
             try:

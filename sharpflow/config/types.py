@@ -172,6 +172,11 @@ def a_source(value: str) -> str:
     return value
 
 
+def one_by_one(texts: dict[str, str]) -> dict[str, str]:
+    """Texts by case, of texts some of which are under several, `tanh, relu`."""
+    return {case.strip(): text for cases, text in texts.items() for case in cases.split(",")}
+
+
 class Paper(Strict):
     """A file `paper.yaml`: what the folder that it stands in is about."""
 
@@ -194,10 +199,13 @@ class Paper(Strict):
     sources: dict[str, Annotated[str, AfterValidator(a_source)]] = Field(default={})
     """Where each claim comes from, by its name: `paper: …` with the theorem, equation, figure or
     section, or `drawn here: …` for a consequence that the publication does not state."""
-    explanations: dict[Name, dict[str, str]] = Field(default={})
-    """Why a claim does not hold in an experiment, or not in every case of it, and what shows it, by
-    experiment and claim: a phrase without a full stop, that the page prints where the claim is not
-    supported there."""
+    explanations: dict[Name, dict[str, Annotated[dict[str, str], AfterValidator(one_by_one)]]] = (
+        Field(default={})
+    )
+    """Why a claim does not hold in a case of an experiment, and what shows it, by experiment, claim
+    and case (or several cases, `tanh, relu`; `all`, where the claim is on the experiment as a
+    whole): a phrase without a full stop, that the page prints after what came out where the claim
+    is not supported there."""
     figures: list[str] = Field(default=[])
     """Its figures, in the order in which the page shows them."""
     experiments: dict[Name, dict[str, Any]] = Field(default={})

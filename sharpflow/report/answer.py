@@ -5,7 +5,7 @@ from itertools import groupby
 from typing import Any
 
 from sharpflow.report.entries import FigureEntry
-from sharpflow.report.reasons import Differences, reason, shortfall
+from sharpflow.report.reasons import Differences, explanation_of, reason, shortfall
 from sharpflow.report.text import many, times
 from sharpflow.report.verdicts import FEW, counts, few_runs, names, single_rows
 
@@ -39,7 +39,7 @@ def answer(
     groups = statements(paper, entries)
     ordered = [entry for group in groups for entry in group["entries"]]
     recorded, own = paper.get("recorded") or {}, {entry["experiment"] for entry in entries}
-    verdicts, explanations = recorded.get("verdicts", {}), paper.get("explanations", {})
+    verdicts = recorded.get("verdicts", {})
     return {
         "sentences": sentences(groups),
         "groups": groups,
@@ -49,7 +49,7 @@ def answer(
                 entry,
                 scale,
                 verdicts.get(entry["experiment"], {}).get(entry["claim"]),
-                explanations.get(entry["experiment"], {}).get(entry["claim"], ""),
+                written(paper, entry),
             )
             for entry in ordered
             if entry["verdict"] != "supported"
@@ -59,6 +59,21 @@ def answer(
         "smaller": [(name, text) for name, text in fallen_short(scale) if name in own],
         "ordered": ordered,
     }
+
+
+def written(paper: Paper, entry: Entry) -> Mapping[str, str]:
+    """What a paper's folder says, by case, of why a claim does not hold."""
+    return paper.get("explanations", {}).get(entry["experiment"], {}).get(entry["claim"], {})
+
+
+def explained(paper: Paper, entry: Entry) -> dict[str, str]:
+    """Its text for each case that is not supported, cases of one text together."""
+    found: dict[str, list[str]] = {}
+    for row in single_rows([entry]):
+        text = explanation_of(row, written(paper, entry))
+        if text and row["verdict"] != "supported":
+            found.setdefault(text, []).append(row["case"])
+    return {", ".join(cases): text for text, cases in found.items()}
 
 
 def statements(paper: Paper, entries: Sequence[Entry]) -> list[dict[str, Any]]:
@@ -120,7 +135,7 @@ def why_open(
     entry: Entry,
     scale: Mapping[str, Differences] | None,
     recorded: Mapping[str, Sequence[str]] | None,
-    explanation: str = "",
+    explanations: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """One line on a claim that is not supported: which cases, why, and at the paper's scale.
 
@@ -128,7 +143,7 @@ def why_open(
         entry: the claim.
         scale: as for `answer`.
         recorded: verdict and result at the paper's scale, by case.
-        explanation: that of the paper's folder; may be empty.
+        explanations: those of the paper's folder, by case.
     """
     differences = None if scale is None else scale.get(entry["experiment"])
     rows = [row for row in single_rows([entry]) if row["verdict"] != "supported"]
@@ -137,7 +152,7 @@ def why_open(
     kept = recorded or {}
     known = {row["case"]: kept[row["case"]] for row in rows if row["case"] in kept}
     there = (known.get(worst["case"]) or ("", ""))[0]
-    found = reason(worst, differences, there, explanation)
+    found = reason(worst, differences, there, explanation_of(worst, explanations or {}))
     return {
         "entry": entry,
         "cases": "; ".join(
@@ -147,7 +162,7 @@ def why_open(
         if entry["cases"]
         else "",
         "kind": found.kind,
-        "text": found.text,
+        "text": f"{worst['case']}: {found.text}" if len(rows) > 1 else found.text,
         "scale": _at_scale(differences, known),
     }
 

@@ -11,7 +11,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from sharpflow.report import drawings
-from sharpflow.report.answer import answer, fallen_short
+from sharpflow.report.answer import answer, explained, fallen_short
 from sharpflow.report.entries import PNG_SIGNATURE, FigureEntry, TableEntry
 from sharpflow.report.evidence import drawn_rows, experiment_section, figure_section, plain_table
 from sharpflow.report.places import places
@@ -165,7 +165,7 @@ def _entries(
             "anchor": place.get((experiment, name)),
             "settings": anchor("experiment", experiment) if experiment in order else None,
             "published": paper.get("published", {}).get(name, ""),
-            "explanation": paper.get("explanations", {}).get(experiment, {}).get(name, ""),
+            "explained": explained(paper, entry),
             "rows": drawn_rows(entry),
         }
         found.append(entry | more)

@@ -33,14 +33,14 @@ def reason(
     """Why one measurement is not supported, as far as tables and the paper's folder tell.
 
     What is computed comes first: seeds straddle a band because they are few, if more of the same
-    kind would decide; runs diverged. Then what the paper's folder says. Without either the cause is
-    not shown: what came out is told, with what a reader has to know to look for it.
+    kind would decide; runs diverged; what came out. Then what the paper's folder says of this case.
+    Without either the cause is not shown, and what a reader has to know to look for it is told.
 
     Args:
         row: of `verdicts.claim_entries`, not supported.
         differences: from the papers' own scale; None where that is not known.
         recorded: verdict of the same measurement at the papers' scale; empty where none is kept.
-        explanation: that of the paper's folder; may be empty.
+        explanation: that of the paper's folder for this case (`explanation_of`); may be empty.
     """
     if row["verdict"] == "straddles" and (enough := seeds_needed(row)) is not None:
         words = f"{row['count']} were run; about {enough} like them would decide"
@@ -48,13 +48,18 @@ def reason(
     if row["diverged"]:
         return Reason(DIVERGED, _both(row["reason"], explanation))
     if explanation:
-        return Reason(EXPLAINED, explanation)
+        return Reason(EXPLAINED, _both(_found(row), explanation))
     if row["verdict"] == "undefined":
         return Reason(NO_VALUE, row["reason"])
     if row["verdict"] == "straddles":
         more = f"{MOST_SEEDS} seeds like these would not decide"
         return Reason(BAND_END, _both(_found(row), more))
     return Reason(UNKNOWN, _both(_found(row), _unlike(differences, recorded == row["verdict"])))
+
+
+def explanation_of(row: Row, written: Mapping[str, str]) -> str:
+    """What a paper's folder, by case, says of a row; empty where it says nothing of its case."""
+    return written.get(row["case"].partition(" (")[0], "")
 
 
 def _both(*parts: str) -> str:

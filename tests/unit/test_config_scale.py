@@ -124,7 +124,7 @@ def test_documents_differ_in_what_they_set():
         "says: [{name: it, text: It., claims: [spread_stay]}]",
         "published: {spread_stay: '2'}",
         "sources: {spread_stay: 'paper: figure 2'}",
-        "explanations: {one: {spread_stay: it grows}}",
+        "explanations: {one: {spread_stay: {a: it grows}}}",
     ],
 )
 def test_a_claim_that_is_misspelt_in_what_a_paper_says(tmp_path, says):
@@ -193,11 +193,25 @@ def test_an_explanation_of_an_experiment_that_is_none(tmp_path):
     folder = tmp_path / "mine"
     (folder / "experiments").mkdir(parents=True)
     (folder / "experiments" / "rings.yaml").write_text("title: Rings\n")
-    text = "key: mine\ntitle: Mine\nexplanations: {ring: {edge_of_stability: it grows}}\n"
+    text = "key: mine\ntitle: Mine\nexplanations: {ring: {edge_of_stability: {all: it grows}}}\n"
     (folder / "paper.yaml").write_text(text)
     file = tmp_path / "config.yaml"
     file.write_text(
         f"results: results/mine\npapers: [{folder}, papers/li2022]\nexperiments: [linear]\n"
     )
     with pytest.raises(ConfigError, match=r"explanations has 'ring', which is no .*'rings'\?"):
+        load(file)
+
+
+def test_an_explanation_of_a_case_that_is_none(tmp_path):
+    folder = tmp_path / "mine"
+    (folder / "experiments").mkdir(parents=True)
+    (folder / "experiments" / "rings.yaml").write_text("title: Rings\ncases: {tanh: {}, elu: {}}\n")
+    text = "key: mine\ntitle: Mine\nexplanations: {rings: {edge_of_stability: {'elu, tan': it}}}\n"
+    (folder / "paper.yaml").write_text(text)
+    file = tmp_path / "config.yaml"
+    file.write_text(
+        f"results: results/mine\npapers: [{folder}, papers/li2022]\nexperiments: [linear]\n"
+    )
+    with pytest.raises(ConfigError, match=r"rings has 'tan', which is no case.*'tanh'"):
         load(file)

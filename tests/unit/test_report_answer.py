@@ -17,7 +17,7 @@ from report_page import (
     full_page,
 )
 
-from sharpflow.report.answer import answer, place, sentences, statements, why_open
+from sharpflow.report.answer import answer, explained, place, sentences, statements, why_open
 from sharpflow.report.places import places
 from sharpflow.report.reasons import (
     BAND_END,
@@ -134,8 +134,14 @@ class TestReasons:
         [
             (RELU, {}, DIVERGED, "4 of 5 failed (it diverged at step 46)"),
             (RELU, {"explanation": "it is"}, DIVERGED, f"{RELU['reason']}; it is"),
-            (LOW, {"explanation": "all layers grow"}, EXPLAINED, "all layers grow"),
-            (SELU, {"explanation": "it is short"}, EXPLAINED, "it is short"),
+            (
+                LOW, {"explanation": "all layers grow"}, EXPLAINED,
+                "5 of 5 outside the band; all layers grow",
+            ),
+            (
+                SELU, {"explanation": "it is short"}, EXPLAINED,
+                "1 of 5 undefined (too short); it is short",
+            ),
             (SELU, {}, NO_VALUE, "1 of 5 undefined (too short)"),
             (LOW, {"differences": None}, UNKNOWN, "5 of 5 outside the band"),
             (
@@ -180,10 +186,26 @@ class TestReasons:
         line = why_open(found, {"dense": SMALLER}, {"relu": ["supported", "1.0 [0.9, 1.1]"]})
         assert line["cases"] == "not supported: relu; straddles: elu"
         assert line["scale"] == "At the paper’s scale: relu supported (1.0 [0.9, 1.1])."
+        assert line["text"].startswith(f"relu: {RELU['reason']}")
         unknown = why_open(found, {"dense": SMALLER}, None)
         assert unknown["scale"] == ""
         assert why_open(found, {"dense": []}, None)["scale"] == "This is the paper’s scale."
         assert why_open(found, None, None)["scale"] == ""
+
+    def test_what_is_written_of_one_case_is_told_of_no_other(self):
+        rows = [claim(case="tanh", **LOW), claim(case="relu (width 2)", **LOW), claim(case="elu")]
+        (found,) = entries(*rows)
+        texts = {"tanh": "it slides", "elu": "it holds"}
+        paper = {"explanations": {"dense": {found["claim"]: texts}}}
+        assert explained(paper, found) == {"tanh": "it slides"}
+        assert explained(paper, found | {"experiment": "linear"}) == {}
+        line = why_open(found, None, None, texts)
+        assert (line["kind"], line["text"]) == (EXPLAINED, f"tanh: {LOW['reason']}; it slides")
+        line = why_open(found, None, None, {"relu": "it slides"})
+        assert (line["kind"], line["text"]) == (UNKNOWN, f"tanh: {LOW['reason']}")
+        both = dict.fromkeys(("tanh", "relu"), "it slides")
+        paper = {"explanations": {"dense": {found["claim"]: both}}}
+        assert explained(paper, found) == {"tanh, relu (width 2)": "it slides"}
 
 
 class TestSeedsNeeded:

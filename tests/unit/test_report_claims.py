@@ -148,9 +148,10 @@ class TestRows:
 
     def test_a_written_explanation_stands_under_the_claim(self):
         papers = PAPERS | {
-            "li2022": PAPERS["li2022"] | {"explanations": {"dense": {"edge_of_stability": "Depth"}}}
+            "li2022": PAPERS["li2022"]
+            | {"explanations": {"dense": {"edge_of_stability": {claim()["case"]: "Depth"}}}}
         }
-        said = "Why it does not hold throughout: Depth."
+        said = f"Why it does not hold in {claim()['case']}: Depth."
         assert said in checked(full_page(claims=claims(claim(**RELU)), papers=papers)).folded
         assert said not in checked(full_page(claims=claims(claim()), papers=papers)).folded
         other = claims(claim(experiment="linear", **RELU))
