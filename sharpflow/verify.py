@@ -121,11 +121,14 @@ def main() -> int:
 
 
 def told(path: Path, repairing: bool) -> bool:
-    """Print what differs, and delete it where repairing; whether something still differs.
+    """Print what differs, and delete it where repairing, after which a run makes it again.
 
     Args:
         path: a results folder, or one file.
         repairing: whether to delete what differs.
+
+    Returns:
+        Whether something differs; of a repair False.
 
     Raises:
         IntegrityError: there is no manifest, or the file is not what its job wrote.
@@ -135,8 +138,9 @@ def told(path: Path, repairing: bool) -> bool:
         print(f"{path} is what its job wrote")
         return False
     if repairing:
-        lines = [*repair(path), "Run the same configuration again: what is missing is made."]
-        print("\n".join(lines))
+        lines = repair(path)
+        again = "Run the same configuration again: what is missing is made."
+        print("\n".join([*lines, again]) if lines else f"{path}: there is nothing to repair")
         return False
     lines = differences(path)
     print("\n".join(lines) or f"{path}: every file is as the manifest says")

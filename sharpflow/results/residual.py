@@ -85,7 +85,7 @@ def agreement_excess(
 
     Less the larger of ½, which random signs give, and a quantile of the agreement over the circular
     shifts of one curve against the other, which keep the share of rises of both and the order
-    within each.
+    within each. Steps at which either does not move are left out of each.
 
     Args:
         first: shape (n,); both curves are cut at the first non-finite entry of either.
@@ -94,17 +94,26 @@ def agreement_excess(
         quantile: of the agreement over the shifts.
 
     Returns:
-        In [−1, ½]; NaN for fewer entries than three times `least_lag`.
+        In [−1, ½]; −½ where no step is left, for what stands still follows nothing; NaN for fewer
+        entries than three times `least_lag`.
     """
     a, b = finite_prefix(first, second)
     left, right = (np.sign(np.diff(two_step_average(curve))) for curve in (a, b))
     if left.size < 3 * least_lag:
         return float("nan")
-    shifts = np.arange(least_lag, left.size - least_lag + 1)
-    places = (np.arange(left.size)[None, :] + shifts[:, None]) % left.size
-    shifted = np.mean(left[None, :] * right[places] > 0, axis=1)
-    agreed = float(np.mean(left * right > 0))
-    return agreed - max(0.5, float(np.quantile(shifted, quantile)))
+    alike = _at_shifts(left > 0, right > 0) + _at_shifts(left < 0, right < 0)
+    moved = _at_shifts(left != 0, right != 0)
+    agreed = alike / np.maximum(moved, 1)
+    others = slice(least_lag, left.size - least_lag + 1)
+    shifted = agreed[others][moved[others] > 0]
+    by_chance = float(np.quantile(shifted, quantile)) if shifted.size else 0.5
+    return float(agreed[0]) - max(0.5, by_chance)
+
+
+def _at_shifts(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """How often both of two periodic indicators hold, by the shift of the second against it."""
+    product = np.conj(np.fft.rfft(first.astype(float))) * np.fft.rfft(second.astype(float))
+    return np.rint(np.fft.irfft(product, first.size))
 
 
 def falls_while_rises(falling: ArrayLike, rising: ArrayLike) -> tuple[float, int]:

@@ -98,29 +98,31 @@ class Checkpoint:
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         lock = self.path.with_suffix(".lock")
-        with _locked(lock):
+        with _locked(lock) as alone:
             folder = self.path.parent
             # the second kind is safetensors' own, which a kill inside its write leaves
             for stale in (*folder.glob(f".{self.path.stem}*.tmp"), *folder.glob(".tmp??????")):
-                stale.unlink(missing_ok=True)
+                if alone:
+                    stale.unlink(missing_ok=True)
             yield self
             self.path.unlink(missing_ok=True)
             lock.unlink(missing_ok=True)
 
 
 @contextmanager
-def _locked(lock: Path) -> Iterator[None]:
+def _locked(lock: Path) -> Iterator[bool]:
+    """Hold a lock; whether there are locks at all."""
     while True:
         with open(lock, "wb") as handle:
             taken = try_flock(handle.fileno())
             if taken is None:  # files are whole or absent, so that two at work do no damage
                 print(f"{lock}: the file system has no locks; going on without", flush=True)
-                yield
+                yield False
                 return
             if not taken:
                 print(f"waiting for another process that holds {lock}", flush=True)
                 fcntl.flock(handle, fcntl.LOCK_EX)
             # the one before us may have removed the file that we waited for
             if lock.exists() and os.path.samestat(os.fstat(handle.fileno()), lock.stat()):
-                yield
+                yield True
                 return

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,6 +14,8 @@ from sharpflow.errors import SharpflowError
 
 VOUCHED = ("data", "runs", "tables", "claims", "figures", "report")
 """Folders of a results root whose files jobs seal."""
+_HOST = re.sub(r"\W", "_", socket.gethostname())
+"""In the names of temporary files: processes of two nodes may have one number."""
 PAGE, CLAIMS, BY_SEED = "report/index.html", "claims.csv", "claims_by_seed.csv"
 """What a reader opens, from the results root on."""
 
@@ -27,7 +30,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         SharpflowError: the file system refused (disk full, read-only); names `path`.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{_HOST}-{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.touch()
@@ -45,7 +48,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             temporary.unlink()
 
 
-_LEFTOVER = re.compile(r"\..+\.\d+\.tmp|\.tmp\w{6}")  # the second kind is safetensors' own
+_LEFTOVER = re.compile(r"\..+\.(\w+-)?\d+\.tmp|\.tmp\w{6}")  # the second kind is safetensors' own
 
 
 def is_leftover(path: Path) -> bool:

@@ -478,6 +478,11 @@ class TestOutputs:
         for late in (-15.0, 15.0, 1000.0):
             assert outcome(name, table(self.turning(late))) == "not supported"
 
+    def test_a_product_that_never_turns_positive_fails_however_near_the_end_is(self):
+        rising = np.interp(STEPS, [0, 30, STEPS[-3], STEPS[-1]], [0.3, 0.5, 1.3, 0.6]) * THRESHOLD
+        frame = table(lambda s: sharp(rising) | {"residual_dot_outputs": 0 * STEPS - 1.0})
+        assert outside("outputs_turn", frame) == "5 of 5 failed (DᵀF never turns positive)"
+
     def test_turn_is_undefined_without_a_finished_cycle(self):
         name, why = "outputs_turn", "it has no finished first cycle"
         for curve in (hover(0.8), np.minimum(120 + 3.0 * STEPS, 405)):

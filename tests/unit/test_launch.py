@@ -127,6 +127,17 @@ def test_a_job_works_where_there_are_no_locks(tmp_path, file_system):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_without_locks_another_process_keeps_its_open_file(tmp_path, file_system):
+    from sharpflow.storage.checkpoint import Checkpoint
+
+    theirs = [tmp_path / ".train.checkpoint.node-7.tmp", tmp_path / ".tmpAb3dEf"]
+    for path in theirs:
+        path.touch()
+    with Checkpoint(tmp_path / ".train.checkpoint", "key").held():
+        pass
+    assert [path.exists() for path in theirs] == [file_system != "flock"] * 2
+
+
 SWALLOWED = [
     (["--configfile", "a.yaml", "li2022"], "--configfile a.yaml -- li2022"),
     (

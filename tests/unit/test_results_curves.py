@@ -499,6 +499,28 @@ class TestAgreementExcess:
         assert agreement_excess(rising, np.sin(rising / 9)) <= 0
         assert agreement_excess(np.ones(200), rising) == -0.5
 
+    def test_steps_without_a_move_are_left_out(self):
+        """A staircase follows itself as the walk does of which it shows every fourth entry."""
+        steps = np.repeat(np.cumsum(np.random.default_rng(5).choice([-1.0, 1.0], 100)), 4)
+        assert sign_agreement(steps, steps, averaged=True) == 1
+        assert agreement_excess(steps, steps) > 0.2
+
+    @pytest.mark.parametrize("size", [66, 67])
+    def test_it_is_the_share_over_all_shifts(self, size):
+        a, b = np.cumsum(np.random.default_rng(size).integers(-1, 2, (2, size)), axis=1)
+        left, right = (np.sign(np.diff(two_step_average(curve))) for curve in (a, b))
+        shares = []
+        for shift in (0, *range(20, left.size - 19)):
+            product = left * np.roll(right, -shift)
+            shares.append(np.mean(product[product != 0] > 0))
+        expected = shares[0] - max(0.5, np.quantile(shares[1:], 0.95))
+        assert agreement_excess(a, b) == pytest.approx(expected, abs=1e-12)
+
+    def test_its_memory_grows_with_the_number_of_records(self):
+        """A table of all pairs of 200,000 records would take 300 GB."""
+        walk = np.cumsum(np.random.default_rng(0).normal(size=200_000))
+        assert agreement_excess(walk, walk) > 0.4
+
     def test_stays_in_its_range_and_needs_a_length(self):
         short, long = np.arange(61.0), np.sin(np.arange(62.0))
         assert np.isnan(agreement_excess(short, short))

@@ -273,6 +273,10 @@ class TestBoundedInterval:
             found = bounded_tail(values, UNIT, share)
             assert found == pytest.approx(min(1.0, expected), abs=2 * MONTE_CARLO)
 
+    def test_no_number_of_draws_shows_that_something_is_impossible(self):
+        assert bounded_tail(np.full(40, 0.01), UNIT, 0.9) > 0
+        assert bounded_tail(np.full(40, 0.99), UNIT, 0.1) > 0
+
 
 class TestMissing:
     def test_they_are_numbers_with_a_reason(self):

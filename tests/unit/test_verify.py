@@ -148,7 +148,7 @@ def test_the_manifest_removes_what_killed_jobs_left(root):
 @pytest.mark.parametrize(
     ("name", "left"),
     [
-        (".figure.png.4711.tmp", True), (".tmpA1b2C3", True), ("notes.tmp", False),
+        (".figure.png.4711.tmp", True), (".figure.png.node_1-4711.tmp", True), (".tmpA1b2C3", True), ("notes.tmp", False),
         (".hidden", False), (".train.checkpoint", False), (".tmp", False),
     ],
 )  # fmt: skip
@@ -228,3 +228,8 @@ def test_verify_and_repair_say_what_they_found(root, monkeypatch, capsys):
     assert said[1].startswith("Run the same configuration again")
     assert run(monkeypatch, root) == 1
     assert capsys.readouterr().out == f"{root}/{NAMES[0]}: missing\n"
+
+
+def test_a_whole_tree_has_nothing_to_repair(root, monkeypatch, capsys):
+    assert run(monkeypatch, "--repair", root) == 0
+    assert capsys.readouterr().out == f"{root}: there is nothing to repair\n"

@@ -9,7 +9,7 @@ from sharpflow.results.edge import LEAST_FLIPS, SHARPNESS
 from sharpflow.results.residual import growth_steps
 from sharpflow.results.runs import Run
 from sharpflow.statistics.intervals import slope
-from sharpflow.statistics.verdicts import Undefined
+from sharpflow.statistics.verdicts import Failed, Undefined
 
 SHARE = 0.001
 """Part of ‖D‖² that lies along v₁ where the swing stands out from what drives it."""
@@ -78,7 +78,7 @@ def _steps(run: Run) -> tuple[np.ndarray, np.ndarray]:
 def outputs_turn(run: Run) -> float:
     """Steps from the peak of Λ to the first positive two-step average of DᵀF.
 
-    d‖A‖²/dt = −(4/n) DᵀF. A run whose DᵀF never turns positive is outside the band. Undefined: no
+    d‖A‖²/dt = −(4/n) DᵀF. A run whose DᵀF never turns positive fails. Undefined: no
     finished first cycle.
     """
     steps, sharpness, product = run.together("gauss_newton_sharpness", "residual_dot_outputs")
@@ -88,8 +88,9 @@ def outputs_turn(run: Run) -> float:
         return Undefined("it has no finished first cycle")
     peak = start + int(np.argmax(two_step_average(ratio)[start:end]))
     positive = np.flatnonzero(two_step_average(product)[start:] > 0)
-    turn = steps[start + positive[0]] if positive.size else steps[-1]
-    return float(turn - steps[peak])
+    if not positive.size:
+        return Failed("DᵀF never turns positive")
+    return float(steps[start + positive[0]] - steps[peak])
 
 
 @claim(
