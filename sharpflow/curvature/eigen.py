@@ -724,28 +724,30 @@ def eigenpairs_above(
         most: largest number of pairs.
         initial: (P, m), eigenvectors of a nearby state.
         generator: as for `top_eigenpairs`.
-        max_products: in all.
+        max_products: in all; a larger block is not begun with fewer left than it has pairs.
 
     Returns:
         The pairs, maybe none. `converged` is false where `most` pairs lie above the bound, or the
         products were spent.
 
     Raises:
-        ValueError: as `top_eigenpairs`.
+        ValueError: as `top_eigenpairs`, and for a `max_products` below 1.
     """
     check_operator(operator)
     limit = 1000 + 20 * most if max_products is None else max_products
     largest = min(most + 1, operator.shape[0])
-    count = min(largest, 2 if initial is None or initial.ndim == 1 else initial.shape[1] + 1)
+    count = 2 if initial is None or initial.ndim == 1 else initial.shape[1] + 1
+    count = min(largest, count, max(1, limit))
     spent = 0
     while True:
-        found = top_eigenpairs(operator, count, tol, initial, generator, max(count, limit - spent))
+        found = top_eigenpairs(operator, count, tol, initial, generator, limit - spent)
         spent += found.matvecs
         above = int((found.values > bound).sum())
         whole = above < count or count == operator.shape[0]
-        if whole or count == largest or spent >= limit:
+        more = min(largest, 2 * count)
+        if whole or count == largest or limit - spent < more:
             break
-        initial, count = found.refined, min(largest, 2 * count)
+        initial, count = found.refined, more
     above = min(above, most)
     sure = found.pair_converged[: min(above + 1, count)]
     return dataclasses.replace(

@@ -107,9 +107,9 @@ class SharpnessTracker:
         loss_fn: Callable[..., Tensor],
         inputs: Any,
         targets: Tensor | None = None,
+        *,
         k: int = 1,
         tol: float = 1e-3,
-        *,
         accuracy: float | None = None,
         micro_batch: int | None = None,
         weight: Weight | None = None,
@@ -206,14 +206,14 @@ class SharpnessTracker:
             if result is not None:
                 start, spent = result.refined, result.matvecs
             if compressed and self.k > operator.shape[0]:
-                return self._measure_uncompressed(vectors)
+                return self._measure_uncompressed(vectors, 0)
             cold = start is None
             result = self._cold(operator) if cold else self._solve(operator, start)
             result = dataclasses.replace(result, matvecs=spent + result.matvecs)
             if self._warm and self._measurements % self.check_every == 0:
                 result = self._check(operator, result)
             if compressed and bool((result.values < 0).any()):
-                return self._measure_uncompressed(vectors)
+                return self._measure_uncompressed(vectors, result.matvecs)
             del operator  # its graph, before a check makes its own
             short = self._shortcut
             if short is not None and closed is None and not (cold and short.open):
@@ -272,11 +272,12 @@ class SharpnessTracker:
         self.shortcuts += 1
         return dataclasses.replace(found, errors=found.errors + short.error)
 
-    def _measure_uncompressed(self, vectors: bool) -> EigenResult:
-        """Measure with the directions of zero curvature that compression leaves out."""
+    def _measure_uncompressed(self, vectors: bool, spent: int) -> EigenResult:
+        """Measure, after so many products, with the zero curvatures that compression leaves out."""
         self._closed = ClosedForm.recognise(*self._data, compress=False)
         self._warm.clear()
-        return self.measure(vectors)
+        found = self.measure(vectors)
+        return dataclasses.replace(found, matvecs=spent + found.matvecs)
 
     def _prepare(self) -> None:
         """See what has changed in the model since the last measurement."""
@@ -390,9 +391,10 @@ class SharpnessTracker:
     def state_dict(self) -> dict[str, Any]:
         """What a tracker of the same model, loss and data needs to go on as this one would.
 
-        Tensors (up to 7·P·k numbers, not copied), numbers and strings: `torch.load` reads them with
-        `weights_only=True`. Measurements after `load_state_dict` are those of this tracker to the
-        last bit where the model, the optimiser and the data are.
+        Tensors (P·(k + 1) numbers for each of the `history`, and P more; not copied), numbers and
+        strings: `torch.load` reads them with `weights_only=True`. Measurements after
+        `load_state_dict` are those of this tracker to the last bit where the model, the optimiser
+        and the data are.
         """
         return {
             "of": self._description(),
@@ -484,8 +486,8 @@ def sharpness(
     loss_fn: Callable[..., Tensor],
     inputs: Any,
     targets: Tensor | None = None,
-    tol: float = 1e-3,
     *,
+    tol: float = 1e-3,
     accuracy: float | None = None,
     micro_batch: int | None = None,
     weight: Weight | None = None,

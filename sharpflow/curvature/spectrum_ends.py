@@ -80,7 +80,7 @@ def both_ends(
         k_bottom: number of pairs at the bottom.
         tol: a residual's bound as a share of ‖H‖.
         generator: for the start vectors; by default one with a fixed seed.
-        max_products: of each end, as for `top_eigenpairs`.
+        max_products: of each end, as for `top_eigenpairs`; up to eight more give a first ‖H‖.
 
     Returns:
         The pairs.
@@ -130,7 +130,8 @@ def largest_magnitude_eigenpairs(
         k: number of pairs.
         tol: as for `top_eigenpairs`.
         generator: for the start vectors; by default one with a fixed seed.
-        max_products: of each solution for one end; up to four are made.
+        max_products: of each solution for one end; up to four are made, after up to eight products
+            that give a first ‖H‖.
 
     Returns:
         The pairs.

@@ -155,8 +155,9 @@ def judge_mean(
 
     `supported` if the interval lies inside the band, `not supported` outside it. A seed without a
     value leaves the mean undefined; one that fails outright has no mean, and the statement does not
-    hold, with a p-value of 0: a level that exists is one of which no seed fails. The interval is Student's; of the logarithm where the values are positive by their nature,
-    and without assumption on the spread where they are bounded.
+    hold, with a p-value of 0: of a level that exists no seed fails. The interval is Student's; of
+    the logarithm where the values are positive by their nature, and without assumption on the
+    spread where they are bounded.
 
     Args:
         values: one a seed; NaN is `undefined`, an infinity an outright failure.

@@ -112,7 +112,7 @@ class AdamBalance(Table):
 
 
 def adam_balance(
-    model: nn.Module, optimizer: Optimizer, *, symmetries: Sequence[Symmetry] | None = None
+    model: nn.Module, optimiser: Optimizer, *, symmetries: Sequence[Symmetry] | None = None
 ) -> AdamBalance:
     """Whether a model that Adam trains is at Adam's equilibrium, from the optimiser's own state.
 
@@ -120,7 +120,7 @@ def adam_balance(
 
     Args:
         model: that the optimiser trains.
-        optimizer: `torch.optim.Adam` or `AdamW`, in any of its forms, after at least one step. Its
+        optimiser: `torch.optim.Adam` or `AdamW`, in any of its forms, after at least one step. Its
             groups may differ in learning rate and decay.
         symmetries: of the model; by default those that `find_symmetries` finds.
 
@@ -132,16 +132,16 @@ def adam_balance(
             a parameter, maximises or stands still, or decay is decoupled for some parameters of a
             symmetry and not for others.
     """
-    if type(optimizer) not in (Adam, AdamW):
+    if type(optimiser) not in (Adam, AdamW):
         raise ValueError(
-            f"the optimiser is {type(optimizer).__name__}, and this balance is that of Adam and "
+            f"the optimiser is {type(optimiser).__name__}, and this balance is that of Adam and "
             "AdamW; that of SGD is noise_balance."
         )
     if symmetries is None:
         symmetries = existing_symmetries(model, None)
     if not symmetries:
         raise ValueError("symmetries is empty: there is no charge that noise could move.")
-    groups = {id(p): group for group in optimizer.param_groups for p in group["params"]}
+    groups = {id(p): group for group in optimiser.param_groups for p in group["params"]}
     params = dict(model.named_parameters())
     found, steps = [], 0
     for symmetry in symmetries:
@@ -152,8 +152,8 @@ def adam_balance(
             group = groups.get(id(params[name]))
             if group is None:
                 raise ValueError(f"the optimiser does not hold the parameter {name!r}.")
-            state = optimizer.state.get(params[name], {})
-            held[name] = _Held(name, params[name], group, state, type(optimizer) is AdamW)
+            state = optimiser.state.get(params[name], {})
+            held[name] = _Held(name, params[name], group, state, type(optimiser) is AdamW)
             steps = max(steps, held[name].steps)
         found.append(_noise(symmetry, held))
     return AdamBalance(tuple(found), steps)

@@ -230,7 +230,7 @@ def made(make) -> nn.Module:
 @pytest.mark.parametrize("name", KERNELS)
 def test_what_has_no_second_derivative_is_measured(name):
     make, loss_fn, inputs, targets = WRITTEN_OUT[name]
-    exact = sharpness(made(make), loss_fn, inputs, targets, 1e-8)
+    exact = sharpness(made(make), loss_fn, inputs, targets, tol=1e-8)
     make, loss_fn, inputs, targets = KERNELS[name]
     tracker = SharpnessTracker(
         made(make), loss_fn, inputs, targets, 1, 1e-6, products="differences"
@@ -378,7 +378,7 @@ def test_a_wrong_second_derivative_of_a_kernel_does_not_matter(norm):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = made(lambda: nn.Sequential(norm(nn.Linear(5, 6)), nn.Tanh(), nn.Linear(6, 3)))
-    found = sharpness(model, cross_entropy, INPUTS, LABELS, 1e-6, products="differences")
+    found = sharpness(model, cross_entropy, INPUTS, LABELS, tol=1e-6, products="differences")
     params = dict(model.named_parameters())
 
     def written_out(p):
@@ -467,8 +467,8 @@ class TestTheFloor:
 @pytest.mark.parametrize("activation", [nn.ReLU, nn.LeakyReLU, nn.Hardtanh])
 def test_between_kinks_the_hessian_is_that_of_autograd(activation):
     model = net(activation=activation)
-    exact = sharpness(model, cross_entropy, INPUTS, LABELS, 1e-8)
-    found = sharpness(model, cross_entropy, INPUTS, LABELS, 1e-6, products="differences")
+    exact = sharpness(model, cross_entropy, INPUTS, LABELS, tol=1e-8)
+    found = sharpness(model, cross_entropy, INPUTS, LABELS, tol=1e-6, products="differences")
     assert found == pytest.approx(exact, rel=1e-7)
 
 
@@ -496,7 +496,7 @@ class TestBatches:
     def test_and_parts_of_the_parameters(self):
         for only in (None, "0.*"):
             keys = {"tol": 1e-6, "only": only, "products": "differences"}
-            exact = sharpness(net(), cross_entropy, INPUTS, LABELS, 1e-9, only=only)
+            exact = sharpness(net(), cross_entropy, INPUTS, LABELS, tol=1e-9, only=only)
             streamed = sharpness(net(), loss_of_pair, pairs(), **keys)
             micro = sharpness(net(), cross_entropy, INPUTS, LABELS, micro_batch=5, **keys)
             assert streamed == pytest.approx(exact, rel=1e-7)
@@ -525,7 +525,7 @@ class TestBatches:
 
     def test_over_processes(self, tmp_path):
         torch.multiprocessing.spawn(process, (str(tmp_path),), nprocs=2)
-        exact = sharpness(net(), cross_entropy, INPUTS, LABELS, 1e-9)
+        exact = sharpness(net(), cross_entropy, INPUTS, LABELS, tol=1e-9)
         for rank in (0, 1):
             found = torch.load(tmp_path / f"{rank}.pt")
             assert float(found) == pytest.approx(exact, rel=1e-7)
@@ -556,7 +556,7 @@ def test_a_training_is_followed_and_the_distance_found_anew():
             with torch.no_grad():
                 for parameter in model.parameters():
                     parameter.mul_(2)
-        exact = sharpness(model, cross_entropy, INPUTS, LABELS, 1e-9)
+        exact = sharpness(model, cross_entropy, INPUTS, LABELS, tol=1e-9)
         assert float(tracker.measure().values[0]) == pytest.approx(exact, rel=1e-6)
     assert tracker._general.distance is not first
 
@@ -568,8 +568,10 @@ def test_nothing_changes():
     slopes = [p.grad.clone() for p in model.parameters()]
     drawn = torch.random.get_rng_state()
     with torch.inference_mode():
-        found = sharpness(model, cross_entropy, INPUTS, LABELS, 1e-6, products="differences")
-    assert found == pytest.approx(sharpness(model, cross_entropy, INPUTS, LABELS, 1e-8), rel=1e-6)
+        found = sharpness(model, cross_entropy, INPUTS, LABELS, tol=1e-6, products="differences")
+    assert found == pytest.approx(
+        sharpness(model, cross_entropy, INPUTS, LABELS, tol=1e-8), rel=1e-6
+    )
     assert torch.equal(torch.random.get_rng_state(), drawn)
     assert all(torch.equal(state[name], t) for name, t in model.state_dict().items())
     for slope, parameter in zip(slopes, model.parameters(), strict=True):
@@ -610,10 +612,10 @@ def test_many_kinks_are_refused_in_float32_and_measured_between_in_float64():
     )  # fmt: skip
     inputs, labels = torch.randn(128, 3, 16, 16), torch.randint(0, 10, (128,))
     data = (model, cross_entropy, inputs, labels)
-    exact = sharpness(*data, 1e-4)
+    exact = sharpness(*data, tol=1e-4)
     with pytest.raises(ValueError, match=r"kinks .*dtype=torch.float64"):
-        sharpness(*data, 1e-2, products="differences")
-    found = sharpness(*data, 1e-4, dtype=torch.float64, products="differences")
+        sharpness(*data, tol=1e-2, products="differences")
+    found = sharpness(*data, tol=1e-4, dtype=torch.float64, products="differences")
     assert found == pytest.approx(exact, rel=1e-3)
 
 

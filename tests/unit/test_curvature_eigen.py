@@ -99,6 +99,19 @@ def test_a_repeated_eigenvalue_is_whole_above_a_bound():
     check(matrix, top_eigenpairs(operator, 4, 1e-6, two.vectors), values[:4], 1e-6)
 
 
+@pytest.mark.parametrize("most", [1, 2, 5, 30])
+def test_pairs_above_a_bound_take_no_more_products_than_they_may(most):
+    values = [3.0 - 0.1 * i for i in range(12)] + [0.5] * 200
+    operator = LinearOperator.from_dense(with_spectrum(values)[0])
+    found = eigenpairs_above(operator, 1.5, 1e-6, max_products=most)
+    assert operator.products == found.matvecs <= most
+    assert not found.converged
+    start = top_eigenpairs(operator, 5, 1e-6).vectors
+    assert eigenpairs_above(operator, 1.5, initial=start, max_products=most).matvecs <= most
+    with pytest.raises(ValueError, match="max_products is 0"):
+        eigenpairs_above(operator, 1.5, max_products=0)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_dominant_negative_eigenvalue_is_not_returned(dtype):
     values = [-100.0, -50.0, *torch.linspace(-1, 1, 300).tolist(), 1.5]

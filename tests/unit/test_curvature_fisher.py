@@ -638,7 +638,7 @@ def test_solvers_and_sums_work_on_all_of_them():
     expected = torch.linalg.eigvalsh(dense.hessian() + 2 * dense.empirical_fisher())[-1]
     assert float(top_eigenpairs(mixed, tol=1e-8).values) == pytest.approx(float(expected))
     assert spectral_density(noise, 3, 20) is not None
-    top = sharpness(net(), F.cross_entropy, INPUTS, LABELS, 1e-8)
+    top = sharpness(net(), F.cross_entropy, INPUTS, LABELS, tol=1e-8)
     assert float(top_eigenpairs(curvature.hessian(), tol=1e-8).values) == pytest.approx(top)
 
 

@@ -85,16 +85,16 @@ def test_the_value_is_that_of_a_copy_in_float32(name, half, micro_batch):
 @pytest.mark.parametrize("half", HALF)
 def test_that_of_float64_is_exact(half):
     model, inputs = net().to(half), INPUTS.to(half)
-    found = sharpness(model, cross_entropy, inputs, LABELS, 1e-9, dtype=torch.float64)
+    found = sharpness(model, cross_entropy, inputs, LABELS, tol=1e-9, dtype=torch.float64)
     assert found == pytest.approx(exact(model, inputs.double()), rel=1e-10)
     single = net().float()
-    found = sharpness(single, cross_entropy, INPUTS.float(), LABELS, 1e-9, dtype=torch.float64)
+    found = sharpness(single, cross_entropy, INPUTS.float(), LABELS, tol=1e-9, dtype=torch.float64)
     assert found == pytest.approx(exact(single, INPUTS.float().double()), rel=1e-10)
 
 
 def test_targets_are_copied_too():
     model, inputs, targets = net().bfloat16(), INPUTS.bfloat16(), draw(N, 3, seed=1).bfloat16()
-    found = sharpness(model, mse_loss, inputs, targets, 1e-5, dtype=torch.float32)
+    found = sharpness(model, mse_loss, inputs, targets, tol=1e-5, dtype=torch.float32)
     expected = exact(model, inputs.double(), targets.double(), mse_loss)
     assert found == pytest.approx(expected, rel=1e-5)
 
@@ -103,7 +103,7 @@ def test_a_model_of_several_precisions():
     model = net(nn.LayerNorm(6)).bfloat16()
     model[2].float()
     inputs = INPUTS.bfloat16()
-    found = sharpness(model, cross_entropy, inputs, LABELS, 1e-5, dtype=torch.float32)
+    found = sharpness(model, cross_entropy, inputs, LABELS, tol=1e-5, dtype=torch.float32)
     assert found == pytest.approx(exact(model, inputs.double()), rel=1e-5)
     with pytest.raises(ValueError, match=r"params mixes .*dtype=torch.float32"):
         hessian_operator(lambda p: INPUTS.sum(), dict(model.named_parameters()))
@@ -167,7 +167,7 @@ def test_a_penalty_on_the_parameters_is_part_of_it():
     def penalised(outputs, targets):
         return cross_entropy(outputs, targets) + sum(p.pow(2).sum() for p in model.parameters()) / 4
 
-    found = sharpness(model, penalised, inputs, LABELS, 1e-5, dtype=torch.float32)
+    found = sharpness(model, penalised, inputs, LABELS, tol=1e-5, dtype=torch.float32)
     assert found == pytest.approx(exact(model, inputs.double()) + 0.5, rel=1e-5)
     held = list(model.parameters())
     with pytest.raises(ValueError, match=r"reads '[02].(weight|bias)' itself"):
@@ -193,7 +193,7 @@ def test_in_the_metric_of_an_optimiser():
     copied = copy.deepcopy(model).float()
     other = torch.optim.Adam(copied.parameters(), 1e-2)
     other.load_state_dict(copy.deepcopy(optimiser.state_dict()))
-    expected = sharpness(copied, cross_entropy, inputs.float(), LABELS, 1e-5, optimiser=other)
+    expected = sharpness(copied, cross_entropy, inputs.float(), LABELS, tol=1e-5, optimiser=other)
     assert found == pytest.approx(expected, rel=2e-3)
 
 
@@ -276,7 +276,7 @@ class TestForwardHasAPrecisionOfItsOwn:
     def test_the_data_have_another(self):
         with pytest.raises(ValueError, match=r"mixes precisions .*dtype=torch.float32"):
             sharpness(whole(), cross_entropy, INPUTS, LABELS)
-        found = sharpness(whole(), cross_entropy, INPUTS, LABELS, 1e-9, dtype=torch.float64)
+        found = sharpness(whole(), cross_entropy, INPUTS, LABELS, tol=1e-9, dtype=torch.float64)
         assert found == pytest.approx(exact(whole()), rel=1e-9)
 
 
@@ -374,7 +374,7 @@ def test_parametrised_modules(parametrise, products):
     layer = nn.Linear(6, 6)
     model = nn.Sequential(nn.Linear(5, 6), nn.Tanh(), layer, nn.Tanh(), nn.Linear(6, 3)).double()
     parametrise(layer)
-    found = sharpness(model, cross_entropy, INPUTS, LABELS, 1e-6, products=products)
+    found = sharpness(model, cross_entropy, INPUTS, LABELS, tol=1e-6, products=products)
     assert found == pytest.approx(exact(model), rel=1e-7)
 
 
@@ -384,7 +384,7 @@ def test_parametrised_in_half_precision():
     model = nn.Sequential(nn.Linear(5, 6), nn.Tanh(), layer, nn.Tanh(), nn.Linear(6, 3)).bfloat16()
     parametrize.register_parametrization(layer, "weight", Symmetric())
     inputs = INPUTS.bfloat16()
-    found = sharpness(model, cross_entropy, inputs, LABELS, 1e-5, dtype=torch.float32)
+    found = sharpness(model, cross_entropy, inputs, LABELS, tol=1e-5, dtype=torch.float32)
     assert found == pytest.approx(exact(model, inputs.double()), rel=1e-5)
 
 

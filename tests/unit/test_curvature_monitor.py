@@ -184,7 +184,9 @@ def test_plain_sgd_keeps_the_closed_form_and_its_threshold_is_of_the_present(key
     found = tracker.measure()
     assert tracker.dense
     assert tracker.threshold == pytest.approx(factor / 0.1)
-    assert found.values.item() == pytest.approx(sharpness(model, mse_loss, inputs, targets, 1e-8))
+    assert found.values.item() == pytest.approx(
+        sharpness(model, mse_loss, inputs, targets, tol=1e-8)
+    )
     optimiser.param_groups[0]["lr"] = 0.05
     tracker.measure()
     assert tracker.threshold == pytest.approx(factor / 0.05)

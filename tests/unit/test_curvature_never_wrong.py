@@ -64,7 +64,7 @@ class TestTheLossReadsTheParameters:
         def loss(outputs, targets):
             return cross_entropy(outputs, targets) + model(-INPUTS).pow(2).mean()
 
-        assert close(sharpness(model, loss, INPUTS, LABELS, 1e-8), expected)
+        assert close(sharpness(model, loss, INPUTS, LABELS, tol=1e-8), expected)
 
     @pytest.mark.parametrize("micro_batch", [None, 5])
     def test_past_the_model_is_refused(self, micro_batch):
@@ -100,10 +100,10 @@ def test_autograd_may_be_off_around_the_call(around, micro_batch):
     expected = exact(model, lambda f, y, _: cross_entropy(f, y))
     with around():
         inputs, labels = INPUTS.clone(), LABELS.clone()  # of that mode
-        found = sharpness(model, cross_entropy, inputs, labels, 1e-8, micro_batch=micro_batch)
+        found = sharpness(model, cross_entropy, inputs, labels, tol=1e-8, micro_batch=micro_batch)
         assert close(found, expected)
         assert close(
-            sharpness(model, lambda f, y: cross_entropy(f, y), INPUTS, LABELS, 1e-8), expected
+            sharpness(model, lambda f, y: cross_entropy(f, y), INPUTS, LABELS, tol=1e-8), expected
         )
 
 
@@ -344,7 +344,7 @@ def test_weights_under_a_largest_norm_are_left_alone():
 def test_a_compiled_module_is_the_one_that_was_compiled():
     model = net()
     expected = exact(model, lambda f, y, _: cross_entropy(f, y))
-    assert close(sharpness(torch.compile(model), cross_entropy, INPUTS, LABELS, 1e-8), expected)
+    assert close(sharpness(torch.compile(model), cross_entropy, INPUTS, LABELS, tol=1e-8), expected)
 
 
 class Noting(nn.Module):

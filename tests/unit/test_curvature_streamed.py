@@ -53,7 +53,7 @@ def test_a_bare_tensor_is_a_batch():
     model = net()
     batches = list(INPUTS.split(5))
     found = sharpness(model, lambda m, x: m(x).pow(2).mean(), batches, tol=1e-9)
-    expected = sharpness(model, lambda f, _: f.pow(2).mean(), INPUTS, LABELS, 1e-9)
+    expected = sharpness(model, lambda f, _: f.pow(2).mean(), INPUTS, LABELS, tol=1e-9)
     assert found == pytest.approx(expected)
 
 
@@ -74,7 +74,7 @@ def test_it_follows_a_training():
         optimiser.zero_grad()
         cross_entropy(model(INPUTS), LABELS).backward()
         optimiser.step()
-        expected = sharpness(model, cross_entropy, INPUTS, LABELS, 1e-7)
+        expected = sharpness(model, cross_entropy, INPUTS, LABELS, tol=1e-7)
         assert float(tracker.measure().values[0]) == pytest.approx(expected, rel=1e-5)
 
 

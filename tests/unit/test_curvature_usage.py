@@ -85,7 +85,7 @@ def test_wrapped_modules(wrap, data, expected):
 def test_a_module_that_compiles_itself(expected):
     model = net()
     model.compile(backend="aot_eager")
-    assert sharpness(model, cross_entropy, INPUTS, LABELS, 1e-8) == about(expected)
+    assert sharpness(model, cross_entropy, INPUTS, LABELS, tol=1e-8) == about(expected)
 
 
 @pytest.mark.parametrize("collect", [lambda f: (f, 0), lambda f: {"logits": f}])
@@ -103,7 +103,7 @@ def test_outputs_that_are_no_tensor(collect, expected):
             next(iter(dict(outputs).values())) if isinstance(outputs, dict) else outputs[0], targets
         )
 
-    assert sharpness(Collecting(), loss, INPUTS, LABELS, 1e-8) == about(expected)
+    assert sharpness(Collecting(), loss, INPUTS, LABELS, tol=1e-8) == about(expected)
 
 
 class Physical(nn.Module):

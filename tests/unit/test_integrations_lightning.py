@@ -271,6 +271,8 @@ def test_a_loss_of_the_users(tmp_path):
     callback = always(loss=lambda module, batch: module(batch[0]).pow(2).mean(), tol=1e-6)
     fit(module, [callback], tmp_path, steps=2)
     inputs = torch.cat([batch[0] for batch in PROBE])
-    expected = sharpness(module.net.eval(), lambda f, _: f.pow(2).mean(), inputs, LABELS[:20], 1e-6)
+    expected = sharpness(
+        module.net.eval(), lambda f, _: f.pow(2).mean(), inputs, LABELS[:20], tol=1e-6
+    )
     assert callback.monitor.records[0].values[0] == pytest.approx(expected, rel=1e-5)
     assert not math.isnan(expected)

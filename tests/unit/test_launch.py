@@ -130,7 +130,7 @@ def test_a_job_works_where_there_are_no_locks(tmp_path, file_system):
 def test_without_locks_another_process_keeps_its_open_file(tmp_path, file_system):
     from sharpflow.storage.checkpoint import Checkpoint
 
-    theirs = [tmp_path / ".train.checkpoint.node-7.tmp", tmp_path / ".tmpAb3dEf"]
+    theirs = [tmp_path / "..train.checkpoint.node-7.tmp", tmp_path / ".tmpAb3dEf"]
     for path in theirs:
         path.touch()
     with Checkpoint(tmp_path / ".train.checkpoint", "key").held():

@@ -148,7 +148,8 @@ def test_the_manifest_removes_what_killed_jobs_left(root):
 @pytest.mark.parametrize(
     ("name", "left"),
     [
-        (".figure.png.4711.tmp", True), (".figure.png.node_1-4711.tmp", True), (".tmpA1b2C3", True), ("notes.tmp", False),
+        (".figure.png.4711.tmp", True), (".figure.png.node_1-4711.tmp", True),
+        (".tmpA1b2C3", True), ("notes.tmp", False),
         (".hidden", False), (".train.checkpoint", False), (".tmp", False),
     ],
 )  # fmt: skip
