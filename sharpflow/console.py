@@ -235,7 +235,7 @@ class Watch(logging.Handler):
             self._ended.set()
             if self._bar is not None:
                 self._bar.close()
-        for number in self.run.started:
+        for number in list(self.run.started):  # messages may still come in
             if number in self._beats:
                 self._beats[number].unlink(missing_ok=True)
 

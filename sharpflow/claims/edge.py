@@ -10,7 +10,7 @@ import numpy as np
 
 from sharpflow.claims.base import INF, claim
 from sharpflow.results.crossings import APPROACH_TO, rising_trend, settled
-from sharpflow.results.curves import finite_prefix, running_mean
+from sharpflow.results.curves import running_mean
 from sharpflow.results.edge import (
     BAND_HIGH,
     BAND_LOW,
@@ -20,6 +20,7 @@ from sharpflow.results.edge import (
     at_edge,
     entries,
     plateau_level,
+    reached,
     sees_both_branches,
 )
 from sharpflow.results.runs import Run
@@ -79,10 +80,7 @@ def reaches_threshold(run: Run) -> float:
     On raw records, as the first crossing is everywhere. Getting there is not staying there, which
     is `edge_of_stability`. Undefined: under ten records before divergence.
     """
-    (ratio,) = finite_prefix(run.relative(SHARPNESS)[1])
-    if ratio.size < LEAST_RECORDS:
-        return Undefined(f"it has fewer than {LEAST_RECORDS} records")
-    return float(ratio.max() if ratio[0] < 1 else 1 / ratio.min())
+    return reached(run, SHARPNESS, LEAST_RECORDS)
 
 
 @claim(

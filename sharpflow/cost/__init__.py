@@ -1,7 +1,7 @@
 """What a job will take: memory, time and storage, from its parameters alone."""
 
 from sharpflow.cost.model import Coefficients, around, shipped
-from sharpflow.cost.work import Job, Measured, beside, device_megabytes, size
+from sharpflow.cost.work import Job, Measured, beside, size
 
 __all__ = [
     "Coefficients",
@@ -9,7 +9,6 @@ __all__ = [
     "Measured",
     "around",
     "beside",
-    "device_megabytes",
     "shipped",
     "size",
 ]

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import Any
 
 ITEM = {"float32": 4, "float64": 8}
@@ -454,16 +453,3 @@ MEMORY: Mapping[str, Features] = {
     **dict.fromkeys(_TABLES, _table),
 }
 """Features of the memory of each stage's jobs; in MB once multiplied by coefficients."""
-
-
-@cache
-def device_megabytes(job: Job) -> float:
-    """Megabytes of tensors that a job holds where it computes, by the sizes of what is alive.
-
-    It counts no driver or context, no workspace and no fragmentation; the stored states, which
-    training gathers on its device, are in it.
-    """
-    if job.stage not in ("train", "integrate_flow", "evaluate_sharpness"):
-        return 0.0
-    apart = ("job", "table_rows")
-    return sum(value for name, value in MEMORY[job.stage](job).items() if name not in apart)

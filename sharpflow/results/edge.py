@@ -7,7 +7,7 @@ threshold moves, are read like the others. Spans are in steps.
 import numpy as np
 
 from sharpflow.results.crossings import first_crossing, plateau, sharpness_summary
-from sharpflow.results.curves import last_third, resolves_alternation
+from sharpflow.results.curves import finite_prefix, last_third, resolves_alternation
 from sharpflow.results.runs import Run
 from sharpflow.statistics.verdicts import Failed, Undefined
 
@@ -50,6 +50,20 @@ def curve_plateau(steps: np.ndarray, ratio: np.ndarray) -> float:
 def plateau_level(run: Run) -> float:
     """Plateau of Λ over the threshold; inf for a diverged run, and NaN as `curve_plateau`."""
     return DIVERGED if run.diverged else curve_plateau(*run.relative(SHARPNESS))
+
+
+def reached(run: Run, quantity: str, least: int) -> float:
+    """Largest curvature over the threshold; for a run that starts above, the inverse of the least.
+
+    Args:
+        run: one run.
+        quantity: the curvature.
+        least: fewest records before divergence, below which it is undefined.
+    """
+    (ratio,) = finite_prefix(run.relative(quantity)[1])
+    if ratio.size < least:
+        return Undefined(f"it has fewer than {least} records")
+    return float(ratio.max() if ratio[0] < 1 else 1 / ratio.min())
 
 
 def end_level(run: Run, quantity: str = SHARPNESS) -> float:

@@ -9,42 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from sharpflow.results.curves import Curve, as_curve, finite_prefix, two_step_average
-
-
-@dataclass(frozen=True)
-class ResidualSplit:
-    """The mean squared error in two parts, loss = along + rest; each of shape (steps,)."""
-
-    loss: Curve
-    along: Curve
-    rest: Curve
-
-
-def residual_split(
-    residual_norm_squared: ArrayLike, residual_along_v1: ArrayLike, samples: int
-) -> ResidualSplit:
-    """L = ‖D‖²/n as (Dᵀv₁)²/n along the top eigenvector and ‖R‖²/n in the rest.
-
-    Args:
-        residual_norm_squared: ‖D‖², shape (steps,).
-        residual_along_v1: Dᵀv₁ for unit v₁ of either sign, shape (steps,).
-        samples: n.
-
-    Returns:
-        Arrays of full length; NaN stays where it was.
-
-    Raises:
-        ValueError: the shapes differ or `samples` is below 1.
-    """
-    total, along = as_curve(residual_norm_squared), as_curve(residual_along_v1)
-    if total.shape != along.shape:
-        raise ValueError(f"curves have lengths {total.size} and {along.size}; they must agree.")
-    if samples < 1:
-        raise ValueError(f"samples is {samples}; it must be at least 1.")
-    return ResidualSplit(
-        loss=total / samples, along=along**2 / samples, rest=(total - along**2) / samples
-    )
+from sharpflow.results.curves import Curve, finite_prefix, two_step_average
 
 
 def anomaly_points(output_norm_squared: ArrayLike, sharpness: ArrayLike) -> np.ndarray:

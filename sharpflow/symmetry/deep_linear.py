@@ -12,6 +12,7 @@ from torch import Tensor
 
 from sharpflow.symmetry._checks import check_count, check_covariance, check_shape
 from sharpflow.symmetry.equilibrium import noise_equilibrium
+from sharpflow.symmetry.two_layer import matrix_traces
 
 
 def deep_noise_equilibrium(
@@ -106,12 +107,8 @@ def deep_gaussian_gammas(
     for layer in range(1, len(weights)):
         b, a = into[layer - 1], out[len(weights) - layer - 1]  # before W_i, and after W_{i+1}
         carried = sigma_x @ b.mT @ b @ sigma_x
-        gamma_u = _trace(b @ sigma_x @ b.mT) * seen + 2 * excess @ carried @ excess.mT
+        gamma_u = matrix_traces(b @ sigma_x @ b.mT) * seen + 2 * excess @ carried @ excess.mT
         weighed = excess.mT @ a @ a.mT @ excess
-        gamma_w = _trace(a.mT @ seen @ a) * sigma_x + 2 * sigma_x @ weighed @ sigma_x
+        gamma_w = matrix_traces(a.mT @ seen @ a) * sigma_x + 2 * sigma_x @ weighed @ sigma_x
         found.append((a.mT @ gamma_u @ a, b @ gamma_w @ b.mT))
     return found
-
-
-def _trace(matrix: Tensor) -> Tensor:
-    return matrix.diagonal(dim1=-2, dim2=-1).sum(-1)[..., None, None]

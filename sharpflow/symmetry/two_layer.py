@@ -87,10 +87,10 @@ def gaussian_gammas(
     check_covariance("sigma_x", sigma_x, w.shape[-1])
     check_covariance("sigma_noise", sigma_noise, u.shape[-2])
     excess = u @ w - teacher
-    fourth = _trace(sigma_x) * sigma_x + 2 * sigma_x @ sigma_x
-    gamma_u = excess @ fourth @ excess.mT + _trace(sigma_x) * sigma_noise
+    fourth = matrix_traces(sigma_x) * sigma_x + 2 * sigma_x @ sigma_x
+    gamma_u = excess @ fourth @ excess.mT + matrix_traces(sigma_x) * sigma_noise
     seen = excess @ sigma_x
-    variance = (seen * excess).sum((-2, -1))[..., None, None] + _trace(sigma_noise)
+    variance = (seen * excess).sum((-2, -1))[..., None, None] + matrix_traces(sigma_noise)
     gamma_w = variance * sigma_x + 2 * seen.mT @ seen
     return gamma_u, gamma_w
 
@@ -100,7 +100,7 @@ def population_loss(
 ) -> Tensor:
     """L = E‖U W x − y‖² = Tr[D Σ_x Dᵀ] + Tr[Σ_ε], D = U W − V; shape (...)."""
     excess = u @ w - teacher
-    return ((excess @ sigma_x) * excess).sum((-2, -1)) + _trace(sigma_noise)[..., 0, 0]
+    return ((excess @ sigma_x) * excess).sum((-2, -1)) + matrix_traces(sigma_noise)[..., 0, 0]
 
 
 def population_gradient(
@@ -200,12 +200,13 @@ def hessian_trace(u: Tensor, w: Tensor, sigma_x: Tensor) -> Tensor:
     """
     check_factors(u, w)
     check_covariance("sigma_x", sigma_x, w.shape[-1])
-    outer = u.square().sum((-2, -1)) * _trace(sigma_x)[..., 0, 0]
+    outer = u.square().sum((-2, -1)) * matrix_traces(sigma_x)[..., 0, 0]
     inner = ((w @ sigma_x) * w).sum((-2, -1))
     return 2 * (outer + u.shape[-2] * inner)
 
 
-def _trace(matrix: Tensor) -> Tensor:
+def matrix_traces(matrix: Tensor) -> Tensor:
+    """Traces of matrices (..., d, d), as (..., 1, 1)."""
     return matrix.diagonal(dim1=-2, dim2=-1).sum(-1)[..., None, None]
 
 

@@ -56,6 +56,7 @@ class SharedSamples:
     """One dataset for all runs; batches are drawn from it, for each run its own.
 
     Args:
+        stream: of the random numbers.
         inputs, targets: (n, ...).
         size: samples a step, or None for all of them.
         epochs: whether batches are the parts of a random order of all samples, anew in each epoch;
@@ -82,17 +83,23 @@ class SharedSamples:
     def _count(self) -> int:
         return self.targets.shape[0]
 
-    def draw(self, count: int, source: torch.Generator) -> Tensor:
+    def draw(self, count: int, source: torch.Generator, size: int | None = None) -> Tensor:
         """Places of the samples of batches that are drawn as a step's is, each by itself.
 
+        Args:
+            count: number of batches.
+            source: of the random numbers.
+            size: samples of each; by default those of a step.
+
         Returns:
-            (count, S).
+            (count, size).
         """
-        assert self._size is not None, "all samples are taken, and none drawn"
+        size = size or self._size
+        assert size is not None, "all samples are taken, and none drawn"
         if not self._epochs:
-            return torch.randint(self.samples, (count, self._size), generator=source)
+            return torch.randint(self.samples, (count, size), generator=source)
         orders = (torch.randperm(self.samples, generator=source) for _ in range(count))
-        return torch.stack([order[: self._size] for order in orders])
+        return torch.stack([order[:size] for order in orders])
 
     def _block(self, block: int) -> Tensor:
         """Places of the samples of the steps of a block, or of an epoch, (R, steps, S)."""

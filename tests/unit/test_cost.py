@@ -10,7 +10,7 @@ from config_folder import ConfigFolder
 from specs import ROOT, TYPES, measurements, spec
 
 from sharpflow.config import load, make_plan
-from sharpflow.cost import Job, Measured, device_megabytes, shipped, size
+from sharpflow.cost import Job, Measured, shipped, size
 from sharpflow.cost import sweep as sizes
 from sharpflow.cost.__main__ import main, sweep_of
 from sharpflow.cost.fit import Recorded, fit, held_out, solve
@@ -139,7 +139,6 @@ def test_more_work_never_takes_less(stage, larger):
     known = shipped()
     assert known.time(large) >= known.time(small)
     assert known.memory(large) >= known.memory(small)
-    assert device_megabytes(large) >= device_megabytes(small)
 
 
 def test_each_attempt_asks_for_more():
@@ -148,13 +147,6 @@ def test_each_attempt_asks_for_more():
     assert known.mem_mb(one, 2, beside=100) == 2 * (known.mem_mb(one) + 100)
     assert known.runtime(one, 2) == 2 * known.runtime(one)
     assert known.mem_mb(one) >= known.typical_memory(one)
-
-
-def test_tensors_on_a_device_are_those_that_are_alive():
-    one = job("train", width=1000, runs=4)
-    bytes_of_parameters = 4 * one.parameters * 4
-    assert device_megabytes(one) * 2**20 > (2 + one.stored) * bytes_of_parameters
-    assert device_megabytes(Job("aggregate", rows=10**9)) == 0
 
 
 def test_the_fit_recovers_coefficients_that_are_known():

@@ -35,7 +35,6 @@ from sharpflow.results.residual import (
     agreement_excess,
     anomaly_points,
     falls_while_rises,
-    residual_split,
     sign_agreement,
     spike_coincidence,
     spikes,
@@ -551,22 +550,6 @@ class TestFallsWhileRises:
 
 
 class TestResidual:
-    def test_split_is_an_identity_and_keeps_nan(self):
-        rng = np.random.default_rng(0)
-        residual = rng.normal(size=(5, 40))
-        top = rng.normal(size=(5, 40))
-        top /= np.linalg.norm(top, axis=1, keepdims=True)
-        along = np.einsum("ti,ti->t", residual, top)
-        rest = residual - along[:, None] * top
-        split = residual_split((residual**2).sum(axis=1), along, 40)
-        np.testing.assert_allclose(split.rest, (rest**2).sum(axis=1) / 40, rtol=1e-12)
-        np.testing.assert_allclose(split.loss, split.along + split.rest, rtol=1e-12)
-        assert np.isnan(residual_split([1.0, NAN], [1.0, 1.0], 2).rest[1])
-        with pytest.raises(ValueError, match="samples is 0"):
-            residual_split([1.0], [1.0], 0)
-        with pytest.raises(ValueError, match="lengths 1 and 2"):
-            residual_split([1.0], [1.0, 2.0], 2)
-
     def test_anomaly_points_are_opposite_signs(self):
         norm, sharpness = [1, 2, 3, 3, 2, NAN], [5, 6, 5, 6, 7, 8]
         np.testing.assert_array_equal(anomaly_points(norm, sharpness), [False, True, False, True])

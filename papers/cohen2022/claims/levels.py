@@ -4,8 +4,8 @@ import numpy as np
 
 from sharpflow.claims.base import INF, claim
 from sharpflow.results.crossings import first_crossing
-from sharpflow.results.curves import finite_prefix, last_third
-from sharpflow.results.edge import LEAST_RECORDS, end_level
+from sharpflow.results.curves import last_third
+from sharpflow.results.edge import LEAST_RECORDS, end_level, reached
 from sharpflow.results.runs import Run
 from sharpflow.statistics.verdicts import Failed, Undefined
 
@@ -22,8 +22,8 @@ def level(run: Run) -> float:
     twelve records.
     """
     found = end_level(run, PRECONDITIONED)
-    reached = first_crossing(run.relative(PRECONDITIONED)[1], 1.0) is not None
-    return found if reached or not np.isfinite(found) else NEVER
+    crossed = first_crossing(run.relative(PRECONDITIONED)[1], 1.0) is not None
+    return found if crossed or not np.isfinite(found) else NEVER
 
 
 def unpreconditioned(run: Run) -> float:
@@ -57,10 +57,7 @@ def own_threshold_reached(run: Run) -> float:
 
     Undefined: under twelve records before divergence.
     """
-    (ratio,) = finite_prefix(run.relative(PRECONDITIONED)[1])
-    if ratio.size < LEAST_RECORDS:
-        return Undefined(f"it has fewer than {LEAST_RECORDS} records")
-    return float(ratio.max() if ratio[0] < 1 else 1 / ratio.min())
+    return reached(run, PRECONDITIONED, LEAST_RECORDS)
 
 
 @claim(

@@ -310,17 +310,12 @@ def _accumulate(
 
 def _drawn(snapshot: Snapshot, count: int, size: int, source: torch.Generator) -> Pair:
     """Inputs and targets (count, size, ...), as training draws its own."""
-    problem, batches = snapshot.problem, snapshot.problem.batches
+    batches = snapshot.problem.batches
     if isinstance(batches, OnlineSamples):
         population = batches.population
         return population.sample(torch.randn(count, size, population.size, generator=source))
     inputs, targets = batches.of_run(snapshot.run)
-    if problem.training["sampling"] == "epochs":
-        orders = (torch.randperm(len(inputs), generator=source)[:size] for _ in range(count))
-        rows = torch.stack(list(orders))
-    else:
-        rows = torch.randint(len(inputs), (count, size), generator=source)
-    rows = rows.to(inputs.device)
+    rows = batches.draw(count, source, size).to(inputs.device)
     return inputs[rows], targets[rows]
 
 
