@@ -158,11 +158,11 @@ def bounded_tail(values: ArrayLike, support: tuple[float, float], value: float) 
     """Two-sided p-value of the mean `value`: 1 − the confidence whose interval ends there."""
     array = _vector(values)
     if value > array.mean():
-        beyond = _weighted_means(array, support[1]) >= value
+        outside = _weighted_means(array, support[1]) >= value
     else:
-        beyond = _weighted_means(array, support[0]) <= value
+        outside = _weighted_means(array, support[0]) <= value
     # what was seen is one more draw, so that no number of draws gives a p-value of 0
-    return min(1.0, 2 * float(beyond.sum() + 1) / (beyond.size + 1))
+    return min(1.0, 2 * float(outside.sum() + 1) / (outside.size + 1))
 
 
 def slope(x: ArrayLike, y: ArrayLike) -> float:
