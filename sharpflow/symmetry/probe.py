@@ -165,6 +165,9 @@ class Probe:
         """All axes that the outputs depend on, from points at which most of the function is alive.
 
         A unit that is switched off for all samples hides what comes before it.
+
+        Raises:
+            ValueError: outputs depend on none of the parameters.
         """
         points, each = (_POINTS // 2, 1) if self._size > _LARGE else (_POINTS, 2)
         groups = _groupings({name: tuple(p.shape) for name, p in self._params.items()})
