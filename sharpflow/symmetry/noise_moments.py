@@ -100,7 +100,7 @@ class NoiseMoments:
             sizes = symmetry.grams(values)
             squares = [one + other for one, other in zip(noise, means, strict=True)]
             slope = _slope(symmetry.grams(values, mean), sizes, squares, 8 * rounding)
-            found.append(SymmetryNoise(symmetry, *sizes, *noise, *means, slope))
+            found.append(SymmetryNoise(symmetry, *sizes, *noise, *means, slope=slope))
         return tuple(found)
 
     def take_batches(self, batches: Iterable[Any]) -> int:
