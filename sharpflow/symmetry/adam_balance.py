@@ -116,7 +116,8 @@ def adam_balance(
 ) -> AdamBalance:
     """Whether a model that Adam trains is at Adam's equilibrium, from the optimiser's own state.
 
-    No data are read: v̂ is what Adam holds, a mean over some 1/(1 − β₂) steps.
+    No data are read: v̂ is what Adam holds, a mean over some 1/(1 − β₂) steps. That the symmetry keeps
+    the loss, which a penalty in it does not, is assumed; `noise_balance` measures it (`slope`).
 
     Args:
         model: that the optimiser trains.
