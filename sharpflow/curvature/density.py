@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Integral
 
 import numpy as np
 import torch
@@ -39,9 +40,10 @@ class SpectralDensity:
         polynomial of a degree below twice the number of steps.
 
         Args:
-            function: f, of an array of any shape.
+            function: f, of an array (n,); it is not asked where a rule has no node.
         """
-        terms = function(np.nan_to_num(self.nodes)) * np.nan_to_num(self.weights)
+        terms, held = np.zeros(self.nodes.shape), ~np.isnan(self.nodes)
+        terms[held] = function(self.nodes[held]) * self.weights[held]
         return _mean(terms.sum(axis=1))
 
     def share(self, low: float = -math.inf, high: float = math.inf) -> tuple[float, float]:
@@ -112,11 +114,12 @@ def spectral_density(
         The rules.
 
     Raises:
-        ValueError: under two draws, or no step.
+        ValueError: under two draws, or no step, or they are no whole numbers.
     """
     check_operator(operator)
-    if draws < 2 or steps < 1:
-        raise ValueError(f"draws is {draws} and steps {steps}; at least 2 and 1 are needed.")
+    for name, count, least in (("draws", draws, 2), ("steps", steps, 1)):
+        if isinstance(count, bool) or not isinstance(count, Integral) or count < least:
+            raise ValueError(f"{name} is {count!r}; it must be a whole number of at least {least}.")
     generator = generator or torch.Generator().manual_seed(0)
     before, longest = operator.products, min(steps, operator.shape[0])
     nodes = np.full((draws, longest), np.nan)
@@ -161,11 +164,14 @@ def _tridiagonal(operator: LinearOperator, basis: Tensor, steps: int) -> Tensor:
         known = basis[: step + 1]
         image = torch.addmv(image, known.T, known @ image, alpha=-1.0)
         image.addmv_(known.T, known @ image, alpha=-1.0)  # for what rounding leaves
-        size = float(torch.linalg.vector_norm(image))
+        top = float(image.abs().max())  # squares of it may be too small or too large for its dtype
+        image.div_(top or 1.0)
+        length = float(torch.linalg.vector_norm(image))
+        size = top * length
         if size <= 10 * torch.finfo(operator.dtype).eps * max(map(abs, (*diagonal, *beside))):
             break
         beside.append(size)
-        torch.div(image, size, out=basis[(step + 1) % held])
+        torch.div(image, length, out=basis[(step + 1) % held])
     matrix = torch.diag(torch.tensor(diagonal, dtype=torch.float64))
     off = torch.tensor(beside[: len(diagonal) - 1], dtype=torch.float64)
     return matrix + torch.diag(off, 1) + torch.diag(off, -1)

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -81,7 +82,7 @@ class SharpnessMonitor:
         clock: seconds that pass.
 
     Raises:
-        ValueError: `every` is below 1, or `budget` outside (0, 1].
+        ValueError: `every` is no whole number of at least 1, or `budget` outside (0, 1].
 
     Attributes:
         tracker: as given.
@@ -100,8 +101,8 @@ class SharpnessMonitor:
         name: str = "sharpness",
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        if every < 1:
-            raise ValueError(f"every is {every}; it must be at least 1.")
+        if isinstance(every, bool) or not isinstance(every, Integral) or every < 1:
+            raise ValueError(f"every is {every!r}; it must be a whole number of at least 1.")
         if not 0 < budget <= 1:
             raise ValueError(f"budget is {budget}; it is a share of the time, in (0, 1].")
         self.tracker, self.records = tracker, list[SharpnessRecord]()

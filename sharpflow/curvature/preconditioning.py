@@ -67,7 +67,7 @@ def preconditioning(optimiser: Optimizer, params: Mapping[str, Tensor]) -> Preco
         slower = _ratio(float(reference["lr"]), float(group["lr"])) * _decay(group, state)
         parts.append((metric * slower).detach().reshape(-1))
     assert reference is not None
-    threshold = _ratio(momentum(reference), float(reference["lr"]))
+    threshold = _ratio(float(momentum(reference)), float(reference["lr"]))
     return Preconditioning(torch.cat(parts), threshold)
 
 

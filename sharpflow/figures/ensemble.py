@@ -1,6 +1,7 @@
 """What figures of many seeds share: bands over seeds, points with intervals, and their words."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from matplotlib.lines import Line2D
 from sharpflow.figures import base, style
 from sharpflow.results import tables as results
 from sharpflow.results.noise import in_tail
-from sharpflow.results.runs import Run
+from sharpflow.results.runs import Run, runs_by_network
 from sharpflow.statistics.intervals import t_interval
 
 FEW = 15
@@ -225,6 +226,25 @@ def interval_text(values: Sequence[float] | pd.Series, confidence: float) -> str
         return f"{interval.statistic:.3g}".replace("-", "−")
     digits = int(np.clip(1 - np.floor(np.log10(half)), 0, 4)) if half > 0 else 3
     return f"{interval.statistic:.{digits}f} ± {half:.{digits}f}".replace("-", "−")
+
+
+def numbers_of_runs(
+    tables: results.Tables, reads: Sequence[str], columns: Mapping[str, Callable[[Run], float]]
+) -> dict[str, list] | None:
+    """`base.numbers_table` of numbers that each run has: means over seeds with their intervals.
+
+    Args:
+        tables: of the experiments.
+        reads: quantities that a network must have for a row.
+        columns: the number of a run, by the heading.
+    """
+    found = runs_by_network(tables, *reads)
+
+    def mean(network: results.Network, number: Callable[[Run], float]) -> str:
+        return interval_text([number(run) for run in found[network]], base.confidence(tables))
+
+    said = {heading: partial(mean, number=number) for heading, number in columns.items()}
+    return base.numbers_table(tables, list(found), said)
 
 
 def scale_sentence(tables: results.Tables, width: bool = True) -> str:

@@ -6,6 +6,7 @@ with Central Flows" (arXiv 2410.24206).
 
 import math
 from dataclasses import dataclass, replace
+from numbers import Integral
 
 import numpy as np
 import torch
@@ -19,7 +20,8 @@ from sharpflow.flows.complementarity import Complement, complement
 from sharpflow.flows.gradient_flow import begin
 from sharpflow.flows.objective import Objective, Point
 from sharpflow.flows.pairs import multiplicities, packed, pairwise_rows, unpacked
-from sharpflow.flows.rules import Rule
+from sharpflow.flows.rules import Rule, as_number, check_positive
+from sharpflow.flows.smoothness import gradient_order
 from sharpflow.flows.state import FlowState, FlowStep, Observation
 
 _THRESHOLD = 2.0
@@ -33,6 +35,9 @@ _SMALLEST = 2.0**-12
 _MOVE = 0.01
 """How much of itself uᵀHu changes by in differences of it."""
 _WRONG = 0.02
+_SMOOTH, _JUMPING = 1.6, 0.75
+"""Orders of the gradient's second differences: above the first ∇²L is continuous, below the second
+∇L is not."""
 
 
 class CentralFlow:
@@ -65,8 +70,8 @@ class CentralFlow:
         limit: most eigenvalues that may be.
         accuracy: relative residual of the eigenpairs.
         check_every: steps from one search for eigenvalues that were overtaken to the next.
-        kinks: whether an objective that is known to have no third derivatives is followed all the
-            same, with the third derivatives that it has away from its kinks.
+        kinks: whether an objective that has no third derivatives is followed all the same, with
+            those that it has away from its kinks.
 
     Raises:
         FlowError: the objective has no third derivatives, or a number is out of its range.
@@ -84,21 +89,18 @@ class CentralFlow:
         check_every: int = 50,
         kinks: bool = False,
     ) -> None:
-        for name, value in (("tol", tol), ("limit", limit), ("accuracy", accuracy)):
-            if not value > 0:
-                raise FlowError(f"central flow: {name} is {value}; it must be positive.")
-        if check_every < 1:
-            raise FlowError(f"central flow: check_every is {check_every}; it must be at least 1.")
+        for name, value in (("tol", tol), ("accuracy", accuracy)):
+            check_positive(f"central flow: {name}", value)
+        for name, value in (("limit", limit), ("check_every", check_every)):
+            if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+                raise FlowError(
+                    f"central flow: {name} is {value!r}; it must be a whole number of at least 1."
+                )
         if objective.kinks and not kinks:
-            raise FlowError(
-                f"central flow: {objective.kinks} has no usable third derivative, and the flow is "
-                "driven by the gradient of the sharpness, which is one; take a smooth activation "
-                "(tanh, softplus, gelu, swish or ELU) and mean pooling, or say kinks=True to "
-                "follow what is left without it."
-            )
-        self.objective, self.rule = objective, rule
-        if not 0 < critical < _THRESHOLD:
-            raise FlowError(f"central flow: critical is {critical}; it must lie between 0 and 2.")
+            raise FlowError(_NO_THIRD.format(what=objective.kinks))
+        self.objective, self.rule, self.kinks = objective, rule, kinks
+        if not 0 < as_number(critical) < _THRESHOLD:
+            raise FlowError(f"central flow: critical is {critical!r}; it must lie between 0 and 2.")
         self.tol, self.limit, self.accuracy = tol, limit, accuracy
         self.critical, self.tracked = critical, min(_TRACKED, critical)
         self.check_every = check_every
@@ -109,8 +111,9 @@ class CentralFlow:
         """The state from which the flow goes; arguments as for `StableFlow.start`.
 
         Raises:
-            FlowError: the largest eigenvalue of P⁻¹H is above the threshold, the objective's third
-                derivative is not the derivative of its second one, or as there.
+            FlowError: the largest eigenvalue of P⁻¹H is above the threshold, the objective has
+                kinks near the weights that are not to be followed, its third derivative is not the
+                derivative of its second one, or as there.
         """
         state = begin(self.objective, self.rule, weights, average, time)
         found = self.eigenpairs(self.objective.at(state.weights), state)
@@ -123,9 +126,19 @@ class CentralFlow:
                 "there the optimiser's first steps are no slow motion with an oscillation on it. "
                 "Take a smaller learning rate, or start later, after some steps of the optimiser."
             )
-        if not self.objective.kinks and not self.objective.spread:
+        kinked = bool(self.objective.kinks) or self._kinked(state.weights)
+        if kinked and not self.kinks:
+            what = (
+                "the loss has kinks near its start: the gradient or the Hessian jumps there, which"
+            )
+            raise FlowError(_NO_THIRD.format(what=what))
+        if not kinked and not self.objective.spread:
             check_third_derivatives(self.objective, state.weights, vectors[:, :1])
         return state.starting(found.warm)
+
+    def _kinked(self, weights: Tensor) -> bool:
+        least = _JUMPING if self.objective.spread else _SMOOTH
+        return gradient_order(self.objective, weights) < least
 
     def step(self, state: FlowState) -> FlowStep:
         """One step of the optimiser's time.
@@ -231,6 +244,13 @@ class CentralFlow:
         kept = min(count, int((found.values > _KEPT * self.tracked).sum()) + 1)
         warm.update(found.refined[:, :kept])
         return Tracked(found.values[:kept].cpu(), found.vectors[:, :kept], warm, operator.products)
+
+
+_NO_THIRD = (
+    "central flow: {what} has no usable third derivative, and the flow is driven by the gradient "
+    "of the sharpness, which is one; take a smooth activation (tanh, softplus, gelu, swish or "
+    "torch.nn's ELU) and mean pooling, or say kinks=True to follow what is left without it."
+)
 
 
 def check_third_derivatives(objective: Objective, weights: Tensor, direction: Tensor) -> None:

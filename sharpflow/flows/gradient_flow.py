@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sharpflow.errors import FlowError
 from sharpflow.flows.objective import Objective
-from sharpflow.flows.rules import Rule
+from sharpflow.flows.rules import Rule, as_number, check_positive
 from sharpflow.flows.state import FlowState, FlowStep, Observation
 
 _MOST = 10_000
@@ -35,8 +35,7 @@ class StableFlow:
     """
 
     def __init__(self, objective: Objective, rule: Rule, tol: float = 1e-2) -> None:
-        if not tol > 0:
-            raise FlowError(f"flow: tol is {tol}; it must be positive.")
+        check_positive("flow: tol", tol)
         self.objective, self.rule, self.tol = objective, rule, tol
 
     def start(
@@ -144,6 +143,8 @@ def begin(
         )
     where = where.to(objective.device).clone()
     point = objective.at(where)
+    if not math.isfinite(as_number(time)):
+        raise FlowError(f"flow: the time is {time!r}; it must be a finite number of steps.")
     if not math.isfinite(point.loss):
         raise FlowError("flow: the loss is NaN or infinite where the flow starts.")
     wanted = rule.begin(point.gradient)

@@ -34,20 +34,17 @@ _KINKS = {
     "EluBackward": "ELU with a kink (alpha other than 1, or SELU)",
     "CeluBackward": "CELU with a kink (alpha other than 1)",
     "ThresholdBackward": "a threshold",
-    "ClampBackward": "clamp",
-    "ClampMinBackward": "clamp",
-    "ClampMaxBackward": "clamp",
-    "MaximumBackward": "a maximum",
-    "MaxBackward": "a maximum",
-    "AmaxBackward": "a maximum",
-    "AbsBackward": "an absolute value",
     "MaxPool": "max pooling",
     "AdaptiveMaxPool": "max pooling",
     "SmoothL1LossBackward": "the smooth L1 loss",
     "HuberLossBackward": "the Huber loss",
     "L1LossBackward": "the L1 loss",
 }
-"""What nodes of a graph, by how their names begin, have no third derivative in a useful sense."""
+"""What nodes of a graph, by how their names begin, have no third derivative in a useful sense.
+
+Those that may do nothing (a clamp in a division, a maximum that is taken away again) are left to
+`gradient_order`, as are kinks that no name tells.
+"""
 
 
 def model_objective(

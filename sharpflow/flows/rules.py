@@ -7,6 +7,7 @@ Kolter and Lee 2024, "Understanding Optimization in Deep Learning with Central F
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from numbers import Real
 
 import torch
 from torch import Tensor
@@ -60,7 +61,7 @@ class GradientDescent(Rule):
     learning_rate: float
 
     def __post_init__(self) -> None:
-        _check_rate(self.learning_rate)
+        check_positive("flow: the learning rate", self.learning_rate)
 
     def square(self, first: Tensor, second: Tensor) -> Tensor:
         """Nothing, (…, 0)."""
@@ -109,14 +110,16 @@ class RMSprop(Rule):
     scalar: bool = False
 
     def __post_init__(self) -> None:
-        _check_rate(self.learning_rate)
-        if not 0 < self.beta < 1:
+        check_positive("flow: the learning rate", self.learning_rate)
+        if not 0 < as_number(self.beta) < 1:
             raise FlowError(
-                f"flow of RMSprop: beta is {self.beta}; the flow needs a running mean of squared "
+                f"flow of RMSprop: beta is {self.beta!r}; the flow needs a running mean of squared "
                 "gradients, so beta must lie between 0 and 1."
             )
-        if not self.epsilon >= 0:
-            raise FlowError(f"flow of RMSprop: epsilon is {self.epsilon}; it must not be negative.")
+        if not 0 <= as_number(self.epsilon) < math.inf:
+            raise FlowError(
+                f"flow of RMSprop: epsilon is {self.epsilon!r}; it must be a number from 0 on."
+            )
 
     def square(self, first: Tensor, second: Tensor) -> Tensor:
         """The products, (…, p); for scalar RMSprop their sum, (…, 1)."""
@@ -143,6 +146,14 @@ class RMSprop(Rule):
         return pace / (1 - self.beta ** (time + 1)) if self.bias_correction else pace
 
 
-def _check_rate(rate: float) -> None:
-    if not (rate > 0 and math.isfinite(rate)):
-        raise FlowError(f"flow: the learning rate is {rate}; it must be positive.")
+def check_positive(what: str, value: float) -> None:
+    """Raise FlowError for what is no positive, finite number."""
+    if not 0 < as_number(value) < math.inf:
+        raise FlowError(f"{what} is {value!r}; it must be positive.")
+
+
+def as_number(value: object) -> float:
+    """A number as a float; NaN for what is none."""
+    if isinstance(value, bool) or not isinstance(value, Real | Tensor):
+        return math.nan
+    return float(value) if not isinstance(value, Tensor) or value.numel() == 1 else math.nan

@@ -116,7 +116,9 @@ def adam_balance(
 ) -> AdamBalance:
     """Whether a model that Adam trains is at Adam's equilibrium, from the optimiser's own state.
 
-    No data are read: v̂ is what Adam holds, a mean over some 1/(1 − β₂) steps.
+    No data are read: v̂ is what Adam holds, a mean over some 1/(1 − β₂) steps. It is
+    assumed that the symmetry keeps the loss, as it does not with a penalty in it; `noise_balance`
+    measures that (`slope`).
 
     Args:
         model: that the optimiser trains.

@@ -1,5 +1,6 @@
 """The noise balance of any model: what gradient noise does to the charges of its symmetries."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -19,6 +20,7 @@ from sharpflow.symmetry.charge_laws import (
     SymmetryNoise,
     charge_drift,
     equilibrium_charge,
+    keeps,
     relaxation_steps,
 )
 from sharpflow.symmetry.modules import Inputs, Symmetries, find_symmetries
@@ -55,17 +57,25 @@ class NoiseBalance(Table):
             By column: `name`, `kind`, `units`; `charge`, `noise_out` and `noise_in`, summed over
             units; `imbalance`; and where it is known how the model is trained, `drift` a step and
             `equilibrium` of the sum of the charges, and the median of `steps`, in which a small
-            distance from there shrinks by e.
+            distance from there shrinks by e: NaN where the symmetry does not keep the loss.
         """
         return [_row(each, self.sgd) for each in self.symmetries]
 
     @property
     def title(self) -> str:
-        """How many symmetries, and what their noise was measured on."""
+        """How many symmetries, what their noise was measured on, and which have no equilibrium."""
         drawn = f"{self.draws} samples"
         if self.batch_size is not None:
             drawn = f"{self.draws} batches of {self.batch_size}"
-        return f"Noise balance of {len(self.symmetries)} symmetries, from {drawn}"
+        title = f"Noise balance of {len(self.symmetries)} symmetries, from {drawn}"
+        broken = [
+            each.symmetry.name
+            for each in self.symmetries
+            if self.sgd is not None and not keeps(each, self.sgd)
+        ]
+        if broken:
+            title += f"; no equilibrium where the loss is not kept, along {', '.join(broken)}"
+        return title
 
 
 @torch.inference_mode(False)  # tensors made inside it have no autograd
@@ -254,6 +264,8 @@ def _row(noise: SymmetryNoise, sgd: Sgd | None) -> dict[str, Any]:
     }
     if sgd is not None:
         row["drift"] = total(charge_drift(noise, sgd))
-        row["equilibrium"] = total(equilibrium_charge(noise, sgd))
-        row["steps"] = float(relaxation_steps(noise, sgd).median())
+        row["equilibrium"] = row["steps"] = math.nan
+        if keeps(noise, sgd):
+            row["equilibrium"] = total(equilibrium_charge(noise, sgd))
+            row["steps"] = float(relaxation_steps(noise, sgd).median())
     return row

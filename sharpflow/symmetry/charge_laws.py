@@ -11,6 +11,10 @@ a step: exactly at β = 0, and for β > 0 if the mean gradient, the noise's cova
 parameters change little over 1/(1 − β) steps (derived in docs/background/theory.md, section 5). It
 rests where N T N = R with N = X², R = P_O + κ K_I and T = P_I + κ K_O.
 
+A loss that the symmetry does not keep, as one with a penalty, has a slope F = O·ḡ_O − I·ḡ_I along
+the orbit, and −c ω F in the drift, ω = 2 (1 − β)/η · (1 − ηγ(1 + β)/(1 − β)²). How F changes along
+the orbit is not known at one of its points: where it counts, no equilibrium is told.
+
 Where units are read to the k-th power, the outer values grow by X^k, and the charge is k K_O − K_I.
 Each law holds with k K_O, k P_O in the place of K_O and P_O, except where it ends: at the root of
 a decreasing function of λ.
@@ -27,6 +31,8 @@ from sharpflow.symmetry.shared_units import Symmetry
 
 _FAR, _HALVINGS = 40.0, 64
 """How far λ is looked for, and how often that is halved."""
+_SLIGHT = 0.03
+"""Share of the loss's slope in what moves a charge up to which an equilibrium is told."""
 _SILENT = 1e-12
 """What is added to the Grams of a rotation, over their size: a direction without noise has one."""
 
@@ -74,6 +80,11 @@ class Sgd:
         return first * (2 - self._second)
 
     @property
+    def descent(self) -> float:
+        """ω: what the loss's slope along an orbit takes from a charge a step, over c."""
+        return 2 * (1 - self.momentum) / self.learning_rate * (1 - self._second)
+
+    @property
     def _second(self) -> float:
         lasting = (1 + self.momentum) / (1 - self.momentum) ** 2
         return self.learning_rate * self.weight_decay * lasting
@@ -95,6 +106,8 @@ class SymmetryNoise:
         outer, inner: noise Grams, of the covariance of the gradient of one sample; zero on the
             inner side of a scale.
         outer_mean, inner_mean: Grams of the mean gradient.
+        slope: F = O·ḡ_O − I·ḡ_I, by which the mean loss grows along the orbit: 0 where the symmetry
+            keeps it, to rounding, and not where the loss holds a penalty on the parameters, say.
 
     Those of the outer side are multiplied by the symmetry's degree.
     """
@@ -106,6 +119,7 @@ class SymmetryNoise:
     inner: Tensor
     outer_mean: Tensor
     inner_mean: Tensor
+    slope: Tensor
 
     @property
     def charge(self) -> Tensor:
@@ -125,7 +139,7 @@ def imbalance(outer: Tensor, inner: Tensor) -> float:
 
 
 def charge_drift(noise: SymmetryNoise, sgd: Sgd) -> Tensor:
-    """E[ΔC] of one step of SGD, the charges' own decay included.
+    """E[ΔC] of one step of SGD, with what decay and the loss's slope along the orbit do.
 
     Args:
         noise: from `noise_balance`.
@@ -134,15 +148,14 @@ def charge_drift(noise: SymmetryNoise, sgd: Sgd) -> Tensor:
     Returns:
         The shape of the charges.
     """
-    outer, inner = _powers(noise, sgd)
-    return sgd.speed * (outer - inner - sgd.decay * noise.charge)
+    return sgd.speed * (_push(noise, sgd) - sgd.decay * noise.charge)
 
 
 def sustained_charge(noise: SymmetryNoise, sgd: Sgd) -> Tensor:
-    """κ⁻¹(P_O − P_I), the charges that the noise at hand holds against weight decay.
+    """κ⁻¹(P_O − P_I − ω F), the charges that the noise at hand holds against weight decay.
 
     At a stationary point they are the charges themselves; to first order in ηγ and at β = 0 they
-    are η/(2γ)·((G_O − G_I)/S + M_O − M_I).
+    are η/(2γ)·((G_O − G_I)/S + M_O − M_I) of a loss that the symmetry keeps.
 
     Args:
         noise: from `noise_balance`.
@@ -156,8 +169,7 @@ def sustained_charge(noise: SymmetryNoise, sgd: Sgd) -> Tensor:
     """
     if not sgd.weight_decay:
         raise ValueError("weight_decay is 0: without decay no charge has to be held.")
-    outer, inner = _powers(noise, sgd)
-    return (outer - inner) / sgd.decay
+    return _push(noise, sgd) / sgd.decay
 
 
 def equilibrium_charge(noise: SymmetryNoise, sgd: Sgd) -> Tensor:
@@ -176,6 +188,9 @@ def equilibrium_charge(noise: SymmetryNoise, sgd: Sgd) -> Tensor:
         that has it on one side alone, or for a scale without decay, which only grows. For a
         rotation (units, units), of which the eigenvalues are those of the equilibrium: which way
         they point depends on the path. There a direction without noise counts as balanced.
+
+    Raises:
+        ValueError: the loss's slope along the orbit is over 3 % of what moves a charge.
     """
     outer, inner, _ = _rest(noise, sgd)
     return outer - inner
@@ -193,6 +208,9 @@ def relaxation_steps(noise: SymmetryNoise, sgd: Sgd) -> Tensor:
 
     Returns:
         (units,), for a rotation of its modes, slowest last; infinite where nothing leads there.
+
+    Raises:
+        ValueError: the loss's slope along the orbit is over 3 % of what moves a charge.
     """
     outer, inner, pull = _rest(noise, sgd)
     sizes = noise.symmetry.degree * outer + inner
@@ -203,12 +221,46 @@ def relaxation_steps(noise: SymmetryNoise, sgd: Sgd) -> Tensor:
     return torch.linalg.eigvalsh(root @ sizes @ root) / (2 * sgd.speed)
 
 
+def keeps(noise: SymmetryNoise, sgd: Sgd) -> bool:
+    """Whether of what moves a charge the loss's slope along the orbit is at most 3 % in each unit.
+
+    Args:
+        noise: from `noise_balance`.
+        sgd: how the model is trained.
+    """
+    return _slope_share(noise, sgd) <= _SLIGHT
+
+
+def _slope_share(noise: SymmetryNoise, sgd: Sgd) -> float:
+    """ω F over all that moves the charge of a unit, the largest of all; of norms in a rotation."""
+    slope = sgd.descent * noise.slope.abs()
+    sizes = noise.outer_size + noise.inner_size
+    others = sum(_powers(noise, sgd)) + sgd.decay * sizes
+    if slope.ndim == 2:
+        slope, others = slope.norm(), others.norm()
+    return float((slope / (slope + others.clamp(min=0))).nan_to_num().max())
+
+
+def _push(noise: SymmetryNoise, sgd: Sgd) -> Tensor:
+    """P_O − P_I − ω F."""
+    outer, inner = _powers(noise, sgd)
+    return outer - inner - sgd.descent * noise.slope
+
+
 def _powers(noise: SymmetryNoise, sgd: Sgd) -> tuple[Tensor, Tensor]:
     return sgd.power(noise.outer, noise.outer_mean), sgd.power(noise.inner, noise.inner_mean)
 
 
 def _rest(noise: SymmetryNoise, sgd: Sgd) -> tuple[Tensor, Tensor, Tensor]:
     """K_O and K_I at the equilibrium, and the pull that both sides then have, √(R T)."""
+    share = _slope_share(noise, sgd)
+    if share > _SLIGHT:
+        raise ValueError(
+            f"the symmetry {noise.symmetry.name} does not keep the loss, whose slope along it is "
+            f"{share:.2g} of what moves a charge (a penalty on the parameters?): where the charge "
+            "comes to rest is not known from one point. charge_drift and sustained_charge are "
+            "right; a penalty that is weight decay can be given as weight_decay of Sgd."
+        )
     outer, inner = _powers(noise, sgd)
     if noise.symmetry.degree != 1:
         return _rest_of_degree(noise, outer, inner, sgd.decay)

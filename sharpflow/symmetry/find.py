@@ -116,8 +116,7 @@ def candidates(probe: Probe) -> Iterator[Symmetry]:
         add(_related(left(), units, interleaved_views))
     add(_scattered(left()))
     add(_groups(plain, known))
-    if any(len(axis) == 1 for axis in probe.axes):
-        add(_related(probe.axes, 1, whole_views))
+    add(_related(probe.axes, 1, whole_views))
     add(_modules(plain, known))
     order = {axis.parameter: axis.order for axis in probe.axes}
     found.sort(key=lambda each: min(order[s.parameter] for s in each.inner or each.outer))
@@ -242,13 +241,13 @@ def _symmetry(grown: list[View], shrunk: list[View], more: int, less: int) -> Sy
 def _groups(axes: list[Axis], known: Known) -> Iterator[Symmetry]:
     """Groups of places of a parameter, or of one and its bias, whose products add up to zero."""
     for axis in reversed(axes):  # what is nearest to a normalisation first
-        if axis.ndim < 2 or axis.axis != -axis.ndim or known.scales(axis.parameter):
+        if axis.axis != -axis.ndim or known.scales(axis.parameter):
             continue
         prefix = axis.parameter.rpartition(".")[0]
         biases = [
             other
             for other in axes
-            if other.ndim == 1
+            if other.ndim == 1 < axis.ndim
             and len(other) == len(axis)
             and other.parameter.rpartition(".")[0] == prefix
         ]

@@ -143,7 +143,8 @@ def find_symmetries(
     Raises:
         TypeError: model is no module, or the inputs are not what it takes.
         ValueError: no parameter may move, the model cannot be run on the inputs, outputs are
-            random, not finite or no numbers, or no inputs were given and none could be made.
+            random, not finite or no numbers, or depend on no parameter, or no inputs were given and
+            none could be made.
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"model is a {type(model).__name__}; it must be a torch.nn.Module.")

@@ -97,7 +97,10 @@ class NoiseMoments:
                 spread = spread * (self.count / (self.count - correction))
                 noise.append(size * spread)
                 means.append(whole - correction * spread / self.count)
-            found.append(SymmetryNoise(symmetry, *symmetry.grams(values), *noise, *means))
+            sizes = symmetry.grams(values)
+            squares = [one + other for one, other in zip(noise, means, strict=True)]
+            slope = _slope(symmetry.grams(values, mean), sizes, squares, 8 * rounding)
+            found.append(SymmetryNoise(symmetry, *sizes, *noise, *means, slope=slope))
         return tuple(found)
 
     def take_batches(self, batches: Iterable[Any]) -> int:
@@ -298,6 +301,25 @@ class _naming:
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         if isinstance(error, NonFiniteError):
             raise NonFiniteError(f"batch {self._place}: {error}") from None
+
+
+def _slope(
+    sides: tuple[Tensor, Tensor],
+    sizes: tuple[Tensor, Tensor],
+    squares: Sequence[Tensor],
+    slack: float,
+) -> Tensor:
+    """O·ḡ_O − I·ḡ_I from both inner products; 0 where it is rounding of the gradients."""
+    slope = sides[0] - sides[1]
+    least = torch.zeros_like(slope)
+    for size, square in zip(sizes, squares, strict=True):
+        if slope.ndim == 2:
+            size, square = (t.diagonal() for t in (size, square))
+        size, square = (t.clamp(min=0).sqrt() for t in (size, square))
+        across = torch.outer(size, square) if slope.ndim == 2 else size * square
+        least = least + (across + across.mT if slope.ndim == 2 else across)
+    slope = (slope + slope.mT) / 2 if slope.ndim == 2 else slope
+    return torch.where(slope.abs() > slack * least, slope, 0.0)
 
 
 def _size(tensors: Iterable[Tensor]) -> float:

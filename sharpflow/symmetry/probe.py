@@ -27,6 +27,11 @@ LOW = (torch.float32, torch.float16, torch.bfloat16)
 _WIDER = 4
 """Units of all heads together, over the longest axis, up to which they are looked for."""
 
+_CONSTANT = (
+    "outputs depend on none of the parameters; use those that the function is given "
+    "(torch.func.functional_call(model, params, inputs))."
+)
+
 
 @dataclass(frozen=True)
 class Axis:
@@ -137,10 +142,7 @@ class Probe:
             leaves = {n: p.detach().requires_grad_() for n, p in self.point(number).items()}
             outputs = self.outputs(leaves)
             if not outputs.requires_grad:
-                raise ValueError(
-                    "outputs depend on none of the parameters; use those that the function is "
-                    "given (torch.func.functional_call(model, params, inputs))."
-                )
+                raise ValueError(_CONSTANT)
             self._order = _order(outputs, leaves)
             for _ in range(count):
                 weights = torch.randn(outputs.shape, generator=stream, dtype=torch.float64)
@@ -163,6 +165,9 @@ class Probe:
         """All axes that the outputs depend on, from points at which most of the function is alive.
 
         A unit that is switched off for all samples hides what comes before it.
+
+        Raises:
+            ValueError: outputs depend on none of the parameters.
         """
         points, each = (_POINTS // 2, 1) if self._size > _LARGE else (_POINTS, 2)
         groups = _groupings({name: tuple(p.shape) for name, p in self._params.items()})
@@ -174,6 +179,8 @@ class Probe:
             good = [i for i, count in enumerate(alive) if count > 0.5 * max(alive)]
             if len(good) >= each * points:
                 break
+        if not good:
+            raise ValueError(_CONSTANT)
         self.points = list(dict.fromkeys(found[i][0] for i in good))
         axes = []
         for name, axis, parts in found[0][1]:
@@ -249,9 +256,10 @@ def _products(
     for name, value in values.items():
         slope = slopes.get(name)
         product = (torch.zeros_like(value) if slope is None else slope * value).cpu()
+        product = torch.atleast_1d(product)  # a number is a unit by itself
         both = product, product.abs()
         pairs = zip(*map(_marginals, both), strict=True)
-        found |= {(name, axis, 1): pair for axis, pair in enumerate(pairs, -value.ndim)}
+        found |= {(name, axis, 1): pair for axis, pair in enumerate(pairs, -product.ndim)}
         for axis, parts in groups.get(name, ()):
             first, second = (_grouped_marginal(each, axis, parts) for each in both)
             found[name, axis, parts] = first, second

@@ -27,7 +27,7 @@ class Slots:
 
     Attributes:
         parameter: its name.
-        ndim: its number of dimensions.
+        ndim: its number of dimensions; a number (0) counts as one place on an axis.
         axis: the one that the units lie along, counted from the end: −1, −2, …
         entries: (units, r), the r places on that axis that belong to each unit.
         length: of the axis, where that is known.
@@ -60,6 +60,8 @@ class Slots:
         places = self._flat(tensor)
         shape = (*front.shape[:lead], len(places), *front.shape[lead + 1 :])
         changed = front.index_copy(lead, places, rows.reshape(shape))
+        if not self.ndim:
+            return changed.squeeze(lead)
         if self.groups == 1:
             return changed.movedim(lead, self.axis)
         parts = changed.unflatten(lead, (self.groups, -1)).movedim(lead + 1, self.axis)
@@ -67,6 +69,8 @@ class Slots:
 
     def _front(self, tensor: Tensor, lead: int) -> Tensor:
         """The tensor with the units' places as the first of its own dimensions."""
+        if not self.ndim:
+            return tensor.unsqueeze(lead)
         if self.groups == 1:
             return tensor.movedim(self.axis, lead)
         parts = tensor.unflatten(lead, (self.groups, -1))

@@ -74,6 +74,34 @@ def test_few_distinct_eigenvalues_are_all_that_has_weight(values):
     assert np.nansum(found.weights[spurious]) < 1e-12
 
 
+@pytest.mark.parametrize(
+    ("dtype", "scale"),
+    [
+        (torch.float32, 1e-30),
+        (torch.float32, 1e20),
+        (torch.float64, 1e-200),
+        (torch.float64, 1e200),
+    ],
+)
+def test_a_scale_of_the_operator_is_one_of_the_nodes_alone(dtype, scale):
+    plain = spectral_density(operator(outlying(), dtype), draws=3)
+    matvec = operator(outlying(), dtype).matvec
+    scaled = spectral_density(LinearOperator(P, lambda v: scale * matvec(v), dtype, "cpu"), draws=3)
+    assert scaled.share(low=0.0) == pytest.approx(plain.share(low=0.0), rel=1e-3)
+    assert 0.3 < scaled.share(low=0.0)[0] < 0.7
+    assert scaled.moment(1)[0] == pytest.approx(scale * plain.moment(1)[0], rel=1e-4)
+
+
+@pytest.mark.parametrize("function", [lambda z: 1 / z, np.log])
+def test_a_function_is_asked_at_nodes_alone(function):
+    """Two distinct eigenvalues: the rules have two nodes and room for forty."""
+    values = np.repeat([1.0, 4.0], P // 2)
+    found = spectral_density(LinearOperator.from_dense(torch.as_tensor(values).diag()), draws=30)
+    assert np.isnan(found.nodes).any()
+    mean, error = found.mean(function)
+    assert abs(mean - np.mean(function(values))) < 4 * error
+
+
 THREE = {
     "outliers": outlying(),
     "decaying": 10 * 0.97 ** np.arange(P),
@@ -185,5 +213,9 @@ def test_refusals():
     matrix = LinearOperator.from_dense(torch.eye(3).double())
     with pytest.raises(ValueError, match="draws is 1"):
         spectral_density(matrix, draws=1)
+    with pytest.raises(ValueError, match=r"draws is 2.5; it must be a whole number"):
+        spectral_density(matrix, draws=2.5)
+    with pytest.raises(ValueError, match="steps is True; it must be a whole number"):
+        spectral_density(matrix, steps=True)
     with pytest.raises(ValueError, match="width is 0"):
         spectral_density(matrix).smoothed([0.0], 0)

@@ -347,7 +347,10 @@ def test_steps_that_another_counts():
     assert [step for step in counts if monitor.step(step)] == [13, 20, 41, 50]
 
 
-@pytest.mark.parametrize("keys", [{"every": 0}, {"budget": 0}, {"budget": 1.5}])
+@pytest.mark.parametrize(
+    "keys",
+    [{"every": 0}, {"every": 2.5}, {"every": True}, {"budget": 0}, {"budget": 1.5}],
+)
 def test_a_schedule_that_makes_no_sense_is_refused(keys):
     with pytest.raises(ValueError, match=next(iter(keys))):
         SharpnessMonitor(classifier()[2], **keys)

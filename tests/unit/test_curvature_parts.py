@@ -86,6 +86,9 @@ def trained(make, steps=3):
 
 ADAPTIVE = {
     "adam": lambda m: Adam(m.parameters(), lr=0.01, betas=(0.8, 0.99), eps=1e-3),
+    "betas as tensors": lambda m: Adam(
+        m.parameters(), lr=0.01, betas=(torch.tensor(0.8), torch.tensor(0.99)), foreach=False
+    ),
     "amsgrad": lambda m: Adam(m.parameters(), lr=0.01, amsgrad=True),
     "adamw": lambda m: AdamW(m.parameters(), lr=0.01),
     "rmsprop": lambda m: RMSprop(m.parameters(), lr=0.01),
@@ -106,6 +109,7 @@ def test_the_tracker_measures_in_the_metric(name):
     tracker = SharpnessTracker(model, cross_entropy, INPUTS, LABELS, tol=1e-9, optimiser=optimiser)
     torch.testing.assert_close(tracker.measure().values[0], expected)
     assert tracker.threshold == found.threshold
+    assert type(tracker.threshold) is float
     assert tracker.verified["finite_difference"] < 1e-2
 
 

@@ -552,7 +552,75 @@ def test_a_function_of_parameters():
 
     assert kinds(symmetries_of(function, params)) == {
         ("rescaling", 4, "w → u"),
+        ("scale", 1, "u, v"),
     }
+
+
+DIVIDED = {
+    "(5,)": (5,),
+    "(5, 1)": (5, 1),
+    "(5, 4)": (5, 4),
+    "(5, 4, 3)": (5, 4, 3),
+}
+
+
+@pytest.mark.parametrize("shape", DIVIDED.values(), ids=DIVIDED)
+def test_a_direction_has_a_scale_in_any_shape(shape):
+    x = normal(20, 5).double()
+    found = symmetries_of(
+        lambda p: torch.tensordot(x, p["a"] / p["a"].norm(), 1), {"a": normal(*shape)}
+    )
+    assert kinds(found) == {("scale", 1, "a")}
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (3,), (3, 2)])
+def test_what_multiplies_all_outputs_has_a_rescaling_in_any_shape(shape):
+    x = normal(20, 5).double()
+
+    def function(p):
+        return torch.tanh(x @ p["w"] * p["g"].norm())
+
+    params = {"w": normal(5, 4), "g": normal(*shape) if shape else torch.tensor(2.0)}
+    assert kinds(symmetries_of(function, params)) == {("rescaling", 1, "w → g")}
+
+
+def test_parameters_that_are_numbers():
+    x = normal(20, 5).double()
+    two, three, one = torch.tensor(2.0), torch.tensor(3.0), torch.tensor(1.0)
+    found = symmetries_of(lambda p: p["g"] * p["k"] * x, {"g": two, "k": three})
+    assert kinds(found) == {("rescaling", 1, "g → k")}
+    (found,) = symmetries_of(
+        lambda p: p["g"].square() * p["k"] * x + p["b"], {"g": two, "k": three, "b": one}
+    )
+    assert (found.kind, found.name) == ("rescaling", "g → k (degree 2)")
+    moved = found.moved({"g": two, "k": three, "b": one}, torch.ones(1))
+    assert {name: value.ndim for name, value in moved.items()} == {"g": 0, "k": 0, "b": 0}
+    assert float(moved["g"].square() * moved["k"]) == pytest.approx(12)
+    assert not symmetries_of(lambda p: p["g"] * x + p["k"], {"g": two, "k": three})
+
+
+def test_parts_of_a_vector_that_are_directions():
+    x = normal(20, 3).double()
+
+    def function(p):
+        one, other = p["a"][:3], p["a"][3:]
+        return x @ one / one.norm() + (x @ other / other.norm()).square()
+
+    assert kinds(symmetries_of(function, {"a": normal(6)})) == {("scale", 2, "a")}
+
+
+def test_outputs_that_do_not_change_are_told():
+    class Net(nn.Module):
+        def __init__(self, function):
+            super().__init__()
+            self.inner, self.function = nn.Linear(5, 3), function
+
+        def forward(self, x):
+            return self.function(self.inner(x))
+
+    for function in (lambda y: 0 * y, lambda y: y.detach(), torch.ones_like):
+        with pytest.raises(ValueError, match="outputs depend on none of the parameters"):
+            find_symmetries(Net(function), normal(20, 5))
 
 
 def test_activations_that_the_backward_pass_computes_again():

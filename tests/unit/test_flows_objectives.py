@@ -26,6 +26,7 @@ from sharpflow.flows import (
     problem_rule,
 )
 from sharpflow.flows.dense import DenseObjective, TargetLoss
+from sharpflow.flows.smoothness import gradient_order
 from sharpflow.models.activations import ACTIVATIONS
 from sharpflow.parts.loading import load_part
 from sharpflow.training import Problem
@@ -305,6 +306,75 @@ def test_networks_without_third_derivatives_are_refused_before_any_work(layer, w
     with pytest.raises(FlowError, match=f"{words}.* has no usable third derivative"):
         CentralFlow(objective, GradientDescent(1e-3))
     CentralFlow(objective, GradientDescent(1e-3), kinks=True).start()
+
+
+class Of(nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, h: Tensor) -> Tensor:
+        return self.function(h)
+
+
+def stable_softmax(h: Tensor) -> Tensor:
+    shares = (h - h.amax(1, keepdim=True)).exp()
+    return shares / shares.sum(1, keepdim=True)
+
+
+KINKED = {
+    "where": lambda h: torch.where(h > 0, h, 0 * h),
+    "product with a condition": lambda h: h * (h > 0),
+    "root of a square": lambda h: h.square().sqrt(),
+    "sort": lambda h: h.sort(1).values,
+    "topk": lambda h: h.topk(8, 1).values,
+    "cummax": lambda h: h.cummax(1).values,
+    "absolute value": torch.abs,
+    "clamp": lambda h: h.clamp(min=0),
+    "maximum": lambda h: torch.maximum(h, 0.3 * h),
+    "ELU by hand": lambda h: torch.where(h > 0, h, h.clamp(max=0).exp() - 1),
+}
+SMOOTHLY = {
+    "normalize": F.normalize,
+    "softmax less its maximum": stable_softmax,
+    "absolute value of what is positive": lambda h: h.exp().abs(),
+    "clamp of what is inside": lambda h: h.sin().clamp(-2, 2),
+    "layer norm": lambda h: F.layer_norm(h, (8,)),
+    "steep": lambda h: torch.tanh(10 * h),
+    "ELU": F.elu,
+}
+
+
+def of_function(function, dtype, samples: int = 20) -> Objective:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 8), Of(function), nn.Linear(8, 3)).to(dtype)
+    x, y = draw(samples, 6).to(dtype), draw(samples, 3, seed=1).to(dtype)
+    return model_objective(model, F.mse_loss, x, y)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("function", KINKED.values(), ids=KINKED)
+def test_kinks_that_no_name_tells_are_found_at_the_start(function, dtype):
+    flow = CentralFlow(of_function(function, dtype), GradientDescent(1e-3))
+    with pytest.raises(FlowError, match="the loss has kinks near its start"):
+        flow.start()
+    CentralFlow(flow.objective, GradientDescent(1e-3), kinks=True).start()
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("samples", [20, 300])
+@pytest.mark.parametrize("function", SMOOTHLY.values(), ids=SMOOTHLY)
+def test_functions_whose_kinks_do_nothing_are_followed(function, samples, dtype):
+    CentralFlow(of_function(function, dtype, samples), GradientDescent(1e-3)).start()
+
+
+@pytest.mark.parametrize(
+    ("function", "order"),
+    [(torch.tanh, 2.0), (lambda h: h * (h > 0), 0.0), (lambda h: h.square() * (h > 0), 1.0)],
+)
+def test_the_order_of_the_gradient_is_that_of_the_function(function, order):
+    objective = of_function(function, torch.float64)
+    assert gradient_order(objective, objective.start) == pytest.approx(order, abs=0.4)
 
 
 def test_a_model_in_closed_form_is_the_model():

@@ -547,6 +547,23 @@ def test_a_frozen_parameter_is_told():
         noise_balance(model, F.cross_entropy, x, y, symmetries=[pair()])
 
 
+def test_a_parameter_that_is_a_number_has_a_side_too():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.w = nn.Parameter(torch.randn(5, 4).double())
+            self.g = nn.Parameter(torch.tensor(2.0).double())
+
+        def forward(self, x):
+            return x @ self.w * self.g
+
+    torch.manual_seed(0)
+    model, x, y = Net(), torch.randn(9, 5).double(), torch.randn(9, 4).double()
+    found = noise_balance(model, F.mse_loss, x, y)
+    assert [each.symmetry.name for each in found.symmetries] == ["w → g"]
+    check(found, gradients(model, F.mse_loss, x, y), 1)
+
+
 def test_the_table_has_a_row_a_symmetry():
     model, x, y = setting("attention")
     sgd = Sgd(0.1, 4, weight_decay=1e-3)

@@ -1,6 +1,7 @@
 """Drift, equilibrium and relaxation of charges under SGD and Adam."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -58,31 +59,110 @@ def setting(kind, units=3, seed=0):
     return model, torch.randn(40, 4).double(), torch.randn(40, 5).double()
 
 
-def measured(model, kind, x, y, sgd=None):
-    return noise_balance(
-        model, mse_loss, x, y, symmetries=[pair(kind, len(model[0].weight))], sgd=sgd, correction=0
-    ).symmetries[0]
+def measured(model, kind, x, y, loss_fn=mse_loss):
+    symmetries = [pair(kind, len(model[0].weight))]
+    found = noise_balance(model, loss_fn, x, y, symmetries=symmetries, correction=0)
+    return found.symmetries[0]
 
 
 def values(model):
     return {name: p.detach().clone() for name, p in model.named_parameters()}
 
 
+def penalised(model, penalty):
+    """The mean squared error with a penalty that the symmetry does not keep."""
+    hidden = []
+    model[1].register_forward_hook(lambda _, __, out: hidden.append(out))
+
+    def loss_fn(outputs, targets):
+        extra = {
+            "none": lambda: 0.0,
+            "weights": lambda: 0.1 * model[0].weight.square().sum(),
+            "outer weights": lambda: 0.1 * model[2].weight.abs().sum(),
+            "activity": lambda: 0.1 * hidden[-1].abs().mean(),
+        }[penalty]
+        return mse_loss(outputs, targets) + extra()
+
+    return loss_fn
+
+
+PENALTIES = ["none", "weights", "outer weights", "activity"]
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("decay", [0.0, 0.3])
-def test_the_drift_is_the_mean_step_over_every_sample(kind, decay):
+@pytest.mark.parametrize("penalty", PENALTIES)
+def test_the_drift_is_the_mean_step_over_every_sample(kind, decay, penalty):
     model, x, y = setting(kind)
     sgd = Sgd(0.1, 1, weight_decay=decay)
-    noise = measured(model, kind, x, y)
+    loss_fn = penalised(model, penalty)
+    noise = measured(model, kind, x, y, loss_fn=loss_fn)
     start, symmetry, moves = values(model), noise.symmetry, []
     for one, target in zip(x, y, strict=True):
         model.load_state_dict(start)
         optimiser = torch.optim.SGD(model.parameters(), lr=0.1, weight_decay=decay)
-        mse_loss(model(one[None]), target[None]).backward()
+        loss_fn(model(one[None]), target[None]).backward()
         optimiser.step()
         moves.append(symmetry.charge(values(model)) - symmetry.charge(start))
         model.zero_grad()
-    torch.testing.assert_close(charge_drift(noise, sgd), torch.stack(moves).mean(0))
+    drift = torch.stack(moves).mean(0)
+    torch.testing.assert_close(charge_drift(noise, sgd), drift)
+    if penalty == "none":
+        assert not noise.slope.any()
+    else:
+        without = replace(noise, slope=0 * noise.slope)
+        assert not torch.allclose(charge_drift(without, sgd), drift, rtol=1e-3)
+    if decay:  # C that decay would hold against the drift that there is without it
+        held = sustained_charge(noise, sgd) - noise.charge
+        torch.testing.assert_close(held * sgd.decay * sgd.speed, drift)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("penalty", PENALTIES[1:])
+def test_no_equilibrium_is_told_of_a_loss_that_the_symmetry_does_not_keep(kind, penalty):
+    model, x, y = setting(kind)
+    sgd = Sgd(0.1, 4, weight_decay=1e-3)
+    loss_fn = penalised(model, penalty)
+    noise = measured(model, kind, x, y, loss_fn=loss_fn)
+    for law in (equilibrium_charge, relaxation_steps):
+        with pytest.raises(ValueError, match="does not keep the loss, whose slope along it is"):
+            law(noise, sgd)
+    found = noise_balance(model, loss_fn, x, y, symmetries=[pair(kind)], sgd=sgd)
+    (row,) = found.rows()
+    assert math.isnan(row["equilibrium"])
+    assert math.isnan(row["steps"])
+    assert math.isfinite(row["drift"])
+    assert "no equilibrium where the loss is not kept, along 0.weight" in str(found)
+    kept = noise_balance(model, mse_loss, x, y, symmetries=[pair(kind)], sgd=sgd)
+    assert math.isfinite(kept.rows()[0]["steps"])
+    assert "kept" not in str(kept)
+
+
+def test_a_penalty_drifts_a_charge_with_momentum_too():
+    """Gradient descent with a penalty on a side: 1/(1 − β) times the step of the first order."""
+    model, x, y = setting("rescaling")
+    rate, beta, decay = 1e-4, 0.9, 0.01
+    loss_fn = penalised(model, "weights")
+    optimiser = torch.optim.SGD(model.parameters(), lr=rate, momentum=beta, weight_decay=decay)
+    sgd = Sgd(rate, 10**9, momentum=beta, weight_decay=decay)
+    expected = torch.zeros(3, dtype=torch.float64)
+    for step in range(300):
+        if step == 200:
+            start = pair("rescaling").charge(values(model))
+        if step >= 200:
+            expected += charge_drift(measured(model, "rescaling", x, y, loss_fn=loss_fn), sgd)
+        optimiser.zero_grad()
+        loss_fn(model(x), y).backward()
+        optimiser.step()
+    moved = pair("rescaling").charge(values(model)) - start
+    torch.testing.assert_close(moved, expected, rtol=0.02, atol=0)
+
+
+@pytest.mark.parametrize("kind", ["rescaling", "rotation"])
+def test_rounding_is_no_slope(kind):
+    model, x, y = setting(kind, units=40)
+    noise = measured(model.float(), kind, x.float(), y.float())
+    assert not noise.slope.any()
 
 
 def test_momentum_multiplies_the_drift_of_a_mean_gradient():
@@ -106,7 +186,7 @@ def test_momentum_multiplies_the_drift_of_a_mean_gradient():
 
 def test_momentum_leaves_the_equilibrium_of_noise_and_speeds_it_up():
     noise = SymmetryNoise(
-        pair("rescaling"), *torch.rand(4, 3).double(), *torch.zeros(2, 3).double()
+        pair("rescaling"), *torch.rand(4, 3).double(), *torch.zeros(3, 3).double()
     )
     plain, heavy = Sgd(0.1, 4), Sgd(0.1, 4, momentum=0.8)
     torch.testing.assert_close(charge_drift(noise, heavy), 25 * charge_drift(noise, plain))
@@ -203,7 +283,7 @@ def test_the_rotation_of_two_linear_layers_settles_at_the_closed_form():
         w @ w.T,
         4 * w @ gamma_w @ w.T,
         4 * u.T @ gamma_u @ u,
-        *torch.zeros(2, 3, 3).double(),
+        *torch.zeros(3, 3, 3).double(),
     )
     u, w = noise_equilibrium(teacher, gamma_u, gamma_w)
     expected = torch.linalg.eigvalsh(u.T @ u - w @ w.T)
@@ -215,7 +295,7 @@ def test_a_scale_grows_without_decay_and_settles_with_it():
     sphere = Symmetry("scale", (whole("w", 2, -2, 2),))
     zero = torch.zeros(2).double()
     size, power = torch.tensor([2.0, 3.0]).double(), torch.tensor([0.5, 0.1]).double()
-    noise = SymmetryNoise(sphere, size, zero, power, zero, zero, zero)
+    noise = SymmetryNoise(sphere, size, zero, power, zero, zero, zero, zero)
     assert equilibrium_charge(noise, Sgd(0.1, 4)).tolist() == [math.inf, math.inf]
     assert relaxation_steps(noise, Sgd(0.1, 4)).tolist() == [math.inf, math.inf]
     sgd = Sgd(0.1, 4, weight_decay=1e-6)
@@ -235,14 +315,13 @@ def test_units_that_no_noise_moves_have_no_equilibrium(kind):
         torch.tensor([1.0, 1.0, 1.0, 1.0]).double(),
         torch.tensor([0.0, 0.0, 1.0, 1.0]).double(),  # G_O
         torch.tensor([0.0, 1.0, 0.0, 0.0]).double(),
-        0 * units,
-        0 * units,
+        *(0 * units for _ in range(3)),
     )
     charges = equilibrium_charge(noise, Sgd(0.1, 1)).tolist()
     assert math.isnan(charges[0])
     assert charges[1:] == [-math.inf, 0.0, math.inf]
     assert relaxation_steps(noise, Sgd(0.1, 1)).tolist() == [math.inf] * 4
-    silent = SymmetryNoise(pair("rescaling", 4), *(0 * units for _ in range(6)))
+    silent = SymmetryNoise(pair("rescaling", 4), *(0 * units for _ in range(7)))
     assert math.isnan(silent.imbalance)
 
 

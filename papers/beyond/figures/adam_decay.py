@@ -59,18 +59,12 @@ def draw(tables: results.Tables) -> Figure:
 
 def numbers(tables: results.Tables) -> dict[str, list] | None:
     """Slopes of all three laws on every case."""
-    found = runs_by_network(tables, *READS)
-
-    def slope(network: results.Network, law) -> str:
-        values = [law(run) for run in found[network]]
-        return ensemble.interval_text(values, base.confidence(tables))
-
     columns = {
-        "slope of Σ√vθ² (AdamW's law)": lambda n: slope(n, of_adamw),
-        "slope of Σθ² (decay in the gradient)": lambda n: slope(n, of_gradient_decay),
-        "slope of SGD's law": lambda n: slope(n, of_sgd),
+        "slope of Σ√vθ² (AdamW's law)": of_adamw,
+        "slope of Σθ² (decay in the gradient)": of_gradient_decay,
+        "slope of SGD's law": of_sgd,
     }
-    return base.numbers_table(tables, list(found), columns)
+    return ensemble.numbers_of_runs(tables, READS, columns)
 
 
 def alt(tables: results.Tables) -> str:

@@ -1,7 +1,7 @@
 """What gradient noise balances between layers: its power under SGD, its root under Adam."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -145,17 +145,8 @@ def _draw_ends(axes: Axes, found: Mapping[results.Network, list[Run]]) -> list[A
 
 def numbers(tables: results.Tables) -> dict[str, list] | None:
     """Both imbalances of every case."""
-    found = runs_by_network(tables, *READS)
-
-    def mean(network: results.Network, gap: Callable[[Run], float]) -> str:
-        values = [gap(run) for run in found[network]]
-        return ensemble.interval_text(values, base.confidence(tables))
-
-    columns = {
-        "imbalance of the roots": lambda n: mean(n, root_gap),
-        "imbalance of the powers": lambda n: mean(n, power_gap),
-    }
-    return base.numbers_table(tables, list(found), columns)
+    columns = {"imbalance of the roots": root_gap, "imbalance of the powers": power_gap}
+    return ensemble.numbers_of_runs(tables, READS, columns)
 
 
 def alt(tables: results.Tables) -> str:

@@ -51,13 +51,8 @@ def draw(tables: results.Tables) -> Figure:
 
 def numbers(tables: results.Tables) -> dict[str, list] | None:
     """The rate of approach over the predicted one."""
-    found = runs_by_network(tables, *READS)
-
-    def rate(network: results.Network) -> str:
-        values = [rate_over(run, with_memory(run)) for run in found[network]]
-        return ensemble.interval_text(values, base.confidence(tables))
-
-    return base.numbers_table(tables, list(found), {"rate over predicted": rate})
+    columns = {"rate over predicted": lambda run: rate_over(run, with_memory(run))}
+    return ensemble.numbers_of_runs(tables, READS, columns)
 
 
 def alt(tables: results.Tables) -> str:

@@ -1,6 +1,6 @@
-"""What measurements of two-layer networks share, on a Gaussian population or finite samples."""
+"""What measurements here share, on a Gaussian population or finite samples."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import reduce
 from operator import add
 
@@ -32,6 +32,14 @@ def factors(snapshot: Snapshot) -> tuple[Tensor, Tensor]:
     if not bool(torch.isfinite(u).all() and torch.isfinite(w).all()):
         raise NonFiniteError("the run left the finite numbers")
     return u, w
+
+
+def relative_errors(found: Sequence[Tensor], exact: Sequence[Tensor]) -> list[float]:
+    """‖A − B‖/‖B‖ of each pair of matrices, B the exact one."""
+    return [
+        float(torch.linalg.matrix_norm(a - b) / torch.linalg.matrix_norm(b))
+        for a, b in zip(found, exact, strict=True)
+    ]
 
 
 def held_out(snapshot: Snapshot, purpose: str, *shape: int) -> tuple[Tensor, Tensor]:

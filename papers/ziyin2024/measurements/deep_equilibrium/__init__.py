@@ -14,7 +14,7 @@ from sharpflow.measurements.base import Measurement, Options, Snapshot, Values
 from sharpflow.symmetry import deep_gaussian_gammas, deep_noise_equilibrium, noise_imbalance
 from sharpflow.training import Problem
 
-from .._population import population_of
+from .._population import population_of, relative_errors
 
 Layers = tuple[Tensor, ...]
 
@@ -86,8 +86,8 @@ class DeepEquilibrium(Measurement):
         if closed is not None and self._sums is not None:
             found = tuple(each / self._count for each in self._sums)
             plain = plain_layers(problem, len(layers))
-            values["equilibrium_error"] = _relative(found, _ends(closed))
-            values["plain_balance_error"] = _relative(found, _ends(plain))
+            values["equilibrium_error"] = relative_errors(found, _ends(closed))
+            values["plain_balance_error"] = relative_errors(found, _ends(plain))
         return values
 
     @staticmethod
@@ -117,13 +117,6 @@ def _predictions(problem: Problem, layers: Layers) -> Values:
         values["closed_norm_squared"] = [float(w.square().sum()) for w in closed]
         values["closed_singular_value"] = torch.cat(spectra).cpu().numpy()
     return values
-
-
-def _relative(found: Layers, exact: Layers) -> list[float]:
-    return [
-        float(torch.linalg.matrix_norm(a - b) / torch.linalg.matrix_norm(b))
-        for a, b in zip(found, exact, strict=True)
-    ]
 
 
 def build(options: Options) -> DeepEquilibrium:

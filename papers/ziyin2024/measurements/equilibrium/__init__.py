@@ -17,7 +17,7 @@ from sharpflow.symmetry import (
 from sharpflow.symmetry.predictions import convergence_rate, weight_decay_shift
 from sharpflow.training import Problem
 
-from .._population import factors, population_of
+from .._population import factors, population_of, relative_errors
 
 Factors = tuple[Tensor, Tensor]
 
@@ -60,13 +60,6 @@ def flow(problem: Problem, u: Tensor, w: Tensor, steps: int) -> Factors:
     gammas = stationary_gammas(population.input_covariance, population.noise_covariance)
     rate, batch = problem.nominal_learning_rate, problem.training["batch"]
     return noether_path(u, w, *gammas, rate, batch, [steps])[0]
-
-
-def _relative(measured: Factors, exact: Factors) -> list[float]:
-    return [
-        float(torch.linalg.matrix_norm(m - e) / torch.linalg.matrix_norm(e))
-        for m, e in zip(measured, exact, strict=True)
-    ]
 
 
 def _second_moments(u: Tensor, w: Tensor) -> Factors:
@@ -127,8 +120,8 @@ class Equilibrium(Measurement):
         if predicted is not None and self._sums is not None:
             averages = self._sums[0] / self._count, self._sums[1] / self._count
             plain = plain_balance(population_of(problem).teacher)
-            values["equilibrium_error"] = _relative(averages, _second_moments(*predicted))
-            values["plain_balance_error"] = _relative(averages, _second_moments(*plain))
+            values["equilibrium_error"] = relative_errors(averages, _second_moments(*predicted))
+            values["plain_balance_error"] = relative_errors(averages, _second_moments(*plain))
         return values
 
     @staticmethod
