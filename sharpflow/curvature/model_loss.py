@@ -31,7 +31,9 @@ from sharpflow.curvature.differences import (
 )
 from sharpflow.curvature.graphs import (
     Leaves,
+    as_leaf,
     at_parameters,
+    attributes_kept,
     cast,
     check_dependence,
     graph_mode,
@@ -207,7 +209,7 @@ class LossOfModel(ABC):
         Raises:
             NonFiniteError: a part has one, and `finite` is true.
         """
-        leaves = {name: p.requires_grad_() for name, p in _copies(params).items()}
+        leaves = {name: as_leaf(p) for name, p in _copies(params).items()}
         like = next(iter(leaves.values()))
         size = sum(p.numel() for p in leaves.values())
         with torch.inference_mode(False):
@@ -337,7 +339,7 @@ class LossOfModel(ABC):
 
     def _check(self, part: Any) -> None:
         """Refuse what only shows when a part of the loss is evaluated."""
-        with evaluating(self.called), one_precision():
+        with attributes_kept(self.model), evaluating(self.called), one_precision():
             self._refuse_random_loss(part)
             check_dependence(
                 lambda given: self.value(dict(given), part),
@@ -686,7 +688,8 @@ def _random_states(devices: list[int]) -> list[bytes]:
 def _copies(params: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Copies with gradients: a forward pass may change what it is given (`max_norm`)."""
     with torch.inference_mode(False):
-        return {n: p.detach().clone().requires_grad_(p.requires_grad) for n, p in params.items()}
+        copies = {n: p.detach().clone() for n, p in params.items()}
+        return {n: as_leaf(p) if params[n].requires_grad else p for n, p in copies.items()}
 
 
 def moved(params: Mapping[str, Tensor], direction: Tensor, step: float) -> dict[str, Tensor]:
