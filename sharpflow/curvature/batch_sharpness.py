@@ -12,7 +12,12 @@ from torch import Tensor, nn
 
 from sharpflow.curvature.batch_loss import BatchLoss
 from sharpflow.curvature.batches import batch_size, read
-from sharpflow.curvature.graphs import as_leaf, differentiable_gradients, graph_mode, second_derivatives
+from sharpflow.curvature.graphs import (
+    as_leaf,
+    differentiable_gradients,
+    graph_mode,
+    second_derivatives,
+)
 from sharpflow.curvature.linear_operator import NonFiniteError, check_finite
 from sharpflow.curvature.streamed_loss import Forward
 from sharpflow.curvature.verification import verify

@@ -372,7 +372,9 @@ def attributes_kept(model: nn.Module) -> Iterator[None]:
     finally:
         for now, then in before:
             for key, value in list(now.items()):
-                new = isinstance(value, Tensor) and value.requires_grad and then.get(key) is not value
+                new = (
+                    isinstance(value, Tensor) and value.requires_grad and then.get(key) is not value
+                )
                 if new and key in then:
                     now[key] = then[key]
                 elif new:

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from sharpflow.curvature.basis import Storage
 from sharpflow.curvature.closed_form import ClosedForm
-from sharpflow.curvature.graphs import attributes_kept
 from sharpflow.curvature.differences import Products
 from sharpflow.curvature.eigen import LARGE, EigenResult, check_count, leading, top_eigenpairs
+from sharpflow.curvature.graphs import attributes_kept
 from sharpflow.curvature.linear_operator import LinearOperator, NonFiniteError
 from sharpflow.curvature.model_loss import (
     LossOfModel,
@@ -438,9 +438,10 @@ class SharpnessTracker:
 
         Raises:
             ValueError: it is no state of a tracker, or of one of another model, k, parameter
-                patterns, optimiser, kind of generator or loss.
+                patterns, optimiser, precision, kind of generator or loss.
         """
-        _check_same(state.get("of"), self._description())
+        _check_whole(state, self.state_dict())
+        _check_same(state["of"], self._description())
         closed, form = self._closed, state["form"]
         if form == "general":
             closed = None
@@ -468,7 +469,26 @@ class SharpnessTracker:
             "only": [self._only] if isinstance(self._only, str) else list(self._only or ()),
             "optimiser": type(self.optimiser).__name__ if self.optimiser else "none",
             "generator": self._generator.device.type,
+            "dtype": str(self._dtype)[6:] if self._dtype is not None else "that of the model",
         }
+
+
+_NO_STATE = "this is no state of a SharpnessTracker; give what its state_dict() gave."
+
+
+def _check_whole(theirs: Any, ours: Mapping[str, Any]) -> None:
+    """Raise ValueError unless a state has what one of this tracker has, of the same kinds."""
+    if not isinstance(theirs, Mapping) or theirs.keys() != ours.keys():
+        raise ValueError(_NO_STATE)
+    for key, mine in ours.items():
+        other = theirs[key]
+        if isinstance(mine, Mapping) and key in ("warm_start", "shortcut") and other is not None:
+            _check_whole(other, mine)
+        kind = int | float if isinstance(mine, int | float) else type(mine)
+        if key not in ("warm_start", "shortcut", "place", "last", "distance") and not isinstance(
+            other, kind
+        ):
+            raise ValueError(_NO_STATE)
 
 
 def _none_of(vectors: Tensor) -> Tensor:
@@ -482,8 +502,8 @@ def _form(closed: ClosedForm | None) -> str:
 
 def _check_same(theirs: Any, ours: Mapping[str, Any]) -> None:
     """Raise ValueError, with the first difference, unless two descriptions agree."""
-    if not isinstance(theirs, Mapping) or theirs.keys() != ours.keys():
-        raise ValueError("this is no state of a SharpnessTracker; give what its state_dict() gave.")
+    if theirs.keys() != ours.keys():
+        raise ValueError(_NO_STATE)
     there, here = theirs["parameters"], ours["parameters"]
     for name in [*here, *there]:
         if there.get(name) != here.get(name):

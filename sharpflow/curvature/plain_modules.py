@@ -1,4 +1,4 @@
-"""Whether modules and losses of PyTorch do what their class says, so that it tells what they are."""
+"""Whether modules and losses of PyTorch do what their class says, and so are what it tells."""
 
 from collections.abc import Callable
 from typing import Any
@@ -31,6 +31,24 @@ def as_its_class_says(module: nn.Module) -> bool:
     )
     own = "forward" not in vars(module) and type(module).forward is _FORWARDS.get(type(module))
     return own and not any(hooks)
+
+
+def form_of(model: nn.Module) -> list[tuple[Any, ...]]:
+    """What tells whether modules of a model were replaced, or hooked, since."""
+    return [
+        (name, id(module), len(module._forward_hooks), len(module._forward_pre_hooks))
+        for name, module in model.named_modules()
+    ]
+
+
+def settings_of(loss: Any) -> list[Any]:
+    """What tells whether a loss was changed since: its reduction; of one of `torch.nn` all."""
+    if not isinstance(loss, nn.Module):
+        return []
+    if not type(loss).__module__.startswith("torch.nn."):
+        return [getattr(loss, "reduction", None)]
+    own = [(k, v) for k, v in vars(loss).items() if isinstance(v, str | int | float)]
+    return [*own, *form_of(loss), *(id(held) for held in loss.buffers())]
 
 
 def kind_of(loss: Any) -> type[nn.Module] | Callable[..., Any] | None:

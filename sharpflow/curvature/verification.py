@@ -17,7 +17,12 @@ DIFFERENCE = 0.25
 """Largest relative difference from gradients; kinks of the loss, as ReLU has, may take a tenth."""
 NOISE = 0.05
 """Largest error of products by differences, over ‖H‖."""
-_WRONG_SECOND = 'a wrong second derivative, or none; products="differences" needs first ones only.'
+_WRONG_SECOND = (
+    'a wrong second derivative, or none, for which products="differences" needs first ones only; '
+    "or a gradient that is none of the loss (detach() of what depends on parameters, a "
+    "straight-through estimator, gradient reversal, a hook on gradients), and then there is no "
+    "curvature to measure."
+)
 _KINKS = (
     "the loss has kinks (ReLU, max pooling) between the gradients whose differences they are, or "
     "something that it calls has a wrong gradient; dtype=torch.float64 takes them closer together."
