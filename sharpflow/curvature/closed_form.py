@@ -50,7 +50,10 @@ class ClosedForm:
         """The closed form of `model`, or None: then only the general operator is right.
 
         Args:
-            model, loss_fn, inputs, targets: as for `SharpnessTracker`.
+            model: any module.
+            loss_fn: any loss.
+            inputs: any data.
+            targets: a tensor.
             compress: whether inputs are compressed where they can be.
             earlier: what was recognised before, which is given back where it still holds.
         """

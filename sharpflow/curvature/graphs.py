@@ -365,7 +365,7 @@ def _nothing_cached() -> Iterator[None]:
 
 @contextmanager
 def attributes_kept(model: nn.Module) -> Iterator[None]:
-    """Afterwards no module has tensors with a graph, kept by its forward, that it had not before."""
+    """Afterwards no module has tensors with a graph that its forward left there meanwhile."""
     before = [(vars(module), dict(vars(module))) for module in model.modules()]
     try:
         yield

@@ -6,7 +6,7 @@ import re
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from functools import partial
@@ -562,13 +562,12 @@ class ModelLoss(LossOfModel):
                 sizes[tensor.data_ptr()] = tensor.numel() * tensor.element_size()
             return tensor.detach()  # else its own graph would hold it, and itself, for ever
 
-        try:
-            with graph_mode(), torch.autograd.graph.saved_tensors_hooks(note, lambda t: t):
-                # held, so that the addresses of its tensors are unique
-                graph = self.value(copies, slice(0, count))
-        except RuntimeError as error:
-            if "saved tensor hooks" not in str(error):  # which torch.func.grad does not take
-                raise
+        graph = None
+        hooks = torch.autograd.graph.saved_tensors_hooks(note, lambda t: t)
+        with suppress(RuntimeError), graph_mode(), hooks:  # which torch.func.grad does not take
+            # held, so that the addresses of its tensors are unique
+            graph = self.value(copies, slice(0, count))
+        if graph is None:
             return 0.0
         del graph
         return sum(sizes.values()) / count

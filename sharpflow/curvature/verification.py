@@ -18,10 +18,9 @@ DIFFERENCE = 0.25
 NOISE = 0.05
 """Largest error of products by differences, over ‖H‖."""
 _WRONG_SECOND = (
-    'a wrong second derivative, or none, for which products="differences" needs first ones only; '
-    "or a gradient that is none of the loss (detach() of what depends on parameters, a "
-    "straight-through estimator, gradient reversal, a hook on gradients), and then there is no "
-    "curvature to measure."
+    'a wrong second derivative, or none (products="differences" needs first ones only), or what it '
+    "gives for a gradient is none of the loss, as with detach() of what depends on parameters, "
+    "straight-through estimators, gradient reversal and hooks on gradients: it then has no Hessian."
 )
 _KINKS = (
     "the loss has kinks (ReLU, max pooling) between the gradients whose differences they are, or "
@@ -192,9 +191,10 @@ def _from_gradients(
             f"the curvature {value:.4g} differs by {100 * best:.2g} % from gradients of the loss, "
             "also where they are taken too close together in float64 for kinks as a rule: if the "
             "loss has no kinks (ReLU, max pooling), something that it calls has a second "
-            "derivative that is wrong by as much.",
+            "derivative that is wrong by as much, as where detach() hides what depends on "
+            "parameters.",
             RuntimeWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
     return {"finite_difference": best}
 

@@ -38,7 +38,7 @@ def reference(model, loss_fn, inputs, targets):
 
 
 def assert_top(model, loss_fn, inputs, targets, dense, k=2, **options):
-    tracker = SharpnessTracker(model, loss_fn, inputs, targets, k, 1e-8, **options)
+    tracker = SharpnessTracker(model, loss_fn, inputs, targets, k=k, tol=1e-8, **options)
     assert tracker.dense is dense
     result = tracker.measure()
     hessian = reference(model, loss_fn, inputs, targets)
