@@ -488,7 +488,12 @@ def test_what_autograd_has_second_derivatives_of_is_measured(kind):
         parts = zip(names, flat.split(sizes), strict=True)
         leaves = {n: p.view(params[n].shape).clone().requires_grad_() for n, p in parts}
         value = mse_loss(functional_call(model, leaves, (INPUTS,)), targets)
-        return torch.cat([g.reshape(-1) for g in torch.autograd.grad(value, [*leaves.values()])])
+        return torch.cat(
+            [
+                g.reshape(-1)
+                for g in torch.autograd.grad(value, [*leaves.values()], materialize_grads=True)
+            ]
+        )
 
     flat = torch.cat([p.reshape(-1) for p in params.values()])
     eye = 1e-5 * torch.eye(len(flat), dtype=flat.dtype)
@@ -498,7 +503,10 @@ def test_what_autograd_has_second_derivatives_of_is_measured(kind):
     newton = ModelCurvature(model, mse_loss, INPUTS, targets).gauss_newton()
     small = {n: p.clone().requires_grad_() for n, p in params.items()}
     outputs = functional_call(model, small, (INPUTS,)).reshape(-1)
-    rows = [torch.autograd.grad(f, [*small.values()], retain_graph=True) for f in outputs]
+    rows = [
+        torch.autograd.grad(f, [*small.values()], retain_graph=True, materialize_grads=True)
+        for f in outputs
+    ]
     squares = sum(float(part.square().sum()) for row in rows for part in row)
     assert close(float(trace(newton).value), 2 / targets.numel() * squares)
 
