@@ -12,7 +12,12 @@ from torch import Tensor, nn
 
 from sharpflow.curvature.batch_loss import BatchLoss
 from sharpflow.curvature.batches import batch_size, read
-from sharpflow.curvature.graphs import differentiable_gradients, graph_mode, second_derivatives
+from sharpflow.curvature.graphs import (
+    as_leaf,
+    differentiable_gradients,
+    graph_mode,
+    second_derivatives,
+)
 from sharpflow.curvature.linear_operator import NonFiniteError, check_finite
 from sharpflow.curvature.streamed_loss import Forward
 from sharpflow.curvature.verification import verify
@@ -105,7 +110,7 @@ class _BatchLoss(BatchLoss):
     def along_gradient(self, part: Any) -> tuple[Tensor, Tensor]:
         """gᵀHg and ‖g‖² of a batch, (1,) each."""
         with torch.inference_mode(False):
-            params = {n: p.detach().clone().requires_grad_() for n, p in self.parameters().items()}
+            params = {n: as_leaf(p.detach().clone()) for n, p in self.parameters().items()}
         tensors = list(params.values())
 
         def differentiate() -> tuple[Tensor, Tensor]:

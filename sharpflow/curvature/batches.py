@@ -1,14 +1,16 @@
 """Batches of any kind: their tensors and their size, and how they are read."""
 
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence, Set
 from contextlib import contextmanager
 from copy import copy
+from types import FunctionType
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def tensors_of(batch: Any) -> Iterator[Tensor]:
@@ -132,11 +134,59 @@ def generators_kept(batches: Iterable[Any]) -> Iterator[None]:
         _set_states(batches, states)
 
 
-def marks_of(batch: Any) -> list[float]:
-    """Numbers that tell batches apart: of each tensor its size, sum and a weighted sum."""
+def marks_of(batch: Any, otherwise: Callable[[], float] | None = None) -> list[float]:
+    """Numbers that tell batches apart.
+
+    Of each tensor its size, sum and a weighted sum; of arrays, texts and numbers a checksum; looked
+    into are sequences, mappings, and the attributes of objects.
+
+    Args:
+        batch: of any kind.
+        otherwise: gives a number that stands for what cannot be looked into.
+    """
     marks: list[float] = []
-    for tensor in tensors_of(batch):
-        flat = tensor.detach().reshape(-1).double().nan_to_num(0.0, 1.0, -1.0)
-        ramp = torch.linspace(1, 2, len(flat), dtype=torch.float64, device=flat.device)
-        marks += [float(len(flat)), float(flat.sum()), float(flat @ ramp)]
+    closed = False
+    for held in _contents(batch):
+        if isinstance(held, Tensor):
+            flat = held.detach().reshape(-1).double().nan_to_num(0.0, 1.0, -1.0)
+            ramp = torch.linspace(1, 2, len(flat), dtype=torch.float64, device=flat.device)
+            marks += [float(len(flat)), float(flat.sum()), float(flat @ ramp)]
+        elif isinstance(held, bytes):
+            marks += [float(len(held)), float(crc32(held))]
+        else:
+            closed = True
+    if closed and otherwise is not None:
+        marks.append(otherwise())
     return marks
+
+
+def _contents(held: Any, within: tuple[int, ...] = ()) -> Iterator[Tensor | bytes | None]:
+    """The tensors, and the bytes, of which something is made; None for what is neither.
+
+    `within`: the ids of what it stands in, so that an end is come to.
+    """
+    if held is None or id(held) in within or isinstance(held, type | FunctionType | nn.Module):
+        return
+    parts: Iterable[Any] = ()
+    if isinstance(held, Tensor):
+        yield held if held.layout is torch.strided and not held.is_nested else None
+    elif isinstance(held, str | bytes | int | float | complex | np.generic):
+        yield repr(held).encode()
+    elif hasattr(held, "__array__"):
+        array = np.asarray(held)
+        if array.dtype.hasobject:
+            parts = array.ravel().tolist()
+        else:
+            yield array.tobytes()
+    elif isinstance(held, Mapping):
+        parts = held.values()
+    elif isinstance(held, Sequence | Set):
+        parts = held
+    else:
+        slots = [s for kind in type(held).__mro__ for s in getattr(kind, "__slots__", ())]
+        own = [getattr(held, slot) for slot in slots if hasattr(held, slot)]
+        parts = own = [*own, *getattr(held, "__dict__", {}).values()]
+        if not own:
+            yield None
+    for part in parts:
+        yield from _contents(part, (*within, id(held)))

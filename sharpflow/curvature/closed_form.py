@@ -1,23 +1,17 @@
 """Recognises plain stacks of dense layers, and maps their parameters to and from a closed form."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.modules import module as everywhere
 
 from sharpflow.curvature.dense_curvature import DenseCurvature
 from sharpflow.curvature.dense_inputs import prepare_inputs
 from sharpflow.curvature.linear_operator import LinearOperator, check_finite
+from sharpflow.curvature.plain_modules import as_its_class_says, kind_of
 from sharpflow.data import compression
-
-_KINDS = (
-    nn.Sequential, nn.Flatten, nn.Linear, nn.Identity,
-    nn.ELU, nn.Softplus, nn.Tanh, nn.ReLU, nn.SiLU,
-)  # fmt: skip
-_FORWARDS: dict[type[nn.Module], Any] = {kind: kind.forward for kind in _KINDS}
-"""What they computed when this module was imported."""
 
 
 class ClosedForm:
@@ -37,6 +31,7 @@ class ClosedForm:
         compress: bool = True,
     ) -> None:
         self.layers, self.activations, self.targets = layers, activations, targets
+        self.mark = _mark_of(inputs)
         self.basis: Tensor | None = None
         if compress and inputs.shape[0] < inputs.shape[1]:
             inputs, self.basis = compression.compress(inputs)
@@ -44,11 +39,27 @@ class ClosedForm:
 
     @classmethod
     def recognise(
-        cls, model: nn.Module, loss_fn, inputs, targets: Tensor, compress: bool = True
+        cls,
+        model: nn.Module,
+        loss_fn: Callable[..., Tensor],
+        inputs: Any,
+        targets: Tensor,
+        compress: bool = True,
+        earlier: "ClosedForm | None" = None,
     ) -> "ClosedForm | None":
-        """The closed form of `model`, or None: then only the general operator is right."""
-        mse = loss_fn is F.mse_loss or (type(loss_fn) is nn.MSELoss and loss_fn.reduction == "mean")
-        if not mse or type(model) is not nn.Sequential or not isinstance(inputs, Tensor):
+        """The closed form of `model`, or None: then only the general operator is right.
+
+        Args:
+            model: any module.
+            loss_fn: any loss.
+            inputs: any data.
+            targets: a tensor.
+            compress: whether inputs are compressed where they can be.
+            earlier: what was recognised before, which is given back where it still holds.
+        """
+        mse = kind_of(loss_fn) in (F.mse_loss, nn.MSELoss)
+        mean = getattr(loss_fn, "reduction", "mean") == "mean"
+        if not (mse and mean) or type(model) is not nn.Sequential or not isinstance(inputs, Tensor):
             return None
         modules = list(model)
         if modules and type(modules[0]) is nn.Flatten and modules[0].start_dim == 1:
@@ -75,7 +86,8 @@ class ClosedForm:
             return None
         params = list(model.parameters())
         biased = {layer.bias is not None for layer in layers}
-        plain = len(params) == len(layers) * (2 if biased == {True} else 1)  # nothing shared
+        own = [p for layer in layers for p in (layer.weight, layer.bias) if p is not None]
+        plain = list(map(id, params)) == list(map(id, own))  # nothing is shared, or added
         kinds = {(t.dtype, t.device) for t in (*params, inputs, targets)}
         shape = (inputs.shape[0], layers[-1].out_features)
         if len(biased) > 1 or not plain or len(kinds) > 1 or tuple(targets.shape) != shape:
@@ -85,7 +97,26 @@ class ClosedForm:
             torch.float64,
         ):
             return None
+        if earlier is not None and earlier._is_of(layers, activations, inputs, compress):
+            return earlier
         return cls(layers, activations, inputs, targets, compress)
+
+    @property
+    def structure(self) -> tuple[list[nn.Linear], list[str]]:
+        """The layers, and the activations between them."""
+        return self.layers, self.activations
+
+    def _is_of(
+        self, layers: list[nn.Linear], activations: list[str], inputs: Tensor, compress: bool
+    ) -> bool:
+        """Whether a closed form that is made of these would be this one."""
+        compressed = compress and inputs.shape[0] < inputs.shape[1]
+        return (
+            self.structure == (layers, activations)
+            and compressed == (self.basis is not None)
+            and self.mark.shape == inputs.shape[:1]
+            and torch.equal(self.mark, _mark_of(inputs))
+        )
 
     def hessian(self) -> LinearOperator:
         """Hessian of the loss at the present parameters, in DenseCurvature's (compressed) order."""
@@ -119,20 +150,10 @@ class ClosedForm:
         return torch.cat(parts, dim=1).T
 
 
-def as_its_class_says(module: nn.Module) -> bool:
-    """Whether calling a module of PyTorch runs its class's `forward` and nothing else."""
-    own = "forward" not in vars(module) and type(module).__module__.startswith("torch.nn.modules.")
-    hooks = (
-        module._forward_hooks,
-        module._forward_pre_hooks,
-        module._backward_hooks,
-        module._backward_pre_hooks,
-        everywhere._global_forward_hooks,
-        everywhere._global_forward_pre_hooks,
-        everywhere._global_backward_hooks,
-        everywhere._global_backward_pre_hooks,
-    )
-    return own and not any(hooks) and type(module).forward is _FORWARDS.get(type(module))
+def _mark_of(inputs: Tensor) -> Tensor:
+    """A number of each sample that tells whether inputs (n, d) were changed in place."""
+    ramp = torch.linspace(1, 2, inputs.shape[1], dtype=inputs.dtype, device=inputs.device)
+    return inputs.detach() @ ramp
 
 
 def _activation_name(module: nn.Module) -> str | None:

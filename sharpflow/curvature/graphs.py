@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, Node, get_gradient_edge
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.utils import parametrize
 
 from sharpflow.curvature.linear_operator import check_dtype, check_finite
 from sharpflow.devices import warn_of_reduced_products
@@ -59,6 +60,15 @@ _NO_BACKWARD = (
 )
 
 
+_MARK = "_sharpflow_leaf"
+
+
+def as_leaf(tensor: Tensor) -> Tensor:
+    """A tensor of our own as a leaf of graphs, marked as one of ours."""
+    setattr(tensor, _MARK, True)
+    return tensor.requires_grad_()
+
+
 class Leaves:
     """Copies of the parameters that carry gradients; one tensor under two names is one leaf.
 
@@ -80,6 +90,13 @@ class Leaves:
             )
         if not params:
             raise ValueError("params is empty; curvature needs at least one parameter tensor.")
+        for name, parameter in params.items():
+            if parameter.is_complex():
+                raise ValueError(
+                    f"params[{name!r}] is {parameter.dtype}, and curvature is in real parameters: "
+                    "hold real and imaginary parts as one real parameter, torch.view_as_real(w), "
+                    "and let forward read torch.view_as_complex of it."
+                )
         kinds = {(p.dtype if dtype is None else dtype, p.device) for p in params.values()}
         if len(kinds) > 1:
             found = ", ".join(sorted(f"{dtype} on {device}" for dtype, device in kinds))
@@ -99,7 +116,7 @@ class Leaves:
             if id(parameter) not in unique:
                 with torch.inference_mode(False):  # a clone made inside has no autograd
                     copy = parameter.detach().to(self.dtype, copy=True)
-                    unique[id(parameter)] = copy.requires_grad_()
+                    unique[id(parameter)] = as_leaf(copy)
             self.by_name[name] = unique[id(parameter)]
         self.tensors = list(unique.values())
         self.sizes = [leaf.numel() for leaf in self.tensors]
@@ -115,7 +132,7 @@ class Leaves:
     def moved(self, direction: list[Tensor], step: float) -> tuple[dict[str, Tensor], list[Tensor]]:
         """New leaves at a step along a direction: by name, and in order."""
         there = [
-            t.detach().add(d, alpha=step).requires_grad_()
+            as_leaf(t.detach().add(d, alpha=step))
             for t, d in zip(self.tensors, direction, strict=True)
         ]
         place = {id(t): i for i, t in enumerate(self.tensors)}
@@ -149,6 +166,12 @@ class Leaves:
                     "is given for it, so that its curvature would be left out; use the given "
                     "parameters (torch.func.functional_call(model, params, inputs))."
                 )
+            if getattr(variable, _MARK, False) and id(variable) not in ours:
+                raise ValueError(
+                    f"{what} uses a tensor that was made of the parameters in an earlier call and "
+                    "kept (a weight merged or cached in forward), so that its curvature would be "
+                    "left out: let forward make it anew in every call, and empty what holds it."
+                )
             used = used or id(variable) in ours
         if not used:
             raise ValueError(
@@ -176,10 +199,14 @@ class Leaves:
         return get_gradient_edge(self._one(parts))
 
     def _one(self, parts: Sequence[Tensor | None]) -> Tensor:
-        pairs = zip(parts, self.tensors, strict=True)
-        return torch.cat(
-            [(torch.zeros_like(t) if p is None else dense(p)).reshape(-1) for p, t in pairs]
-        )
+        pieces, offset = [], 0
+        for part, like in zip(parts, self.tensors, strict=True):
+            piece = (torch.zeros_like(like) if part is None else dense(part)).reshape(-1)
+            if piece.requires_grad and offset % 2 and like.shape[-1:] == (2,):
+                piece.register_hook(torch.clone)  # view_as_complex takes no odd storage offsets
+            pieces.append(piece)
+            offset += len(piece)
+        return torch.cat(pieces)
 
     def pull_back(self, source: Tensor | GradientEdge | None, weights: Tensor) -> Tensor:
         """Flat gradient of <source, weights> with respect to the leaves; the graph is kept."""
@@ -307,14 +334,51 @@ def at_parameters(
     # a tied tensor stands at several places, and under one of its names in `params`
     given = {id(held): params[name] for *_, held, name in places if name in params}
     given = {id(buffer): buffer.clone() for buffer in model.buffers()} | given
+    filled = [
+        (module._buffers, {key for key, held in module._buffers.items() if held is not None})
+        for module in model.modules()
+    ]
     try:
         for tensors, key, held, _ in places:
             now = given.get(id(held), held if dtype is None else held.detach())
             tensors[key] = cast(now, dtype)
-        return compute()
+        with _nothing_cached():
+            return compute()
     finally:
         for tensors, key, held, _ in places:
             tensors[key] = held
+        for buffers, held_before in filled:  # one that was None may have been filled
+            for key in [k for k, now in buffers.items() if now is not None]:
+                if key not in held_before:
+                    buffers[key] = None
+
+
+@contextmanager
+def _nothing_cached() -> Iterator[None]:
+    """Within, `parametrize.cached` of the caller neither gives tensors nor keeps ours."""
+    depth, parametrize._cache_enabled = parametrize._cache_enabled, 0
+    try:
+        yield
+    finally:
+        parametrize._cache_enabled = depth
+
+
+@contextmanager
+def attributes_kept(model: nn.Module) -> Iterator[None]:
+    """Afterwards no module has tensors with a graph that its forward left there meanwhile."""
+    before = [(vars(module), dict(vars(module))) for module in model.modules()]
+    try:
+        yield
+    finally:
+        for now, then in before:
+            for key, value in list(now.items()):
+                new = (
+                    isinstance(value, Tensor) and value.requires_grad and then.get(key) is not value
+                )
+                if new and key in then:
+                    now[key] = then[key]
+                elif new:
+                    del now[key]
 
 
 def cast(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
@@ -352,5 +416,5 @@ def graph_mode(second: bool = True) -> Iterator[None]:
         second: whether attention is to have a second derivative, which the fast kernels have not.
     """
     attention = sdpa_kernel(SDPBackend.MATH) if second else nullcontext()
-    with torch.inference_mode(False), torch.enable_grad(), attention:
+    with torch.inference_mode(False), torch.enable_grad(), attention, _nothing_cached():
         yield

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sharpflow.curvature.plain_modules import kind_of
+
 _CLASSES = (F.cross_entropy, nn.CrossEntropyLoss)
 _SQUARES = (F.mse_loss, nn.MSELoss)
 _LOGITS = (F.binary_cross_entropy_with_logits, nn.BCEWithLogitsLoss)
@@ -41,12 +43,13 @@ def draw_targets(
     Raises:
         ValueError: the loss is another, or no likelihood (weights, smoothed labels).
     """
-    kind = type(loss) if isinstance(loss, nn.Module) else loss
+    kind = kind_of(loss)
     if kind not in (*_CLASSES, *_SQUARES, *_LOGITS):
-        name = getattr(kind, "__name__", str(kind))
+        name = getattr(loss, "__name__", type(loss).__name__)
         raise ValueError(
             f"the predictive distribution of {name} is not known; those of the cross-entropy, the "
-            "mean squared error and the binary cross-entropy with logits of torch.nn are."
+            "mean squared error and the binary cross-entropy with logits of torch.nn are, as long "
+            "as they have no hooks and no forward of their own."
         )
     if getattr(loss, "weight", None) is not None or getattr(loss, "pos_weight", None) is not None:
         raise ValueError("a loss with weights is no likelihood, so that nothing can be drawn.")

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from sharpflow.curvature.basis import Storage
-from sharpflow.curvature.closed_form import ClosedForm, as_its_class_says
+from sharpflow.curvature.closed_form import ClosedForm
 from sharpflow.curvature.differences import Products
 from sharpflow.curvature.eigen import LARGE, EigenResult, check_count, leading, top_eigenpairs
+from sharpflow.curvature.graphs import attributes_kept
 from sharpflow.curvature.linear_operator import LinearOperator, NonFiniteError
 from sharpflow.curvature.model_loss import (
     LossOfModel,
@@ -171,6 +172,7 @@ class SharpnessTracker:
         self._scaling: Tensor | None = None
         if not self.dense and self._general is None:
             self._general_loss()
+        self._precision = self._present_precision()
         size = sum(p.numel() for p in trainable_parameters(model, only).values())
         check_count(k, size)
         if history is None:
@@ -185,8 +187,8 @@ class SharpnessTracker:
     def measure(self, vectors: bool = True) -> EigenResult:
         """Top `k` eigenpairs at the model's present parameters.
 
-        A parameter that was frozen or freed since the last call is noticed; other changes of the
-        model's structure need a new tracker.
+        What was changed since the last call in the model, its modules or its loss, parameters that
+        were frozen or freed say, is noticed, and the result is checked anew where it matters.
 
         Args:
             vectors: whether the eigenvectors are wanted; without them the result's are (P, 0),
@@ -196,6 +198,10 @@ class SharpnessTracker:
             The pairs. `vectors` (P, k) are in the order of the trainable `model.parameters()`,
             flattened; `matvecs` counts the cold check's products too.
         """
+        with attributes_kept(self.model):
+            return self._measure(vectors)
+
+    def _measure(self, vectors: bool) -> EigenResult:
         self._prepare()
         closed = self._closed
         compressed = closed is not None and closed.basis is not None
@@ -289,23 +295,35 @@ class SharpnessTracker:
         """Measure, after so many products, with the zero curvatures that compression leaves out."""
         self._closed = ClosedForm.recognise(*self._data, compress=False)
         self._warm.clear()
-        found = self.measure(vectors)
+        found = self._measure(vectors)
         return dataclasses.replace(found, matvecs=spent + found.matvecs)
 
     def _prepare(self) -> None:
         """See what has changed in the model since the last measurement."""
-        model = self.model
         general = self._general
+        now = self._present_precision()
+        if now != self._precision:
+            raise ValueError(
+                f"the model's parameters are {now} now, and were {self._precision} when the "
+                "tracker was made: make a new one, with data that go with them."
+            )
         self._scaling = self._metric(
-            general.parameters() if general else trainable_parameters(model, self._only)
+            general.parameters() if general else trainable_parameters(self.model, self._only)
         )
-        if self.dense and not (
-            self._scaling is None
-            and all(p.requires_grad for p in model.parameters())
-            and all(as_its_class_says(module) for module in model.modules())
-        ):
-            self._closed = None
-            self._warm.clear()
+        before = self._closed
+        if before is not None:
+            compress = before.basis is not None
+            found = ClosedForm.recognise(*self._data, compress=compress, earlier=before)
+            self._closed = found if self._scaling is None else None
+            if self._closed is not before:
+                self._warm.clear()
+                if self._closed is None or self._closed.structure != before.structure:
+                    self._general, self.verified = None, {}
+
+    def _present_precision(self) -> str:
+        """Dtypes and devices that the model is measured in."""
+        kinds = {(self._dtype or p.dtype, p.device) for p in self.model.parameters()}
+        return ", ".join(sorted(f"{str(dtype)[6:]} on {device}" for dtype, device in kinds))
 
     def _operator(self) -> LinearOperator:
         if self._closed is not None:
@@ -434,9 +452,10 @@ class SharpnessTracker:
 
         Raises:
             ValueError: it is no state of a tracker, or of one of another model, k, parameter
-                patterns, optimiser, kind of generator or loss.
+                patterns, optimiser, precision, kind of generator or loss.
         """
-        _check_same(state.get("of"), self._description())
+        _check_whole(state, self.state_dict())
+        _check_same(state["of"], self._description())
         closed, form = self._closed, state["form"]
         if form == "general":
             closed = None
@@ -465,7 +484,23 @@ class SharpnessTracker:
             "only": [self._only] if isinstance(self._only, str) else list(self._only or ()),
             "optimiser": type(self.optimiser).__name__ if self.optimiser else "none",
             "generator": self._generator.device.type,
+            "dtype": str(self._dtype)[6:] if self._dtype is not None else "that of the model",
         }
+
+
+_NO_STATE = "this is no state of a SharpnessTracker; give what its state_dict() gave."
+
+
+def _check_whole(theirs: Any, ours: Mapping[str, Any]) -> None:
+    """Raise ValueError unless a state has what one of this tracker has, of the same kinds."""
+    if not isinstance(theirs, Mapping) or theirs.keys() != ours.keys():
+        raise ValueError(_NO_STATE)
+    for key, mine in ours.items():
+        other = theirs[key]
+        if isinstance(mine, Mapping) and key in ("warm_start", "shortcut") and other is not None:
+            _check_whole(other, mine)
+        elif (key == "generator" or isinstance(mine, str)) and not isinstance(other, type(mine)):
+            raise ValueError(_NO_STATE)
 
 
 def _none_of(vectors: Tensor) -> Tensor:
@@ -479,8 +514,8 @@ def _form(closed: ClosedForm | None) -> str:
 
 def _check_same(theirs: Any, ours: Mapping[str, Any]) -> None:
     """Raise ValueError, with the first difference, unless two descriptions agree."""
-    if not isinstance(theirs, Mapping) or theirs.keys() != ours.keys():
-        raise ValueError("this is no state of a SharpnessTracker; give what its state_dict() gave.")
+    if theirs.keys() != ours.keys():
+        raise ValueError(_NO_STATE)
     there, here = theirs["parameters"], ours["parameters"]
     for name in [*here, *there]:
         if there.get(name) != here.get(name):

@@ -6,7 +6,7 @@ import re
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from functools import partial
@@ -31,7 +31,9 @@ from sharpflow.curvature.differences import (
 )
 from sharpflow.curvature.graphs import (
     Leaves,
+    as_leaf,
     at_parameters,
+    attributes_kept,
     cast,
     check_dependence,
     graph_mode,
@@ -45,6 +47,7 @@ from sharpflow.curvature.operators import (
     hessian_operator,
     hessian_product,
 )
+from sharpflow.curvature.plain_modules import form_of, settings_of
 from sharpflow.curvature.torch_losses import loss_in, separable
 from sharpflow.devices import warn_of_reduced_products
 from sharpflow.errors import first_line
@@ -207,7 +210,7 @@ class LossOfModel(ABC):
         Raises:
             NonFiniteError: a part has one, and `finite` is true.
         """
-        leaves = {name: p.requires_grad_() for name, p in _copies(params).items()}
+        leaves = {name: as_leaf(p) for name, p in _copies(params).items()}
         like = next(iter(leaves.values()))
         size = sum(p.numel() for p in leaves.values())
         with torch.inference_mode(False):
@@ -337,7 +340,7 @@ class LossOfModel(ABC):
 
     def _check(self, part: Any) -> None:
         """Refuse what only shows when a part of the loss is evaluated."""
-        with evaluating(self.called), one_precision():
+        with attributes_kept(self.model), evaluating(self.called), one_precision():
             self._refuse_random_loss(part)
             check_dependence(
                 lambda given: self.value(dict(given), part),
@@ -431,7 +434,7 @@ class ModelLoss(LossOfModel):
         check_loss(loss_fn)
         check_data(inputs, targets, dtype)
         super().__init__(model, only, dtype, products)
-        self.loss_fn = loss_in(loss_fn, dtype)
+        self._given, self.loss_fn = loss_fn, loss_in(loss_fn, dtype)
         with torch.inference_mode(False):  # tensors made inside it have no autograd
             usual = [t.clone() if t.is_inference() else t for t in (*_tuple(inputs), targets)]
             usual = [cast(t, dtype) for t in usual]
@@ -442,6 +445,11 @@ class ModelLoss(LossOfModel):
         whole = micro_batch is None or micro_batch >= self.samples
         self.micro_batch = None if whole else micro_batch
         self._check(slice(0, self.micro_batch or self.samples))
+        self._find_pieces()
+
+    def _find_pieces(self) -> None:
+        """Find how the loss is made of parts, which holds for the modules that there are now."""
+        self._form = self._present_form()
         self._reduction = "mean" if self.micro_batch is None else self._find_reduction()
         self.block = self.samples if self.micro_batch is not None else self._find_block()
 
@@ -513,6 +521,12 @@ class ModelLoss(LossOfModel):
         super().check_state()
         if self.micro_batch is not None:
             self._refuse_batch_norm()
+        if self._present_form() != self._form:
+            self.loss_fn = loss_in(self._given, self.dtype)
+            self._find_pieces()
+
+    def _present_form(self) -> list[Any]:
+        return [*form_of(self.model), *settings_of(self._given)]
 
     def _find_block(self) -> int:
         """Samples a block; all of them where blocks gain nothing or are another function."""
@@ -533,7 +547,10 @@ class ModelLoss(LossOfModel):
         return block
 
     def _bytes_a_sample(self) -> float:
-        """Bytes that the graph of the loss keeps for each sample, beyond data and parameters."""
+        """Bytes that the graph of the loss keeps for each sample, beyond data and parameters.
+
+        0 where there is no telling.
+        """
         count = min(4, self.samples)
         copies = self._copied()
         held = (*copies.values(), *self.model.buffers(), *self.inputs, self.targets)
@@ -545,9 +562,13 @@ class ModelLoss(LossOfModel):
                 sizes[tensor.data_ptr()] = tensor.numel() * tensor.element_size()
             return tensor.detach()  # else its own graph would hold it, and itself, for ever
 
-        with graph_mode(), torch.autograd.graph.saved_tensors_hooks(note, lambda t: t):
+        graph = None
+        hooks = torch.autograd.graph.saved_tensors_hooks(note, lambda t: t)
+        with suppress(RuntimeError), graph_mode(), hooks:  # which torch.func.grad does not take
             # held, so that the addresses of its tensors are unique
             graph = self.value(copies, slice(0, count))
+        if graph is None:
+            return 0.0
         del graph
         return sum(sizes.values()) / count
 
@@ -686,7 +707,8 @@ def _random_states(devices: list[int]) -> list[bytes]:
 def _copies(params: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Copies with gradients: a forward pass may change what it is given (`max_norm`)."""
     with torch.inference_mode(False):
-        return {n: p.detach().clone().requires_grad_(p.requires_grad) for n, p in params.items()}
+        copies = {n: p.detach().clone() for n, p in params.items()}
+        return {n: as_leaf(p) if params[n].requires_grad else p for n, p in copies.items()}
 
 
 def moved(params: Mapping[str, Tensor], direction: Tensor, step: float) -> dict[str, Tensor]:

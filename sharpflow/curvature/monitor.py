@@ -188,8 +188,13 @@ class SharpnessMonitor:
             state: from `state_dict`.
 
         Raises:
-            ValueError: it is of a tracker of another model; see its `load_state_dict`.
+            ValueError: it is no state of a monitor, or of a tracker of another model; see its
+                `load_state_dict`.
         """
+        if not isinstance(state, Mapping) or state.keys() != self.state_dict().keys():
+            raise ValueError(
+                "this is no state of a SharpnessMonitor; give what its state_dict() gave."
+            )
         self.tracker.load_state_dict(state["tracker"])
         self.steps, self._due = state["steps"], state["due"]
         self._start = self._clock() - state["elapsed"]

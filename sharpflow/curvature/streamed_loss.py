@@ -18,6 +18,7 @@ from sharpflow.curvature.batches import (
     marks_of,
     read,
     read_once,
+    tensors_of,
 )
 from sharpflow.curvature.differences import Products
 from sharpflow.curvature.graphs import cast
@@ -28,6 +29,7 @@ from sharpflow.curvature.model_loss import (
     evaluating,
     random_state_kept,
 )
+from sharpflow.curvature.plain_modules import settings_of
 from sharpflow.curvature.torch_losses import is_of_torch, loss_in
 
 Weight = Callable[[Any], float]
@@ -105,6 +107,7 @@ class LossOfBatches(LossOfModel):
     ) -> None:
         super().__init__(model, only, dtype, products)
         self.forward, of_pairs = loss_of_pairs(loss, forward)
+        self._given, self._settings = loss, settings_of(loss)
         self.loss, self.data_of = loss_in(loss, dtype), data or of_pairs
 
     def in_double(self) -> Self:
@@ -146,8 +149,9 @@ class StreamedLoss(LossOfBatches):
             one of `torch.nn`, for batches that are pairs (inputs, targets).
         batches: a list, a `DataLoader` that does not shuffle, or anything else that can be read
             more than once.
-        weight: wᵦ of a batch; by default its number of samples. Where the loss is a mean over
-            something else, tokens that are not ignored say, their number.
+        weight: wᵦ of a batch; by default its number of samples, which is the length of its tensors.
+            Where the loss is a mean over something else, tokens that are not ignored say, their
+            number.
         only: patterns of the parameters that vary; see `trainable_parameters`.
         distributed: whether each process of `torch.distributed` has batches of its own: the mean is
             over those of all, and all have to make the same calls.
@@ -159,7 +163,8 @@ class StreamedLoss(LossOfBatches):
 
     Raises:
         ValueError: there is no batch, they differ between two readings, a weight is not positive,
-            without weights the loss is a sum over samples, or as for `LossOfModel`.
+            without weights the loss is a sum over samples or the tensors of a batch differ in
+            length, unless all batches have the same shapes, or as for `LossOfModel`.
         TypeError: `batches` cannot be read, or the loss is none, or one of `torch.nn` and they are
             no pairs.
     """
@@ -196,37 +201,76 @@ class StreamedLoss(LossOfBatches):
         total = torch.zeros(1, dtype=torch.float64, device=device)
         with self.shared(total):
             with generators_kept(batches):  # of two readings: what the loader draws then differs
-                self._weights, first = self._read_twice(weight or batch_size)
+                self._weights, first = self._read_twice(weight)
             self._check(self.cast(first))
-            if weight is None and len(self._weights) > 1:
+            if self._by_size:
                 self._refuse_sum(self.cast(first))
             total += sum(self._weights)
         if torch.isnan(total):
             raise ValueError("another process could not read its batches; its error says why.")
         self._weights = [each / float(total) for each in self._weights]
 
-    def _read_twice(self, weigh: Weight) -> tuple[list[float], Any]:
+    def _read_twice(self, weigh: Weight | None) -> tuple[list[float], Any]:
         """Weights of the batches, and the first of them, after two readings that agree."""
-        seen: list[tuple[float, list[float]]] = []
+        weights: list[float] = []
+        seen: list[list[float]] = []
+        shapes: list[list[torch.Size]] = []
         first: Any = None
         for place, batch in enumerate(read_once(self.batches)):
-            seen.append((float(weigh(batch)), marks_of(batch)))
-            if not seen[-1][0] > 0:
+            weights.append(1.0 if weigh is None else float(weigh(batch)))
+            seen.append(self._marks(batch))
+            shapes.append([t.shape for t in tensors_of(batch) if t.ndim])
+            if not weights[-1] > 0:
                 raise ValueError(
-                    f"batch {place + 1} has the weight {seen[-1][0]:g}; it must be positive."
+                    f"batch {place + 1} has the weight {weights[-1]:g}; it must be positive."
                 )
+            if weigh is None:
+                batch_size(batch)  # raises where there is none
             first = batch if place == 0 else first
         if not seen:
             raise ValueError("batches is empty; curvature needs at least one batch.")
-        again = [marks_of(batch) for batch in read_once(self.batches)]
-        if [marks for _, marks in seen] != again:
+        again = [self._marks(batch) for batch in read_once(self.batches)]
+        if seen != again:
             raise ValueError(
                 "batches are others each time they are read, and every product has to see the "
                 "same: does the loader shuffle, or augment?"
                 if again
                 else "batches can be read once only: give a list or a DataLoader, not an iterator."
             )
-        return [weight for weight, _ in seen], first
+        sizes = None if weigh is not None else self._sizes(shapes)
+        self._by_size = sizes is not None and len(sizes) > 1
+        return sizes or weights, first
+
+    def _sizes(self, shapes: list[list[torch.Size]]) -> list[float] | None:
+        """Numbers of samples of batches, from the shapes of their tensors; None for batches alike.
+
+        Raises:
+            ValueError: the tensors of a batch have not all one length.
+        """
+        lengths = [[shape[0] for shape in each] for each in shapes]
+        if len({len(each) for each in lengths}) == 1:  # what is 1 in all batches has no samples
+            varying = [column for column in zip(*lengths, strict=True) if set(column) != {1}]
+            lengths = [list(row) for row in zip(*varying, strict=True)] or [[1] for _ in lengths]
+        unclear = next((each for each in lengths if len(set(each)) > 1), None)
+        if unclear is None:
+            return [float(each[0]) for each in lengths]
+        if not self.distributed and all(each == shapes[0] for each in shapes):
+            return None
+        found = ", ".join(map(str, dict.fromkeys(unclear)))
+        raise ValueError(
+            f"the tensors of a batch have {found} rows, so that its number of samples is not "
+            "known, by which the mean over batches weighs it: give weight=, a function of a batch, "
+            "such as weight=lambda batch: len(batch[1])."
+        )
+
+    def _marks(self, batch: Any) -> list[float]:
+        """Numbers that tell a batch from others; its loss, where there is no looking into it."""
+
+        def loss() -> float:
+            with random_state_kept(), evaluating(self.called):
+                return self._scalar(self.cast(batch))
+
+        return marks_of(batch, loss)
 
     def _refuse_sum(self, batch: Any) -> None:
         """Raise ValueError where the loss of a batch is a sum: the mean of sums is of no loss."""
@@ -282,6 +326,11 @@ class StreamedLoss(LossOfBatches):
         super().check_state()
         self._refuse_batch_norm()
         self._refuse_other_models()
+        now = settings_of(self._given)
+        if now != self._settings:
+            self.loss, self._settings = loss_in(self._given, self.dtype), now
+            if self._by_size:
+                self._refuse_sum(self.cast(next(iter(read(self.batches)))))
 
     @contextmanager
     def shared(self, total: Tensor) -> Iterator[None]:

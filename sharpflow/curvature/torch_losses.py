@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from torch.nn.modules.loss import _Loss
 
 from sharpflow.curvature.graphs import cast
+from sharpflow.curvature.plain_modules import kind_of
 
 
 def is_of_torch(loss: object) -> bool:
@@ -40,13 +41,11 @@ def loss_in(loss: Any, dtype: torch.dtype | None) -> Any:
 
 def separable(loss_fn: Any, targets: Tensor) -> str | None:
     """Reduction of a loss that is known to be a mean or a sum over samples; None for others."""
-    if loss_fn in (F.mse_loss, F.cross_entropy):
-        kind, reduction, weight = loss_fn, "mean", None
-    elif type(loss_fn) in (nn.MSELoss, nn.CrossEntropyLoss):
-        kind, reduction = type(loss_fn), loss_fn.reduction
-        weight = getattr(loss_fn, "weight", None)
-    else:
+    kind = kind_of(loss_fn)
+    if kind not in (F.mse_loss, F.cross_entropy, nn.MSELoss, nn.CrossEntropyLoss):
         return None
+    reduction = getattr(loss_fn, "reduction", "mean")
+    weight = getattr(loss_fn, "weight", None)
     classes = kind in (F.cross_entropy, nn.CrossEntropyLoss) and not targets.is_floating_point()
     ignored = getattr(loss_fn, "ignore_index", -100)
     if weight is not None or reduction == "none" or (classes and bool((targets == ignored).any())):

@@ -16,7 +16,11 @@ DIFFERENCE = 0.25
 """Largest relative difference from gradients; kinks of the loss, as ReLU has, may take a tenth."""
 NOISE = 0.05
 """Largest error of products by differences, over ‖H‖."""
-_WRONG_SECOND = 'a wrong second derivative, or none; products="differences" needs first ones only.'
+_WRONG_SECOND = (
+    'a wrong second derivative, or none (products="differences" needs first ones only), or what it '
+    "gives for a gradient is none of the loss, as with detach() of what depends on parameters, "
+    "straight-through estimators, gradient reversal and hooks on gradients: it then has no Hessian."
+)
 _KINKS = (
     "the loss has kinks (ReLU, max pooling) between the gradients whose differences they are, or "
     "something that it calls has a wrong gradient; dtype=torch.float64 takes them closer together."
@@ -186,9 +190,10 @@ def _from_gradients(
             f"the curvature {value:.4g} differs by {100 * best:.2g} % from gradients of the loss, "
             "also where they are taken too close together in float64 for kinks as a rule: if the "
             "loss has no kinks (ReLU, max pooling), something that it calls has a second "
-            "derivative that is wrong by as much.",
+            "derivative that is wrong by as much, as where detach() hides what depends on "
+            "parameters.",
             RuntimeWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
     return {"finite_difference": best}
 

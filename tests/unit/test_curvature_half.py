@@ -119,7 +119,7 @@ def test_some_of_the_parameters(frozen):
         cross_entropy,
         inputs,
         LABELS,
-        1e-5,
+        tol=1e-5,
         only=None if frozen else "0.*",
         dtype=torch.float32,
     )

@@ -145,6 +145,7 @@ def test_a_state_from_before_the_first_measurement():
         (lambda: classifier(k=2), "k = 1, and here it is 2"),
         (lambda: classifier(only="0.*"), "only = []"),
         (lambda: classifier(lambda m: SGD(m.parameters(), lr=1.0)), "optimiser = 'none'"),
+        (lambda: (0, 0, SharpnessTracker(net(), *data(), dtype=torch.float32)), "dtype = "),
         (lambda: (0, 0, SharpnessTracker(net().float(), *data(torch.float32))), "'0.weight' is"),
         (lambda: (0, 0, SharpnessTracker(net(nn.Linear(6, 6)).double(), *data())), "'2.weight' is"),
     ],
@@ -166,8 +167,13 @@ def data(dtype=torch.float64):
 
 def test_what_is_no_state_or_of_other_data_is_refused():
     _, _, tracker = dense()
-    with pytest.raises(ValueError, match="no state of a SharpnessTracker"):
-        tracker.load_state_dict({"model": 1})
+    whole = tracker.state_dict()
+    tracker.load_state_dict(whole)
+    for state in ({"model": 1}, None, whole | {"warm_start": {}}, whole | {"generator": None}):
+        with pytest.raises(ValueError, match="no state of a SharpnessTracker"):
+            tracker.load_state_dict(state)
+    with pytest.raises(ValueError, match="no state of a SharpnessMonitor"):
+        SharpnessMonitor(tracker).load_state_dict(None)
     state = dense(samples=4)[2].state_dict()
     with pytest.raises(ValueError, match="of another loss, or of other data"):
         tracker.load_state_dict(state)

@@ -12,13 +12,22 @@ import small_classifier
 import torch
 from small_classifier import cubed, draw, samples
 from torch import nn
-from torch.func import functional_call
+from torch.func import functional_call, grad, vmap
 from torch.nn import functional as F
 from torch.nn.functional import cross_entropy, mse_loss
 from torch.nn.utils import parametrize
 
-from sharpflow.curvature import SharpnessTracker, gauss_newton_operator, hessian_operator, sharpness
+from sharpflow.curvature import (
+    ModelCurvature,
+    SharpnessTracker,
+    gauss_newton_operator,
+    hessian_operator,
+    sharpness,
+    trace,
+)
 from sharpflow.curvature.reference import dense_hessian
+from sharpflow.curvature.torch_losses import separable
+from sharpflow.flows import model_objective
 from sharpflow.symmetry import noise_trace, sample_loss
 
 N = 12
@@ -260,6 +269,278 @@ class TestTheClosedForm:
         doubled(model[0])
         expected = exact(model, lambda f, y, _: mse_loss(f, y), INPUTS, self.targets)
         assert close(float(tracker.measure().values[0]), expected)
+
+    def check_after(self, model, change, loss=mse_loss, inputs=INPUTS, dense=False):
+        tracker = SharpnessTracker(model, loss, inputs, self.targets, tol=1e-8)
+        assert tracker.dense
+        tracker.measure()
+        change()
+        expected = exact(model, lambda f, y, _: loss(f, y), inputs, self.targets)
+        assert close(float(tracker.measure().values[0]), expected)
+        assert tracker.dense == dense
+        assert tracker.verified
+
+    def test_a_module_that_is_added(self):
+        model = net()
+        self.check_after(model, lambda: model.append(nn.Tanh()))
+
+    def test_a_module_that_is_replaced(self):
+        model = net()
+        self.check_after(model, lambda: model.__setitem__(1, nn.SiLU()), dense=True)
+        self.check_after(model, lambda: model.__setitem__(0, nn.Linear(5, 6).double()), dense=True)
+
+    def test_an_activation_that_is_set_otherwise(self):
+        model = net(activation=nn.ELU)
+        self.check_after(model, lambda: setattr(model[1], "alpha", 0.3))
+
+    def test_weights_that_are_tied(self):
+        model = nn.Sequential(
+            nn.Linear(5, 5), nn.Tanh(), nn.Linear(5, 5), nn.Tanh(), nn.Linear(5, 3)
+        )
+        self.check_after(model.double(), lambda: setattr(model[2], "weight", model[0].weight))
+
+    def test_a_loss_that_is_set_otherwise(self):
+        loss = nn.MSELoss()
+        self.check_after(net(), lambda: setattr(loss, "reduction", "sum"), loss)
+
+    @pytest.mark.parametrize("through_numpy", [False, True])
+    def test_inputs_that_are_changed_in_place(self, through_numpy):
+        inputs = draw(N, 20)
+        model = nn.Sequential(nn.Linear(20, 6), nn.Tanh(), nn.Linear(6, 3)).double()
+
+        def change():
+            if through_numpy:  # which leaves the tensor's version alone
+                inputs.numpy()[:] *= 2
+            else:
+                inputs.mul_(2)
+
+        self.check_after(model, change, inputs=inputs, dense=True)
+
+    def test_a_parameter_more_and_one_shared(self):
+        """As many as a plain stack has."""
+        model = nn.Sequential(
+            nn.Linear(5, 5), nn.Tanh(), nn.Linear(5, 5), nn.Tanh(), nn.Linear(5, 3)
+        )
+        model[2].bias = model[0].bias
+        model[4].register_parameter("extra", nn.Parameter(torch.randn(2)))
+        self.check(model.double())
+
+    def test_another_precision_is_refused(self):
+        model = net()
+        tracker = SharpnessTracker(model, mse_loss, INPUTS, self.targets)
+        tracker.measure()
+        model.float()
+        with pytest.raises(
+            ValueError, match="are float32 on cpu now, and were float64 on cpu when"
+        ):
+            tracker.measure()
+
+
+def test_a_loss_that_is_set_otherwise_is_found_to_be_a_sum():
+    model, loss = net(), nn.CrossEntropyLoss()
+    tracker = SharpnessTracker(model, loss, INPUTS, LABELS, micro_batch=5, tol=1e-8)
+    tracker.measure()
+    loss.reduction = "sum"
+    expected = N * exact(model, lambda f, y, _: cross_entropy(f, y))
+    assert close(float(tracker.measure().values[0]), expected)
+    batches = list(zip(INPUTS.split(5), LABELS.split(5), strict=True))
+    tracker = SharpnessTracker(model, mean := nn.CrossEntropyLoss(), batches)
+    tracker.measure()
+    mean.reduction = "sum"
+    with pytest.raises(ValueError, match="sum over its samples"):
+        tracker.measure()
+
+
+class TestHooksOnTheLoss:
+    """A loss of `torch.nn` whose class does not tell what it is."""
+
+    targets = draw(N, 3, seed=1)
+
+    def hooked(self, kind, factor):
+        loss = kind()
+        loss.register_forward_hook(lambda *given: factor * given[2])
+        return loss
+
+    def test_no_closed_form_is_taken(self):
+        model, loss = net(), self.hooked(nn.MSELoss, 1.04)
+        expected = exact(model, lambda f, y, _: 1.04 * mse_loss(f, y), INPUTS, self.targets)
+        assert close(sharpness(model, loss, INPUTS, self.targets, tol=1e-8), expected)
+        replaced = nn.MSELoss()
+        replaced.forward = lambda f, y: 1.04 * mse_loss(f, y)
+        assert close(sharpness(model, replaced, INPUTS, self.targets, tol=1e-8), expected)
+
+    def test_objectives_of_flows(self):
+        model, loss = net(), self.hooked(nn.MSELoss, 3)
+        objective = model_objective(model, loss, INPUTS, self.targets)
+        found = float(objective.at(objective.start).loss)
+        assert found == pytest.approx(float(loss(model(INPUTS), self.targets)))
+
+    def test_no_likelihood_is_known(self):
+        curvature = ModelCurvature(net(), self.hooked(nn.CrossEntropyLoss, 3), INPUTS, LABELS)
+        with pytest.raises(ValueError, match=r"CrossEntropyLoss is not known.*no hooks"):
+            curvature.monte_carlo_fisher()
+
+    def test_blocks_are_not_added_up(self):
+        loss = nn.MSELoss()
+        loss.register_forward_hook(lambda *given: given[2] ** 2)
+        assert separable(nn.MSELoss(), self.targets) == "mean"
+        assert separable(loss, self.targets) is None
+
+
+class Merged(nn.Module):
+    """A product of two matrices, which is kept at the first call in evaluation mode."""
+
+    def __init__(self, buffer):
+        super().__init__()
+        self.a, self.b = nn.Parameter(draw(3, 2, seed=4)), nn.Parameter(draw(2, 5, seed=5))
+        if buffer:
+            self.register_buffer("merged", None)
+        else:
+            self.merged = None
+
+    def forward(self, x):
+        if self.training:
+            return x @ (self.a @ self.b).T
+        if self.merged is None:
+            self.merged = self.a @ self.b
+        return x @ self.merged.T
+
+
+class TestWeightsThatAreKept:
+    targets = draw(N, 3, seed=1)
+
+    def test_cached_parametrisations(self):
+        torch.manual_seed(0)
+        layer = nn.utils.parametrizations.orthogonal(nn.Linear(5, 5))
+        model = nn.Sequential(layer, nn.GELU(), nn.Linear(5, 3)).double()
+        data = model, mse_loss, INPUTS, self.targets
+        expected = sharpness(*data, tol=1e-8)
+        newton = float(trace(ModelCurvature(*data).gauss_newton()).value)
+        with parametrize.cached():
+            assert close(sharpness(*data, tol=1e-8), expected)
+            mse_loss(model(INPUTS), self.targets).backward()
+            assert layer.parametrizations.weight.original.grad is not None
+            assert close(sharpness(*data, tol=1e-8), expected)  # the caller filled the cache
+            found = trace(ModelCurvature(*data).gauss_newton()).value
+        assert close(float(found), newton)
+
+    def test_a_merged_weight_is_refused_and_left_as_it_was(self):
+        model = nn.Sequential(nn.Linear(5, 5), nn.Tanh(), Merged(buffer=False)).double().eval()
+        with pytest.raises(ValueError, match="made of the parameters in an earlier call and kept"):
+            sharpness(model, mse_loss, INPUTS, self.targets)
+        assert model[2].merged is None
+
+    def test_a_merged_weight_in_a_buffer_is_merged_anew(self):
+        model = nn.Sequential(nn.Linear(5, 5), nn.Tanh(), Merged(buffer=True)).double()
+        expected = exact(model, lambda f, y, _: mse_loss(f, y), INPUTS, self.targets)
+        found = sharpness(model.eval(), mse_loss, INPUTS, self.targets, tol=1e-8)
+        assert close(found, expected)
+        assert model[2].merged is None
+
+    def test_a_loss_may_read_what_forward_left(self):
+        class Noted(nn.Linear):
+            noted = None
+
+            def forward(self, x):
+                self.noted = super().forward(x)
+                return self.noted
+
+        model = nn.Sequential(Noted(5, 4), nn.Tanh(), nn.Linear(4, 3)).double()
+
+        def loss(outputs, targets):
+            return mse_loss(outputs, targets) + model[0].noted.pow(4).mean()
+
+        expected = exact(model, lambda f, y, _: loss(f, y), INPUTS, self.targets)
+        model[0].noted = None
+        assert close(sharpness(model, loss, INPUTS, self.targets, tol=1e-8), expected)
+        assert model[0].noted is None
+
+
+class PhysicsInformed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Sequential(nn.Linear(5, 6), nn.Tanh(), nn.Linear(6, 1))
+
+    def forward(self, x):
+        return vmap(grad(lambda row: self.inner(row)[0]))(x)[:, :3]
+
+
+class FromComplex(nn.Module):
+    """Weights that are read as complex, behind an odd number of others."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(draw(3, seed=4))
+        self.weight = nn.Parameter(draw(5, 3, 2, seed=5))
+
+    def forward(self, x):
+        return (x.to(torch.complex128) @ torch.view_as_complex(self.weight)).abs() * self.scale
+
+
+@pytest.mark.parametrize("kind", [PhysicsInformed, FromComplex])
+def test_what_autograd_has_second_derivatives_of_is_measured(kind):
+    torch.manual_seed(0)
+    model, targets = kind().double(), draw(N, 3, seed=1)
+    params = {name: p.detach() for name, p in model.named_parameters()}
+    names, sizes = list(params), [p.numel() for p in params.values()]
+
+    def slope(flat):
+        parts = zip(names, flat.split(sizes), strict=True)
+        leaves = {n: p.view(params[n].shape).clone().requires_grad_() for n, p in parts}
+        value = mse_loss(functional_call(model, leaves, (INPUTS,)), targets)
+        return torch.cat(
+            [
+                g.reshape(-1)
+                for g in torch.autograd.grad(value, [*leaves.values()], materialize_grads=True)
+            ]
+        )
+
+    flat = torch.cat([p.reshape(-1) for p in params.values()])
+    eye = 1e-5 * torch.eye(len(flat), dtype=flat.dtype)
+    columns = torch.stack([(slope(flat + e) - slope(flat - e)) / 2e-5 for e in eye])
+    expected = float(torch.linalg.eigvalsh((columns + columns.T) / 2)[-1])
+    assert close(sharpness(model, mse_loss, INPUTS, targets, tol=1e-8), expected)
+    newton = ModelCurvature(model, mse_loss, INPUTS, targets).gauss_newton()
+    small = {n: p.clone().requires_grad_() for n, p in params.items()}
+    outputs = functional_call(model, small, (INPUTS,)).reshape(-1)
+    rows = [
+        torch.autograd.grad(f, [*small.values()], retain_graph=True, materialize_grads=True)
+        for f in outputs
+    ]
+    squares = sum(float(part.square().sum()) for row in rows for part in row)
+    assert close(float(trace(newton).value), 2 / targets.numel() * squares)
+
+
+def test_complex_parameters_are_told_how_to_be_real():
+    class Complex(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(5, 3, dtype=torch.complex128))
+            self.scale = nn.Parameter(torch.ones(3, dtype=torch.float64))
+
+        def forward(self, x):
+            return (x.to(torch.complex128) @ self.weight).abs() * self.scale
+
+    with pytest.raises(ValueError, match=r"real parameters.*view_as_complex") as caught:
+        sharpness(Complex(), mse_loss, INPUTS, draw(N, 3, seed=1))
+    assert "dtype=" not in str(caught.value)
+
+
+def straight_through(x):
+    return x + (x.round() - x).detach()
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda f, y: mse_loss(f, f.detach() + y),
+        lambda f, y: mse_loss(straight_through(f), y),
+    ],
+    ids=["detach", "straight-through"],
+)
+def test_gradients_that_are_none_of_the_loss_are_named(loss):
+    with pytest.raises(ValueError, match=r"detach\(\) of what depends on parameters"):
+        sharpness(net(), loss, INPUTS, 3 * draw(N, 3, seed=1))
 
 
 CONSTANT = cubed(lambda x: 3 * x.detach() ** 2)

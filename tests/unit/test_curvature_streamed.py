@@ -1,9 +1,13 @@
 """Curvature over batches that are never held together."""
 
+import json
+from dataclasses import dataclass
+from types import MethodType
+
 import pytest
 import torch
 from processes import one_of_two
-from small_classifier import net, samples
+from small_classifier import draw, net, samples
 from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, TensorDataset
@@ -54,6 +58,115 @@ def test_a_bare_tensor_is_a_batch():
     batches = list(INPUTS.split(5))
     found = sharpness(model, lambda m, x: m(x).pow(2).mean(), batches, tol=1e-9)
     expected = sharpness(model, lambda f, _: f.pow(2).mean(), INPUTS, LABELS, tol=1e-9)
+    assert found == pytest.approx(expected)
+
+
+class TimeFirst(nn.Module):
+    """A recurrent network whose inputs are (time, samples, width)."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.head = nn.RNN(5, 4), nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.head(self.layer(x)[0][-1])
+
+
+def test_a_batch_whose_tensors_disagree_needs_a_weight():
+    torch.manual_seed(0)
+    model, loss = TimeFirst().double(), nn.CrossEntropyLoss()
+    series = draw(6, 11, 5)
+    expected = sharpness(model, loss, [(series, LABELS[:11])], tol=1e-9)
+    uneven = list(zip(series.split([10, 1], 1), LABELS[:11].split([10, 1]), strict=True))
+    with pytest.raises(ValueError, match=r"have 6, 10 rows.*weight="):
+        sharpness(model, loss, uneven)
+    last = [uneven[0], (uneven[1][0][:1], uneven[1][1])]  # lengths of 1 are no constants here
+    with pytest.raises(ValueError, match="weight="):
+        sharpness(model, loss, last)
+    found = sharpness(model, loss, uneven, weight=lambda batch: len(batch[1]), tol=1e-9)
+    assert found == pytest.approx(expected)
+    alike = list(zip(series[:, :10].split(5, 1), LABELS[:10].split(5), strict=True))
+    whole = sharpness(model, loss, [(series[:, :10], LABELS[:10])], tol=1e-9)
+    assert sharpness(model, loss, alike, tol=1e-9) == pytest.approx(whole)
+
+
+def test_numbers_and_tensors_of_length_one_have_no_samples():
+    model = net()
+    expected = sharpness(model, cross_entropy, INPUTS, LABELS, tol=1e-9)
+    one, scale = torch.ones(1).double(), torch.tensor(1.0).double()
+    batches = [{"t": scale, "one": one, "x": x, "y": y} for x, y in pairs(11)]  # 11, 11 and 1
+
+    def loss(model, batch):
+        return cross_entropy(batch["one"] * batch["t"] * model(batch["x"]), batch["y"])
+
+    assert sharpness(model, loss, batches, tol=1e-9) == pytest.approx(expected)
+
+
+@dataclass(frozen=True)
+class Fields:
+    x: torch.Tensor
+    y: torch.Tensor
+
+
+class Slots:
+    __slots__ = ("x", "y")
+
+    def __init__(self, x, y):
+        self.x, self.y = x, y
+
+
+class Nested:
+    def __init__(self, x, y):
+        self.own, self.again = {"data": Fields(x, y)}, self
+
+
+class Closed:
+    """A batch that cannot be looked into."""
+
+    def __init__(self, x, y):
+        self.content = MethodType(lambda _: (x, y), 0)
+
+
+def from_text(text):
+    x, y = json.loads(text)
+    return torch.tensor(x).double(), torch.tensor(y)
+
+
+def arrays(x, y):
+    return x.numpy(), y.numpy()
+
+
+@pytest.mark.parametrize(
+    ("kind", "read"),
+    [
+        (Fields, lambda b: (b.x, b.y)),
+        (Slots, lambda b: (b.x, b.y)),
+        (Nested, lambda b: (b.own["data"].x, b.own["data"].y)),
+        (Closed, lambda b: b.content()),
+        (arrays, lambda b: map(torch.as_tensor, b)),
+        (lambda x, y: json.dumps([x.tolist(), y.tolist()]), from_text),
+        (lambda x, y: (x.to_sparse(), y.tolist()), lambda b: (b[0].to_dense(), torch.tensor(b[1]))),
+    ],
+)
+def test_batches_of_any_kind_that_are_shuffled_are_refused(kind, read):
+    class Batches:
+        def __init__(self, shuffle):
+            self.shuffle = shuffle
+
+        def __iter__(self):
+            places = torch.randperm(10) if self.shuffle else torch.arange(10)
+            return (kind(INPUTS[rows], LABELS[rows]) for rows in places.split(5))
+
+    def loss(model, batch):
+        x, y = read(batch)
+        return cross_entropy(model(x), y)
+
+    model = net()
+    with pytest.raises(ValueError, match="others each time they are read"):
+        sharpness(model, loss, Batches(True), weight=lambda _: 1.0)
+    same = [(INPUTS[rows], LABELS[rows]) for rows in torch.arange(10).split(5)]
+    expected = sharpness(model, cross_entropy, same, tol=1e-9)
+    found = sharpness(model, loss, Batches(False), weight=lambda _: 1.0, tol=1e-9)
     assert found == pytest.approx(expected)
 
 
