@@ -29,7 +29,7 @@ from sharpflow.errors import SharpflowError
 from sharpflow.planning import signed
 
 logger.addFilter(console.shorten)
-logger.addFilter(console.Interrupted())
+logger.addFilter(console.Interrupted(lambda: console.told_to_end(workflow)))
 # a third of the planning of a large sweep is a search for garbage among objects that all stay
 gc.set_threshold(20_000, 10, 10)
 planning.prepare()

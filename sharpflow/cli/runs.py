@@ -36,7 +36,8 @@ def snakemake(arguments: Sequence[str]) -> int:
         )
     ended = signal.signal(signal.SIGTERM, lambda *_: child.terminate())
     try:
-        return child.wait()
+        status = child.wait()
+        return status if status >= 0 else 128 - status
     finally:
         signal.signal(signal.SIGTERM, ended)
         signal.signal(signal.SIGINT, before)
