@@ -369,6 +369,7 @@ _KILLED = (
     "it left no word of an error: it was killed (signal 9, often for want of memory), or what "
     "Snakemake says above befell it"
 )
+_CAUSE = 120
 _AN_ERROR = re.compile(r"^(?:Error: |(?=[\w.]*(?:Error|Exception)\b))(.*)", re.M)
 
 
@@ -379,7 +380,7 @@ def said(log: str | Path) -> str:
     except OSError:
         return ""
     found = _AN_ERROR.findall(text)
-    return cut(found[-1].strip()) if found else ""
+    return cut(found[-1].strip(), _CAUSE) if found else ""
 
 
 def failure(name: str, log: str) -> Failure:

@@ -178,6 +178,8 @@ def test_a_claim_is_shown_with_its_band_and_where_it_is_judged(said):
         ("run dense --set learning_rates=0.01", ["write learning_rates: [0.01]."]),
         ("run dense --set learning_rate=0.01", ["such a key. Did you mean 'learning_rates'?"]),
         ("run dense --set activation=gleu", ["--set: model.activation = 'gleu'", "Did you mean"]),
+        ("run dense --set seeds=three", ["Error: --set: seeds = 'three'"]),
+        ("run dense --name 'my run'", ["Error: --name: results = 'results/my run'"]),
         ("show claim mine", ["no claim 'mine'", "found with --config"]),
         ("run convergence_speed --set batch=5 --case gd", ["claims"]),
         ("open", ["There is no page in results", "sharpflow demo"]),
