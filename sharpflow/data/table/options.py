@@ -75,7 +75,7 @@ class Options(TaskOptions):
         except (OSError, UnicodeDecodeError, csv.Error):
             return  # the job that reads all of it says what is wrong
         for name in (*self.target_columns, *(self.inputs or ())) if names else ():
-            if name not in names and name.rpartition(".")[0] not in names:  # a second x is x.1
+            if not {name, _before_pandas(name)} & {*names}:
                 raise DataError(no_column(self.path, name, names))
         if cell:
             raise DataError(refusal(self.path, f"line {place}", column, repr(cell), target=True))
@@ -88,6 +88,12 @@ class Options(TaskOptions):
                 cell = cells[names.index(name)].strip()
                 if not _is_number(cell) and any(letter.isalpha() for letter in cell):
                     yield lines.line_num, name, cell
+
+
+def _before_pandas(name: str) -> str:
+    """What a file calls a column that pandas names `x.1`, the second x, or `Unnamed: 0`."""
+    first, dot, number = name.rpartition(".")
+    return "" if name.startswith("Unnamed: ") else first if dot and number.isdigit() else name
 
 
 def _is_number(cell: str) -> bool:
