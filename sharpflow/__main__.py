@@ -40,7 +40,8 @@ def _as_the_clone() -> int:
 
 def main() -> int:
     """Run the command line; 1, with what to install, where the library alone is there."""
-    signal.signal(signal.SIGINT, _interrupted)
+    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:  # as in the background of a script
+        signal.signal(signal.SIGINT, _interrupted)
     if status := _as_the_clone():
         return status
     if sys.argv[1:] == ["--version"]:  # the library alone has one too

@@ -69,8 +69,12 @@ def sigint_blocked() -> Iterator[None]:
 
 
 def hear_sigint(then: Any) -> None:
-    """Do what is given at a Ctrl-C from here on, and at one that came while it was blocked."""
-    signal.signal(signal.SIGINT, then)
+    """Do what is given at a Ctrl-C from here on, and at one that came while it was blocked.
+
+    A process that was started to ignore it, as in the background of a script, does so still.
+    """
+    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+        signal.signal(signal.SIGINT, then)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 

@@ -29,7 +29,9 @@ def snakemake(arguments: Sequence[str]) -> int:
     here = Path("Snakefile").resolve() == SNAKEFILE.resolve()
     which = [] if here else ["--snakefile", str(SNAKEFILE)]
     lead(HOME)
-    before = signal.signal(signal.SIGINT, lambda *_: None)
+    before = signal.getsignal(signal.SIGINT)
+    if before != signal.SIG_IGN:
+        signal.signal(signal.SIGINT, lambda *_: None)
     with sigint_blocked():
         child = subprocess.Popen(
             [sys.executable, "-P", "-m", "sharpflow.launch", *which, *arguments]
