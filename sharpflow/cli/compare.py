@@ -227,7 +227,7 @@ def report(a: Results, b: Results, quantity: str) -> str:
 
 def _curve_name(key: Any) -> str:
     experiment, case, width, rate = key
-    return f"{experiment}/{case}, width {width}, 2/η = {number(2 / float(rate))}"
+    return f"{experiment}/{case}, width {width}, learning rate {number(rate)}"
 
 
 def _verdicts(a: pd.DataFrame, b: pd.DataFrame) -> list[str]:

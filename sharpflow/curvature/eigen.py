@@ -75,10 +75,12 @@ class _Subspace:
     """Orthonormal rows V, and their products as Vᵀ B + Fᵀ C with few orthonormal rows F beside V.
 
     In exact arithmetic the residuals of all Ritz pairs lie in the span of F, one row for a single
-    start vector: the products themselves need not be kept.
+    start vector: the products themselves need not be kept. H is the operator over `unit`, a power
+    of two by which squares of its products neither vanish nor overflow in its dtype.
 
     Attributes:
         basis: V, (count, P).
+        unit: 1, but for operators of an extreme scale; set by the first product that is not zero.
         norm: the largest |Ritz value| so far.
         krylov: whether all rows, or all of a check, come from one random vector.
     """
@@ -88,6 +90,7 @@ class _Subspace:
         self.basis = Rows(operator.shape[0], operator.dtype, operator.device, storage)
         self.capacity = capacity
         self.norm = 0.0
+        self.unit = 0.0
         self._skewness = 0.0
         self.clear()
 
@@ -241,6 +244,9 @@ class _Subspace:
         if not added:
             return 0
         images = self.operator.matvec(self.basis.tail(start).T).T
+        self.unit = self.unit or _unit_of(images)
+        if self.unit not in (0.0, 1.0):
+            images = images / self.unit
         rows = [images[0].clone()] if added == 1 else list(images.clone())
         del images
         for place, row in enumerate(rows, start):
@@ -326,6 +332,16 @@ class _Subspace:
             outside=float(self.coupling[:, start:].norm()),
             size=self.operator.shape[0] - start,
         )
+
+
+def _unit_of(images: Tensor) -> float:
+    """A power of two near the largest entry where that is extreme, else 1; 0 where all are 0."""
+    largest = float(images.abs().max())
+    if largest == 0.0:
+        return 0.0
+    least = math.frexp(torch.finfo(images.dtype).tiny)[1]
+    exponent = max(math.frexp(largest)[1] - 1, least)
+    return 1.0 if abs(exponent) < -least // 4 else math.ldexp(1.0, exponent)
 
 
 class _Polynomial:
@@ -594,18 +610,19 @@ def top_eigenpairs(
     residuals, errors = torch.cat([residuals, further]), torch.cat([errors, relative])
     pair_converged = torch.cat([small, relative <= (tol if accuracy is None else accuracy)])
     rows, refined = space.release(values[:k], coefficients[:, :k])
+    factor = space.unit or 1.0
     return EigenResult(
-        values=values[:k].clone(),
+        values=values[:k] * factor,
         vectors=rows.T,
-        residuals=residuals,
+        residuals=residuals * factor,
         errors=errors,
         error_kind=kind,
         matvecs=spent(),
         converged=bool(small.all()),
-        norm=space.norm,
+        norm=space.norm * factor,
         refined=refined.T,
         pair_converged=pair_converged,
-        next_value=following,
+        next_value=following * factor,
         asymmetry=asymmetry,
     )
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sharpflow.curvature.linear_operator import LinearOperator, check_operator
+from sharpflow.curvature.linear_operator import LinearOperator, check_operator, check_symmetric
 from sharpflow.curvature.sketch import Sketch, TestVectors, blocks, dot
 
 _COLUMNS = 64  # unit vectors multiplied at a time
@@ -207,12 +207,14 @@ def check_products(products: int, basis_size: int | None) -> None:
 
 def unit_products(operator: LinearOperator) -> Iterator[tuple[Tensor, Tensor]]:
     """Pieces of the diagonal, float64 on the CPU, with their columns (P, b)."""
-    size = operator.shape[0]
+    size, largest = operator.shape[0], 0.0
     for start in range(0, size, _COLUMNS):
         stop = min(start + _COLUMNS, size)
         block = torch.zeros(size, stop - start, dtype=operator.dtype, device=operator.device)
         block[start:stop].fill_diagonal_(1.0)
         columns = operator.matvec(block)
+        largest = max(largest, float(columns.abs().max()))
+        check_symmetric(columns[start:stop], largest, operator.noise)
         yield columns[start:stop].diagonal().double().cpu(), columns
 
 

@@ -40,6 +40,30 @@ def check_finite(tensor: Tensor, argument: str) -> None:
         raise NonFiniteError(f"{argument} holds NaN or infinity; curvature needs finite numbers.")
 
 
+ASYMMETRY = 2e-3
+"""Largest difference of aᵀHb and bᵀHa over ‖H‖; that of H and Hᵀ enters it squared."""
+
+
+def check_symmetric(square: Tensor, largest: float, noise: float) -> None:
+    """See that a diagonal block of a matrix is symmetric.
+
+    Args:
+        square: the block, as products gave it.
+        largest: entry of the matrix, by its absolute value, as far as it was seen.
+        noise: of the products, `LinearOperator.noise`.
+
+    Raises:
+        ValueError: it is not.
+    """
+    skew = float((square - square.T).abs().max())
+    if skew > (ASYMMETRY + 4 * noise) * largest:
+        raise ValueError(
+            f"the operator's products are not those of a symmetric matrix (by "
+            f"{100 * skew / largest:.2g} %): of a loss, something that it calls has a wrong second "
+            'derivative, or none; products="differences" needs first ones only.'
+        )
+
+
 class LinearOperator:
     """A symmetric P × P matrix known by its products.
 
@@ -197,8 +221,13 @@ class LinearOperator:
         return self._block_product(vectors)
 
     def to_dense(self) -> Tensor:
-        """The (P, P) matrix, symmetrised; costs P products and P² numbers of memory."""
+        """The (P, P) matrix, symmetrised; costs P products and P² numbers of memory.
+
+        Raises:
+            ValueError: the products are not those of a symmetric matrix, or not finite.
+        """
         columns = self.matvec(torch.eye(self.shape[0], dtype=self.dtype, device=self.device))
+        check_symmetric(columns, float(columns.abs().max()), self.noise)
         return (columns + columns.T) / 2
 
 

@@ -30,6 +30,8 @@ _HISTORY = 7
 _NEAR, _APART = 0.9, 0.8
 """Ratio of the next eigenvalue to the last wanted one from which on, and down to which, it is
 followed too: it may overtake."""
+_LOOK = 5
+"""Measurements from one look at the pair after the wanted ones to the next, where it is not."""
 
 
 class SharpnessTracker:
@@ -161,6 +163,7 @@ class SharpnessTracker:
                 self._closed = ClosedForm.recognise(*self._data)
         self._next_ratio = math.nan
         self._following = 0  # pairs after those that are wanted
+        self._next: Tensor | None = None  # the vector after those, as it was last seen
         self._size = 0
         self._measurements = 0
         self.verified: dict[str, float] = {}
@@ -201,8 +204,8 @@ class SharpnessTracker:
             operator = self._operator()
             if self._size != operator.shape[0]:
                 self._warm.clear()
-                self._size, self._following = operator.shape[0], 0
-            start, spent = self._warm.guess(), 0
+                self._size, self._following, self._next = operator.shape[0], 0, None
+            start, spent = self._start(), 0
             if result is not None:
                 start, spent = result.refined, result.matvecs
             if compressed and self.k > operator.shape[0]:
@@ -239,9 +242,19 @@ class SharpnessTracker:
         self._warm.update(followed)
         return dataclasses.replace(result, vectors=found)
 
+    def _start(self) -> Tensor | None:
+        """Start vectors (P, k or k + 1), every so often with the one after those wanted."""
+        guess = self._warm.guess()
+        if guess is None or self._next is None or self._following or self._measurements % _LOOK:
+            return guess
+        return torch.cat([guess, self._next[:, None]], dim=1)
+
     def _followed(self, found: EigenResult) -> Tensor:
         """The vectors (P, k or k + 1) that the next measurement starts from."""
         k = self.k
+        looked = self._following or self._measurements % _LOOK == 0
+        if looked and len(found.values) > k and self._size <= LARGE:
+            self._next = found.refined[:, k].clone()
         ratio = self._next_ratio
         if self._following and len(found.values) > k:
             ratio = float(found.values[k]) / abs(float(found.values[k - 1]) or 1.0)
@@ -256,13 +269,13 @@ class SharpnessTracker:
             return None
         loss = self._general_loss()
         loss.check_state()
-        operator = short.operator(loss, self._scaling, self.k + self._following)
+        start = self._start()
+        count = self.k if start is None else start.shape[1]
+        operator = short.operator(loss, self._scaling, count)
         if operator is None:
             return None
         try:
-            found = self._solve(
-                operator, self._warm.guess(), **short.limits(self.k + self._following)
-            )
+            found = self._solve(operator, start, **short.limits(count))
             sure = found.converged and short.confirm(loss, self._scaling, leading(found, self.k))
         except NonFiniteError:  # autograd tells what is not finite
             return None
@@ -334,7 +347,7 @@ class SharpnessTracker:
             **(self._solver | options),
         )
         # too small a basis sees little of the next eigenvalue: what a larger one saw counts on
-        if start is None or found.matvecs >= self.k + 2:
+        if start is None or start.shape[1] > self.k or found.matvecs >= self.k + 2:
             self._next_ratio = found.next_value / abs(float(found.values[self.k - 1]) or 1.0)
         return found
 
@@ -408,6 +421,7 @@ class SharpnessTracker:
             "threshold": self.threshold,
             "next_ratio": self._next_ratio,
             "following": self._following,
+            "next": self._next,
             "shortcuts": self.shortcuts,
             "shortcut": self._shortcut.state_dict() if self._shortcut is not None else None,
         }
@@ -437,6 +451,7 @@ class SharpnessTracker:
         self._size, self._measurements = state["size"], state["measurements"]
         self.corrections, self.threshold = state["corrections"], state["threshold"]
         self._next_ratio, self._following = state["next_ratio"], state["following"]
+        self._next = None if state["next"] is None else state["next"].to(device)
         self.shortcuts = state["shortcuts"]
         if self._shortcut is not None and state["shortcut"] is not None:
             self._shortcut.load_state_dict(state["shortcut"], device)

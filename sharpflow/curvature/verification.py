@@ -8,11 +8,10 @@ import torch
 from torch import Tensor
 
 from sharpflow.curvature.graphs import length_of
+from sharpflow.curvature.linear_operator import ASYMMETRY
 from sharpflow.curvature.model_loss import LossOfModel, moved
 from sharpflow.errors import first_line
 
-ASYMMETRY = 2e-3
-"""Largest difference of aᵀHb and bᵀHa over ‖H‖; that of H and Hᵀ enters it squared."""
 DIFFERENCE = 0.25
 """Largest relative difference from gradients; kinks of the loss, as ReLU has, may take a tenth."""
 NOISE = 0.05

@@ -172,18 +172,23 @@ def letter(panels: Sequence[Axes]) -> None:
         )
 
 
-def note(axes: Axes, text: str, low: bool = False) -> None:
-    """A remark in small grey letters inside a panel, at its right, above or below."""
-    axes.text(
-        0.99,
-        0.02 if low else 0.98,
+def note(axes: Axes, text: str, low: bool = False, outside: bool = False) -> None:
+    """A remark in small grey letters at the right of a panel, at its upper or its lower edge.
+
+    Its ground dims the curves that it lies on; `outside`, beyond that edge, it lies on none.
+    """
+    axes.annotate(
         text,
-        transform=axes.transAxes,
+        (0.99, 0.0 if low else 1.0),
+        xytext=(0, 2 if low != outside else -2),
+        xycoords="axes fraction",
+        textcoords="offset points",
         ha="right",
-        va="bottom" if low else "top",
+        va="bottom" if low != outside else "top",
         fontsize=7.5,
         color=GREY,
         zorder=6,
+        bbox={"facecolor": "white", "alpha": 0.85, "linewidth": 0, "pad": 1.0},
     )
 
 
@@ -317,7 +322,8 @@ def positive(curves: pd.DataFrame) -> pd.DataFrame:
 def log_limits(axes: Axes, curves: pd.DataFrame, decades: float = 6.0) -> None:
     """Set a logarithmic y axis to the data's range, but to at most `decades` below its peak.
 
-    A quantity that passes through zero would otherwise stretch its axis over many empty decades.
+    A quantity that passes through zero would otherwise stretch its axis over many empty decades. An
+    axis of more than three has ticks at powers of ten alone.
     """
     values = curves.to_numpy(float)
     values = values[np.isfinite(values) & (values > 0)]
@@ -325,6 +331,9 @@ def log_limits(axes: Axes, curves: pd.DataFrame, decades: float = 6.0) -> None:
     if values.size:
         low = max(values.min(), values.max() * 10.0**-decades)
         axes.set_ylim(0.7 * low, 1.5 * values.max())
+        if low < 1e-3 * values.max():
+            axes.yaxis.set_minor_locator(LogLocator(subs=(1.0,), numticks=99))
+            axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 _SUBS = (1.0, 2.0, 5.0), (1.0, 1.5, 2.0, 3.0, 5.0, 7.0), (1.0, 1.2, 1.5, *range(2, 10))

@@ -97,7 +97,10 @@ def seeds_needed(row: Row) -> int | None:
     ends = [row["raw"]["band_low"], row["raw"]["band_high"]]
     if not all(map(math.isfinite, (low, centre, high))):
         return None
-    if low > 0 and not math.isclose(high - centre, centre - low, rel_tol=1e-3):  # of the logarithm
+    method = row["interval_method"]
+    if "t-interval" not in method:
+        return None
+    if method.endswith("of the logarithm"):
         low, centre, high = (math.log(value) for value in (low, centre, high))
         ends = [math.log(end) if end > 0 else -math.inf for end in ends]
     spread = (high - low) / 2 * math.sqrt(count) / float(t_quantile(count, level))

@@ -80,7 +80,7 @@ class Judgement:
     Attributes:
         interval: of the share of runs inside the band, or of the mean.
         verdict: `supported`, `not supported`; `straddles` if the seeds allow both; `undefined` if
-            what is missing could decide.
+            only runs without a value keep it from `supported`, or where there is no mean.
         reason: what a reader should know of it; may be empty.
         inside, undefined, failed: how many seeds lie in the band, have no value, fail outright.
         p_value: of the hypothesis that the statement holds, two-sided; `not supported` means that

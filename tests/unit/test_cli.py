@@ -564,7 +564,7 @@ def test_two_results_are_compared(said, here):
     assert not any("e.seeds" in line or "kind" in line for line in lines)
     assert "0 the same, 1 not" in lines
     assert "e c a supported (100) not supported (150)" in lines
-    assert "e/a, width 5, 2/η = 200 100 125 1.25" in lines  # over steps 6 to 8
+    assert "e/a, width 5, learning rate 0.01 100 125 1.25" in lines  # over steps 6 to 8
     assert (here / "both.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -590,7 +590,7 @@ def test_the_only_cases_of_an_experiment_stand_beside_each_other(said, here):
     assert "e.cases.tanh→gelu.training.steps 6 9" in lines
     assert "0 the same, 1 not" in lines
     assert "e c tanh→gelu supported (100) not supported (150)" in lines
-    assert "e/tanh→gelu, width 5, 2/η = 200 100 125 1.25" in lines
+    assert "e/tanh→gelu, width 5, learning rate 0.01 100 125 1.25" in lines
 
 
 def test_cases_of_one_side_are_named_and_their_verdicts_counted(said, here):
@@ -600,7 +600,7 @@ def test_cases_of_one_side_are_named_and_their_verdicts_counted(said, here):
     assert "only in B: e/b" in lines
     assert "1 the same, 0 not, 1 in B alone" in lines
     assert not any(line.endswith(" –") and line.startswith("e c") for line in lines)
-    assert "e/b, width 5, 2/η = 200 – 100 –" in lines
+    assert "e/b, width 5, learning rate 0.01 – 100 –" in lines
     assert "1 the same, 0 not, 1 in A alone" in compared(said, "two one")
 
 
@@ -618,8 +618,8 @@ def test_runs_that_diverged_have_no_level_and_are_named(said, here):
     results(here / "lost", 40.0, "not supported", steps=9)
     lose(here / "lost", 2, 3, seeds=2)
     lines = [" ".join(line.split()) for line in said("compare one lost").splitlines()]
-    assert "e/a, width 5, 2/η = 200 83.33 – –" in lines
-    assert "B e/a, width 5, 2/η = 200: 4 of 5 diverged at steps 2 to 3" in lines
+    assert "e/a, width 5, learning rate 0.01 83.33 – –" in lines
+    assert "B e/a, width 5, learning rate 0.01: 4 of 5 diverged at steps 2 to 3" in lines
     assert not any(line.startswith("A e/a") for line in lines)
     lose(here / "one", 3, seeds=1)
     assert "1 of 5 diverged at step 3" in said("compare one lost --figure lost.png")

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -110,6 +111,27 @@ def test_pairs_above_a_bound_take_no_more_products_than_they_may(most):
     assert eigenpairs_above(operator, 1.5, initial=start, max_products=most).matvecs <= most
     with pytest.raises(ValueError, match="max_products is 0"):
         eigenpairs_above(operator, 1.5, max_products=0)
+
+
+SCALES = [(torch.float32, e) for e in (-30, -22, 20, 30)] + [
+    (torch.float64, e) for e in (-250, -160, 150, 250)
+]
+
+
+@pytest.mark.parametrize(("dtype", "exponent"), SCALES)
+def test_the_scale_of_a_matrix_changes_nothing(dtype, exponent):
+    """Squares of products of such a size vanish or overflow in their own precision."""
+    values = [3.0, 2.5, *torch.linspace(-2, 2, 398).tolist()]
+    matrix = with_spectrum(values, dtype=dtype)[0]
+    plain = top_eigenpairs(LinearOperator.from_dense(matrix), 2, 1e-4)
+    factor = 2.0 ** round(exponent * math.log2(10))
+    found = top_eigenpairs(LinearOperator.from_dense(matrix * factor), 2, 1e-4)
+    assert found.converged
+    assert found.matvecs == plain.matvecs
+    for name in ("values", "residuals", "norm", "next_value"):
+        scaled, expected = (np.atleast_1d(getattr(r, name)).tolist() for r in (found, plain))
+        assert np.divide(scaled, factor) == pytest.approx(np.array(expected), rel=1e-3, nan_ok=True)
+    assert found.errors.tolist() == pytest.approx(plain.errors.tolist(), rel=1e-3)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -7,9 +7,17 @@ import numpy as np
 import pytest
 import torch
 from spectra import SIZE, SPECTRA, generator, with_eigenvalues
+from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from sharpflow.curvature import LinearOperator, hessian_operator, spectral_density, trace
+from sharpflow.curvature import (
+    LinearOperator,
+    ModelCurvature,
+    hessian_operator,
+    spectral_density,
+    top_eigenpairs,
+    trace,
+)
 from sharpflow.curvature.diagonal import diagonal
 from sharpflow.curvature.estimators import frobenius_norm
 from sharpflow.curvature.sketch import Sketch, TestVectors
@@ -54,6 +62,21 @@ def test_small_operators_are_exact(estimator, size, dtype):
     close = 1e-12 if dtype == torch.float64 else 1e-5
     assert torch.allclose(found, exact(estimator, dense(operator)), rtol=close, atol=close)
     assert (float(error.max()), result.matvecs, result.exact) == (0.0, size, True)
+
+
+def test_products_that_are_not_symmetric_are_refused():
+    """The fused double backward of `weight_norm` is wrong: its trace, 4.6, was called exact."""
+    torch.manual_seed(0)
+    inputs, targets = torch.randn(12, 5).double(), torch.randn(12, 3).double()
+    layer = nn.utils.parametrizations.weight_norm(nn.Linear(5, 6))
+    model = nn.Sequential(layer, nn.Tanh(), nn.Linear(6, 3)).double()
+    operator = ModelCurvature(model, nn.functional.mse_loss, inputs, targets).hessian()
+    for measure in (trace, diagonal, frobenius_norm, LinearOperator.to_dense):
+        with pytest.raises(
+            ValueError, match=r"not those of a symmetric matrix .* second derivative"
+        ):
+            measure(operator)
+    assert not top_eigenpairs(operator, 1, 1e-4).converged
 
 
 def test_trace_and_diagonal_of_a_loss():

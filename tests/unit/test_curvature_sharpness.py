@@ -38,7 +38,7 @@ def reference(model, loss_fn, inputs, targets):
 
 
 def assert_top(model, loss_fn, inputs, targets, dense, k=2, **options):
-    tracker = SharpnessTracker(model, loss_fn, inputs, targets, k, 1e-8, **options)
+    tracker = SharpnessTracker(model, loss_fn, inputs, targets, k=k, tol=1e-8, **options)
     assert tracker.dense is dense
     result = tracker.measure()
     hessian = reference(model, loss_fn, inputs, targets)
@@ -265,18 +265,44 @@ def test_warm_starts_along_a_trajectory_agree_with_cold_ones(activation, dense, 
     assert tracker.corrections == 0
 
 
+class Two(nn.Module):
+    """Two parameters that do not interact, with curvatures that are data."""
+
+    def __init__(self):
+        super().__init__()
+        self.theta = nn.Parameter(torch.zeros(2, dtype=torch.float64))
+        self.register_buffer("curvature", torch.tensor([2.0, 1.0]).double())
+
+    def forward(self, x):
+        return x @ (self.curvature * self.theta**2)
+
+
+@pytest.mark.parametrize("options", [{}, {"accuracy": 0.01}])
+def test_a_pair_that_comes_from_far_below_is_seen(options):
+    """It is looked at every fifth time, and carried along once it is near."""
+    model, data = Two(), torch.ones(1, 2).double()
+    tracker = SharpnessTracker(
+        model, lambda f, y: f.sum() / 2, data, torch.zeros(1), check_every=1000, **options
+    )
+    second = [1.0, 1.2, 1.4, 1.6, 1.8, 1.95, 2.2, 2.5, 3.0, 5.0, 9.0]
+    found = []
+    for value in second:
+        model.curvature[1] = value
+        found.append(tracker.measure())
+    expected = [max(2.0, value) for value in second]
+    assert [r.values.item() for r in found] == pytest.approx(expected, rel=1e-3)
+    assert [r.matvecs for r in found[1:5]] == [1] * 4
+    assert tracker.corrections == 0
+    resumed = SharpnessTracker(
+        model, lambda f, y: f.sum() / 2, data, torch.zeros(1), check_every=1000, **options
+    )
+    resumed.load_state_dict(tracker.state_dict())
+    model.curvature[0] = 20.0
+    later = [resumed.measure().values.item() for _ in range(5)]
+    assert later == pytest.approx([9.0] * 4 + [20.0], rel=1e-3)  # of which the last is a look
+
+
 def test_the_cold_check_leaves_a_pair_that_was_overtaken():
-    class Two(nn.Module):
-        """Two parameters that do not interact, with curvatures that are data."""
-
-        def __init__(self):
-            super().__init__()
-            self.theta = nn.Parameter(torch.zeros(2, dtype=torch.float64))
-            self.register_buffer("curvature", torch.tensor([2.0, 1.0]).double())
-
-        def forward(self, x):
-            return x @ (self.curvature * self.theta**2)
-
     model, data = Two(), torch.ones(1, 2).double()
     tracker = SharpnessTracker(
         model, lambda f, y: f.sum() / 2, data, torch.zeros(1), tol=1e-9, check_every=3

@@ -69,7 +69,7 @@ def follow(tracker, model, loss, steps=40, count=1):
 def test_a_smooth_loss_is_followed_by_gradients_alone_within_the_accuracy(data, count):
     model, loss = network(), cross_entropy(data)
     tracker = SharpnessTracker(
-        model, F.cross_entropy, *data, count, accuracy=ACCURACY, check_every=20
+        model, F.cross_entropy, *data, k=count, accuracy=ACCURACY, check_every=20
     )
     assert follow(tracker, model, loss, count=count) <= ACCURACY
     assert tracker.shortcuts >= 35  # all but the cold checks, and what follows a refusal
@@ -214,7 +214,7 @@ def test_a_random_start_is_measured_by_gradients_and_two_products(data, count, k
     model, loss = network().to(kind), cross_entropy(data)
     found = [
         SharpnessTracker(
-            model, F.cross_entropy, data[0].to(kind), data[1], count, accuracy=ACCURACY,
+            model, F.cross_entropy, data[0].to(kind), data[1], k=count, accuracy=ACCURACY,
             generator=torch.Generator().manual_seed(seed),
         )
         for seed in range(4)

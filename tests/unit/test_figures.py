@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 import sharpflow.figures
+from papers.li2022.claims.eigenvectors import surrogate_factor
 from papers.li2022.claims.phases import SMOOTHING
 from papers.li2022.figures import output_norm, phases, plateau, residual, surrogate
 from sharpflow.claims.edge import plateau_slope
@@ -490,6 +491,16 @@ def test_residual_divides_by_n(two_cases):
     assert (sharpness[:moment] < 400).all()
 
 
+def test_the_cut_of_the_residual_is_told_beyond_the_panel(two_cases):
+    figure = residual.draw(two_cases)
+    _, below = panel(figure, "tanh, 2/η = 400")
+    (note,) = (text for text in below.texts if text.get_text().startswith("cut 6 decades"))
+    figure.draw_without_rendering()
+    assert note.get_window_extent().y0 > below.get_window_extent().y1
+    drawn = [tick for tick in below.yaxis.get_minorticklocs() if tick > 0]
+    np.testing.assert_allclose(np.log10(drawn), np.round(np.log10(drawn)), atol=1e-9)
+
+
 def test_surrogate_ratio_is_taken_where_both_were_measured(two_cases):
     figure = surrogate.draw(two_cases)
     _, below = panel(figure, "tanh, 2/η = 400")
@@ -498,10 +509,20 @@ def test_surrogate_ratio_is_taken_where_both_were_measured(two_cases):
     hessian = strong_values(two_cases, "tanh", "hessian_sharpness")
     np.testing.assert_array_equal(ratio.get_xdata(), np.arange(0, 300, 10))
     np.testing.assert_allclose(ratio.get_ydata(), top / hessian)
-    loss = strong_values(two_cases, "tanh", "loss")
-    halved = line(below, "loss has halved").get_xdata()[0]
-    assert loss[halved] <= loss[0] / 2 < loss[halved - 1]
     assert "λₘₐₓ every 10 steps" in surrogate.caption(two_cases)
+
+
+def test_surrogate_shows_the_band_that_its_claim_has(two_cases):
+    factor = surrogate_factor.band[1]
+    figure = surrogate.draw(two_cases)
+    _, below = panel(figure, "tanh, 2/η = 400")
+    (band,) = below.patches
+    assert band.get_y() == pytest.approx(1 / factor)
+    assert band.get_y() + band.get_height() == pytest.approx(factor)
+    low, high = below.get_ylim()
+    assert low < 1 / factor < factor < high
+    assert f"within a factor of {factor:g}" in legend_texts(figure)
+    assert f"within a factor of {factor:g}, which" in surrogate.caption(two_cases)
 
 
 def test_what_did_not_converge_is_left_out_and_counted():
@@ -593,7 +614,13 @@ def test_plateau_and_its_claim_agree_on_which_runs_have_one(stride, steps, exist
     (given,) = tables.values()
     seed = [run for run in runs_of(given.runs, given.settings["cases"]) if run.seed == 0]
     assert np.isfinite(plateau_slope.statistic(seed)) == bool(exist)
-    plateau.draw(tables).draw_without_rendering()
+    figure = plateau.draw(tables)
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    assert ("no run has a plateau" in {text.get_text() for text in axes.texts}) == (not exist)
+    assert bool(figure.legends) == bool(axes.patches) == bool(exist)
+    assert ("Small points" in plateau.caption(tables)) == bool(exist)
+    assert ("no run has a plateau" in plateau.alt(tables)) == (not exist)
     missing = f"{27 - exist} of 27 runs have no plateau"
     assert (missing in plateau.caption(tables)) == (exist < 27)
 

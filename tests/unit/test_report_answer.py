@@ -31,7 +31,7 @@ from sharpflow.report.reasons import (
     seeds_needed,
 )
 from sharpflow.report.verdicts import claim_entries
-from sharpflow.statistics.verdicts import judge_mean, judge_runs
+from sharpflow.statistics.verdicts import REAL, judge_mean, judge_runs
 
 SMALLER = [("training.steps", "700", "1200")]
 LOW = {"verdict": "not supported", "reason": "5 of 5 outside the band", "inside": 0}
@@ -46,11 +46,12 @@ def entries(*rows: dict) -> list[dict]:
     return [row | {"anchor": None} for row in claim_entries(claims(*rows))]
 
 
-def judged(values, band=(0.9, 1.1), **changes) -> dict:
+def judged(values, band=(0.9, 1.1), support=REAL, **changes) -> dict:
     """The row of a claim as the engine judges these values."""
-    make = judge_mean if changes.get("estimand") == "mean" else judge_runs
-    found = make(values, band)
+    mean = changes.get("estimand") == "mean"
+    found = judge_mean(values, band, support) if mean else judge_runs(values, band)
     return claim(
+        method=f"a level; {found.interval.method}",
         statistic=found.interval.statistic,
         low=found.interval.low,
         high=found.interval.high,
@@ -215,6 +216,11 @@ class TestReasons:
 class TestSeedsNeeded:
     """The advice is checked by judging so many seeds of the same kind."""
 
+    def test_of_a_bounded_mean_none_is_known(self):
+        row = judged([0.2, 0.9, 0.95, 1.0, 1.0], estimand="mean", support=(0, 1))
+        assert row["verdict"] == "straddles"
+        assert seeds_needed(entries(row)[0]) is None
+
     @pytest.mark.parametrize("centre", [1.0, 1.03, 1.2, 0.8])
     def test_of_a_mean(self, centre):
         def like(count):
@@ -231,16 +237,9 @@ class TestSeedsNeeded:
 
     def test_of_a_positive_mean(self):
         spread = np.array([-1.0, -0.5, 0.0, 0.5, 1.0])
-        found = judge_mean(np.exp(0.15 * spread), (0.9, 1.1), (0.0, np.inf))
-        row = claim(
-            estimand="mean",
-            statistic=found.interval.statistic,
-            low=found.interval.low,
-            high=found.interval.high,
-            verdict=found.verdict,
-        )
+        row = judged(np.exp(0.15 * spread), support=(0.0, np.inf), estimand="mean")
         count = seeds_needed(entries(row)[0])
-        assert found.verdict == "straddles"
+        assert row["verdict"] == "straddles"
         values = np.arange(count) - (count - 1) / 2
         scaled = np.exp(0.15 * spread.std(ddof=1) * values / values.std(ddof=1))
         assert judge_mean(scaled, (0.9, 1.1), (0.0, np.inf)).verdict == "supported"

@@ -21,6 +21,8 @@ from sharpflow.statistics.intervals import t_interval
 TITLE = "Sharpness plateau against the stability threshold"
 READS = ("gauss_newton_sharpness",)
 
+NONE = "no run has a plateau"
+"""Stands in a panel without points."""
 IDENTITY = {"color": style.BLACK, "linestyle": (0, (5, 2.5)), "linewidth": 0.9}
 GREY: dict[str, Any] = {"color": style.GREY, "alpha": 0.18, "linewidth": 0, "zorder": 0}
 
@@ -37,10 +39,12 @@ def draw(tables: results.Tables) -> Figure:
         len(panels), heights=(5.2,), columns=2, width=5.6 if len(panels) == 1 else 4.2
     )
     widths = sorted(points["width"].unique())
+    some = points["ratio"].notna().any()
     for ((experiment, case), chosen), (axes,) in zip(panels, stacks, strict=True):
         thresholds = np.sort(chosen["threshold"].unique())
-        axes.axhline(1.0, **IDENTITY)
-        axes.axhspan(BAND_LOW, BAND_HIGH, **GREY)
+        if some:
+            axes.axhline(1.0, **IDENTITY)
+            axes.axhspan(BAND_LOW, BAND_HIGH, **GREY)
         spacing = 0.8 / len(widths)
         for place, width in enumerate(widths):
             own = chosen[chosen["width"] == width]
@@ -49,10 +53,13 @@ def draw(tables: results.Tables) -> Figure:
         axes.set_xticks(range(len(thresholds)), [base.number(float(t)) for t in thresholds])
         axes.set(xlim=(-0.55, len(thresholds) - 0.45), xlabel=f"stability threshold {symbols}")
         axes.set_title(_case_label(tables, experiment, case, points))
+        if chosen["ratio"].isna().all():
+            style.note(axes, NONE)
         axes.set_ylim(_limits(chosen, confidence))
     style.common_limits([axes for (axes,) in stacks])
     style.label_rows(stacks, "plateau of Λ / threshold")
-    style.legend_below(figure, _legend(points, widths, symbols))
+    if some:
+        style.legend_below(figure, _legend(points, widths, symbols))
     return figure
 
 
@@ -187,11 +194,13 @@ def _legend(points: pd.DataFrame, widths: list[int], symbols: str) -> list[Artis
 def alt(tables: results.Tables) -> str:
     """What is seen, and where the plateaus are."""
     ratios = plateaus(tables)["ratio"].dropna()
-    seen = f", which lie between {ratios.min():.2f} and {ratios.max():.2f}" if len(ratios) else ""
+    drawn = "The plateau of the sharpness over its threshold, by threshold and width: "
+    if ratios.empty:
+        return f"{drawn}nothing is drawn, for {NONE}, which stands in the panel in its place."
     return (
-        "The plateau of the sharpness over its threshold, by threshold and width: small points for "
-        f"seeds{seen}, larger markers with bars for their means, a dashed line at one and a grey "
-        "band about it."
+        f"{drawn}small points for seeds, which lie between {ratios.min():.2f} and "
+        f"{ratios.max():.2f}, larger markers with bars for their means, a dashed line at one and a "
+        "grey band about it."
     )
 
 
@@ -231,8 +240,10 @@ def caption(tables: results.Tables) -> str:
     return base.join(
         f"Plateau of the Gauss-Newton sharpness Λ over the threshold {symbols}: the mean of its "
         "two-step averages after the first cycle, or over the last third if it never reaches "
-        f"{symbols}. Widths and seeds stand side by side.",
-        base.points_sentence(tables),
+        f"{symbols}.",
+        f"Widths and seeds stand side by side. {base.points_sentence(tables)}"
+        if missing < len(points)
+        else "",
         f"{missing} of {len(points)} runs have no plateau (diverged, under {WINDOW} steps of it, "
         "or an even stride) and are not drawn."
         if missing

@@ -44,7 +44,7 @@ def draw(tables: results.Tables) -> Figure:
     for (_, below), along in zip(stacks, drawn, strict=True):
         style.log_limits(below, pd.concat(drawn), DECADES)
         if (along < below.get_ylim()[0]).any(axis=None):
-            style.note(below, f"cut {DECADES} decades below the peak", low=True)
+            style.note(below, f"cut {DECADES} decades below the peak", outside=True)
     style.common_limits([above for above, _ in stacks])
     for above, _ in stacks:
         style.plain_log_ticks(above)

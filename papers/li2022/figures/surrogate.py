@@ -12,11 +12,15 @@ from sharpflow.figures.edge import SHARPNESS
 from sharpflow.results import tables as results
 from sharpflow.results.runs import Run, runs_by_network
 
+from ..claims.eigenvectors import surrogate_factor
+
 TITLE = "Gauss-Newton sharpness and the Hessian's top eigenvalue"
 READS = ("gauss_newton_sharpness", "hessian_sharpness")
 
 HESSIAN = "hessian_sharpness"
 TOP = "λₘₐₓ"
+FACTOR = surrogate_factor.band[1]
+"""By which the two may differ, either way."""
 
 
 @style.house
@@ -40,9 +44,9 @@ def draw(tables: results.Tables) -> Figure:
             style.draw_apart(below, ratio, strong, style.BLUE, "s", f"Λ / {TOP}"),
         ]
         below.axhline(1.0, color=style.BLACK, linewidth=0.8, zorder=1)
-        for axes in (above, below):
-            moment = halved_step(results.curves(tables, network, "loss")[strong])
-            handles.append(style.draw_moment(axes, moment, "loss has halved"))
+        words = f"within a factor of {FACTOR:g}"
+        look = {"color": style.GREY, "alpha": 0.16, "linewidth": 0, "zorder": 0}
+        handles.append(below.axhspan(1 / FACTOR, FACTOR, label=words, **look))
         both = pd.concat([surrogate, hessian])
         drawn.append((both, unit.threshold(tables, network, strong)))
         ratios.append(ratio)
@@ -58,20 +62,12 @@ def draw(tables: results.Tables) -> Figure:
     return figure
 
 
-def halved_step(loss: pd.Series) -> int | None:
-    """First recorded step at which a run's loss is at most half of its first value."""
-    loss = loss.dropna()
-    reached = loss.index[loss <= 0.5 * loss.iloc[0]] if len(loss) else []
-    return int(reached[0]) if len(reached) else None
-
-
 def ratio_limits(ratio: pd.DataFrame) -> tuple[float, float]:
-    """Limits of the ratio's axis: its range with 1 in it, within [0, 3]."""
-    values = ratio.to_numpy(float)
-    values = values[np.isfinite(values)]
-    low, high = (values.min(), values.max()) if values.size else (0.9, 1.1)
-    margin = 0.08 * max(high - low, 0.1)
-    return max(min(low, 1.0) - margin, 0.0), min(max(high, 1.0) + margin, 3.0)
+    """Limits of the ratio's axis: its range with the claim's band in it, within [0, 3]."""
+    values = [1 / FACTOR, FACTOR, *ensemble.finite(ratio.to_numpy().flat)]
+    low, high = min(values), max(values)
+    margin = 0.08 * (high - low)
+    return max(low - margin, 0.0), min(high + margin, 3.0)
 
 
 def alt(tables: results.Tables) -> str:
@@ -88,7 +84,8 @@ def alt(tables: results.Tables) -> str:
     return (
         f"{len(chosen)} panels, one a network. Above, the Gauss-Newton sharpness as a line and the "
         "Hessian's top eigenvalue as points on it, against a dashed line at the threshold; below, "
-        f"their ratio as points about a line at one.{apart}"
+        "their ratio as points about a line at one, in a grey band for a factor of "
+        f"{FACTOR:g}.{apart}"
     )
 
 
@@ -133,7 +130,8 @@ def caption(tables: results.Tables) -> str:
     return base.join(
         f"Above: Gauss-Newton sharpness Λ = (2/n) λ_max(J Jᵀ) and, as points, the largest "
         f"eigenvalue {TOP} of the Hessian, in units of {base.symbols(chosen)} (dashed). Below: "
-        f"their ratio where both were recorded and {TOP} > 0. Dotted: the loss has halved.",
+        f"their ratio where both were recorded and {TOP} > 0; grey: within a factor of {FACTOR:g}, "
+        f"which `{surrogate_factor.name}` asks of 95 % of the states.",
         edge.means_sentence(results.curves(tables, n, SHARPNESS) for n in chosen),
         base.seeds_sentence(tables, HESSIAN),
         base.stride_sentence(tables, {HESSIAN: TOP}),

@@ -134,7 +134,7 @@ def _linear_until(axes: Axes, values: pd.Series, crossing: int | None) -> None:
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}".replace("-", "−")))
     axes.axhspan(-linear, linear, color=style.GREY, alpha=0.12, linewidth=0, zorder=0)
-    style.note(axes, "log beyond the grey band", low=True)
+    style.note(axes, "log beyond the grey band", outside=True)
 
 
 def _return_line(axes: Axes, step: int | None) -> Line2D | None:
