@@ -14,9 +14,10 @@ sys.path.insert(0, PROJECT)
 from snakemake.logging import logger
 
 from sharpflow import cluster, console, forkserver, planning
+from sharpflow.clone import lead
 from sharpflow.config import gpus, load, make_plan
 from sharpflow.config.digest import Code
-from sharpflow.config.home import HOME, default, lead
+from sharpflow.config.home import HOME, default
 from sharpflow.config.places import check_bucket, check_image
 from sharpflow.config.plan import differences
 from sharpflow.config.scale import shortfalls
@@ -27,11 +28,8 @@ from sharpflow.cost.work import TIME
 from sharpflow.errors import SharpflowError
 from sharpflow.planning import signed
 
-if os.path.dirname(os.path.abspath(workflow.main_snakefile)) == os.path.abspath(PROJECT):
-    lead(PROJECT)
-
 logger.addFilter(console.shorten)
-logger.addFilter(console.Interrupted())
+logger.addFilter(console.Interrupted(lambda: console.told_to_end(workflow)))
 # a third of the planning of a large sweep is a search for garbage among objects that all stay
 gc.set_threshold(20_000, 10, 10)
 planning.prepare()
@@ -51,6 +49,15 @@ def refused(step):
         return step()
     except SharpflowError as error:
         refuse(error)
+
+
+# digests are of the package that is loaded here, and jobs load the one that leads
+if not os.path.isdir(PROJECT) or not HOME.samefile(PROJECT):
+    refuse(
+        f"the workflow in {PROJECT} was started with the sharpflow of another copy, {HOME}: start "
+        f"it there with `python -m sharpflow.launch`, or that copy's with `sharpflow snakemake`."
+    )
+lead(PROJECT)
 
 
 def read_plan():

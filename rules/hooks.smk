@@ -1,6 +1,7 @@
 """What is done before the first job of a run and after its last."""
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 from sharpflow import cluster, console, forkserver
 from sharpflow.config import gpus
@@ -33,6 +34,9 @@ onstart:
         workflow.scheduler.job_rate_limiter = None
         if len(list(workflow.dag.needrun_jobs())) >= FORKED_FROM:
             forkserver.start(CONFIGURATION.threads_per_job)
+        pool = getattr(workflow.scheduler._executor, "pool", None)
+        if isinstance(pool, ThreadPoolExecutor):
+            pool._initializer = forkserver.block_sigint  # of the threads that jobs are started from
     console.watch(workflow, logger, foretold)
 
 

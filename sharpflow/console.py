@@ -2,6 +2,7 @@
 
 import csv
 import logging
+import re
 import threading
 import time
 from collections import Counter
@@ -41,7 +42,15 @@ _TOLD_BY_THE_LINE = {
 }
 _ADVICE = "Some jobs were triggered by provenance information"
 _INTERRUPTED = "Terminating processes on user request"
-_BY_INTERRUPTION = ("<Signals.SIGINT: 2>", "At least one job did not complete successfully")
+_BY_INTERRUPTION = (
+    *("<Signals.SIGINT: 2>", "exit status 130", "<Signals.SIGTERM: 15>", "exit status 143"),
+    "At least one job did not complete successfully",
+)
+_SAID_AT_THE_END = (
+    "At least one job did not complete successfully",
+    "Exiting because a job execution failed",
+    "returned non-zero exit status 1.",  # a job that ended so has said why
+)
 _CHATTER = ("Select jobs to execute", "Job rate limit reached")
 
 
@@ -77,20 +86,29 @@ def shorten(record: logging.LogRecord) -> bool:
     return True
 
 
+def told_to_end(workflow: Any) -> bool:
+    """Whether Snakemake got a SIGTERM, which ends the jobs of its group too (`timeout`)."""
+    return bool(getattr(workflow.scheduler, "_user_kill", None))
+
+
 class Interrupted:
-    """Leaves out what looks like a failure and is the user's own Ctrl-C.
+    """Leaves out what looks like a failure and is the user's own Ctrl-C, or a SIGTERM.
 
     A filter for Snakemake's logger: from its word of an interruption on, jobs that end by it have
     not failed. Whatever else goes wrong meanwhile is said.
+
+    Args:
+        told: whether Snakemake was told to end, which it says only later.
     """
 
-    def __init__(self):
+    def __init__(self, told: Callable[[], bool] = lambda: False):
+        self._told = told
         self._asked = False
 
     def __call__(self, record: logging.LogRecord) -> bool:
         """Whether a message is to be said."""
         text = str(record.msg)
-        self._asked = self._asked or text.startswith(_INTERRUPTED)
+        self._asked = self._asked or text.startswith(_INTERRUPTED) or self._told()
         lost = getattr(record, "event", None) in (LogEvent.JOB_ERROR, LogEvent.GROUP_ERROR)
         return not (self._asked and (lost or any(words in text for words in _BY_INTERRUPTION)))
 
@@ -116,7 +134,10 @@ class Narrow(logging.Formatter):
 def untold(record: logging.LogRecord) -> bool:
     """Whether a message says what the line does not; a filter for the console."""
     if record.levelno >= logging.WARNING:
-        return True
+        at_the_end = any(words in str(record.msg) for words in _SAID_AT_THE_END)
+        if getattr(record, "event", None) == LogEvent.JOB_ERROR:
+            at_the_end = any(map(said, getattr(record, "log", None) or ()))
+        return not at_the_end
     chatter = str(record.msg).startswith(_CHATTER)
     return getattr(record, "event", None) not in _TOLD_BY_THE_LINE and not chatter
 
@@ -348,6 +369,18 @@ _KILLED = (
     "it left no word of an error: it was killed (signal 9, often for want of memory), or what "
     "Snakemake says above befell it"
 )
+_CAUSE = 120
+_AN_ERROR = re.compile(r"^(?:Error: |(?=[\w.]*(?:Error|Exception)\b))(.*)", re.M)
+
+
+def said(log: str | Path) -> str:
+    """The last error that a job's log tells of, cut; empty without one."""
+    try:
+        text = Path(log).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+    found = _AN_ERROR.findall(text)
+    return cut(found[-1].strip(), _CAUSE) if found else ""
 
 
 def failure(name: str, log: str) -> Failure:
@@ -357,12 +390,9 @@ def failure(name: str, log: str) -> Failure:
         name: the job's.
         log: path of its log; empty if it has none.
     """
-    path = Path(log)
-    if not log or not path.is_file():
-        return Failure(name, "", _KILLED if log else "")
-    text = path.read_text(encoding="utf-8", errors="replace")
-    told = "Error" in text or "Traceback" in text or "rror:" in text
-    return Failure(name, log, "" if told else _KILLED)
+    if not log:
+        return Failure(name, "")
+    return Failure(name, log if Path(log).is_file() else "", said(log) or _KILLED)
 
 
 def outcome(workflow: Any, root: str, failed_figures: Sequence[Failure] = ()) -> Outcome:
@@ -378,14 +408,14 @@ def outcome(workflow: Any, root: str, failed_figures: Sequence[Failure] = ()) ->
     open_ = {job for job in wanted if not dag.finished(job)}
     made = {job.rule.name for job in dag.jobs if job not in open_}
     failed = [one for job in scheduler.failed for one in (job if job.is_group() else [job])]
+    failures = [failure(name_of(job), str(job.log[0]) if job.log else "") for job in failed]
+    if told_to_end(workflow):
+        failures = [each for each in failures if each.reason != _KILLED]
     page, claims = f"{root}/{PAGE}", f"{root}/{CLAIMS}"
     return Outcome(
         len(wanted) - len(open_),
         len(wanted),
-        [
-            *(failure(name_of(job), str(job.log[0]) if job.log else "") for job in failed),
-            *failed_figures,
-        ],
+        [*failures, *failed_figures],
         verdict_counts(claims) if "collect_claims" in made else {},
         claims,
         page if "report" in made else "",

@@ -1,5 +1,6 @@
 """Errors that a user can act on: one paragraph, shown without a traceback."""
 
+import os
 import sys
 from collections.abc import Callable
 
@@ -44,12 +45,19 @@ def first_line(error: BaseException) -> str:
 def exit_status(command: Callable[[], int | None], *also: type[Exception]) -> int:
     """Run a command for its exit status: 1, with the message in one line, for a mistake.
 
+    Where nobody reads on what it prints (`| head`) it ends quietly, with status 1 too.
+
     Args:
         command: prints what it has to say; it may return a status of its own.
         also: exceptions that are told like a SharpflowError.
     """
     try:
-        return command() or 0
+        status = command() or 0
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python writes what it still holds there
+        return 1
     except (SharpflowError, *also) as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1

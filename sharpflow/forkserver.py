@@ -23,8 +23,8 @@ import sys
 import tempfile
 import threading
 import traceback
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -42,7 +42,10 @@ PRELOADED = (
 """What is loaded before the first job; nothing of this project, which may differ between jobs."""
 THREADS = [f"{library}_NUM_THREADS" for library in ("OMP", "GOTO", "OPENBLAS", "MKL")]
 """What Snakemake sets for a job, of what libraries here read."""
-SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
+_PACKAGE = Path(__file__).resolve().parent
+_INSIDE = _PACKAGE / "_workflow"  # as in sharpflow.config.home, which the server cannot import
+SCRIPTS = (_INSIDE if _INSIDE.is_dir() else _PACKAGE.parent) / "scripts"
+"""Of the jobs of this copy of sharpflow."""
 _READ_WHEN_LOADED = (
     *("OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_", "GOTO_", "BLIS_", "DNNL_", "ONEDNN_"),
     *("TORCH", "PYTORCH_", "ATEN_", "CUDA_", "NVIDIA_", "LD_", "MALLOC_", "GLIBC_", "PYTHON"),
@@ -53,6 +56,31 @@ _SET_PARENT_DEATH_SIGNAL = 1  # of Linux's prctl.h
 _STATUS = struct.Struct("i")
 _SIZE = struct.Struct("Q")
 _PATIENCE = 10.0  # seconds that the other side has for what it is to do
+
+
+@contextmanager
+def sigint_blocked() -> Iterator[None]:
+    """Start processes that hear of a Ctrl-C when they can end in a sentence: see `hear_sigint`."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def hear_sigint(then: Any) -> None:
+    """Do what is given at a Ctrl-C from here on, and at one that came while it was blocked.
+
+    A process that was started to ignore it, as in the background of a script, does so still.
+    """
+    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+        signal.signal(signal.SIGINT, then)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
+def block_sigint() -> None:
+    """Have what this thread starts hear of a Ctrl-C only when it asks for it."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
 
 
 def _world(environment: Mapping[str, str]) -> list[str]:
@@ -89,12 +117,14 @@ class Server:
             listener.bind(self.address)
             listener.listen(128)
             # -P: the folder of this file has modules named like those of the standard library
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", __file__, self.address, str(listener.fileno()), *preloaded],
-                stdin=subprocess.PIPE,
-                pass_fds=[listener.fileno()],
-                env={**environment, **dict.fromkeys(THREADS, str(threads))},
-            )
+            words = [sys.executable, "-P", __file__, self.address, str(listener.fileno())]
+            with sigint_blocked():
+                self._process = subprocess.Popen(
+                    [*words, *preloaded],
+                    stdin=subprocess.PIPE,
+                    pass_fds=[listener.fileno()],
+                    env={**environment, **dict.fromkeys(THREADS, str(threads))},
+                )
 
     def stop(self) -> None:
         """End it, once the jobs that it forked have ended; do not wait for one that goes on."""
@@ -131,17 +161,22 @@ def hand_over() -> None:
 
     Only a script of this project is handed over, which has done nothing yet when it comes here.
     """
+    hear_sigint(signal.SIG_DFL)  # an import that is interrupted has nothing to tell
     address, main = os.environ.get(ADDRESS), sys.modules["__main__"]
     script = getattr(main, "__real_file__", None)
-    if not address or script is None or Path(main.__file__ or "").parent != SCRIPTS:
+    if not address or script is None or not is_ours(main.__file__):
         return
     environment = {k: v for k, v in os.environ.items() if k != ADDRESS}  # else it hands over too
     process = submit(address, [os.path.abspath(script)], environment, sys.path)
     if process is None:
         return
     with process:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # the job tells of an interruption, not this
         _end_as(ended(process))
+
+
+def is_ours(script: str | None) -> bool:
+    """Whether a file is a script of this copy of sharpflow."""
+    return Path(script or "").resolve().parent == SCRIPTS
 
 
 def submit(
@@ -249,7 +284,7 @@ def _run(request: dict[str, Any], files: list[int], client: socket.socket) -> No
         ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)  # else nobody is told
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
         for target, file in enumerate(files):
             os.dup2(file, target)
             os.close(file)
@@ -347,6 +382,7 @@ def _serve(listener: socket.socket) -> None:
 
 def main(arguments: list[str]) -> None:
     """Load modules, then serve a listening socket, given by its address and file number."""
+    hear_sigint(lambda *_: sys.exit(128 + signal.SIGINT))  # there are no jobs yet
     address, number, *modules = arguments
     gc.disable()
     try:

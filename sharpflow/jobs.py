@@ -6,6 +6,7 @@ import errno
 import gc
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, redirect_stderr, redirect_stdout
@@ -13,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sharpflow.errors import SharpflowError
-from sharpflow.forkserver import forked_from
+from sharpflow.errors import ConfigError, SharpflowError
+from sharpflow.forkserver import SCRIPTS, forked_from, is_ours
 from sharpflow.parts.loading import register
 from sharpflow.storage.benchmarks import write_benchmark
 from sharpflow.storage.heartbeat import beat_path
@@ -142,7 +143,7 @@ def run_job(
     """Run a script's `main` on what Snakemake, or the command line, gives it.
 
     A SharpflowError, or a log that cannot be written, ends the process with its message and
-    status 1, without a traceback.
+    status 1, without a traceback; a Ctrl-C ends it as the signal does, once files are closed.
 
     Args:
         main: the job's function.
@@ -152,10 +153,13 @@ def run_job(
         spec: what the parameters are, for `--help`.
 
     Raises:
+        ConfigError: inside, as other SharpflowErrors: the script is of another copy of sharpflow.
         OSError: a file could not be used for another reason than a full disk or a lack of rights;
             it keeps its traceback.
     """
     log = None
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     keep_freed_memory()
     gc.freeze()  # what was imported stays: to search it at the end is a quarter of a small job
     gc.enable()
@@ -166,7 +170,17 @@ def run_job(
     if (torch := sys.modules.get("torch")) is not None:  # a job without it need not import it
         torch.set_num_threads(job.threads)
     try:
+        if "__real_file__" in script and not is_ours(script["__file__"]):
+            raise ConfigError(
+                f"the job {script['__file__']} loads the sharpflow of another copy, that with "
+                f"{SCRIPTS}, which its digest is not of; install the copy that is run."
+            )
         _run(main, job, log)
+    except KeyboardInterrupt:
+        sys.stdout.flush()
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
+        sys.exit(128 + signal.SIGINT)  # where the signal is blocked
     except SharpflowError as error:
         message = str(error)
     except OSError as error:

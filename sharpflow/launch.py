@@ -1,5 +1,7 @@
 """`python -m sharpflow.launch ARGUMENTS`: Snakemake, once an ownerless lock is out of the way.
 
+A Ctrl-C ends it in a sentence, at whatever stage.
+
 The configuration is checked first: Snakemake parses the file that it is given before any code of
 ours can see how large or how deep it is.
 
@@ -9,9 +11,10 @@ which dies with its process, and writes into it who it is: see `refusal`.
 
 import os
 import shlex
+import signal
 import sys
 from importlib.util import find_spec
-from itertools import dropwhile, takewhile
+from itertools import dropwhile, pairwise, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,7 @@ import yaml
 from sharpflow.config import load
 from sharpflow.config.writable import STATE, check_writable_results, check_writable_state
 from sharpflow.errors import ConfigError, exit_status
+from sharpflow.forkserver import hear_sigint
 from sharpflow.storage.owner import Owner, read_owner, this_process, try_flock, write_owner
 
 LOCK = "sharpflow.lock"
@@ -30,7 +34,8 @@ _BUILT_IN = ("local", "dryrun", "touch")
 def heads() -> list[int]:
     """Process numbers of Snakemakes that run this folder's workflow, started in whatever way.
 
-    The Snakemake inside a job of a cluster, which outlives a killed head, is none.
+    The Snakemake inside a job of a cluster, which outlives a killed head, is none; nor is one of
+    this module's, which holds the lock.
     """
     found = []
     for process in Path("/proc").glob("[0-9]*"):
@@ -39,7 +44,8 @@ def heads() -> list[int]:
             same = (process / "cwd").resolve() == Path.cwd()
         except OSError:
             continue
-        named = any(word.split(b"/")[-1] == b"snakemake" for word in words[:3])
+        named = any(word.split(b"/")[-1] == b"snakemake" for word in words[:2])
+        named = named or (b"-m", b"snakemake") in pairwise(words[:5])
         inner = {b"--mode", b"--target-jobs"} & {word.partition(b"=")[0] for word in words}
         if same and named and not inner and int(process.name) != os.getpid():
             found.append(int(process.name))
@@ -179,20 +185,33 @@ def check(arguments: list[str]) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Check the configuration, take the lock, clear what a killed run left, become Snakemake."""
+    """Check the configuration, take the lock, clear what a killed run left, be Snakemake."""
+    try:
+        hear_sigint(signal.default_int_handler)
+        return _started(arguments)
+    except KeyboardInterrupt:
+        print("\nInterrupted; the same command goes on from here.", file=sys.stderr, flush=True)
+        os._exit(128 + signal.SIGINT)  # without waiting for threads of Snakemake's
+
+
+def _started(arguments: list[str]) -> int:
+    """The status of what `main` does."""
     if status := exit_status(lambda: check(arguments)):
         return status
     try:
         STATE.mkdir(exist_ok=True)
-        handle = os.open(STATE / LOCK, os.O_RDWR | os.O_CREAT)
+        handle = os.open(STATE / LOCK, os.O_RDWR | os.O_CREAT)  # held to the end, and not by jobs
     except OSError as error:
         print(f"Error: {STATE.absolute()} cannot be written: {error.strerror}.", file=sys.stderr)
         return 1
     if message := refusal(handle, this_process()):
         print(f"Error: {message}", file=sys.stderr)
         return 1
-    os.set_inheritable(handle, True)  # Snakemake holds it on; its jobs do not get it
-    os.execv(sys.executable, [sys.executable, "-m", "snakemake", *arguments])
+    from snakemake import cli
+
+    sys.argv[:] = ["snakemake", *arguments]  # which its log begins with
+    cli.main(arguments)
+    return 0
 
 
 if __name__ == "__main__":

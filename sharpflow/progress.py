@@ -323,7 +323,8 @@ def ending(outcome: Outcome) -> list[str]:
         lines.append(f"Failed: {failure.name}{why}{where}")
     if outcome.total:
         undone = outcome.done < outcome.total
-        on = "; the same command goes on from here" if undone else ""
+        mended = "once that is mended, " if outcome.failures else ""
+        on = f"; {mended}the same command goes on from here" if undone else ""
         lines.append(f"{outcome.done:,} of {outcome.total:,} jobs done{on}.")
     if outcome.verdicts:
         first = [verdict for verdict in _FIRST if verdict in outcome.verdicts]

@@ -157,7 +157,9 @@ def changed(
             **({"overrides": {experiment: changes}} if changes else {}),
         },
     )
-    settings_of(result.document, result.file, overrides_from="--set")
+    by_set = any(key_of(key, settings, experiment) == "seeds" for key, _ in pairs)
+    options = {"seeds": "--set" if by_set else "--seeds", "results": "--name"}
+    settings_of(result.document, result.file, options, overrides_from="--set")
     return result
 
 

@@ -8,12 +8,14 @@ import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
 
-from sharpflow.config.home import SNAKEFILE
+from sharpflow.clone import lead
+from sharpflow.config.home import HOME, SNAKEFILE
 from sharpflow.config.load import Settings
 from sharpflow.config.plan import Plan
 from sharpflow.cost import shipped
 from sharpflow.cost.sweep import EVALUATE, TRAIN, Sweep
 from sharpflow.errors import ConfigError, ResourceError
+from sharpflow.forkserver import sigint_blocked
 from sharpflow.progress import span
 from sharpflow.storage.files import PAGE, VOUCHED
 
@@ -21,20 +23,26 @@ from sharpflow.storage.files import PAGE, VOUCHED
 def snakemake(arguments: Sequence[str]) -> int:
     """Run the workflow in this folder through `sharpflow.launch`; Snakemake's exit status.
 
-    Ctrl-C reaches Snakemake by itself, which ends its jobs; a SIGTERM is passed on.
+    Ctrl-C reaches Snakemake by itself, which ends its jobs; a SIGTERM is passed on. The copy of
+    sharpflow that this is works on, whatever lies in this folder.
     """
     here = Path("Snakefile").resolve() == SNAKEFILE.resolve()
     which = [] if here else ["--snakefile", str(SNAKEFILE)]
-    child = subprocess.Popen([sys.executable, "-m", "sharpflow.launch", *which, *arguments])
-    before = signal.signal(signal.SIGTERM, lambda *_: child.terminate())
+    lead(HOME)
+    before = signal.getsignal(signal.SIGINT)
+    if before != signal.SIG_IGN:
+        signal.signal(signal.SIGINT, lambda *_: None)
+    with sigint_blocked():
+        child = subprocess.Popen(
+            [sys.executable, "-P", "-m", "sharpflow.launch", *which, *arguments]
+        )
+    ended = signal.signal(signal.SIGTERM, lambda *_: child.terminate())
     try:
-        while True:
-            try:
-                return child.wait()
-            except KeyboardInterrupt:
-                continue  # Snakemake got it too, and says what it does
+        status = child.wait()
+        return status if status >= 0 else 128 - status
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, ended)
+        signal.signal(signal.SIGINT, before)
 
 
 def cores() -> int:

@@ -4,10 +4,19 @@ import re
 from pathlib import Path
 
 from sharpflow.config.home import HOME
-from sharpflow.config.papers import PAPER_FILE, TARGETS
+from sharpflow.config.papers import (
+    PAPER_FILE,
+    TARGETS,
+    PaperFolder,
+    find_experiments,
+    is_paper,
+    read_papers,
+    shipped_papers,
+)
+from sharpflow.config.types import ConfigurationKeys
 from sharpflow.errors import ConfigError
 from sharpflow.parts import names
-from sharpflow.parts.registry import OPTIONS
+from sharpflow.parts.registry import OPTIONS, Registry
 
 SKELETONS = Path(__file__).with_name("skeletons")
 PART_KINDS = (*OPTIONS, "claims", "figures")
@@ -27,9 +36,13 @@ def new_experiment(name: str, paper: str | Path | None = None) -> list[Path]:
         The files.
 
     Raises:
-        ConfigError: the name is none, the paper's folder is none, or the file is there already.
+        ConfigError: the name is none or that of another experiment, the paper's folder is none, or
+            the file is there already.
     """
     _named(name)
+    papers, beside = _papers(paper), ConfigurationKeys.model_fields["experiments_folder"].default
+    taken = find_experiments(papers, beside).get(name)
+    _refuse_taken("experiment", name, taken and taken.file)
     text = _text("experiment.yaml", name)
     if paper is None:
         return _written({Path("config", "experiments", f"{name}.yaml"): text})
@@ -47,11 +60,14 @@ def new_paper(name: str) -> list[Path]:
         The files.
 
     Raises:
-        ConfigError: the name is none or that of a target, or a file is there already.
+        ConfigError: the name is none or that of a target or of another paper, or a file is there
+            already.
     """
     _named(name)
     if name in TARGETS:
         raise ConfigError(f"{name!r} is the name of one of the workflow's targets; choose another.")
+    taken = _papers(None).get(name)
+    _refuse_taken("paper", name, taken and taken.folder)
     folder = Path("papers", name)
     files = {folder / n: _text(f"paper/{n}", name) for n in (PAPER_FILE, "config.yaml")}
     files[folder / "experiments" / "first.yaml"] = _text("paper/first.yaml", name)
@@ -72,13 +88,41 @@ def new_part(name: str, kind: str, paper: str | Path | None = None) -> list[Path
         The files.
 
     Raises:
-        ConfigError: the name or the kind is none, there is no such paper, or the file is there
-            already.
+        ConfigError: the name or the kind is none, the name is that of another part of the kind,
+            there is no such paper, or the file is there already.
     """
     _named(name)
     if kind == "claims" and not name.isidentifier():
         raise ConfigError(f"{name!r}: a claim is a Python function, so its name has no '-'.")
-    return _written({paper_folder(paper) / kind / f"{name}.py": _text(f"part/{kind}.py", name)})
+    folder = paper_folder(paper)
+    own = _read(folder)
+    registry = Registry({key: home.folder for key, home in _papers(folder).items()})
+    if kind in OPTIONS:
+        taken = registry.parts(kind).get(name)
+    else:  # one of another paper, or of the library, may have the name
+        declared = registry.declared(kind, own.key).get(name)
+        taken = declared and declared.part
+    _refuse_taken(f"part of the kind {kind!r}", name, taken and taken.file)
+    return _written({folder / kind / f"{name}.py": _text(f"part/{kind}.py", name)})
+
+
+def _read(folder: str | Path) -> PaperFolder:
+    (paper,) = read_papers(Path(folder) / PAPER_FILE, ["."]).values()
+    return paper
+
+
+def _papers(folder: str | Path | None) -> dict[str, PaperFolder]:
+    """The papers that ship, and one of the user's, which stands for the one of its key."""
+    own = [] if folder is None else [_read(paper_folder(folder))]
+    return shipped_papers() | {paper.key: paper for paper in own}
+
+
+def _refuse_taken(what: str, name: str, where: object) -> None:
+    if where is not None:
+        raise ConfigError(
+            f"the {what} {name!r} exists already; nothing was written: it is {where}. Choose "
+            "another name."
+        )
 
 
 def paper_folder(folder: str | Path | None = None) -> Path:
@@ -88,14 +132,16 @@ def paper_folder(folder: str | Path | None = None) -> Path:
         ConfigError: it has no `paper.yaml`, or there is none or several.
     """
     if folder is not None:
-        if not (Path(folder) / PAPER_FILE).is_file():
+        if not is_paper(folder):
             raise ConfigError(
-                f"{folder} has no {PAPER_FILE}: `sharpflow new paper NAME` makes a paper's folder."
+                f"{folder} has no {PAPER_FILE} of a paper: `sharpflow new paper NAME` makes a "
+                "paper's folder."
             )
         return Path(folder)
     places = [*Path(".").glob(PAPER_FILE), *sorted(Path("papers").glob(f"*/{PAPER_FILE}"))]
     shipped = {path.resolve() for path in (HOME / "papers").glob("*")}
-    found = [place.parent for place in places if place.parent.resolve() not in shipped]
+    folders = [place.parent for place in places if place.parent.resolve() not in shipped]
+    found = [folder for folder in folders if is_paper(folder)]
     if len(found) == 1:
         return found[0]
     if found:

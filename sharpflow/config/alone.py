@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sharpflow.config.home import HOME
-from sharpflow.config.papers import PAPER_FILE
+from sharpflow.config.papers import PAPER_FILE, is_paper, shipped_papers
+from sharpflow.config.yaml_files import read_yaml
 
 
 def is_experiment(document: Mapping[str, Any]) -> bool:
@@ -16,15 +16,19 @@ def is_experiment(document: Mapping[str, Any]) -> bool:
 def configuration_of(file: Path) -> dict[str, Any]:
     """A configuration that runs an experiment's file alone, beside every paper that ships.
 
-    A file in the folder `experiments` of a paper is of that paper.
+    A file in the folder `experiments` of a paper is of that paper, which stands for the one of its
+    key that ships.
+
+    Raises:
+        ConfigError: the paper's file is not YAML.
     """
     home = file.resolve().parent.parent
-    owned = file.resolve().parent.name == "experiments" and (home / PAPER_FILE).is_file()
-    shipped = [path.parent for path in sorted((HOME / "papers").glob(f"*/{PAPER_FILE}"))]
-    papers = [*([home] if owned else []), *(path for path in shipped if path.resolve() != home)]
+    owned = file.resolve().parent.name == "experiments" and is_paper(home)
+    key = read_yaml(home / PAPER_FILE).get("key") if owned else None
+    shipped = [paper.folder for name, paper in shipped_papers().items() if name != key]
     return {
         "results": f"results/{file.stem}",
-        "papers": [str(path) for path in papers],
+        "papers": [str(path) for path in ([home, *shipped] if owned else shipped)],
         "experiments_folder": "none" if owned else str(file.parent),
         "experiments": [file.stem],
     }

@@ -1,6 +1,5 @@
 """Where the workflow lies: beside the package in a clone, inside it where it was installed."""
 
-import os
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent.parent
@@ -22,16 +21,3 @@ def configurations() -> dict[str, Path]:
     """The configurations that ship, by name: `config`, which is the default, first."""
     found = {file.stem: file for file in sorted((HOME / DEFAULT.parent).glob("*.yaml"))}
     return {DEFAULT.stem: found.pop(DEFAULT.stem), **found} if DEFAULT.stem in found else found
-
-
-def lead(clone: str) -> None:
-    """Let the processes that are started from here on load the package of a clone.
-
-    Snakemake puts a workflow's folder behind all that is installed, another sharpflow too.
-
-    Args:
-        clone: its folder; one without the package changes nothing.
-    """
-    if os.path.isdir(os.path.join(clone, "sharpflow")):
-        behind = filter(None, [os.environ.get("PYTHONPATH")])
-        os.environ["PYTHONPATH"] = os.pathsep.join([clone, *behind])

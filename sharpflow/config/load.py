@@ -126,13 +126,13 @@ def load(path: str | Path, changes: Mapping[str, Any] | None = None) -> Settings
             f"{ConfigurationKeys.model_fields['experiments_folder'].default}, `sharpflow check` "
             "checks the file by itself, and a configuration names it under `experiments:`."
         )
-    return settings_of(merge(top, changes or {}), path, changes or {})
+    return settings_of(merge(top, changes or {}), path, dict.fromkeys(changes or {}, "--config"))
 
 
 def settings_of(
     top: Mapping[str, Any],
     path: str | Path,
-    changes: Mapping[str, Any] | None = None,
+    options: Mapping[str, str] | None = None,
     overrides_from: str = "",
 ) -> Settings:
     """Validate a configuration's document and the experiments that it runs.
@@ -140,7 +140,7 @@ def settings_of(
     Args:
         top: what the file holds, or will hold.
         path: the file, beside which papers are looked for and which messages name.
-        changes: keys that did not come from the file.
+        options: what messages name in place of the file, by top-level keys that came from there.
         overrides_from: what messages name in place of the file where an override is wrong.
 
     Raises:
@@ -149,14 +149,14 @@ def settings_of(
     """
 
     def file_of(keys: list[str]) -> str:
-        return "--config" if changes and keys and keys[0] in changes else str(path)
+        return (options or {}).get(keys[0] if keys else "", str(path))
 
     listed = validated(_Listed, {k: top[k] for k in ("papers",) if k in top}, file_of)
     papers = read_papers(path, listed.papers)
     types = Types(Registry({key: paper.folder for key, paper in papers.items()}))
     further = {"overrides.NAME": types.experiment}
     configuration = validated(types.configuration, top, file_of, further)
-    check_results(configuration.results, str(path))
+    check_results(configuration.results, file_of(["results"]))
     found = find_experiments(papers, configuration.experiments_folder)
     paths = {key.removesuffix("_path"): value for key, value in configuration if _is_path(key)}
     given = {source: value for source, value in paths.items() if value is not None}

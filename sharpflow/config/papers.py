@@ -87,6 +87,16 @@ def validated(
         raise ConfigError(explain(error, model, document, file_of, further)) from None
 
 
+def is_paper(folder: str | Path) -> bool:
+    """Whether a folder has a `paper.yaml` that is no configuration: a paper names no results.
+
+    Raises:
+        ConfigError: the file is not YAML.
+    """
+    file = Path(folder) / PAPER_FILE
+    return file.is_file() and "results" not in read_yaml(file)
+
+
 def beside(name: str, folders: Sequence[str | Path]) -> Path | None:
     """A path that is relative to the first of the folders in which it exists; None if to none."""
     try:

@@ -1,5 +1,9 @@
 """What is said of a cell of a table; light to import."""
 
+from collections.abc import Sequence
+
+from sharpflow.parts.words import nearest
+
 
 def refusal(path: str, place: str, column: str, cell: str, target: bool) -> str:
     """The sentence that names a cell that is no finite number.
@@ -20,3 +24,10 @@ def refusal(path: str, place: str, column: str, cell: str, target: bool) -> str:
         f"{path}, {place}: the column {column!r} has {cell} where a finite number is needed; "
         f"{advice}."
     )
+
+
+def no_column(path: str, name: str, known: Sequence[str]) -> str:
+    """What is said where a table has no column of a name."""
+    more = ", …" if len(known) > 20 else ""
+    listed = ", ".join(known[:20])
+    return f"{path} has no column {name!r}; it has {listed}{more}.{nearest(name, known)}"

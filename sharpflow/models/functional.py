@@ -31,6 +31,7 @@ class ModuleModel(Model):
     Args:
         make: gives a new module; it may draw from PyTorch's global generator.
         setting: what it is built for.
+        name: of what makes it, for messages.
 
     Attributes:
         layers: names of the parameters that each submodule holds itself, in their order.
@@ -40,8 +41,9 @@ class ModuleModel(Model):
         PartError: what `make` gives cannot be trained; the message says why.
     """
 
-    def __init__(self, make: Callable[[], nn.Module], setting: Setting):
+    def __init__(self, make: Callable[[], nn.Module], setting: Setting, name: str = ""):
         self._make = make
+        self._called = f"model: {name}" if name else "model"
         self._setting = setting
         self._module = self._made(0)
         self._newest = self._made(0)
@@ -52,7 +54,7 @@ class ModuleModel(Model):
         self._together = True
 
     def _made(self, seed: int) -> nn.Module:
-        with torch.random.fork_rng(devices=[]), explained("model"):
+        with torch.random.fork_rng(devices=[]), explained(self._called):
             torch.manual_seed(seed)
             module = self._make()
         if not isinstance(module, nn.Module):
@@ -77,7 +79,7 @@ class ModuleModel(Model):
             for _ in range(2):
                 torch.manual_seed(0)
                 before = torch.get_rng_state()
-                with explained("model"):
+                with explained(f"{self._called}, given inputs of shape {tuple(inputs.shape)}"):
                     held = {name: t.clone() for name, t in state.items()}
                     passes.append(functional_call(module, held, (inputs,)))
                 draws = not torch.equal(before, torch.get_rng_state())
@@ -152,7 +154,7 @@ class ModuleModel(Model):
                 reason = " ".join(str(error).split())[:200]
                 print(f"model: runs are trained one after another, not by vmap: {reason}")
                 self._together = False
-        with explained("model"):
+        with explained(self._called):
             return self._each(parameters, held, inputs.matrix, targets, loss, seeds)
 
     def _all(
@@ -195,7 +197,7 @@ class ModuleModel(Model):
         def outputs(parameters: Parameters, inputs: Tensor) -> Tensor:
             self._module.train(not self.draws)
             held = _beside(own, parameters)
-            with self._twice_differentiable(), explained("model"):
+            with self._twice_differentiable(), explained(self._called):
                 return self._one(parameters, held, inputs)[0]
 
         return outputs

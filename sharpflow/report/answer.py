@@ -183,7 +183,7 @@ def card(figure: FigureEntry, ordered: Sequence[Entry], paper: Paper) -> dict[st
     """
     own = [entry for entry in ordered if entry["anchor"] == figure.anchor]
     if not own:
-        return {"figure": figure, "first": None, "place": place(figure, [])}
+        return {"figure": figure, "first": None, "place": place(figure, [], _published(paper))}
     shared = {
         entry["claim"]: len({e["anchor"] for e in ordered if e["claim"] == entry["claim"]})
         for entry in own
@@ -195,7 +195,7 @@ def card(figure: FigureEntry, ordered: Sequence[Entry], paper: Paper) -> dict[st
     return {
         "figure": figure,
         "first": first,
-        "place": place(figure, rarest),
+        "place": place(figure, rarest, _published(paper)),
         "published": paper.get("published", {}).get(first["claim"], ""),
         "shown": shown,
         "case": shown["case"] if len(rows) > 1 else "",
@@ -203,10 +203,20 @@ def card(figure: FigureEntry, ordered: Sequence[Entry], paper: Paper) -> dict[st
     }
 
 
-def place(figure: FigureEntry, claims: Sequence[Entry]) -> str:
+def _published(paper: Paper) -> bool:
+    """Whether a paper's folder names a publication."""
+    return any(paper.get(key) for key in ("venue", "citation", "link"))
+
+
+def place(figure: FigureEntry, claims: Sequence[Entry], published: bool = True) -> str:
     """Where in the publication a figure belongs, without a number that is not known.
 
     It is drawn here only where the publication states none of its claims.
+
+    Args:
+        figure: its own place, where its paper says one.
+        claims: those of its data.
+        published: whether there is a publication.
     """
     if figure.published:
         return f"{figure.published} of the publication"
@@ -214,6 +224,8 @@ def place(figure: FigureEntry, claims: Sequence[Entry]) -> str:
     if claims and not stated:
         return "No figure of the publication: drawn here"
     source = stated[0]["source"] if stated else ""
+    if not (source or published):
+        return "No publication is named"
     return f"Publication, {source or 'place not given'}"
 
 

@@ -4,6 +4,7 @@ import ast
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import webbrowser
@@ -177,6 +178,8 @@ def test_a_claim_is_shown_with_its_band_and_where_it_is_judged(said):
         ("run dense --set learning_rates=0.01", ["write learning_rates: [0.01]."]),
         ("run dense --set learning_rate=0.01", ["such a key. Did you mean 'learning_rates'?"]),
         ("run dense --set activation=gleu", ["--set: model.activation = 'gleu'", "Did you mean"]),
+        ("run dense --set seeds=three", ["Error: --set: seeds = 'three'"]),
+        ("run dense --name 'my run'", ["Error: --name: results = 'results/my run'"]),
         ("show claim mine", ["no claim 'mine'", "found with --config"]),
         ("run convergence_speed --set batch=5 --case gd", ["claims"]),
         ("open", ["There is no page in results", "sharpflow demo"]),
@@ -348,6 +351,41 @@ def test_an_experiments_file_is_checked_as_one(said, refused):
     path.write_text(path.read_text("utf-8").replace("samples:", "sampels:"), "utf-8")
     message = refused("check config/experiments/plain.yaml")
     assert message.startswith("Error: config/experiments/plain.yaml: unknown key 'data.sampels'")
+
+
+def test_beside_configurations_an_experiments_file_is_of_no_paper(said):
+    """A clone has `config/paper.yaml`, a configuration."""
+    shutil.copytree(ROOT / "config", "config", ignore=shutil.ignore_patterns("experiments"))
+    said("new experiment plain")
+    file = "config/experiments/plain.yaml"
+    assert said(f"check {file}") == f"{file}: 1 experiment, 5 datasets, 2 shards, 1 figure\n"
+
+
+@pytest.mark.parametrize("paper", [ROOT / "papers" / "li2022", "li2022"])
+def test_an_experiment_of_a_paper_that_ships_is_checked_there_and_in_a_copy(said, paper):
+    if not Path(paper).is_dir():
+        shutil.copytree(ROOT / "papers" / "li2022", paper)
+    assert ": 1 experiment, " in said(f"check {paper}/experiments/linear.yaml")
+
+
+@pytest.mark.parametrize(
+    ("line", "where"),
+    [
+        ("experiment dense", "papers/li2022/experiments/dense.yaml"),
+        ("experiment dense --in papers/mine", "papers/li2022/experiments/dense.yaml"),
+        ("paper li2022", "papers/li2022"),
+        ("part mlp --kind models", "sharpflow/models/mlp/__init__.py"),
+        ("part first --kind figures", "papers/mine/figures/first.py"),
+        ("part loss_falls --kind claims", "papers/mine/claims/first.py"),
+    ],
+)
+def test_a_name_that_another_has_is_refused_before_a_file_is_written(said, refused, line, where):
+    said("new paper mine")
+    before = set(Path().rglob("*"))
+    message = refused(f"new {line}")
+    assert "exists already; nothing was written" in message
+    assert where in message
+    assert set(Path().rglob("*")) == before
 
 
 def test_a_check_says_which_experiments_a_configuration_leaves_out(said):

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -372,3 +374,17 @@ def test_measurements_say_what_they_solve_for():
     assert set(MEMORY) == set(TIME)
     assert Coefficients("", {}, {}, {}).written()
     assert Recorded("a", known, 1.0, 2.0).job is known
+
+
+def test_a_pipe_that_is_closed_ends_a_command_quietly():
+    """`| head`, for every command that ends by `exit_status`."""
+    code = (
+        "import sys; from sharpflow.errors import exit_status;"
+        "sys.exit(exit_status(lambda: print('line\\n' * 100_000)))"
+    )
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    for command in (["-c", code], ["-c", code.replace("100_000", "2")]):
+        with subprocess.Popen([sys.executable, *command], **pipes) as process:
+            process.stdout.close()
+            assert process.wait(60) == 1
+            assert process.stderr.read() == b""

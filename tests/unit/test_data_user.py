@@ -203,6 +203,23 @@ def test_files_that_are_no_table_are_refused(csv, text, message):
     assert path in str(caught.value)
 
 
+@pytest.mark.parametrize("task", ["regression", "classes"])
+def test_a_column_that_is_not_there_is_told_before_anything_runs(csv, task):
+    """In the words of the job; a name that pandas gives a second column is let through."""
+    options = specs.TYPES.options("data")["table"]
+    keys = {"source": "table", "path": csv(",a,y,y\n0,1,2,3\n"), "task": task, "samples": 2}
+    for known in (
+        {"target": "y"},
+        {"target": "y.1"},
+        {"target": "Unnamed: 0"},
+        {"target": "y", "inputs": ["a"]},
+    ):
+        options(**keys, **known).check_files()
+    for lacking, name in (({"target": "z"}, "z"), ({"target": "y", "inputs": ["b"]}, "b")):
+        with pytest.raises(DataError, match=f"has no column '{name}'; it has , a, y, y"):
+            options(**keys, **lacking).check_files()
+
+
 def test_tables_that_are_missing_or_broken_are_refused(tmp_path):
     keys = {"target": "y"}
     absent = str(tmp_path / "absent.csv")

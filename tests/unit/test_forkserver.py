@@ -223,3 +223,57 @@ def test_what_its_jobs_took_counts_as_what_its_starter_took(tmp_path):
     forked, own = found.stdout.split()
     assert forked == "True"
     assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before >= 0.9 * float(own)
+
+
+def interrupted(folder: Path, code: str, address: str) -> tuple[int, str, str]:
+    """A job that gets a Ctrl-C before its first line, while it is blocked as in a run."""
+    with forkserver.sigint_blocked():
+        process = begun(folder, code, address)
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=60)
+    return process.returncode, output, errors
+
+
+def test_a_ctrl_c_before_a_job_begins_ends_it_without_a_word(tmp_path, server):
+    for address in (server.address, ""):
+        assert interrupted(tmp_path, "print('begun')", address) == (-signal.SIGINT, "", "")
+
+
+@pytest.mark.parametrize("forked", [True, False])
+def test_a_ctrl_c_in_a_job_closes_files_and_ends_it_without_a_word(tmp_path, server, forked):
+    code = """
+import pathlib, time
+from sharpflow import jobs
+def main(job):
+    try:
+        pathlib.Path("begun").touch()
+        time.sleep(60)
+    finally:
+        pathlib.Path("closed").touch()
+sys.argv = ["train.py", "--spec", "{}"]
+jobs.run_job(main, {"__doc__": ""}, [], [], "")
+"""
+    with forkserver.sigint_blocked():
+        process = begun(tmp_path, code, server.address if forked else "")
+    until((tmp_path / "begun").exists)
+    if forked:  # the terminal's signal goes to all of the group; here to the job alone
+        children = Path(f"/proc/{server._process.pid}/task/{server._process.pid}/children")
+        os.kill(int(children.read_text("utf-8").split()[-1]), signal.SIGINT)
+    else:
+        process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=60)
+    assert (process.returncode, output, errors) == (-signal.SIGINT, "", "")
+    assert (tmp_path / "closed").exists()
+
+
+def test_a_server_that_is_interrupted_while_it_loads_says_nothing(tmp_path):
+    """And leaves nothing; jobs then run by themselves."""
+    slow = tmp_path / "slow_to_load.py"
+    slow.write_text("import pathlib, time; pathlib.Path(__file__ + '.at').touch(); time.sleep(60)")
+    own = os.environ | {"PYTHONPATH": str(tmp_path)}
+    loading = forkserver.Server(1, ("slow_to_load",), own)
+    until(Path(f"{slow}.at").exists)
+    loading._process.send_signal(signal.SIGINT)
+    assert loading._process.wait(60) == 128 + signal.SIGINT
+    assert not Path(loading.address).parent.exists()
+    loading.stop()

@@ -98,6 +98,22 @@ def test_a_head_is_told_from_the_snakemake_inside_a_job(attempt, tmp_path, argum
         other.stdin.close()
 
 
+@pytest.mark.parametrize(
+    ("words", "refused"), [(["sharpflow", "snakemake"], False), (["-m", "snakemake"], True)]
+)
+def test_the_command_that_started_this_is_no_head(attempt, tmp_path, words, refused):
+    """`python bin/sharpflow snakemake …` waits for this process."""
+    (tmp_path / "python").symlink_to(sys.executable)
+    code = "import sys; print(flush=True); sys.stdin.read()"
+    for name in ("sharpflow", "snakemake.py"):
+        (tmp_path / name).write_text(code)
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([tmp_path / "python", *words], cwd=tmp_path, **pipes) as other:
+        assert other.stdout.readline() == "\n"
+        assert (f"process {other.pid}" in attempt(DEAD)) == refused
+        other.stdin.close()
+
+
 def test_a_lock_held_in_a_second_process_namespace_is_seen(attempt, tmp_path):
     code = (
         "import os, sys\nfrom sharpflow import launch\nfrom sharpflow.storage.owner import *\n"

@@ -368,7 +368,10 @@ REFUSED = {
         "two passes with the same weights, buffers and seed gave different outputs",
     ),
     "cannot be built": ("return nn.Linear(20, width)", r"net\.py, line 16: NameError: .*'width'"),
-    "cannot be called": ("return nn.Linear(3, 1)", "model: RuntimeError: .*shapes"),
+    "cannot be called": (
+        "return nn.Linear(3, 1)",
+        "net.py:build, given inputs of shape \\(2, 20\\): RuntimeError: .*shapes",
+    ),
     "fails in its own code": (
         "return Net(lambda x, w: x.nothing)",
         r"net\.py, line 16: AttributeError: .*'nothing'",

@@ -232,6 +232,6 @@ def test_the_end_says_what_came_out_and_where_to_look():
     assert ending(failed) == [
         "Failed: train a/b. Log: logs/a.log",
         "Failed: figure x: No y. Log: l",
-        "3 of 9 jobs done; the same command goes on from here.",
+        "3 of 9 jobs done; once that is mended, the same command goes on from here.",
     ]
     assert ending(Outcome()) == []

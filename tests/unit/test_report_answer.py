@@ -107,6 +107,10 @@ class TestSentences:
         assert place(entry(published=""), rows[:1]) == "No figure of the publication: drawn here"
         assert place(entry(published=""), rows) == "Publication, § 2"
         assert place(entry(published="Figure 2"), rows) == "Figure 2 of the publication"
+        unsaid = entries(claim(source=""))
+        assert place(entry(published=""), unsaid) == "Publication, place not given"
+        assert place(entry(published=""), unsaid, published=False) == "No publication is named"
+        assert place(entry(published=""), rows[1:], published=False) == "Publication, § 2"
 
     def test_without_statements_or_claims(self):
         assert len(sentences(self.groups(claim(), says=["It stays."]))) == 1

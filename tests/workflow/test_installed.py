@@ -1,10 +1,12 @@
 """sharpflow as it is installed, without a clone: from an empty folder to a page."""
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
 import installed
+import pandas as pd
 import pytest
 import yaml
 from small_run import compare
@@ -115,3 +117,51 @@ def test_what_new_writes_runs_to_its_page(shell):
     assert "parameter_length" in shell.said(
         "compare", "results/mine", "results/mine", "--quantity", "parameter_length"
     )
+
+
+def test_in_a_clone_the_clones_code_is_what_is_shown_and_what_computes(shell, programs):
+    """Whatever is installed: digests are taken of the clone, so jobs must load it too."""
+    clone = shell.folder / "clone"
+    shutil.copytree(programs.parents[1] / "wheel" / "source", clone)
+    rule = clone / "sharpflow" / "optimisers" / "sgd" / "__init__.py"
+    text = rule.read_text("utf-8")
+    moved = "descended(t, gradients[n], learning_rate)"
+    assert moved in text
+    rule.write_text(text.replace(moved, "t"), "utf-8")
+    within = Shell(programs, clone)
+    assert str(clone / "papers") in within.said("show", "figure", "output_norm")
+    words = (
+        "--config smoke --set training.steps=20 --set samples=20 --seeds 3 --name still --cores 2"
+    )
+    within.said("run", "linear", *words.split())
+    found = pd.concat(
+        pd.read_parquet(path)
+        for path in (clone / "results" / "still" / "runs").glob("**/trajectory.parquet")
+    )
+    norms = found[found["quantity"] == "norm_squared"].groupby(["seed", "index"])["value"]
+    assert norms.count().min() > 2
+    assert (norms.nunique() == 1).all()
+
+
+def test_a_workflow_with_the_package_of_another_copy_is_refused(shell, programs):
+    clone = programs.parents[1] / "wheel" / "source"
+    (installed_workflow,) = programs.parent.glob("lib/*/site-packages/sharpflow/_workflow")
+    done = subprocess.run(
+        [
+            programs / "python",
+            "-m",
+            "snakemake",
+            "-n",
+            "--snakefile",
+            installed_workflow / "Snakefile",
+        ],
+        cwd=shell.folder,
+        env=os.environ | {"PYTHONPATH": str(clone)},
+        text=True,
+        capture_output=True,
+    )
+    assert done.returncode == 1
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
+    assert str(installed_workflow) in line
+    assert "another copy" in line
+    assert "Traceback" not in done.stderr

@@ -11,10 +11,9 @@ import numpy as np
 import pandas as pd
 
 from sharpflow.data.base import Dataset, first_rows, input_tensors, real, reason
-from sharpflow.data.cells import refusal
+from sharpflow.data.cells import no_column, refusal
 from sharpflow.data.labelled import choose_labels, label_tensors
 from sharpflow.errors import DataError
-from sharpflow.parts.words import nearest
 from sharpflow.storage.files import sha256_of
 
 
@@ -69,11 +68,7 @@ class Table:
             DataError: there is none of this name.
         """
         if name not in self.frame.columns:
-            known = [str(column) for column in self.frame.columns]
-            raise DataError(
-                f"{self.path} has no column {name!r}; it has {', '.join(known[:20])}"
-                f"{', …' if len(known) > 20 else ''}.{nearest(name, known)}"
-            )
+            raise DataError(no_column(self.path, name, list(map(str, self.frame.columns))))
         return self.frame[name]
 
     def numbers(self, names: Sequence[str], rows: np.ndarray, targets: bool = False) -> np.ndarray:

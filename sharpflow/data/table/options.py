@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from sharpflow.data.cells import refusal
+from sharpflow.data.cells import no_column, refusal
 from sharpflow.data.class_options import TaskOptions
 from sharpflow.errors import DataError
 from sharpflow.parts.options import Form, UserPath, distinct
@@ -58,20 +58,25 @@ class Options(TaskOptions):
         return Form("vectors", shape, outputs, targets, self.samples)
 
     def check_files(self) -> None:
-        """Raise DataError where targets of a text file's first rows are words and not numbers.
+        """Raise DataError where a text file lacks a column, or its first targets are words.
 
         Raises:
-            DataError: it is so.
+            DataError: the first line names no such column, or targets of the first rows are words
+                and not numbers.
         """
-        if self.task == "classes" or self.path.lower().endswith(".parquet"):
+        if self.path.lower().endswith(".parquet"):
             return
         try:
             with open(self.path, newline="", encoding="utf-8-sig") as file:
                 lines = csv.reader(file, delimiter=self.separator)
-                found = self._words(lines, next(lines, []))
+                names = next(lines, [])
+                found = self._words(lines, names) if self.task == "regression" else iter(())
                 place, column, cell = next(found, (0, "", ""))
         except (OSError, UnicodeDecodeError, csv.Error):
             return  # the job that reads all of it says what is wrong
+        for name in (*self.target_columns, *(self.inputs or ())) if names else ():
+            if not {name, _before_pandas(name)} & {*names}:
+                raise DataError(no_column(self.path, name, names))
         if cell:
             raise DataError(refusal(self.path, f"line {place}", column, repr(cell), target=True))
 
@@ -83,6 +88,12 @@ class Options(TaskOptions):
                 cell = cells[names.index(name)].strip()
                 if not _is_number(cell) and any(letter.isalpha() for letter in cell):
                     yield lines.line_num, name, cell
+
+
+def _before_pandas(name: str) -> str:
+    """What a file calls a column that pandas names `x.1`, the second x, or `Unnamed: 0`."""
+    first, dot, number = name.rpartition(".")
+    return "" if name.startswith("Unnamed: ") else first if dot and number.isdigit() else name
 
 
 def _is_number(cell: str) -> bool:

@@ -20,4 +20,4 @@ def build(options: Mapping[str, Any], setting: Setting) -> ModuleModel:
     make = user_function(
         options["file"], options["build"], options["options"], offered, "model.options"
     )
-    return ModuleModel(make, setting)
+    return ModuleModel(make, setting, f"{options['file']}:{options['build']}")
