@@ -233,7 +233,7 @@ def test_what_has_no_second_derivative_is_measured(name):
     exact = sharpness(made(make), loss_fn, inputs, targets, tol=1e-8)
     make, loss_fn, inputs, targets = KERNELS[name]
     tracker = SharpnessTracker(
-        made(make), loss_fn, inputs, targets, 1, 1e-6, products="differences"
+        made(make), loss_fn, inputs, targets, k=1, tol=1e-6, products="differences"
     )
     result = tracker.measure()
     assert result.converged
@@ -246,7 +246,7 @@ def test_what_has_no_second_derivative_is_measured(name):
         loss_fn,
         inputs.float() if inputs.is_floating_point() else inputs,
         targets,
-        1e-2,
+        tol=1e-2,
         products="differences",
     )
     assert half == pytest.approx(exact, rel=1e-3)
@@ -441,7 +441,12 @@ class TestTheFloor:
     def test_the_warning_says_why(self):
         with pytest.warns(RuntimeWarning, match=r"Differences of gradients have an error of"):
             sharpness(
-                self.model(), cross_entropy, INPUTS.float(), LABELS, 1e-7, products="differences"
+                self.model(),
+                cross_entropy,
+                INPUTS.float(),
+                LABELS,
+                tol=1e-7,
+                products="differences",
             )
 
     def test_products_of_autograd_have_none(self):
@@ -457,7 +462,7 @@ class TestTheFloor:
             cross_entropy,
             INPUTS.float(),
             LABELS,
-            1e-7,
+            tol=1e-7,
             dtype=torch.float64,
             products="differences",
         )
@@ -542,7 +547,7 @@ def process(rank: int, folder: str) -> None:
 def test_a_training_is_followed_and_the_distance_found_anew():
     model = net()
     tracker = SharpnessTracker(
-        model, cross_entropy, INPUTS, LABELS, 1, 1e-6, products="differences"
+        model, cross_entropy, INPUTS, LABELS, k=1, tol=1e-6, products="differences"
     )
     tracker.measure()
     first = tracker._general.distance
