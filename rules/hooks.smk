@@ -36,9 +36,8 @@ onstart:
             forkserver.start(CONFIGURATION.threads_per_job)
         pool = getattr(workflow.scheduler._executor, "pool", None)
         if isinstance(pool, ThreadPoolExecutor):
-            pool._initializer = (
-                forkserver.block_sigint
-            )  # of the threads that jobs are started from
+            # of the threads that jobs are started from
+            pool._initializer = forkserver.block_sigint
     console.watch(workflow, logger, foretold)
 
 
