@@ -1,5 +1,6 @@
 """Fixtures that several files share: small datasets and shards."""
 
+import signal
 import sys
 from pathlib import Path
 
@@ -21,6 +22,13 @@ settings.load_profile("sharpflow")
 def pytest_collection_modifyitems(items):
     """What runs Snakemake comes first, for it takes longest; a process takes whole files."""
     items.sort(key=lambda item: item.path.parent.name == "unit")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _heard():
+    """What tests start hears of a Ctrl-C, also where the tests themselves are in the background."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

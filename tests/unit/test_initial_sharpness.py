@@ -112,7 +112,7 @@ def test_replay_and_resumption_take_the_same_rates(make_dataset, tmp_path):
 def test_a_start_that_has_no_unit_is_told(make_dataset):
     flat = shard(
         make_dataset(),
-        MODEL | {"initialisation": {"kind": "default", "scale": 1e-200}},
+        MODEL | {"initialisation": {"kind": "default", "scale": 5e-324}},
         learning_rate=1.0,
         schedule=UNITS,
     )
