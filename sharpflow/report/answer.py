@@ -183,7 +183,7 @@ def card(figure: FigureEntry, ordered: Sequence[Entry], paper: Paper) -> dict[st
     """
     own = [entry for entry in ordered if entry["anchor"] == figure.anchor]
     if not own:
-        return {"figure": figure, "first": None, "place": place(figure, [], _published(paper))}
+        return {"figure": figure, "first": None, "place": place(figure, [], is_published(paper))}
     shared = {
         entry["claim"]: len({e["anchor"] for e in ordered if e["claim"] == entry["claim"]})
         for entry in own
@@ -195,7 +195,7 @@ def card(figure: FigureEntry, ordered: Sequence[Entry], paper: Paper) -> dict[st
     return {
         "figure": figure,
         "first": first,
-        "place": place(figure, rarest, _published(paper)),
+        "place": place(figure, rarest, is_published(paper)),
         "published": paper.get("published", {}).get(first["claim"], ""),
         "shown": shown,
         "case": shown["case"] if len(rows) > 1 else "",
@@ -203,7 +203,7 @@ def card(figure: FigureEntry, ordered: Sequence[Entry], paper: Paper) -> dict[st
     }
 
 
-def _published(paper: Paper) -> bool:
+def is_published(paper: Paper) -> bool:
     """Whether a paper's folder names a publication."""
     return any(paper.get(key) for key in ("venue", "citation", "link"))
 

@@ -11,7 +11,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from sharpflow.report import drawings
-from sharpflow.report.answer import answer, explained, fallen_short
+from sharpflow.report.answer import answer, explained, fallen_short, is_published
 from sharpflow.report.entries import PNG_SIGNATURE, FigureEntry, TableEntry
 from sharpflow.report.evidence import drawn_rows, experiment_section, figure_section, plain_table
 from sharpflow.report.places import places
@@ -132,7 +132,7 @@ def environment() -> jinja2.Environment:
 
 def _lead(papers: Iterable[Mapping[str, Any]]) -> str:
     """What the page is about: a paper without a venue, link or citation is one's own question."""
-    known = [any(paper.get(key) for key in ("venue", "link", "citation")) for paper in papers]
+    known = list(map(is_published, papers))
     if not any(known):
         return "What was asked of these networks"
     said = (

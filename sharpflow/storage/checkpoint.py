@@ -99,14 +99,18 @@ class Checkpoint:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         lock = self.path.with_suffix(".lock")
         with _locked(lock) as alone:
-            folder = self.path.parent
-            # the second kind is safetensors' own, which a kill inside its write leaves
-            for stale in (*folder.glob(f".{self.path.stem}*.tmp"), *folder.glob(".tmp??????")):
-                if alone:
-                    stale.unlink(missing_ok=True)
+            if alone:
+                self._clear()
             yield self
             self.path.unlink(missing_ok=True)
             lock.unlink(missing_ok=True)
+
+    def _clear(self) -> None:
+        """Remove what killed writes left."""
+        folder = self.path.parent
+        # the second kind is safetensors' own, which a kill inside its write leaves
+        for stale in (*folder.glob(f".{self.path.stem}*.tmp"), *folder.glob(".tmp??????")):
+            stale.unlink(missing_ok=True)
 
 
 @contextmanager
