@@ -2,7 +2,9 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -179,14 +181,20 @@ def find_experiments(papers: Mapping[str, PaperFolder], folder: str | Path) -> d
     for home in papers.values():
         for file in yaml_files(home.folder / "experiments"):
             name = name_of(file, "experiments")
-            add(Found(name, str(file), lambda file=file: read_yaml(file), home))
+            add(_of_file(name, file, home))
         where = home.folder / PAPER_FILE
         for name, document in home.paper.experiments.items():
             add(Found(name, f"{where} (experiments.{name})", lambda d=document: dict(d), home))
     for file in yaml_files(folder):
         name = name_of(file, "experiments")
-        add(Found(name, str(file), lambda file=file: read_yaml(file)))
+        add(_of_file(name, file))
     return found
+
+
+def _of_file(name: str, file: Path, home: PaperFolder | None = None) -> Found:
+    """An experiment that a file holds, which is read once, when it is first asked for."""
+    once = cache(partial(read_yaml, file))
+    return Found(name, str(file), lambda: deepcopy(once()), home)
 
 
 def yaml_files(folder: str | Path) -> list[Path]:
