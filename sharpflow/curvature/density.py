@@ -3,14 +3,13 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from numbers import Integral
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from sharpflow.curvature.linear_operator import LinearOperator, check_operator
+from sharpflow.curvature.linear_operator import LinearOperator, check_operator, is_count, over_unit
 from sharpflow.curvature.sketch import dot
 
 
@@ -118,7 +117,7 @@ def spectral_density(
     """
     check_operator(operator)
     for name, count, least in (("draws", draws, 2), ("steps", steps, 1)):
-        if isinstance(count, bool) or not isinstance(count, Integral) or count < least:
+        if not is_count(count, least):
             raise ValueError(f"{name} is {count!r}; it must be a whole number of at least {least}.")
     generator = generator or torch.Generator().manual_seed(0)
     before, longest = operator.products, min(steps, operator.shape[0])
@@ -155,26 +154,24 @@ def _tridiagonal(operator: LinearOperator, basis: Tensor, steps: int) -> Tensor:
     held = len(basis)
     diagonal: list[float] = []
     beside: list[float] = []
+    unit = 0.0
     for step in range(steps):
         last = basis[step % held]
-        image = operator.matvec(last)
+        image, unit = over_unit(operator.matvec(last), unit)
         diagonal.append(float(dot(last, image)))
         if step + 1 == steps:
             break
         known = basis[: step + 1]
         image = torch.addmv(image, known.T, known @ image, alpha=-1.0)
         image.addmv_(known.T, known @ image, alpha=-1.0)  # for what rounding leaves
-        top = float(image.abs().max())  # squares of it may be too small or too large for its dtype
-        image.div_(top or 1.0)
-        length = float(torch.linalg.vector_norm(image))
-        size = top * length
+        size = float(torch.linalg.vector_norm(image))
         if size <= 10 * torch.finfo(operator.dtype).eps * max(map(abs, (*diagonal, *beside))):
             break
         beside.append(size)
-        torch.div(image, length, out=basis[(step + 1) % held])
+        torch.div(image, size, out=basis[(step + 1) % held])
     matrix = torch.diag(torch.tensor(diagonal, dtype=torch.float64))
     off = torch.tensor(beside[: len(diagonal) - 1], dtype=torch.float64)
-    return matrix + torch.diag(off, 1) + torch.diag(off, -1)
+    return (matrix + torch.diag(off, 1) + torch.diag(off, -1)) * (unit or 1.0)
 
 
 def _mean(values: np.ndarray) -> tuple[float, float]:

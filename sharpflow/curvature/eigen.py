@@ -10,7 +10,12 @@ import torch
 from torch import Tensor
 
 from sharpflow.curvature.basis import Rows, Storage
-from sharpflow.curvature.linear_operator import LinearOperator, check_finite, check_operator
+from sharpflow.curvature.linear_operator import (
+    LinearOperator,
+    check_finite,
+    check_operator,
+    over_unit,
+)
 
 _FULL_BASIS = 256  # up to this size the basis may span the whole space, so restarts are not needed
 _BASIS = 40
@@ -243,10 +248,7 @@ class _Subspace:
         added = self.count - start
         if not added:
             return 0
-        images = self.operator.matvec(self.basis.tail(start).T).T
-        self.unit = self.unit or _unit_of(images)
-        if self.unit not in (0.0, 1.0):
-            images = images / self.unit
+        images, self.unit = over_unit(self.operator.matvec(self.basis.tail(start).T).T, self.unit)
         rows = [images[0].clone()] if added == 1 else list(images.clone())
         del images
         for place, row in enumerate(rows, start):
@@ -332,16 +334,6 @@ class _Subspace:
             outside=float(self.coupling[:, start:].norm()),
             size=self.operator.shape[0] - start,
         )
-
-
-def _unit_of(images: Tensor) -> float:
-    """A power of two near the largest entry where that is extreme, else 1; 0 where all are 0."""
-    largest = float(images.abs().max())
-    if largest == 0.0:
-        return 0.0
-    least = math.frexp(torch.finfo(images.dtype).tiny)[1]
-    exponent = max(math.frexp(largest)[1] - 1, least)
-    return 1.0 if abs(exponent) < -least // 4 else math.ldexp(1.0, exponent)
 
 
 class _Polynomial:

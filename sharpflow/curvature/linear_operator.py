@@ -1,7 +1,9 @@
 """Symmetric matrices that are known by their products."""
 
 import cmath
+import math
 from collections.abc import Callable
+from numbers import Integral
 from typing import overload
 
 import torch
@@ -25,6 +27,11 @@ _NOT_SYMMETRIC = (
 )
 
 
+def is_count(value: object, least: int = 1) -> bool:
+    """Whether it is a whole number, of Python or NumPy, of at least `least`; a bool is none."""
+    return isinstance(value, Integral) and not isinstance(value, bool) and value >= least
+
+
 class NonFiniteError(ValueError):
     """Curvature was asked for where a number is NaN or infinite, as in a run that diverged."""
 
@@ -38,6 +45,31 @@ def check_finite(tensor: Tensor, argument: str) -> None:
     """Raise NonFiniteError if `tensor` holds NaN or infinity."""
     if not all_finite(tensor):
         raise NonFiniteError(f"{argument} holds NaN or infinity; curvature needs finite numbers.")
+
+
+def over_unit(images: Tensor, unit: float) -> tuple[Tensor, float]:
+    """Products of an operator over a power of two, so that no squares of theirs vanish or overflow.
+
+    Args:
+        images: the products.
+        unit: the power of two that was chosen for the operator before; 0 where none was yet.
+
+    Returns:
+        The products, divided, and the power: 1, but where they are of an extreme scale; 0 while all
+        of them are 0.
+    """
+    unit = unit or _unit_of(images)
+    return (images if unit in (0.0, 1.0) else images / unit), unit
+
+
+def _unit_of(images: Tensor) -> float:
+    """A power of two near the largest entry where that is extreme, else 1; 0 where all are 0."""
+    largest = float(images.abs().max())
+    if largest == 0.0:
+        return 0.0
+    least = math.frexp(torch.finfo(images.dtype).tiny)[1]
+    exponent = max(math.frexp(largest)[1] - 1, least)
+    return 1.0 if abs(exponent) < -least // 4 else math.ldexp(1.0, exponent)
 
 
 ASYMMETRY = 2e-3

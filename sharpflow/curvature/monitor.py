@@ -7,14 +7,13 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from numbers import Integral
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import nn
 
-from sharpflow.curvature.linear_operator import NonFiniteError
+from sharpflow.curvature.linear_operator import NonFiniteError, is_count
 from sharpflow.curvature.measure import SharpnessTracker
 
 Log = Callable[[int, Mapping[str, float]], None]
@@ -101,7 +100,7 @@ class SharpnessMonitor:
         name: str = "sharpness",
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        if isinstance(every, bool) or not isinstance(every, Integral) or every < 1:
+        if not is_count(every):
             raise ValueError(f"every is {every!r}; it must be a whole number of at least 1.")
         if not 0 < budget <= 1:
             raise ValueError(f"budget is {budget}; it is a share of the time, in (0, 1].")

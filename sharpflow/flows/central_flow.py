@@ -6,14 +6,13 @@ with Central Flows" (arXiv 2410.24206).
 
 import math
 from dataclasses import dataclass, replace
-from numbers import Integral
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from sharpflow.curvature.eigen import top_eigenpairs
-from sharpflow.curvature.linear_operator import all_finite
+from sharpflow.curvature.linear_operator import all_finite, is_count
 from sharpflow.curvature.warm_start import WarmStart
 from sharpflow.errors import FlowError
 from sharpflow.flows.complementarity import Complement, complement
@@ -92,7 +91,7 @@ class CentralFlow:
         for name, value in (("tol", tol), ("accuracy", accuracy)):
             check_positive(f"central flow: {name}", value)
         for name, value in (("limit", limit), ("check_every", check_every)):
-            if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+            if not is_count(value):
                 raise FlowError(
                     f"central flow: {name} is {value!r}; it must be a whole number of at least 1."
                 )

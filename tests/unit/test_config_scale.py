@@ -189,29 +189,27 @@ def test_a_source_says_whether_the_paper_states_it(tmp_path, source):
         load(file)
 
 
-def test_an_explanation_of_an_experiment_that_is_none(tmp_path):
-    folder = tmp_path / "mine"
-    (folder / "experiments").mkdir(parents=True)
-    (folder / "experiments" / "rings.yaml").write_text("title: Rings\n")
-    text = "key: mine\ntitle: Mine\nexplanations: {ring: {edge_of_stability: {all: it grows}}}\n"
-    (folder / "paper.yaml").write_text(text)
-    file = tmp_path / "config.yaml"
-    file.write_text(
-        f"results: results/mine\npapers: [{folder}, papers/li2022]\nexperiments: [linear]\n"
-    )
-    with pytest.raises(ConfigError, match=r"explanations has 'ring', which is no .*'rings'\?"):
-        load(file)
-
-
-def test_an_explanation_of_a_case_that_is_none(tmp_path):
+@pytest.mark.parametrize(
+    ("explained", "said"),
+    [
+        (
+            "ring: {edge_of_stability: {all: it grows}}",
+            r"explanations has 'ring', which is no .*'rings'\?",
+        ),
+        (
+            "rings: {edge_of_stability: {'elu, tan': it}}",
+            r"rings has 'tan', which is no case.*'tanh'",
+        ),
+    ],
+)
+def test_an_explanation_of_what_does_not_exist(tmp_path, explained, said):
     folder = tmp_path / "mine"
     (folder / "experiments").mkdir(parents=True)
     (folder / "experiments" / "rings.yaml").write_text("title: Rings\ncases: {tanh: {}, elu: {}}\n")
-    text = "key: mine\ntitle: Mine\nexplanations: {rings: {edge_of_stability: {'elu, tan': it}}}\n"
-    (folder / "paper.yaml").write_text(text)
+    (folder / "paper.yaml").write_text(f"key: mine\ntitle: Mine\nexplanations: {{{explained}}}\n")
     file = tmp_path / "config.yaml"
     file.write_text(
         f"results: results/mine\npapers: [{folder}, papers/li2022]\nexperiments: [linear]\n"
     )
-    with pytest.raises(ConfigError, match=r"rings has 'tan', which is no case.*'tanh'"):
+    with pytest.raises(ConfigError, match=said):
         load(file)
