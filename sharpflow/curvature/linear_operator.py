@@ -29,7 +29,7 @@ _NOT_SYMMETRIC = (
 
 def is_count(value: object, least: int = 1) -> bool:
     """Whether it is a whole number, of Python or NumPy, of at least `least`; a bool is none."""
-    return isinstance(value, Integral) and not isinstance(value, bool) and value >= least
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= least
 
 
 class NonFiniteError(ValueError):
