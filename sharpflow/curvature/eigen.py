@@ -457,6 +457,7 @@ def top_eigenpairs(
     accuracy: float | None = None,
     next_ratio: float | None = None,
     more: int = 0,
+    trusted: bool = True,
     storage: Storage | None = None,
 ) -> EigenResult:
     """The `k` largest algebraic eigenpairs of a symmetric operator.
@@ -500,6 +501,8 @@ def top_eigenpairs(
             the gap; NaN or None where it is not known.
         more: number of Ritz pairs after the `k` that are returned too, where the basis has them;
             their convergence is not waited for.
+        trusted: whether a small residual of `initial` tells that they are those of the wanted
+            pairs; it does not where they were found at this very state from vectors far from them.
         storage: where the basis is kept.
 
     Returns:
@@ -547,7 +550,7 @@ def top_eigenpairs(
         scale = scale_of(values[:k], space.norm, operator.dtype)
         bounds = tol * scale
         if space.count == held:
-            near = bool((residuals <= _NEAR * scale).all())
+            near = trusted and bool((residuals <= _NEAR * scale).all())
         told = math.nan if next_ratio is None else next_ratio * abs(float(values[k - 1]))
         seen = [value for value in (told, following) if near and not math.isnan(value)]
         errors, kind = _errors(values[:k], residuals, scale, seen)

@@ -211,13 +211,14 @@ class SharpnessTracker:
             if self._size != operator.shape[0]:
                 self._warm.clear()
                 self._size, self._following, self._next = operator.shape[0], 0, None
-            start, spent = self._start(), 0
+            start, spent, trusted = self._start(), 0, True
             if result is not None:
                 start, spent = result.refined, result.matvecs
+                trusted = result.error_kind == "estimate"
             if compressed and self.k > operator.shape[0]:
                 return self._measure_uncompressed(vectors, 0)
             cold = start is None
-            result = self._cold(operator) if cold else self._solve(operator, start)
+            result = self._cold(operator) if cold else self._solve(operator, start, trusted=trusted)
             result = dataclasses.replace(result, matvecs=spent + result.matvecs)
             if self._warm and self._measurements % self.check_every == 0:
                 result = self._check(operator, result)

@@ -117,6 +117,22 @@ def test_a_far_start_is_judged_by_its_residual():
     assert float(found.residuals[0]) <= 0.01 * float(found.values[0])
 
 
+def test_an_eigenvector_that_was_come_upon_from_far_away_is_not_trusted():
+    """Nearly all of the start is along the second eigenvector: only that it was near the first
+    one of an earlier state could tell that it is the wanted one, with its gap."""
+    spectrum = torch.linspace(0, 0.3, SIZE, dtype=torch.float64)
+    spectrum[-2:] = torch.tensor([0.88, 1.0])
+    start = torch.full((SIZE,), 0.05 / SIZE**0.5, dtype=torch.float64)
+    start[-2:] = torch.tensor([1.0, 0.15])
+    options = {"accuracy": 0.01, "initial": start, "next_ratio": 0.3}
+    believed = solved(spectrum, 0, **options)
+    assert believed.error_kind == "estimate"
+    assert float(believed.values[0]) < 0.9
+    found = solved(spectrum, 0, **options, trusted=False)
+    assert found.error_kind == "residual"
+    assert float(found.values[0]) > 0.99
+
+
 @pytest.mark.parametrize("k", [2, 3])
 def test_several_pairs(k):
     spectrum = SPECTRA["outliers"]

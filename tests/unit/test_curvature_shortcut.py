@@ -133,6 +133,25 @@ def test_a_loss_that_becomes_rough_is_noticed(data):
     assert found[-1] == pytest.approx(52.0, rel=ACCURACY)
 
 
+def test_vectors_that_differences_found_from_a_far_start_are_not_trusted(data, monkeypatch):
+    """Autograd starts from them, at no other state than they were found at."""
+    loss, model = cross_entropy(data), network()
+    tracker = SharpnessTracker(model, F.cross_entropy, *data, accuracy=ACCURACY)
+    tracker.measure()
+    tracker.measure()
+    assert tracker.shortcuts == 2
+    monkeypatch.setattr(Shortcut, "confirm", lambda *_: False)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(
+                torch.randn(parameter.shape, generator=torch.Generator().manual_seed(5))
+            )
+    found = tracker.measure()
+    assert tracker.shortcuts == 2
+    assert found.error_kind == "residual"
+    assert float(found.values[0]) == pytest.approx(float(top(model, loss)[0]), rel=ACCURACY)
+
+
 def test_adams_metric_and_batches(data):
     model, loss = network(), cross_entropy(data)
     optimiser = torch.optim.Adam(model.parameters(), 1e-2)
