@@ -143,8 +143,12 @@ def told(path: Path, repairing: bool) -> bool:
         print("\n".join([*lines, again]) if lines else f"{path}: there is nothing to repair")
         return False
     lines = differences(path)
-    print("\n".join(lines) or f"{path}: every file is as the manifest says")
-    return bool(lines)
+    if not lines:
+        print(f"{path}: every file is as the manifest says")
+        return False
+    again = "--repair deletes what differs, and a run of the same configuration makes it again."
+    print("\n".join([*lines, again]))
+    return True
 
 
 if __name__ == "__main__":

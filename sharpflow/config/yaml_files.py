@@ -102,5 +102,6 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         raise ConfigError(f"{path} is not UTF-8 text (byte {error.start}).") from error
     document = parse_yaml(text, path)
     if not isinstance(document, dict):
-        raise ConfigError(f"{path} holds {type(document).__name__}, not a mapping of keys.")
+        what = "nothing" if document is None else f"{document!r:.60}"
+        raise ConfigError(f"{path} holds {what}; it must hold keys with values, `key: value`.")
     return document
