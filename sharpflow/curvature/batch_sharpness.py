@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from sharpflow.curvature.batch_loss import BatchLoss
-from sharpflow.curvature.batches import batch_size, read
+from sharpflow.curvature.batches import batch_size, check_alike, read
 from sharpflow.curvature.graphs import (
     as_leaf,
     differentiable_gradients,
@@ -164,15 +164,13 @@ def batch_sharpness(
             f"batches is a {type(batches).__name__}; give a DataLoader or a list of batches."
         )
     loss = _BatchLoss(model, loss_fn, forward, only)
+    lengths: list[int] = []
     size, verified = 0, nan
     found: list[tuple[Tensor, Tensor]] = []
     for place, batch in enumerate(read(batches), 1):
-        count = batch_size(batch)
-        if found and count != size:
-            raise ValueError(
-                f"batch {place} has {count} samples and those before it {size}: batch sharpness "
-                "depends on the size of batches; leave a shorter last one out (drop_last=True)."
-            )
+        size = batch_size(batch)
+        why = "batch sharpness depends on the size of batches"
+        lengths = check_alike(place, batch, lengths, why)
         if not found:
             loss.start(batch)
         try:
@@ -185,7 +183,6 @@ def batch_sharpness(
             )
         if not found:
             verified = loss.verified(float(curved / squared))
-        size = count
         found.append((curved.double().cpu(), squared.double().cpu()))
     if not found:
         raise ValueError("batches is empty; batch sharpness needs at least one batch.")

@@ -59,13 +59,47 @@ def batch_size(batch: Any) -> int:
     Raises:
         ValueError: it holds no such tensor.
     """
-    for tensor in tensors_of(batch):
-        if tensor.ndim:
-            return len(tensor)
-    raise ValueError(
-        f"a batch of type {type(batch).__name__} holds no tensor with a row a sample; give weight, "
-        "a function of a batch."
-    )
+    lengths = lengths_of(batch)
+    if not lengths:
+        raise ValueError(
+            f"a batch of type {type(batch).__name__} holds no tensor with a row a sample; give "
+            "weight, a function of a batch."
+        )
+    return lengths[0]
+
+
+def lengths_of(batch: Any) -> list[int]:
+    """Rows of each of a batch's tensors that has any dimension."""
+    return [len(tensor) for tensor in tensors_of(batch) if tensor.ndim]
+
+
+def check_alike(place: int, batch: Any, before: list[int], why: str) -> list[int]:
+    """Lengths of a batch's tensors, which have to be those of the batches before it.
+
+    All of them: with time in front the first tensor's says nothing of the number of samples.
+
+    Args:
+        place: of the batch, from 1 on.
+        batch: of any kind.
+        before: lengths of the batch before; empty for the first.
+        why: what depends on them.
+
+    Raises:
+        ValueError: they differ.
+    """
+    found = lengths_of(batch)
+    if before and found != before:
+        raise ValueError(
+            f"batch {place} has {_rows(found)} and those before it {_rows(before)}: {why}; leave a "
+            "shorter last one out (drop_last=True)."
+        )
+    return found
+
+
+def _rows(lengths: list[int]) -> str:
+    if len(set(lengths)) == 1:
+        return f"{lengths[0]} samples"
+    return f"tensors of {', '.join(map(str, lengths)) or 'no'} rows"
 
 
 def read(batches: Iterable[Any]) -> Iterator[Any]:

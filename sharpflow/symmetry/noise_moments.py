@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.func import grad, vmap
 
 from sharpflow.curvature.batch_loss import BatchLoss
-from sharpflow.curvature.batches import batch_size, change_rows, tensors_of
+from sharpflow.curvature.batches import batch_size, change_rows, check_alike, tensors_of
 from sharpflow.curvature.graphs import graph_mode
 from sharpflow.curvature.linear_operator import NonFiniteError, check_finite
 from sharpflow.symmetry.charge_laws import SymmetryNoise
@@ -110,20 +110,14 @@ class NoiseMoments:
             ValueError: there are less than two, or their sizes differ.
             NonFiniteError: a gradient is NaN or infinite.
         """
-        size = 0
+        size, lengths = 0, []
+        why = "the noise of whole batches depends on their size"
         for place, batch in _numbered(batches):
-            count = batch_size(batch)
+            size, lengths = batch_size(batch), check_alike(place, batch, lengths, why)
             batch = self._source.cast(batch)
-            if not size:
+            if place == 1:
                 with _naming(place):
                     self._source.start(batch)
-            elif count != size:
-                raise ValueError(
-                    f"batch {place} has {count} samples and those before it {size}: the noise of "
-                    "whole batches depends on their size; leave a shorter last one out "
-                    "(drop_last=True)."
-                )
-            size = count
             with _naming(place):
                 _, slopes = self._differentiate(batch)
             exact = {name: slope.double().cpu() for name, slope in slopes.items()}

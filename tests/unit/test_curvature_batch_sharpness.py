@@ -157,6 +157,9 @@ def bad(batches, loss=F.cross_entropy, model=None):
 def test_what_has_no_batch_sharpness_is_refused():
     uneven = [*BATCHES[:2], (INPUTS[:3], LABELS[:3])]
     assert "drop_last=True" in bad(uneven)
+    in_front = [(torch.zeros(7, len(y)), x, y) for x, y in uneven]
+    said = "batch 3 has tensors of 7, 3, 3 rows and those before it tensors of 7, 4, 4 rows"
+    assert said in bad(in_front, lambda model, batch: F.cross_entropy(model(batch[1]), batch[2]))
     assert "batches is empty" in bad([])
     assert "batches is a Tensor" in bad(INPUTS)
     assert "batches is a dict" in bad({"x": INPUTS})

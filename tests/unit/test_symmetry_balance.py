@@ -529,6 +529,15 @@ def test_mistakes_with_batches():
     uneven = [(x[:16], y[:16]), (x[16:], y[16:])]
     with pytest.raises(ValueError, match=r"batch 2 has 8 samples.*drop_last"):
         noise_balance(model, F.cross_entropy, uneven, symmetries=[symmetry])
+    in_front = [{"mask": torch.zeros(3, len(b)), "x": a, "y": b} for a, b in uneven]
+    with pytest.raises(ValueError, match=r"batch 2 has tensors of 3, 8, 8 rows.*drop_last"):
+        noise_balance(
+            model,
+            lambda f, batch: F.cross_entropy(f, batch["y"]),
+            in_front,
+            forward=lambda model, batch: model(batch["x"]),
+            symmetries=[symmetry],
+        )
     with pytest.raises(ValueError, match="have 16 samples and sgd has batch_size=8"):
         noise_balance(
             model, F.cross_entropy, [uneven[0]] * 2, symmetries=[symmetry], sgd=Sgd(0.1, 8)
