@@ -175,21 +175,20 @@ def follow(phase: str, net: Net, steps: int, sampled: int) -> dict[str, Any]:
     last: EigenResult = tracker.measure()
     chosen = set(np.linspace(1, steps, sampled + 1).round().astype(int)[1:])
     states, errors, costs, descents, products = [], [], [], [], []
+    references: dict[int, float] = {}
     for step in range(1, steps + 1):
         descents.append(timed(partial(descend, model, net))[2])
         before = last.refined
         last, _, seconds = timed(tracker.measure)
         costs.append(seconds)
         products.append(last.matvecs)
-        state = State(model, net, seed=step, before=before).apart()
+        state = State(model, net, seed=step, before=before)
         exact = float(top_eigenpairs(double_hessian(state)).values[0])  # from a random start
         errors.append(abs(float(last.values[0]) / exact - 1))
         if step in chosen:
-            states.append(state)
+            states.append(state.apart())
+            references[id(states[-1])] = exact
     nearby = [median(descents[max(0, i - 2) : i + 3]) for i in range(steps)]
-    references = {
-        id(s): float(top_eigenpairs(double_hessian(s), tol=1e-6).values[0]) for s in states
-    }
     cold = [State(s.model, net, seed=s.seed) for s in states]
     references |= {id(c): references[id(s)] for c, s in zip(cold, states, strict=True)}
     judge = partial(eigenvalue_error, references)

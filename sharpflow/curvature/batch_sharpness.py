@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from sharpflow.curvature.batch_loss import BatchLoss
-from sharpflow.curvature.batches import batch_size, check_alike, read
+from sharpflow.curvature.batches import check_alike, read
 from sharpflow.curvature.graphs import (
     as_leaf,
     differentiable_gradients,
@@ -164,12 +164,10 @@ def batch_sharpness(
             f"batches is a {type(batches).__name__}; give a DataLoader or a list of batches."
         )
     loss = _BatchLoss(model, loss_fn, forward, only)
-    lengths: list[int] = []
-    size, verified = 0, nan
+    lengths, verified = [], nan
+    why = "batch sharpness depends on the size of batches"
     found: list[tuple[Tensor, Tensor]] = []
     for place, batch in enumerate(read(batches), 1):
-        size = batch_size(batch)
-        why = "batch sharpness depends on the size of batches"
         lengths = check_alike(place, batch, lengths, why)
         if not found:
             loss.start(batch)
@@ -195,6 +193,6 @@ def batch_sharpness(
         ratio_of_means=ratio,
         ratio_of_means_error=ratio_error,
         batches=len(curved),
-        batch_size=size,
+        batch_size=lengths[0],
         verified=verified,
     )

@@ -59,24 +59,25 @@ def batch_size(batch: Any) -> int:
     Raises:
         ValueError: it holds no such tensor.
     """
-    lengths = lengths_of(batch)
-    if not lengths:
+    return _lengths(batch)[0]
+
+
+def _lengths(batch: Any) -> list[int]:
+    """Rows of each of a batch's tensors that has any dimension; ValueError where there is none."""
+    found = [len(tensor) for tensor in tensors_of(batch) if tensor.ndim]
+    if not found:
         raise ValueError(
             f"a batch of type {type(batch).__name__} holds no tensor with a row a sample; give "
             "weight, a function of a batch."
         )
-    return lengths[0]
-
-
-def lengths_of(batch: Any) -> list[int]:
-    """Rows of each of a batch's tensors that has any dimension."""
-    return [len(tensor) for tensor in tensors_of(batch) if tensor.ndim]
+    return found
 
 
 def check_alike(place: int, batch: Any, before: list[int], why: str) -> list[int]:
     """Lengths of a batch's tensors, which have to be those of the batches before it.
 
-    All of them: with time in front the first tensor's says nothing of the number of samples.
+    All of them: with time in front the first tensor's says nothing of the number of samples, which
+    `batch_size` takes it for.
 
     Args:
         place: of the batch, from 1 on.
@@ -85,9 +86,9 @@ def check_alike(place: int, batch: Any, before: list[int], why: str) -> list[int
         why: what depends on them.
 
     Raises:
-        ValueError: they differ.
+        ValueError: they differ, or as for `batch_size`.
     """
-    found = lengths_of(batch)
+    found = _lengths(batch)
     if before and found != before:
         raise ValueError(
             f"batch {place} has {_rows(found)} and those before it {_rows(before)}: {why}; leave a "
@@ -99,7 +100,7 @@ def check_alike(place: int, batch: Any, before: list[int], why: str) -> list[int
 def _rows(lengths: list[int]) -> str:
     if len(set(lengths)) == 1:
         return f"{lengths[0]} samples"
-    return f"tensors of {', '.join(map(str, lengths)) or 'no'} rows"
+    return f"tensors of {', '.join(map(str, lengths))} rows"
 
 
 def read(batches: Iterable[Any]) -> Iterator[Any]:

@@ -110,10 +110,10 @@ class NoiseMoments:
             ValueError: there are less than two, or their sizes differ.
             NonFiniteError: a gradient is NaN or infinite.
         """
-        size, lengths = 0, []
+        lengths = []
         why = "the noise of whole batches depends on their size"
         for place, batch in _numbered(batches):
-            size, lengths = batch_size(batch), check_alike(place, batch, lengths, why)
+            lengths = check_alike(place, batch, lengths, why)
             batch = self._source.cast(batch)
             if place == 1:
                 with _naming(place):
@@ -130,7 +130,7 @@ class NoiseMoments:
                     sums[side] = sums[side] + gram
         if self.count == 1:
             raise ValueError("there is one batch; a covariance of batches needs more.")
-        return size
+        return lengths[0]
 
     def take_samples(self, batches: Iterable[Any]) -> None:
         """Take the gradients of single samples.
