@@ -230,13 +230,11 @@ def snakemake_(arguments: tuple[str, ...]) -> int:
     return runs.snakemake(arguments)
 
 
-KINDS = ("experiment", "claim", "figure", "part")
+KINDS = ("experiment", "claim", "figure", "part", "paper")
 
 
 @cli.command("list")
-@click.argument(
-    "kind", type=click.Choice([*(f"{kind}s" for kind in KINDS), "papers"]), default="experiments"
-)
+@click.argument("kind", type=click.Choice([f"{kind}s" for kind in KINDS]), default="experiments")
 @_config
 def list_(kind: str, config: str | None) -> None:
     """What there is: experiments, claims, figures, parts or papers."""
@@ -254,7 +252,7 @@ def list_(kind: str, config: str | None) -> None:
 @click.argument("name", shell_complete=_completer(_things))
 @_config
 def show(kind: str, name: str, config: str | None) -> None:
-    """What is known of one experiment, claim, figure or part.
+    """What is known of one experiment, claim, figure, part or paper.
 
     An experiment is shown as its file has it, and with --config as that configuration changes it.
     """

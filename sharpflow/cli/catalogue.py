@@ -12,7 +12,13 @@ import yaml
 from sharpflow.config import load
 from sharpflow.config.home import configurations
 from sharpflow.config.load import merge
-from sharpflow.config.papers import Found, PaperFolder, find_experiments, shipped_papers
+from sharpflow.config.papers import (
+    PAPER_FILE,
+    Found,
+    PaperFolder,
+    find_experiments,
+    shipped_papers,
+)
 from sharpflow.config.reference import option_lines
 from sharpflow.config.types import ConfigurationKeys, Types
 from sharpflow.errors import ConfigError
@@ -144,7 +150,7 @@ def shown(found: Catalogue, kind: str, name: str, changes: Mapping[str, Any] | N
 
     Args:
         found: where it is looked for.
-        kind: experiment, claim, figure or part.
+        kind: paper, experiment, claim, figure or part.
         name: as `Catalogue.names` has it.
         changes: to an experiment, of the configuration that runs it.
 
@@ -158,6 +164,8 @@ def shown(found: Catalogue, kind: str, name: str, changes: Mapping[str, Any] | N
             "those there are. What a paper's folder of yours holds is found with --config and its "
             "configuration."
         )
+    if kind == "paper":
+        return _paper(found, found.papers[name])
     if kind == "experiment":
         return _experiment(found.experiments[name], changes or {})
     if kind == "part":
@@ -191,6 +199,25 @@ def _lines(name: str, lines: Mapping[str, str], file: Path | str) -> str:
     kept = {key: text for key, text in lines.items() if text} | {"file": str(file)}
     width = max(map(len, kept))
     return "\n".join([name, *(f"  {key.ljust(width)}  {text}" for key, text in kept.items())])
+
+
+def _paper(found: Catalogue, home: PaperFolder) -> str:
+    """What a paper says, what stands for each statement, and what is run and drawn for it."""
+    paper = home.paper
+    lines = {
+        "title": paper.title,
+        "authors": paper.authors,
+        "venue": paper.venue,
+        "link": paper.link,
+    }
+    for number, said in enumerate(paper.says, 1):
+        text, claims = (said, []) if isinstance(said, str) else (said.text, said.claims)
+        lines[f"says ({number})"] = text
+        lines[f"judged by ({number})"] = ", ".join(claims)
+    lines |= {f"states ({claim})": value for claim, value in paper.published.items()}
+    mine = (name for name, item in found.experiments.items() if item.home is home)
+    lines |= {"experiments": ", ".join(mine), "figures": ", ".join(paper.figures)}
+    return _lines(home.key, lines, home.folder / PAPER_FILE)
 
 
 def _experiment(item: Found, changes: Mapping[str, Any]) -> str:

@@ -23,6 +23,7 @@ from sharpflow.cli.app import KINDS, run_command
 from sharpflow.cli.catalogue import base_of, catalogue
 from sharpflow.config import load
 from sharpflow.config.load import merge
+from sharpflow.config.papers import shipped_papers
 from sharpflow.errors import ConfigError, PartError
 from sharpflow.storage.files import PAGE, VOUCHED
 from sharpflow.storage.seal import write_json
@@ -155,6 +156,16 @@ def test_a_claim_is_shown_with_its_band_and_where_it_is_judged(said):
     assert "≥ 0.15" in text
     assert "derived: " in text
     assert "dense, linear" in text
+
+
+def test_a_paper_is_shown_with_each_statement_and_what_judges_it(said):
+    text = " ".join(said("show paper lewkowycz2020").split())
+    paper = shipped_papers()["lewkowycz2020"].paper
+    for statement in paper.says:
+        assert statement.text in text
+        assert ", ".join(statement.claims) in text
+    assert paper.link in text
+    assert "experiments catapult" in text
 
 
 @pytest.mark.parametrize(
