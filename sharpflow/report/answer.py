@@ -11,7 +11,7 @@ from sharpflow.report.verdicts import FEW, counts, few_runs, names, single_rows
 
 Entry = Mapping[str, Any]
 Paper = Mapping[str, Any]
-REST = "further claims"
+REST = "Further claims"
 
 
 def answer(
@@ -77,17 +77,27 @@ def explained(paper: Paper, entry: Entry) -> dict[str, str]:
 
 
 def statements(paper: Paper, entries: Sequence[Entry]) -> list[dict[str, Any]]:
-    """The claims of a paper under its statements, in the paper's order; then all others."""
+    """The claims of a paper under its statements, in the paper's order; then all others.
+
+    Each has a `name`, its `text`, its `entries`, and `measured`: how many of their measurements are
+    supported.
+    """
     said = [each for each in paper.get("says", ()) if not isinstance(each, str)]
     groups, taken = [], set()
+
+    def add(name: str, text: str, own: list[Entry]) -> None:
+        found = counts(single_rows(own))
+        measured = f"{found['supported']} of {many(found['all'], 'measurement')} supported"
+        groups.append({"name": name, "text": text, "entries": own, "measured": measured})
+
     for each in said:
         own = [e for name in each["claims"] for e in entries if e["claim"] == name]
         own = [e for e in own if e["id"] not in taken]
         taken |= {e["id"] for e in own}
         if own:
-            groups.append({"name": each["name"], "text": each["text"], "entries": own})
+            add(each["name"], each["text"], own)
     if rest := [entry for entry in entries if entry["id"] not in taken]:
-        groups.append({"name": REST if groups else "", "text": "", "entries": rest})
+        add(REST if groups else "", "", rest)
     return groups
 
 
@@ -119,9 +129,7 @@ def _by_statement(groups: Sequence[Mapping[str, Any]]) -> list[str]:
         number = counts(group["entries"])
         kept, every = number["supported"], number["all"]
         kind = "every" if kept == every else "some" if kept else "none"
-        single = counts(single_rows(group["entries"]))
-        rows = f"{single['supported']} of {many(single['all'], 'measurement')}"
-        found[kind].append(f"{group['name']} ({kept} of {every}, {rows})")
+        found[kind].append(f"{group['name']} ({kept} of {every})")
     words = {
         "every": "supported in every claim: ",
         "some": "supported in some claims: ",

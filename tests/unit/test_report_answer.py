@@ -71,7 +71,7 @@ class TestSentences:
 
     def test_the_paper_orders_the_claims(self):
         groups = self.groups(claim(claim="other"), claim(claim="norm"), claim(claim="cycles"))
-        assert [g["name"] for g in groups] == ["the edge", "the norm", "further claims"]
+        assert [g["name"] for g in groups] == ["the edge", "the norm", "Further claims"]
         found = [e["claim"] for g in groups for e in g["entries"]]
         assert found == ["cycles", "norm", "other"]
 
@@ -84,14 +84,20 @@ class TestSentences:
             "runs do not decide; behind them are 3 measurements, of which 1 is supported and 1 not."
         )
         assert second == (
-            "Supported in some claims: the edge (1 of 2, 1 of 2 measurements); "
-            "in no claim throughout: the norm (0 of 1, 0 of 1 measurement)."
+            "Supported in some claims: the edge (1 of 2); in no claim throughout: the norm (0 of 1)."
         )
 
     def test_other_verdicts_give_other_sentences(self):
         _, second = sentences(self.groups(claim(), claim(claim="norm")))
-        counts = "(1 of 1, 1 of 1 measurement)"
-        assert second == f"Supported in every claim: the edge {counts} and the norm {counts}."
+        assert second == "Supported in every claim: the edge (1 of 1) and the norm (1 of 1)."
+
+    def test_each_statement_stands_in_full_before_its_verdicts(self):
+        rows = claims(claim(), claim(claim="norm", **RELU), claim(claim="cycles", **ELU))
+        papers = {key: dict(paper) | {"says": SAYS} for key, paper in PAPERS.items()}
+        text = " ".join(checked(full_page(papers=papers, claims=rows)).text.split())
+        edge, norm = text.index("It stays."), text.index("It follows.")
+        assert edge < text.index("1 of 2 measurements supported") < norm
+        assert norm < text.index("0 of 1 measurement supported")
 
     def test_consequences_drawn_here_are_told_apart(self):
         rows = [claim(), claim(claim="norm", source="drawn here: from it", **RELU)]
