@@ -14,7 +14,7 @@ import pandas as pd
 
 from sharpflow.errors import exit_status
 from sharpflow.report.text import many, times
-from sharpflow.report.verdicts import VERDICTS, claim_entries, counts, names, single_rows
+from sharpflow.report.verdicts import VERDICTS, claim_entries, counts, names, outcome, single_rows
 from sharpflow.storage.files import write_bytes
 
 MARKER = "<!-- made from tables -->"
@@ -56,13 +56,12 @@ def _experiment(row: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _row(row: Mapping[str, Any]) -> str:
-    level = row["result"] + ("" if row["estimand"] == "runs in the band" else f" {row['interval']}")
     cells = (
         f"`{row['claim']}`",
         row["case"] + " (control)" * row["control"],
         row["values"] or "–",
         row["band"],
-        level,
+        outcome(row),
         ": ".join(part for part in (row["verdict"], row["reason"]) if part),
     )
     return f"| {' | '.join(cells)} |"

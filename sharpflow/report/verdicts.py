@@ -67,6 +67,12 @@ def single_rows(entries: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]
     return rows
 
 
+def outcome(row: Mapping[str, Any]) -> str:
+    """What is held against a band: how many runs lie in it, or a mean with its interval."""
+    runs = row["estimand"] == "runs in the band"
+    return f"{row['result']} {'runs' if runs else row['interval']}"
+
+
 def few_runs(entries: Iterable[Mapping[str, Any]]) -> int:
     """How many are supported with `FEW` seeds or fewer in one of their cases."""
     return sum(e["verdict"] == "supported" and e["fewest"] <= FEW for e in entries)

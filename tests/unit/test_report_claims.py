@@ -20,6 +20,8 @@ from report_page import (
 )
 from scipy import stats
 
+from sharpflow.config.papers import read_papers
+from sharpflow.report import recorded
 from sharpflow.report.markdown import MARKER, lines, replace_below
 from sharpflow.report.verdicts import claim_entries, family, single_rows
 from sharpflow.statistics.verdicts import holm
@@ -305,6 +307,45 @@ def test_markdown_has_a_row_a_measurement():
             for line in rows
         )
     assert all(line.count(" | ") == 5 for line in rows)
+
+
+def run_recorded(monkeypatch, *arguments) -> int:
+    monkeypatch.setattr("sys.argv", ["recorded", *map(str, arguments)])
+    return recorded.main()
+
+
+def test_a_finished_run_is_kept_with_its_paper(tmp_path, monkeypatch):
+    """The page finds what `recorded` wrote under the names that it looks for; controls are left out."""
+    rows = claims(claim(), claim(case="relu", **RELU), claim(claim="norm", **MEAN))
+    control = claims(claim(case="wrong", control=True, **RELU), claim(paper="other"))
+    pd.concat([rows, control]).to_csv(tmp_path / "claims.csv")
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "paper.yaml").write_text("key: li2022\ntitle: t\n")
+    arguments = tmp_path / "claims.csv", folder, "--source", "here"
+    assert run_recorded(monkeypatch, *arguments) == 0
+    (home,) = read_papers(tmp_path / "config.yaml", ["mine"]).values()
+    kept = home.recorded()
+    assert kept["source"] == "here"
+    found = kept["verdicts"]["dense"]
+    assert {claim: list(cases) for claim, cases in found.items()} == {
+        "edge_of_stability": ["tanh", "relu"],
+        "norm": ["tanh"],
+    }
+    for row in rows.itertuples():
+        verdict, result = found[row.claim][row.case]
+        assert verdict == row.verdict
+        assert (f"{row.inside} of {row.seeds} runs" == result) or "[" in result
+
+
+def test_what_cannot_be_kept_is_refused(tmp_path, monkeypatch, capsys):
+    claims(claim()).to_csv(tmp_path / "claims.csv")
+    arguments = tmp_path / "claims.csv", tmp_path, "--source", "here"
+    assert run_recorded(monkeypatch, *arguments) == 1
+    assert "no folder of a paper" in capsys.readouterr().err
+    (tmp_path / "paper.yaml").write_text("key: other\ntitle: t\n")
+    assert run_recorded(monkeypatch, *arguments) == 1
+    assert "no claim of other" in capsys.readouterr().err
 
 
 def test_what_is_above_the_marker_stays(tmp_path):
