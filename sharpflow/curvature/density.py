@@ -9,7 +9,8 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from sharpflow.curvature.linear_operator import LinearOperator, check_operator, is_count, over_unit
+from sharpflow.arguments import check_count
+from sharpflow.curvature.linear_operator import LinearOperator, check_operator, over_unit
 from sharpflow.curvature.sketch import dot
 
 
@@ -116,9 +117,8 @@ def spectral_density(
         ValueError: under two draws, or no step, or they are no whole numbers.
     """
     check_operator(operator)
-    for name, count, least in (("draws", draws, 2), ("steps", steps, 1)):
-        if not is_count(count, least):
-            raise ValueError(f"{name} is {count!r}; it must be a whole number of at least {least}.")
+    check_count("draws", draws, 2)
+    check_count("steps", steps)
     generator = generator or torch.Generator().manual_seed(0)
     before, longest = operator.products, min(steps, operator.shape[0])
     nodes = np.full((draws, longest), np.nan)

@@ -59,7 +59,7 @@ def diagonal(
         ValueError: `products` or `basis_size` is outside these bounds.
     """
     check_operator(operator)
-    check_products(products, basis_size)
+    check_products(products, exact_size, basis_size)
     before, size = operator.products, operator.shape[0]
     if size <= max(products, exact_size):
         values = torch.cat([own for own, _ in unit_products(operator)])

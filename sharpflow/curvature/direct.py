@@ -5,7 +5,7 @@ import math
 import torch
 from scipy.linalg import eigh
 
-from sharpflow.curvature.eigen import EigenResult, check_count, scale_of
+from sharpflow.curvature.eigen import EigenResult, check_pairs, scale_of
 from sharpflow.curvature.linear_operator import LinearOperator
 
 LARGEST = 320
@@ -35,7 +35,7 @@ def direct_eigenpairs(operator: LinearOperator, k: int = 1, tol: float = 1e-3) -
     size = operator.shape[0]
     if operator.matrix is None:
         raise ValueError("the operator was made from no matrix; take top_eigenpairs.")
-    check_count(k, size)
+    check_pairs(k, size)
     matrix = operator.matrix.cpu()
     found = eigh(matrix.numpy(), subset_by_index=(size - k, size - 1), check_finite=False)
     values, vectors = (torch.from_numpy(array).flip(-1) for array in found)

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import torch
 
+from sharpflow.arguments import check_count, check_positive
 from sharpflow.curvature.density import spectral_density
 from sharpflow.curvature.estimators import Estimate, check_products, frobenius_norm, moments
 from sharpflow.curvature.linear_operator import LinearOperator, check_operator
@@ -41,9 +42,9 @@ def stable_rank(
             `frobenius_norm`.
     """
     check_operator(operator)
+    check_products(products, exact_size, basis_size)
     before = operator.products
     if operator.shape[0] <= exact_size:
-        check_products(products, basis_size)
         values = _eigenvalues(operator)
         largest = float(values.abs().max())
         if largest == 0.0:
@@ -135,8 +136,8 @@ def effective_dimension(
             `spectral_density`.
     """
     check_operator(operator)
-    if not ridge > 0:
-        raise ValueError(f"ridge is {ridge}; it must be positive.")
+    check_positive("ridge", ridge)
+    check_count("exact_size", exact_size, 0)
     before, size = operator.products, operator.shape[0]
     rounding = 1e3 * torch.finfo(operator.dtype).eps
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from sharpflow.arguments import as_number, check_count, check_positive, is_count
 from sharpflow.curvature.basis import Rows, Storage
 from sharpflow.curvature.linear_operator import (
     LinearOperator,
@@ -510,13 +511,17 @@ def top_eigenpairs(
     """
     check_operator(operator)
     size = operator.shape[0]
-    limit = max(1000, 20 * k) if max_products is None else max_products
-    _check_arguments(size, k, tol, limit, guard, accuracy)
+    check_arguments(k, tol, accuracy, max_products, basis_size)
+    check_pairs(k, size)
+    check_count("guard", guard, 0)
+    check_count("more", more, 0)
+    k, guard, more = int(k), int(guard), int(more)  # NumPy's comparisons are none of Python's
+    limit = max(1000, 20 * k) if max_products is None else int(max_products)
     starts = _start_rows(operator, initial)
     held = len(starts)
     if basis_size is None:
         basis_size = default_basis(size, k)
-    capacity = min(size, max(basis_size, k + 2, held + k + 1 if held else 0))
+    capacity = min(size, max(int(basis_size), k + 2, held + k + 1 if held else 0))
     if generator is None:  # not the vectors that the starts were found from, in an earlier call
         generator = torch.Generator().manual_seed(held)
     space = _Subspace(operator, capacity, storage or Storage())
@@ -694,24 +699,28 @@ def _start_rows(operator: LinearOperator, initial: Tensor | None) -> Tensor:
     return rows.to(dtype=operator.dtype, device=operator.device)
 
 
-def check_count(k: int, size: int) -> None:
+def check_pairs(k: int, size: int, name: str = "k") -> None:
     """Raise ValueError unless an operator of this size has `k` eigenpairs."""
-    if not 1 <= k <= size:
-        raise ValueError(f"k is {k}; it must lie between 1 and the operator's size, {size}.")
+    if not is_count(k) or k > size:
+        raise ValueError(
+            f"{name} is {k!r}; it must be a whole number between 1 and the operator's size, {size}."
+        )
 
 
-def _check_arguments(
-    size: int, k: int, tol: float, limit: int, guard: int, accuracy: float | None
+def check_arguments(
+    k: int, tol: float, accuracy: float | None, max_products: int | None, basis_size: int | None
 ) -> None:
-    check_count(k, size)
-    if not tol > 0:
-        raise ValueError(f"tol is {tol}; it must be positive.")
-    if accuracy is not None and not accuracy > 0:
-        raise ValueError(f"accuracy is {accuracy}; it must be positive.")
-    if limit < k:
-        raise ValueError(f"max_products is {limit}; {k} pairs need at least {k} products.")
-    if guard < 0:
-        raise ValueError(f"guard is {guard}; it must not be negative.")
+    """Raise ValueError for what a solver cannot be asked for, whatever the operator's size."""
+    check_count("k", k)
+    check_positive("tol", tol)
+    if accuracy is not None:
+        check_positive("accuracy", accuracy)
+    if max_products is not None and not is_count(max_products, k):
+        raise ValueError(
+            f"max_products is {max_products!r}; {k} pairs need a whole number of at least {k}."
+        )
+    if basis_size is not None:
+        check_count("basis_size", basis_size)
 
 
 def eigenpairs_above(
@@ -746,6 +755,11 @@ def eigenpairs_above(
         ValueError: as `top_eigenpairs`, and for a `max_products` below 1.
     """
     check_operator(operator)
+    check_count("most", most)
+    if max_products is not None:
+        check_count("max_products", max_products)
+    if math.isnan(as_number(bound)):
+        raise ValueError(f"bound is {bound!r}; it must be a number.")
     limit = 1000 + 20 * most if max_products is None else max_products
     largest = min(most + 1, operator.shape[0])
     count = 2 if initial is None or initial.ndim == 1 else initial.shape[1] + 1

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from sharpflow.arguments import check_count, is_count
 from sharpflow.curvature.linear_operator import LinearOperator, check_operator, check_symmetric
 from sharpflow.curvature.sketch import Sketch, TestVectors, blocks, dot
 
@@ -68,7 +69,7 @@ def trace(
             a standard error.
     """
     check_operator(operator)
-    check_products(products, basis_size)
+    check_products(products, exact_size, basis_size)
     before = operator.products
     if operator.shape[0] <= max(products, exact_size):
         value = sum(float(own.sum()) for own, _ in unit_products(operator))
@@ -129,7 +130,7 @@ def moments(
 ) -> tuple[Tensor, Tensor, bool]:
     """Samples of Tr H and of Tr H², (n,) float64 each, and whether they are one exact number."""
     check_operator(operator)
-    check_products(products, basis_size)
+    check_products(products, exact_size, basis_size)
     if operator.shape[0] <= max(products, exact_size):
         both = torch.zeros(2, dtype=torch.float64)
         for own, columns in unit_products(operator):
@@ -194,14 +195,14 @@ def _leave_one_out(
     return within.trace() - (s * (within @ s)).sum(0) + outside
 
 
-def check_products(products: int, basis_size: int | None) -> None:
+def check_products(products: int, exact_size: int, basis_size: int | None) -> None:
     """Raise ValueError unless the numbers of products and of basis vectors are possible."""
-    if products < 4:
-        raise ValueError(f"products is {products}; it must be at least 4.")
-    if basis_size is not None and not 0 <= basis_size <= products // 2:
+    check_count("products", products, 4)
+    check_count("exact_size", exact_size, 0)
+    if basis_size is not None and not (is_count(basis_size, 0) and basis_size <= products // 2):
         raise ValueError(
-            f"basis_size is {basis_size}; it must lie between 0 and half of products, "
-            f"{products // 2}."
+            f"basis_size is {basis_size!r}; it must be a whole number between 0 and half of "
+            f"products, {products // 2}."
         )
 
 

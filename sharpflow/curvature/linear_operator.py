@@ -3,11 +3,12 @@
 import cmath
 import math
 from collections.abc import Callable
-from numbers import Integral
 from typing import overload
 
 import torch
 from torch import Tensor
+
+from sharpflow.arguments import check_count
 
 Product = Callable[[Tensor], Tensor]
 
@@ -25,11 +26,6 @@ _NOT_SYMMETRIC = (
     "spectral density need a symmetric one: take D H D by H.scaled(d), or multiply vectors with it "
     "by @."
 )
-
-
-def is_count(value: object, least: int = 1) -> bool:
-    """Whether it is a whole number, of Python or NumPy, of at least `least`; a bool is none."""
-    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= least
 
 
 class NonFiniteError(ValueError):
@@ -130,9 +126,8 @@ class LinearOperator:
         block_product: Product | None = None,
     ) -> None:
         check_dtype(dtype, "dtype")
-        if size < 1:
-            raise ValueError(f"size is {size}; an operator needs at least one dimension.")
-        self.shape = (size, size)
+        check_count("size", size)
+        self.shape = (int(size), int(size))
         self.dtype = dtype
         self.device = torch.device(device)
         self.products = 0

@@ -9,10 +9,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sharpflow.arguments import check_count
 from sharpflow.curvature.basis import Storage
 from sharpflow.curvature.closed_form import ClosedForm
 from sharpflow.curvature.differences import Products
-from sharpflow.curvature.eigen import LARGE, EigenResult, check_count, leading, top_eigenpairs
+from sharpflow.curvature.eigen import (
+    LARGE,
+    EigenResult,
+    check_arguments,
+    check_pairs,
+    leading,
+    top_eigenpairs,
+)
 from sharpflow.curvature.graphs import attributes_kept
 from sharpflow.curvature.linear_operator import LinearOperator, NonFiniteError
 from sharpflow.curvature.model_loss import (
@@ -128,8 +136,10 @@ class SharpnessTracker:
         history: int | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
-        if check_every < 1:
-            raise ValueError(f"check_every is {check_every}; it must be at least 1.")
+        check_arguments(k, tol, accuracy, max_products, basis_size)
+        check_count("check_every", check_every)
+        if micro_batch is not None:
+            check_count("micro_batch", micro_batch)
         self.k, self.tol, self.check_every = k, tol, check_every
         self.corrections = 0
         self._solver = {
@@ -174,7 +184,7 @@ class SharpnessTracker:
             self._general_loss()
         self._precision = self._present_precision()
         size = sum(p.numel() for p in trainable_parameters(model, only).values())
-        check_count(k, size)
+        check_pairs(k, size)
         if history is None:
             history = _HISTORY if size <= LARGE else 1
         self._warm = WarmStart(history)

@@ -8,6 +8,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from sharpflow.arguments import check_count
 from sharpflow.curvature.batches import batch_size
 from sharpflow.curvature.likelihoods import draw_targets
 from sharpflow.curvature.linear_operator import LinearOperator
@@ -172,8 +173,7 @@ class ModelCurvature:
                 cross-entropy of class indices, mean squared error or binary cross-entropy with
                 logits of `torch.nn`; or `draws` is below 1.
         """
-        if draws < 1:
-            raise ValueError(f"draws is {draws}; it must be at least 1.")
+        check_count("draws", draws)
         if generator is None:
             rank = dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
             generator = torch.Generator().manual_seed(rank)

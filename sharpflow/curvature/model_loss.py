@@ -20,6 +20,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.dropout import _DropoutNd
 
+from sharpflow.arguments import check_count
 from sharpflow.curvature.differences import (
     DifferenceOperator,
     Distance,
@@ -440,8 +441,8 @@ class ModelLoss(LossOfModel):
             usual = [cast(t, dtype) for t in usual]
         self.inputs, self.targets = tuple(usual[:-1]), usual[-1]
         self.samples = len(targets)
-        if micro_batch is not None and micro_batch < 1:
-            raise ValueError(f"micro_batch is {micro_batch}; it must be at least 1.")
+        if micro_batch is not None:
+            check_count("micro_batch", micro_batch)
         whole = micro_batch is None or micro_batch >= self.samples
         self.micro_batch = None if whole else micro_batch
         self._check(slice(0, self.micro_batch or self.samples))

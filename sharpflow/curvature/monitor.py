@@ -13,7 +13,8 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from sharpflow.curvature.linear_operator import NonFiniteError, is_count
+from sharpflow.arguments import check_count
+from sharpflow.curvature.linear_operator import NonFiniteError
 from sharpflow.curvature.measure import SharpnessTracker
 
 Log = Callable[[int, Mapping[str, float]], None]
@@ -100,8 +101,7 @@ class SharpnessMonitor:
         name: str = "sharpness",
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        if not is_count(every):
-            raise ValueError(f"every is {every!r}; it must be a whole number of at least 1.")
+        check_count("every", every)
         if not 0 < budget <= 1:
             raise ValueError(f"budget is {budget}; it is a share of the time, in (0, 1].")
         self.tracker, self.records = tracker, list[SharpnessRecord]()

@@ -7,10 +7,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from sharpflow.arguments import check_positive
 from sharpflow.curvature.eigen import (
     EigenResult,
     bottom_eigenpairs,
-    check_count,
+    check_pairs,
     mapped,
     scale_of,
     top_eigenpairs,
@@ -89,6 +90,9 @@ def both_ends(
         ValueError: as `top_eigenpairs`.
     """
     check_operator(operator)
+    check_pairs(k_top, operator.shape[0], "k_top")
+    check_pairs(k_bottom, operator.shape[0], "k_bottom")
+    check_positive("tol", tol)
     first = operator.products
     scout = top_eigenpairs(
         operator, 1, 0.5, generator=generator, max_products=min(_SCOUTING, operator.shape[0])
@@ -141,9 +145,8 @@ def largest_magnitude_eigenpairs(
     """
     check_operator(operator)
     first, size = operator.products, operator.shape[0]
-    check_count(k, size)
-    if not tol > 0:
-        raise ValueError(f"tol is {tol}; it must be positive.")
+    check_pairs(k, size)
+    check_positive("tol", tol)
     if 2 * k >= size:
         return _dense(operator, k)
     ends = both_ends(operator, k, k, tol, generator, max_products)

@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sharpflow.arguments import check_count
+
 _ORDER = 3
 _RIDGE = 1e-5
 
@@ -31,8 +33,7 @@ class WarmStart:
     """
 
     def __init__(self, states: int = 7) -> None:
-        if states < 1:
-            raise ValueError(f"history is {states}; it must be at least 1.")
+        check_count("history", states)
         self.states = states
         self.clear()
 

@@ -11,15 +11,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sharpflow.arguments import as_number, is_count
 from sharpflow.curvature.eigen import top_eigenpairs
-from sharpflow.curvature.linear_operator import all_finite, is_count
+from sharpflow.curvature.linear_operator import all_finite
 from sharpflow.curvature.warm_start import WarmStart
 from sharpflow.errors import FlowError
 from sharpflow.flows.complementarity import Complement, complement
 from sharpflow.flows.gradient_flow import begin
 from sharpflow.flows.objective import Objective, Point
 from sharpflow.flows.pairs import multiplicities, packed, pairwise_rows, unpacked
-from sharpflow.flows.rules import Rule, as_number, check_positive
+from sharpflow.flows.rules import Rule, check_positive
 from sharpflow.flows.smoothness import gradient_order
 from sharpflow.flows.state import FlowState, FlowStep, Observation
 

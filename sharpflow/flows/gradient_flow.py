@@ -8,9 +8,10 @@ import torch
 from scipy.integrate import RK23
 from torch import Tensor
 
+from sharpflow.arguments import as_number
 from sharpflow.errors import FlowError
 from sharpflow.flows.objective import Objective
-from sharpflow.flows.rules import Rule, as_number, check_positive
+from sharpflow.flows.rules import Rule, check_positive
 from sharpflow.flows.state import FlowState, FlowStep, Observation
 
 _MOST = 10_000

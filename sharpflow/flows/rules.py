@@ -7,11 +7,11 @@ Kolter and Lee 2024, "Understanding Optimization in Deep Learning with Central F
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from numbers import Real
 
 import torch
 from torch import Tensor
 
+from sharpflow.arguments import as_number
 from sharpflow.errors import FlowError
 
 
@@ -150,10 +150,3 @@ def check_positive(what: str, value: float) -> None:
     """Raise FlowError for what is no positive, finite number."""
     if not 0 < as_number(value) < math.inf:
         raise FlowError(f"{what} is {value!r}; it must be positive.")
-
-
-def as_number(value: object) -> float:
-    """A number as a float; NaN for what is none."""
-    if isinstance(value, bool) or not isinstance(value, Real | Tensor):
-        return math.nan
-    return float(value) if not isinstance(value, Tensor) or value.numel() == 1 else math.nan

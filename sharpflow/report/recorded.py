@@ -1,7 +1,7 @@
 """Keep the verdicts of a finished run with its paper, as its folder's `recorded.yaml`.
 
-The page of a smaller run then sets them beside its own. Run it on `claims.csv` of a run at the paper's
-scale, and say in a phrase where that was made: `--source "CIFAR-10, n = 1,000"`.
+The page of a smaller run then sets them beside its own. Run it on `claims.csv` of a run at the
+paper's scale, and say in a phrase where that was made: `--source "CIFAR-10, n = 1,000"`.
 """
 
 import argparse
@@ -58,7 +58,9 @@ def _write(claims: Path, folder: Path, source: str) -> None:
     if own.empty:
         raise ConfigError(f"{claims} has no claim of {key}, the paper of {folder}.")
     text = yaml.safe_dump(recorded(own, source), sort_keys=False, allow_unicode=True, width=100)
-    head = "# Made by python -m sharpflow.report.recorded from claims.csv of the run that it names.\n"
+    head = (
+        "# Made by python -m sharpflow.report.recorded from claims.csv of the run that it names.\n"
+    )
     write_bytes(str(folder / RECORDED_FILE), f"{head}{text}".encode())
 
 

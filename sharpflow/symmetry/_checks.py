@@ -1,7 +1,5 @@
 """Argument checks shared by the modules of this package."""
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -67,26 +65,6 @@ def check_shape(name: str, tensor: Tensor, rows: int, columns: int) -> None:
         raise ValueError(
             f"{name} must have shape (..., {rows}, {columns}); got {tuple(tensor.shape)}"
         )
-
-
-def check_positive(name: str, value: float) -> None:
-    """Refuse a number that is not finite and above zero.
-
-    Raises:
-        ValueError: naming the argument and its value.
-    """
-    if not (math.isfinite(value) and value > 0):
-        raise ValueError(f"{name} must be a finite number above zero; got {value!r}")
-
-
-def check_count(name: str, value: int, lowest: int = 1) -> None:
-    """Refuse anything but an integer of at least `lowest`.
-
-    Raises:
-        ValueError: naming the argument and its value.
-    """
-    if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
-        raise ValueError(f"{name} must be an integer of at least {lowest}; got {value!r}")
 
 
 def _slack(matrix: Tensor) -> float:

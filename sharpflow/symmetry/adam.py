@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sharpflow.symmetry._checks import check_positive
+from sharpflow.arguments import check_count, check_not_negative, check_positive
 from sharpflow.symmetry.generators import Params
 from sharpflow.symmetry.shared_units import Symmetry
 
@@ -62,8 +62,7 @@ def adam_squares(squares: Params, beta2: float, step: int) -> dict[str, Tensor]:
         ValueError: β₂ is not in [0, 1), or no step has been taken.
     """
     _check_beta(beta2)
-    if step < 1:
-        raise ValueError(f"step must be at least 1, for v is 0 before the first step; got {step}")
+    check_count("step", step)  # v is 0 before the first
     return {name: square / (1.0 - beta2**step) for name, square in squares.items()}
 
 
@@ -88,8 +87,7 @@ def adam_sums(
     Raises:
         ValueError: ε is negative, or a square is.
     """
-    if epsilon < 0:
-        raise ValueError(f"epsilon must not be negative; got {epsilon!r}")
+    check_not_negative("epsilon", epsilon)
     roots = {name: _root(name, squares[name]) for name in symmetry.parameters}
     metric = {name: root + epsilon for name, root in roots.items()}
     power = squares if noise is None else noise
@@ -199,5 +197,4 @@ def _check_beta(beta2: float) -> None:
 
 def _check_rates(learning_rate: float, weight_decay: float) -> None:
     check_positive("learning_rate", learning_rate)
-    if weight_decay < 0:
-        raise ValueError(f"weight_decay must not be negative; got {weight_decay!r}")
+    check_not_negative("weight_decay", weight_decay)

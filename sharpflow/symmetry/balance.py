@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sharpflow.arguments import check_count
 from sharpflow.curvature.batch_loss import BatchLoss
 from sharpflow.curvature.batches import batch_size as size_of
 from sharpflow.curvature.batches import read
 from sharpflow.curvature.model_loss import check_data, check_loss
 from sharpflow.curvature.streamed_loss import Forward, check_form
-from sharpflow.symmetry._checks import check_count
 from sharpflow.symmetry.charge_laws import (
     Sgd,
     SymmetryNoise,

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sharpflow.symmetry._checks import check_count, check_positive
+from sharpflow.arguments import check_count, check_positive
 from sharpflow.symmetry.shared_units import Symmetry
 
 _FAR, _HALVINGS = 40.0, 64

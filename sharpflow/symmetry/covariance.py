@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from torch._C._functorch import is_functorch_wrapped_tensor
 from torch.func import grad, vmap
 
+from sharpflow.arguments import check_count
 from sharpflow.curvature.graphs import at_parameters, check_dependence
-from sharpflow.symmetry._checks import check_count
 from sharpflow.symmetry.generators import Generator, Params, as_generator, flatten
 from sharpflow.symmetry.noether import NoiseTrace, inner
 

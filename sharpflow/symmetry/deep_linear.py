@@ -10,7 +10,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from sharpflow.symmetry._checks import check_count, check_covariance, check_shape
+from sharpflow.arguments import check_count
+from sharpflow.symmetry._checks import check_covariance, check_shape
 from sharpflow.symmetry.equilibrium import noise_equilibrium
 from sharpflow.symmetry.two_layer import matrix_traces
 

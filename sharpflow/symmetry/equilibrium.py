@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from sharpflow.symmetry._checks import check_count, check_covariance, check_shape
+from sharpflow.arguments import check_count
+from sharpflow.symmetry._checks import check_covariance, check_shape
 from sharpflow.symmetry.two_layer import noise_imbalance
 
 

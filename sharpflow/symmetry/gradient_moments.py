@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from sharpflow.symmetry._checks import check_count
+from sharpflow.arguments import check_count
 from sharpflow.symmetry.generators import Params
 from sharpflow.symmetry.shared_units import Symmetry
 

@@ -7,12 +7,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from sharpflow.symmetry._checks import (
-    check_count,
-    check_covariance,
-    check_positive,
-    check_symmetric,
-)
+from sharpflow.arguments import check_count, check_positive
+from sharpflow.symmetry._checks import check_covariance, check_symmetric
 from sharpflow.symmetry.generators import Generator, Params, as_generator
 
 

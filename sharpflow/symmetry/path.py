@@ -6,7 +6,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from sharpflow.symmetry._checks import check_count, check_positive
+from sharpflow.arguments import check_count, check_positive
 from sharpflow.symmetry.two_layer import weighted_grams
 
 _NOTHING = 1e-12

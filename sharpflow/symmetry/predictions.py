@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from sharpflow.symmetry._checks import check_count, check_positive, check_shape
+from sharpflow.arguments import check_count, check_not_negative, check_positive
+from sharpflow.symmetry._checks import check_shape
 from sharpflow.symmetry.equilibrium import noise_equilibrium, plain_balance, stationary_gammas
 from sharpflow.symmetry.two_layer import hessian_trace
 
@@ -72,8 +73,7 @@ def norm_ratio(
     for name, value in (("x_std", x_std), ("noise_std", noise_std)):
         if not bool((value > 0).all()):
             raise ValueError(f"{name} must be positive everywhere; its minimum is {value.min()}")
-    if not decay_shift >= 0:
-        raise ValueError(f"decay_shift must not be negative; got {decay_shift!r}")
+    check_not_negative("decay_shift", decay_shift)
     x_variance, noise_variance = x_std.square(), noise_std.square()
     gamma_u = x_variance.sum(-1, keepdim=True) * noise_variance + decay_shift
     gamma_w = noise_variance.sum(-1, keepdim=True) * x_variance + decay_shift

@@ -11,12 +11,7 @@ Functions that are read along a trajectory let NaN through: a diverged run is da
 import torch
 from torch import Tensor
 
-from sharpflow.symmetry._checks import (
-    check_covariance,
-    check_factors,
-    check_shape,
-    check_symmetric,
-)
+from sharpflow.symmetry._checks import check_covariance, check_factors, check_shape, check_symmetric
 from sharpflow.symmetry.noether import NoiseTrace
 
 

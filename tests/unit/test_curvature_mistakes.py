@@ -89,5 +89,5 @@ def test_targets_that_would_be_broadcast_are_refused(loss, measured):
 
 @pytest.mark.parametrize("k", [0, 7])
 def test_a_number_of_pairs_is_checked_before_the_first_measurement(k):
-    with pytest.raises(ValueError, match=f"k is {k}; it must lie between 1 and .* 6"):
+    with pytest.raises(ValueError, match=f"k is {k}; it must be a whole number "):
         SharpnessTracker(nn.Linear(5, 1), nn.MSELoss(), torch.randn(9, 5), torch.randn(9, 1), k=k)

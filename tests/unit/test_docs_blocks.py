@@ -59,8 +59,8 @@ MODULES = {
     "sharpflow.fidelity": "tables of hours; tests/unit/test_fidelity.py on made ones",
     "sharpflow.launch": "tests/unit/test_launch.py",
     "sharpflow.verify": "tests/unit/test_verify.py",
-    "sharpflow.report.markdown": "writes the docs; tests/unit/test_report_claims.py on made verdicts",
-    "sharpflow.report.recorded": "keeps a run of hours; tests/unit/test_report_claims.py on made ones",
+    "sharpflow.report.markdown": "tests/unit/test_report_claims.py, on made verdicts",
+    "sharpflow.report.recorded": "tests/unit/test_report_claims.py, on made verdicts",
 }
 """Modules started with `python -m`: the test that does so, or why none does as it stands here."""
 

@@ -84,7 +84,8 @@ class TestSentences:
             "runs do not decide; behind them are 3 measurements, of which 1 is supported and 1 not."
         )
         assert second == (
-            "Supported in some claims: the edge (1 of 2); in no claim throughout: the norm (0 of 1)."
+            "Supported in some claims: the edge (1 of 2); "
+            "in no claim throughout: the norm (0 of 1)."
         )
 
     def test_other_verdicts_give_other_sentences(self):

@@ -315,7 +315,7 @@ def run_recorded(monkeypatch, *arguments) -> int:
 
 
 def test_a_finished_run_is_kept_with_its_paper(tmp_path, monkeypatch):
-    """The page finds what `recorded` wrote under the names that it looks for; controls are left out."""
+    """The page finds it under the names that it looks for; controls are left out."""
     rows = claims(claim(), claim(case="relu", **RELU), claim(claim="norm", **MEAN))
     control = claims(claim(case="wrong", control=True, **RELU), claim(paper="other"))
     pd.concat([rows, control]).to_csv(tmp_path / "claims.csv")

@@ -151,7 +151,7 @@ def test_a_rank_deficient_product_has_as_many_hidden_units():
 
 def test_what_has_no_equilibrium_is_refused():
     v, sigma_x, sigma_noise = setting()
-    with pytest.raises(ValueError, match="depth must be an integer of at least 2; got 1"):
+    with pytest.raises(ValueError, match="depth is 1; it must be a whole number of at least 2"):
         deep_noise_equilibrium(v, sigma_x, sigma_noise, 1)
     for nothing in range(3):
         v, sigma_x, sigma_noise = (
