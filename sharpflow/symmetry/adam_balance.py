@@ -19,7 +19,7 @@ from torch.optim import Adam, AdamW, Optimizer
 from sharpflow.symmetry.adam import adam_squares
 from sharpflow.symmetry.balance import existing_symmetries
 from sharpflow.symmetry.charge_laws import imbalance
-from sharpflow.symmetry.shared_units import Symmetry
+from sharpflow.symmetry.shared_units import Symmetry, check_symmetries
 from sharpflow.symmetry.tables import Table, total
 
 
@@ -141,10 +141,9 @@ def adam_balance(
         )
     if symmetries is None:
         symmetries = existing_symmetries(model, None)
-    if not symmetries:
-        raise ValueError("symmetries is empty: there is no charge that noise could move.")
     groups = {id(p): group for group in optimiser.param_groups for p in group["params"]}
-    params = dict(model.named_parameters())
+    params = dict(getattr(model, "_orig_mod", model).named_parameters())
+    check_symmetries(symmetries, params)
     found, steps = [], 0
     for symmetry in symmetries:
         held = {}

@@ -57,7 +57,8 @@ class NoiseBalance(Table):
             By column: `name`, `kind`, `units`; `charge`, `noise_out` and `noise_in`, summed over
             units; `imbalance`; and where it is known how the model is trained, `drift` a step and
             `equilibrium` of the sum of the charges, and the median of `steps`, in which a small
-            distance from there shrinks by e: NaN where the symmetry does not keep the loss.
+            distance from there shrinks by e: NaN where the symmetry does not keep the loss, or has
+            a number on both sides.
         """
         return [_row(each, self.sgd) for each in self.symmetries]
 
@@ -75,6 +76,9 @@ class NoiseBalance(Table):
         ]
         if broken:
             title += f"; no equilibrium where the loss is not kept, along {', '.join(broken)}"
+        crossed = [each.symmetry.name for each in self.symmetries if each.symmetry.crossing]
+        if crossed and self.sgd is not None:
+            title += f"; none told where units move each other's, along {', '.join(crossed)}"
         return title
 
 
@@ -135,6 +139,8 @@ def noise_balance(
     check_form(targets, micro_batch, forward=forward)
     if correction not in (0, 1):
         raise ValueError(f"correction must be 0 or 1; got {correction!r}")
+    if sgd is not None and not isinstance(sgd, Sgd):
+        raise TypeError(f"sgd is {sgd!r}; it must be a sharpflow.symmetry.Sgd.")
     check_loss(loss_fn)
     if targets is None:
         source = BatchLoss(model, loss_fn, forward, dtype=dtype)
@@ -265,7 +271,7 @@ def _row(noise: SymmetryNoise, sgd: Sgd | None) -> dict[str, Any]:
     if sgd is not None:
         row["drift"] = total(charge_drift(noise, sgd))
         row["equilibrium"] = row["steps"] = math.nan
-        if keeps(noise, sgd):
+        if keeps(noise, sgd) and not noise.symmetry.crossing:
             row["equilibrium"] = total(equilibrium_charge(noise, sgd))
             row["steps"] = float(relaxation_steps(noise, sgd).median())
     return row

@@ -175,6 +175,9 @@ def sustained_charge(noise: SymmetryNoise, sgd: Sgd) -> Tensor:
 def equilibrium_charge(noise: SymmetryNoise, sgd: Sgd) -> Tensor:
     """The charges at which noise, mean gradient and decay are in equilibrium on this orbit.
 
+    Nothing else moves meanwhile: symmetries that share a parameter, as those of neighbouring layers
+    do, move each other's charges, and come to rest together at others than these.
+
     Without decay and mean gradient it is the point of the orbit with the least Tr Σ. At a
     stationary point the charge, this one and `sustained_charge` are the same; elsewhere this one
     takes into account that the noise changes on the way.
@@ -190,7 +193,8 @@ def equilibrium_charge(noise: SymmetryNoise, sgd: Sgd) -> Tensor:
         they point depends on the path. There a direction without noise counts as balanced.
 
     Raises:
-        ValueError: the loss's slope along the orbit is over 3 % of what moves a charge.
+        ValueError: the loss's slope along the orbit is over 3 % of what moves a charge, or a number
+            is on both sides of the symmetry.
     """
     outer, inner, _ = _rest(noise, sgd)
     return outer - inner
@@ -210,7 +214,7 @@ def relaxation_steps(noise: SymmetryNoise, sgd: Sgd) -> Tensor:
         (units,), for a rotation of its modes, slowest last; infinite where nothing leads there.
 
     Raises:
-        ValueError: the loss's slope along the orbit is over 3 % of what moves a charge.
+        ValueError: as for `equilibrium_charge`.
     """
     outer, inner, pull = _rest(noise, sgd)
     sizes = noise.symmetry.degree * outer + inner
@@ -253,6 +257,12 @@ def _powers(noise: SymmetryNoise, sgd: Sgd) -> tuple[Tensor, Tensor]:
 
 def _rest(noise: SymmetryNoise, sgd: Sgd) -> tuple[Tensor, Tensor, Tensor]:
     """K_O and K_I at the equilibrium, and the pull that both sides then have, √(R T)."""
+    if shared := noise.symmetry.crossing:
+        raise ValueError(
+            f"'{shared}' has numbers on both sides of the symmetry {noise.symmetry.name}, so that "
+            "units move each other's: where their charges come to rest is not known from one "
+            "point. charge_drift and sustained_charge are right."
+        )
     share = _slope_share(noise, sgd)
     if share > _SLIGHT:
         raise ValueError(

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import torch
 from torch import Tensor
 
+from sharpflow.arguments import check_not_negative
 from sharpflow.symmetry.known import Known
 from sharpflow.symmetry.mixing import mixing_blocks, mixing_parts
 from sharpflow.symmetry.probe import DEAD, Axis, Function, Probe
@@ -49,7 +50,8 @@ def symmetries_of(
         function: params → outputs, a tensor of any shape; no other state, and no randomness. It is
             evaluated in float64.
         params: the parameters, by name.
-        tolerance: largest change of the outputs along an orbit, over the largest output.
+        tolerance: largest change of the outputs along an orbit, over how much they vary between
+            parameters.
 
     Returns:
         Symmetries that together generate all that are found: none is implied by the others.
@@ -67,6 +69,7 @@ def verified(
 
     All are moved along at once: where that leaves outputs as they are, so does each.
     """
+    check_not_negative("tolerance", tolerance)
 
     def holding(some: Sequence[Symmetry], doubtful: bool = False) -> list[Symmetry]:
         if not some:

@@ -1,5 +1,6 @@
 """The symmetries of a module, and what breaks those that it nearly has."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, overload
@@ -35,8 +36,8 @@ class Broken:
 
     Attributes:
         symmetry: it.
-        deviation: how far the outputs move along its orbit, over the largest output; 0 where it
-            would hold if its parameters were free to move.
+        deviation: how far the outputs move along its orbit, over how far they lie from those at
+            other parameters; 0 where it would hold if its parameters were free to move.
         causes: what breaks it: without all of these it holds, and without fewer it does not.
     """
 
@@ -51,7 +52,7 @@ class Broken:
             return f"{what}: needs {causes}"
         if not causes:
             causes = "what was not found"
-        moved = f"along it the outputs move by {self.deviation:.1g} of the largest"
+        moved = f"along it the outputs move by {self.deviation:.1g} of how much they vary"
         return f"{what}: broken by {causes} ({moved})"
 
 
@@ -133,8 +134,9 @@ def find_symmetries(
             first parameter's shape tells how.
         only: shell-style patterns of the parameters that may move; by default all that require
             gradients. A symmetry that needs another one is told under `broken`.
-        tolerance: largest change of the outputs along the orbit of a symmetry, over the largest
-            output. A larger one, 1e-3 say, takes those that only ε breaks.
+        tolerance: largest change of the outputs along the orbit of a symmetry, over how far they
+            lie from those at other parameters. A larger one, 1e-3 say, takes those that only ε
+            breaks.
 
     Returns:
         What holds, as a sequence of `Symmetry`, and under `broken` what nearly does. A network
@@ -150,7 +152,7 @@ def find_symmetries(
         raise TypeError(f"model is a {type(model).__name__}; it must be a torch.nn.Module.")
     with random_state_kept():
         network = _Network(getattr(model, "_orig_mod", model), inputs, only)
-        plain = Probe(network.function(), network.params, network.inside)
+        plain = Probe(network.function(), network.params, network.inside, network.padding)
         network.check_repeatable(plain)
         held = verified(plain, tolerance)
         broken = list(_frozen(network, plain, held))
@@ -196,6 +198,7 @@ class _Network:
                 "symmetry of training."
             )
         self.varying = set(trainable_parameters(model, only))
+        self.padding = _padding(model, self.params)
         refuse_random_modules(model, "the network")
         self.args, self.kwargs = self._arguments(inputs)
         with evaluating("model(inputs)"), torch.no_grad():
@@ -281,6 +284,20 @@ class _Network:
         )
 
 
+def _padding(model: nn.Module, params: Mapping[str, Tensor]) -> dict[str, int]:
+    """The rows of embeddings that are padding, and that no gradient reaches."""
+    names = {id(parameter): name for name, parameter in params.items()}
+    users = [m for m in model.modules() if isinstance(getattr(m, "weight", None), Tensor)]
+    shared = Counter(id(module.weight) for module in users)
+    found = {}
+    for module in users:
+        if isinstance(module, nn.Embedding | nn.EmbeddingBag) and shared[id(module.weight)] == 1:
+            name = names.get(id(module.weight))
+            if name is not None and module.padding_idx is not None:
+                found[name] = module.padding_idx
+    return found
+
+
 def _guesses(first: Tensor) -> Iterator[Tensor]:
     """Inputs that a network may take whose first parameter this is."""
     stream = torch.Generator().manual_seed(0)
@@ -328,7 +345,8 @@ def _nearly(network: _Network, held: Sequence[Symmetry], watch: Watch) -> list[S
     """Symmetries that appear once everything that may break one is put right."""
     if not watch.causes:
         return []
-    repaired = Probe(network.function(frozenset(watch.causes)), network.params, network.inside)
+    function = network.function(frozenset(watch.causes))
+    repaired = Probe(function, network.params, network.inside, network.padding)
     return [each for each in verified(repaired, _HOLDS, held) if network.moves(each)]
 
 
@@ -346,7 +364,7 @@ def _needed(
     parameters are tried first, then those after them.
     """
     here = plain.point(plain.points[0])
-    there = symmetry.moved(here, random_direction(symmetry))
+    there, beside = symmetry.moved(here, random_direction(symmetry)), plain.point(plain.points[1])
     seen = network.traced(there, watch)
     met = [key for key in watch.causes if _differ(seen.get(key), reference.get(key))]
     if len(met) == 1:
@@ -359,7 +377,9 @@ def _needed(
 
     def holds(repaired: Sequence[Key]) -> bool:
         function = network.function(frozenset(repaired))
-        return distance(function, here, there) <= _HOLDS
+        with torch.no_grad():
+            outputs, others = (function(dict(params)).flatten() for params in (here, beside))
+        return distance(function, outputs, there, others) <= _HOLDS
 
     keys = ordered(met if met and holds(met) else watch.causes)
     tried = 1

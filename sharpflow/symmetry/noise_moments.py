@@ -1,6 +1,7 @@
 """Moments of the gradients of single samples, or of whole batches, on the sides of symmetries."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -13,12 +14,16 @@ from sharpflow.curvature.batches import batch_size, change_rows, check_alike, te
 from sharpflow.curvature.graphs import graph_mode
 from sharpflow.curvature.linear_operator import NonFiniteError, check_finite
 from sharpflow.symmetry.charge_laws import SymmetryNoise
-from sharpflow.symmetry.shared_units import Slots, Symmetry
+from sharpflow.symmetry.shared_units import Slots, Symmetry, check_symmetries
 from sharpflow.symmetry.single_samples import Gradients, SampleGradients, Uses
 
 Named = dict[str, Tensor]
 _ALONE, _HELD = 32, 2**24
 """Most samples, and numbers of their gradients, at a time where they are computed one by one."""
+_LARGE = 0.25
+"""Share of the largest gradient that one has at least which is compared with that of its sample."""
+_LOST = 3e-3
+"""Error of the noise by rounding, as a share of it, from which on that is told."""
 _SLACK = {torch.float32: 2e-3, torch.float64: 1e-6}
 """Largest relative difference of gradients that are the same but for rounding."""
 
@@ -38,8 +43,7 @@ class NoiseMoments:
     """
 
     def __init__(self, source: BatchLoss, symmetries: Sequence[Symmetry]) -> None:
-        if not symmetries:
-            raise ValueError("symmetries is empty: there is no charge that noise could move.")
+        check_symmetries(symmetries, source.parameters())
         self._source, self._symmetries = source, tuple(symmetries)
         names = list(dict.fromkeys(name for each in symmetries for name in each.parameters))
         present = source.parameters()
@@ -84,7 +88,7 @@ class NoiseMoments:
             {name: centre[name] + self._shift[name] for name in centre} if self._shift else centre
         )
         rounding = torch.finfo(next(iter(self._leaves.values())).dtype).eps
-        found = []
+        found, lost = [], 0.0
         for symmetry, sums in zip(self._symmetries, self._sums, strict=True):
             noise, means = [], []
             of_centre = symmetry.grams(centre)
@@ -94,6 +98,7 @@ class NoiseMoments:
                 spread = second - shifted
                 if spread.ndim == 1:  # what is left of numbers that are all the same
                     spread = torch.where(spread > 8 * rounding * second, spread, 0.0)
+                lost = max(lost, 8 * rounding * _ratio(second, spread))
                 spread = spread * (self.count / (self.count - correction))
                 noise.append(size * spread)
                 means.append(whole - correction * spread / self.count)
@@ -101,6 +106,12 @@ class NoiseMoments:
             squares = [one + other for one, other in zip(noise, means, strict=True)]
             slope = _slope(symmetry.grams(values, mean), sizes, squares, 8 * rounding)
             found.append(SymmetryNoise(symmetry, *sizes, *noise, *means, slope=slope))
+        if lost > _LOST:
+            warnings.warn(
+                "the mean gradient is so much larger than the noise about it that rounding can be "
+                f"{lost:.1g} of the noise; dtype=torch.float64 measures a copy.",
+                stacklevel=3,
+            )
         return tuple(found)
 
     def take_batches(self, batches: Iterable[Any]) -> int:
@@ -148,24 +159,20 @@ class NoiseMoments:
                     self._source.start(self._rows(batch, range(min(count, 4))))
                 uses, slopes = self._differentiate(batch)
                 checked = {0, count // 2, count - 1} if place == 1 else {7919 * place % count}
-                alone = {row: self._of_sample(batch, row) for row in checked}
-                sizes = {n: _size([slopes[n], *(a[n] for a in alone.values())]) for n in slopes}
+                alone = _Alone(partial(self._of_sample, batch), checked)
                 unread = []
-                for name, size in sizes.items():
-                    known = {row: found[name] for row, found in alone.items()}
-                    gradients = self._read(uses, name, count, known, size)
+                for name in slopes:
+                    gradients = self._read(uses, name, count, alone)
                     if gradients is None:
                         unread.append(name)
                     else:
                         self._add_grams(name, gradients, count**2)
-                for name, mean in self._one_by_one(batch, count, unread).items():
-                    if not _same(mean, slopes[name], sizes[name]):
+                for name, (mean, largest) in self._one_by_one(batch, count, unread).items():
+                    if not _same(mean, slopes[name], largest):
                         raise ValueError(_NO_MEAN)
             self._add(slopes, count, count)
 
-    def _read(
-        self, uses: Uses, name: str, count: int, known: Mapping[int, Tensor], size: float
-    ) -> SampleGradients | None:
+    def _read(self, uses: Uses, name: str, count: int, alone: "_Alone") -> SampleGradients | None:
         """Gradients of the samples' parts of a mean; None where they cannot be read.
 
         The first batch tells in which order samples are, or that they have to be taken one by one.
@@ -177,10 +184,7 @@ class NoiseMoments:
         orders = (True, False) if new else (self._samples_first[name],)
         for first in orders:
             gradients = None if first is None else uses.samples(name, count, first)
-            if gradients is not None and all(
-                _same(gradients.dense(slice(row, row + 1))[0] * count, alone, size)
-                for row, alone in known.items()
-            ):
+            if gradients is not None and alone.are(name, gradients, count):
                 self._samples_first[name] = first
                 return gradients
         if not new and orders != (None,):
@@ -188,17 +192,26 @@ class NoiseMoments:
         self._samples_first[name] = None
         return None
 
-    def _one_by_one(self, batch: Any, count: int, names: Sequence[str]) -> Named:
-        """Take the gradients of samples, each computed as a batch of one; their means."""
+    def _one_by_one(
+        self, batch: Any, count: int, names: Sequence[str]
+    ) -> dict[str, tuple[Tensor, float]]:
+        """Take the gradients of samples, each computed as a batch of one.
+
+        Returns:
+            Their mean and the largest norm of one, by name.
+        """
         total = {name: torch.zeros_like(self._leaves[name]) for name in names}
+        largest = dict.fromkeys(names, 0.0)
         numbers = sum(self._leaves[name].numel() for name in names)
         size = max(1, min(_ALONE, _HELD // max(1, numbers)))
         for start in range(0, count if names else 0, size):
             rows = range(start, min(start + size, count))
             for name, values in self._alone(self._rows(batch, rows), len(rows), names).items():
                 total[name] = total[name].detach() + values.sum(0)
-                self._add_grams(name, Gradients(values), 1)
-        return {name: sums / count for name, sums in total.items()}
+                gradients = Gradients(values)
+                largest[name] = max(largest[name], float(gradients.sizes().max()))
+                self._add_grams(name, gradients, 1)
+        return {name: (total[name] / count, largest[name]) for name in names}
 
     def _alone(self, batch: Any, count: int, names: Sequence[str]) -> Named:
         """(n, *shape) by name, the gradients of a few samples, each as a batch of one."""
@@ -316,8 +329,39 @@ def _slope(
     return torch.where(slope.abs() > slack * least, slope, 0.0)
 
 
-def _size(tensors: Iterable[Tensor]) -> float:
-    return max(float(tensor.norm()) for tensor in tensors)
+class _Alone:
+    """Gradients of some samples, each as a batch of one, to hold those against that are read.
+
+    Args:
+        compute: the gradients of a sample, by name.
+        rows: samples that are compared anyhow.
+    """
+
+    def __init__(self, compute: Callable[[int], Named], rows: Iterable[int]) -> None:
+        self._compute = compute
+        self._found = {row: compute(row) for row in rows}
+
+    def are(self, name: str, gradients: SampleGradients, count: int) -> bool:
+        """Whether the parts of a mean over `count` samples that were read are theirs.
+
+        One of them is large, for where all are small, those of samples that are fitted, any reading
+        would do.
+        """
+        sizes = gradients.sizes()
+        largest = int(sizes.argmax())
+        if float(sizes[list(self._found)].max()) < _LARGE * float(sizes[largest]):
+            self._found[largest] = self._compute(largest)
+        size = max(float(found[name].norm()) for found in self._found.values())
+        return all(
+            _same(gradients.dense(slice(row, row + 1))[0] * count, found[name], size)
+            for row, found in self._found.items()
+        )
+
+
+def _ratio(second: Tensor, spread: Tensor) -> float:
+    """Of the square of gradients and of what is left of it without their mean; 0 without any."""
+    whole, left = (float((t.diagonal() if t.ndim == 2 else t).sum()) for t in (second, spread))
+    return whole / left if left > 0 else 0.0
 
 
 def _same(found: Tensor, known: Tensor, size: float) -> bool:

@@ -19,7 +19,11 @@ _POINTS, _MORE = 8, 32
 _SMALL, _LARGE = 10_000, 1_000_000
 """Numbers in parameters up to which more are looked at; above which half, and with one s each."""
 _VERIFIED = 2
-"""Parameters at which symmetries are verified."""
+"""Parameters near the given ones at which symmetries are verified, beside these themselves."""
+_GIVEN = -1
+"""The number of the given parameters as a point to look at."""
+_ROUNDING = 8 * torch.finfo(torch.float64).eps
+"""What an output may move by for its size."""
 DEAD = 1e-12
 """Products below this part of the largest are rounding."""
 LOW = (torch.float32, torch.float16, torch.bfloat16)
@@ -64,6 +68,7 @@ class Probe:
         params: the parameters.
         inside: (params, compute) → what compute() gives while what the function holds has these
             parameters: a backward pass may call it again.
+        fixed: the row of a parameter that nothing moves, as that of padding in an embedding.
 
     Attributes:
         points: numbers of the parameters that are looked at: outputs depend on most others there.
@@ -75,13 +80,14 @@ class Probe:
         function: Function,
         params: Mapping[str, Tensor],
         inside: Inside = lambda _, compute: compute(),
+        fixed: Mapping[str, int] | None = None,
     ) -> None:
         if not params:
             raise ValueError("params is empty; a symmetry needs at least one parameter tensor.")
         self.function, self._inside = function, inside
-        self._references: dict[int, Tensor] = {}
+        self._references: dict[int, Tensor] = {}  # outputs at points
         self._signs = True
-        self._params = params
+        self._params, self._fixed = params, fixed or {}
         self._size = sum(p.numel() for p in params.values())
         self.points: list[int] = []
         self._kept: dict[int, dict[str, Tensor]] = {}
@@ -94,7 +100,11 @@ class Probe:
         """Parameters to look at; those that symmetries are verified at are kept."""
         if number in self._kept:
             return dict(self._kept[number])
+        if number == _GIVEN:
+            return {name: p.detach().double() for name, p in self._params.items()}
         made = _moved(self._params, number, self._signs)
+        for name, row in self._fixed.items():
+            made[name][row] = self._params[name][row].detach().double()
         if number in (self.points or range(_VERIFIED))[:_VERIFIED]:
             self._kept[number] = made
         return dict(made)
@@ -116,22 +126,31 @@ class Probe:
         return outputs.flatten()
 
     def deviation(self, *symmetries: Symmetry) -> float:
-        """How far outputs move along random orbits, one after another, over the largest output."""
-        return self._deviation(self.points[0], symmetries)
+        """How far outputs move at most along random orbits, over how much outputs vary."""
+        return max(self._deviations(symmetries))
 
     def holds(self, symmetries: Sequence[Symmetry], tolerance: float) -> bool:
         """Whether outputs stay along random orbits, wherever symmetries are verified."""
-        points = self.points[:_VERIFIED]
-        return all(self._deviation(number, symmetries) <= tolerance for number in points)
+        return all(each <= tolerance for each in self._deviations(symmetries))
 
-    def _deviation(self, number: int, symmetries: Sequence[Symmetry]) -> float:
-        here = there = self.point(number)
-        for each in symmetries:
-            there = each.moved(there, random_direction(each))
+    def _deviations(self, symmetries: Sequence[Symmetry]) -> Iterator[float]:
+        """At each point, along symmetries one after another; at the given one both ways.
+
+        What has many signs, as most points do, hides what saturates at weights of one sign.
+        """
+        near = self.points[:_VERIFIED]
+        for number, way in (*((each, 1) for each in near), (_GIVEN, 1), (_GIVEN, -1)):
+            there = self.point(number)
+            for each in symmetries:
+                there = each.moved(there, way * random_direction(each))
+            beside = self._reference(self.points[0] if number != self.points[0] else _GIVEN)
+            yield distance(self.function, self._reference(number), there, beside)
+
+    def _reference(self, number: int) -> Tensor:
         if number not in self._references:
             with torch.no_grad():
-                self._references[number] = self.outputs(here)
-        return distance(self.function, self._references[number], there)
+                self._references[number] = self.outputs(self.point(number))
+        return self._references[number]
 
     def gradients(
         self, number: int, count: int
@@ -158,7 +177,7 @@ class Probe:
                 pairs = zip(leaves, found, strict=True)
                 yield (
                     {n: p.detach() for n, p in leaves.items()},
-                    {n: g for n, g in pairs if g is not None},
+                    {n: g.to_dense() if g.is_sparse else g for n, g in pairs if g is not None},
                 )
 
     def _axes(self) -> list[Axis]:
@@ -199,14 +218,27 @@ class Probe:
 
 
 def distance(
-    function: Function, here: Mapping[str, Tensor] | Tensor, there: Mapping[str, Tensor]
+    function: Function, here: Tensor, there: Mapping[str, Tensor], beside: Tensor
 ) -> float:
-    """How far a function's values lie apart, over the largest; one may be given in its place."""
+    """How far a function's values lie apart, over how much they vary.
+
+    Over the largest value it would be nothing wherever one is large whatever the parameters are: a
+    logit that a mask fills, an offset. What is rounding of a value is no distance.
+
+    Args:
+        function: params → outputs.
+        here: outputs at some parameters.
+        there: parameters.
+        beside: outputs at other parameters than the first, which no symmetry leads to.
+    """
     with torch.no_grad():
-        first = here if isinstance(here, Tensor) else function(dict(here)).flatten()
-        size = max(float(first.abs().max()), torch.finfo(torch.float64).tiny)
-        moved = float((function(dict(there)).flatten() - first).abs().max())
-    return moved / size if moved == moved else float("inf")
+        moved = (function(dict(there)).flatten() - here).abs() - _ROUNDING * here.abs()
+        alike = beside.shape == here.shape
+        size = float((beside - here).abs().max() if alike else here.abs().max())
+        farthest = float(moved.clamp(min=0).max())
+    if farthest != farthest:
+        return float("inf")
+    return farthest / max(size, torch.finfo(torch.float64).tiny)
 
 
 def random_direction(symmetry: Symmetry) -> Tensor:

@@ -6,6 +6,7 @@ normalisation follows may be scaled at will (`ziyin2024`, section 4). What lies 
 homogeneous of another degree than 1, as a squared rectifier is.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
@@ -41,6 +42,13 @@ class Slots:
     entries: Tensor
     length: int | None = None
     groups: int = 1
+
+    def meets(self, other: "Slots") -> bool:
+        """Whether a number of the parameter is in both."""
+        if self.parameter != other.parameter:
+            return False
+        along = self.axis == other.axis and self.groups == other.groups
+        return not along or bool(torch.isin(self.entries, other.entries).any())
 
     def rows(self, tensor: Tensor) -> Tensor:
         """(..., units, k): what a tensor (..., *shape of the parameter) has of each unit."""
@@ -84,6 +92,15 @@ class Slots:
     def _flat(self, tensor: Tensor) -> Tensor:
         return self.entries.flatten().to(tensor.device)
 
+    def fits(self, tensor: Tensor) -> bool:
+        """Whether the units lie in a tensor as in their parameter."""
+        if tensor.ndim != self.ndim:
+            return False
+        length = tensor.shape[self.axis] if self.ndim else 1
+        if self.groups == 1 and self.length not in (None, length):
+            return False
+        return int(self.entries.max()) < length * self.groups
+
     @property
     def label(self) -> str:
         """The parameter's name, with the places where it is not the whole axis."""
@@ -123,6 +140,15 @@ class Symmetry:
     def parameters(self) -> tuple[str, ...]:
         """Names of the parameters that it moves, inner ones first."""
         return tuple(dict.fromkeys(slots.parameter for slots in (*self.inner, *self.outer)))
+
+    @property
+    def crossing(self) -> str:
+        """A parameter with numbers on both sides, or ''.
+
+        Units then move each other's, as those of a layer that is applied again and again do.
+        """
+        pairs = ((one, two) for one in self.outer for two in self.inner)
+        return next((one.parameter for one, two in pairs if one.meets(two)), "")
 
     @property
     def name(self) -> str:
@@ -241,3 +267,27 @@ class Symmetry:
         if total is not None:
             return total
         return torch.zeros_like(self._gram(self.outer, left, right))
+
+
+def check_symmetries(symmetries: Sequence[Symmetry], params: Params) -> None:
+    """Raise where these are no symmetries, or their units lie otherwise in a parameter.
+
+    Raises:
+        TypeError: they are no sequence of `Symmetry`.
+        ValueError: there is none, or one is of another model.
+    """
+    alone = isinstance(symmetries, Symmetry) or not isinstance(symmetries, Sequence)
+    if alone or not all(isinstance(each, Symmetry) for each in symmetries):
+        raise TypeError(
+            f"symmetries is a {type(symmetries).__name__}; it must be what find_symmetries gives, "
+            "or a list of some of them."
+        )
+    if not symmetries:
+        raise ValueError("symmetries is empty: there is no charge that noise could move.")
+    for slots in (s for each in symmetries for s in (*each.outer, *each.inner)):
+        if slots.parameter in params and not slots.fits(params[slots.parameter]):
+            shape = tuple(params[slots.parameter].shape)
+            raise ValueError(
+                f"a symmetry is of another model: its units do not lie so in {slots.parameter!r} "
+                f"of shape {shape}. Find those of this one with find_symmetries."
+            )

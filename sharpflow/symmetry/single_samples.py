@@ -39,6 +39,10 @@ class OuterProducts:
     right: Tensor
     shape: tuple[int, ...]
 
+    def sizes(self) -> Tensor:
+        """(n,), what the norms of the gradients are at most."""
+        return (self.left.norm(dim=-1) * self.right.norm(dim=-1)).sum(1)
+
     def dense(self, samples: slice = slice(None)) -> Tensor:
         """The gradients (n, *shape) of some samples."""
         return (self.left[samples].mT @ self.right[samples]).reshape(-1, *self.shape)
@@ -105,6 +109,10 @@ class Gradients:
 
     values: Tensor
 
+    def sizes(self) -> Tensor:
+        """(n,), the norms of the gradients."""
+        return self.values.reshape(len(self.values), -1).norm(dim=1)
+
     def dense(self, samples: slice = slice(None)) -> Tensor:
         """The gradients of some samples."""
         return self.values[samples]
@@ -120,13 +128,17 @@ class Blocks:
 
     Attributes:
         make: those of some samples.
-        count: n.
+        slopes: (n, …), gradients of what came out.
         size: samples at a time.
     """
 
     make: Callable[[slice], OuterProducts]
-    count: int
+    slopes: Tensor
     size: int
+
+    def sizes(self) -> Tensor:
+        """(n,), of the gradients of what came out, for the outer products are dear."""
+        return self.slopes.flatten(1).norm(dim=1)
 
     def dense(self, samples: slice = slice(None)) -> Tensor:
         """The gradients of some samples."""
@@ -134,7 +146,7 @@ class Blocks:
 
     def grams(self, asked: Sequence[tuple[Slots, bool]]) -> list[Tensor]:
         """As for `OuterProducts`."""
-        starts = range(0, self.count, self.size)
+        starts = range(0, len(self.slopes), self.size)
         parts = [self.make(slice(start, start + self.size)).grams(asked) for start in starts]
         return [reduce(add, grams) for grams in zip(*parts, strict=True)]
 
@@ -368,7 +380,7 @@ def _convolution(node: Any, leaf: Tensor) -> Reader | None:
             held = math.prod(leaf.shape[1:]) * out.shape[2]
             return Blocks(
                 lambda s: OuterProducts(out[s].mT, unfolded(s).mT, tuple(leaf.shape)),
-                count,
+                out,
                 max(1, 8 * _HELD // held),
             )
         left, right = (t.unflatten(1, (groups, -1)) for t in (out, unfolded(slice(None))))

@@ -849,3 +849,86 @@ def test_each_norm_s_own_eps_is_named():
     for each in broken:
         place = int(each.symmetry.name.split(".")[0])
         assert [cause.module for cause in each.causes] == [str(place + 1)]
+
+
+# --- where outputs are large whatever the parameters are, and at the parameters themselves
+
+
+class Changed(nn.Module):
+    """Two layers, with what some change makes of their outputs."""
+
+    def __init__(self, between: nn.Module, change=lambda outputs, x: outputs) -> None:
+        super().__init__()
+        self.make, self.between, self.read = nn.Linear(6, 8), between, nn.Linear(8, 4)
+        self.change = change
+
+    def forward(self, x):
+        return self.change(self.read(self.between(self.make(x))), x)
+
+
+def masked(size):
+    return lambda outputs, x: outputs.masked_fill(x[:, :4] > 1, size)
+
+
+CHANGES = {
+    "smallest number": masked(torch.finfo(torch.float32).min),
+    "minus 1e10": masked(-1e10),
+    "added": lambda outputs, x: outputs + torch.where(x[:, :4] > 1, -1e9, 0.0),
+    "offset": lambda outputs, x: 1.7e9 + outputs,
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_a_large_constant_among_the_outputs_hides_no_change_and_no_symmetry(change):
+    torch.manual_seed(0)
+    x = normal(64, 6)
+    for smooth in (nn.Tanh(), nn.GELU()):
+        assert not find_symmetries(Changed(smooth, change), x)
+    (found,) = find_symmetries(Changed(nn.ReLU(), change), x)
+    assert (found.kind, found.units) == ("rescaling", 8)
+
+
+@pytest.mark.parametrize("between", [nn.ReLU6(), nn.Hardtanh(-8, 8)])
+def test_a_symmetry_holds_at_the_parameters_themselves(between):
+    """Weights of one sign saturate units that weights of many signs do not."""
+    torch.manual_seed(0)
+    net = stack(nn.Linear(60, 8), between, nn.Linear(8, 2))
+    x = torch.rand(64, 60, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        net[0].weight.copy_(0.4 * torch.rand(8, 60))
+        net[0].bias.zero_()
+    assert float((net[0](x) > 6).double().mean()) > 0.2
+    assert not find_symmetries(net, x)
+
+
+class Words(nn.Module):
+    def __init__(self, **options) -> None:
+        super().__init__()
+        self.words = nn.Embedding(9, 6, **options)
+        self.make, self.read = nn.Linear(6, 5, bias=False), nn.Linear(5, 3)
+
+    def forward(self, tokens):
+        return self.read(torch.relu(self.make(self.words(tokens)))).mean(1)
+
+
+@pytest.mark.parametrize("options", [{}, {"padding_idx": 0}, {"padding_idx": -1}, {"sparse": True}])
+def test_an_embedding_s_options_take_no_symmetry_from_it(options):
+    tokens = torch.arange(40 * 7).reshape(40, 7) * 5 % 9
+    assert kinds(find_symmetries(Words(**options), tokens)) == {
+        ("rotation", 6, "words.weight → make.weight"),
+        ("rescaling", 5, "make.weight → read.weight"),
+    }
+
+
+def test_a_padding_row_that_is_not_zero_is_one_that_no_symmetry_moves():
+    net = Words(padding_idx=0)
+    with torch.no_grad():
+        net.words.weight[0] = 1.0
+    tokens = torch.arange(40 * 7).reshape(40, 7) * 5 % 9
+    assert kinds(find_symmetries(net, tokens)) == {("rescaling", 5, "make.weight → read.weight")}
+
+
+def test_a_tolerance_is_a_number():
+    for wrong in (-1.0, "1e-3", None, float("nan")):
+        with pytest.raises(ValueError, match=f"tolerance is {wrong!r}"):
+            find_symmetries(Words(), torch.zeros(1, 1, dtype=torch.long), tolerance=wrong)

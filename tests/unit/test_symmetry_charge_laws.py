@@ -332,3 +332,47 @@ def test_no_decay_sustains_no_charge():
     model, x, y = setting("rescaling")
     with pytest.raises(ValueError, match="without decay"):
         sustained_charge(measured(model, "rescaling", x, y), Sgd(0.1, 4))
+
+
+class Again(nn.Module):
+    """A layer that is applied twice, so that its weights are on both sides."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.layer, self.last = (
+            nn.Linear(a, b, bias=False) for a, b in ((4, 3), (3, 3), (3, 2))
+        )
+
+    def forward(self, x):
+        hidden = self.first(x).relu()
+        return self.last(self.layer(self.layer(hidden).relu()).relu())
+
+
+def test_units_that_move_each_other_s_charges_are_told_no_equilibrium_of_their_own():
+    """The drift is that of the step itself; where it ends is not known at one point."""
+    torch.manual_seed(0)
+    model, x = Again().double(), torch.randn(40, 4).double()
+    y, sgd = torch.randn(40, 2).double(), Sgd(0.1, 4, weight_decay=0.05)
+    balance = noise_balance(model, mse_loss, x, y, sgd=sgd, correction=0)
+    noise, whole_layers = balance.symmetries
+    assert noise.symmetry.crossing == "layer.weight"
+    assert not whole_layers.symmetry.crossing  # all of the one against all of the other
+    for law in (equilibrium_charge, relaxation_steps):
+        with pytest.raises(ValueError, match="'layer.weight' has numbers on both sides"):
+            law(noise, sgd)
+    crossed, other = balance.rows()
+    assert math.isnan(crossed["equilibrium"])
+    assert math.isnan(crossed["steps"])
+    assert math.isfinite(other["equilibrium"])
+    assert "none told where units move each other's, along" in balance.title
+    assert charge_drift(noise, sgd).isfinite().all()
+    assert sustained_charge(noise, sgd).isfinite().all()
+
+
+def test_numbers_on_both_sides_are_told_from_parts_of_one_parameter():
+    rows, columns = whole("w", 2, -2, 3), whole("w", 2, -1, 3)
+    below = Slots("w", 2, -2, torch.arange(3, 6)[:, None])
+    assert Symmetry("rescaling", (columns,), (rows,)).crossing == "w"
+    assert Symmetry("rescaling", (rows,), (rows,)).crossing == "w"
+    assert not Symmetry("rescaling", (below,), (rows,)).crossing
+    assert not Symmetry("rescaling", (whole("v", 2, -1, 3),), (rows,)).crossing
