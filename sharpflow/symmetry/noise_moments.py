@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.func import grad, vmap
 
 from sharpflow.curvature.batch_loss import BatchLoss
-from sharpflow.curvature.batches import batch_size, change_rows, check_alike, tensors_of
+from sharpflow.curvature.batches import batch_size, changed, check_alike, tensors_of
 from sharpflow.curvature.graphs import graph_mode
 from sharpflow.curvature.linear_operator import NonFiniteError, check_finite
 from sharpflow.symmetry.charge_laws import SymmetryNoise
@@ -204,23 +204,28 @@ class NoiseMoments:
         largest = dict.fromkeys(names, 0.0)
         numbers = sum(self._leaves[name].numel() for name in names)
         size = max(1, min(_ALONE, _HELD // max(1, numbers)))
+        own = [bool(t.ndim) and len(t) == count for t in tensors_of(batch)]  # rows a sample
         for start in range(0, count if names else 0, size):
             rows = range(start, min(start + size, count))
-            for name, values in self._alone(self._rows(batch, rows), len(rows), names).items():
+            for name, values in self._alone(batch, own, rows, names).items():
                 total[name] = total[name].detach() + values.sum(0)
                 gradients = Gradients(values)
                 largest[name] = max(largest[name], float(gradients.sizes().max()))
                 self._add_grams(name, gradients, 1)
         return {name: (total[name] / count, largest[name]) for name in names}
 
-    def _alone(self, batch: Any, count: int, names: Sequence[str]) -> Named:
-        """(n, *shape) by name, the gradients of a few samples, each as a batch of one."""
-        held = {name: leaf.detach() for name, leaf in self._leaves.items()}
-        tensors = [t for t in tensors_of(batch) if t.ndim and len(t) == count]
+    def _alone(self, batch: Any, own: Sequence[bool], rows: range, names: Sequence[str]) -> Named:
+        """(n, *shape) by name, the gradients of a few samples, each as a batch of one.
 
-        def loss(moved: Named, *rows: Tensor) -> Tensor:
-            left = iter(rows)
-            one = change_rows(batch, count, lambda _: next(left)[None])
+        `own`: which of the batch's tensors have a row a sample, as others may have of a few.
+        """
+        few = self._rows(batch, rows)
+        held = {name: leaf.detach() for name, leaf in self._leaves.items()}
+        tensors = [t for t, mine in zip(tensors_of(few), own, strict=True) if mine]
+
+        def loss(moved: Named, *given: Tensor) -> Tensor:
+            left, mine = iter(given), iter(own)
+            one = changed(few, lambda t: next(left)[None] if next(mine) else t)
             compute = partial(self._source.loss_of, one)
             return self._source.inside(held | moved, compute).reshape(())
 
@@ -229,7 +234,7 @@ class NoiseMoments:
             try:
                 found = vmap(grad(loss), in_dims=(None, *(0 for _ in tensors)))(moved, *tensors)
             except (RuntimeError, ValueError, TypeError):  # what vmap has no rule for
-                alone = [self._of_sample(batch, row) for row in range(count)]
+                alone = [self._of_sample(batch, row) for row in rows]
                 return {name: torch.stack([slopes[name] for slopes in alone]) for name in names}
         return {name: values.detach() for name, values in found.items()}
 

@@ -358,7 +358,7 @@ def test_units_that_move_each_other_s_charges_are_told_no_equilibrium_of_their_o
     assert noise.symmetry.crossing == "layer.weight"
     assert not whole_layers.symmetry.crossing  # all of the one against all of the other
     for law in (equilibrium_charge, relaxation_steps):
-        with pytest.raises(ValueError, match="'layer.weight' has numbers on both sides"):
+        with pytest.raises(ValueError, match=r"'layer\.weight' has numbers on both sides"):
             law(noise, sgd)
     crossed, other = balance.rows()
     assert math.isnan(crossed["equilibrium"])

@@ -1,4 +1,4 @@
-"""Which samples' gradients decide how the others are read, and what rounding leaves of the noise."""
+"""Which samples decide how gradients are read, and what rounding leaves of the noise."""
 
 import warnings
 
@@ -93,3 +93,34 @@ def test_symmetries_that_are_none_or_of_another_model_are_refused():
             noise_balance(model_, loss, x, y, symmetries=[symmetry])
     with pytest.raises(TypeError, match=r"sgd is 0\.1; it must be a sharpflow\.symmetry\.Sgd"):
         noise_balance(model, loss, x, y, sgd=0.1)
+
+
+class Masked(nn.Module):
+    """Tokens that see each other through a (T, T) mask, which has as many rows as some samples."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words = nn.Embedding(9, 6, dtype=torch.float64)
+        self.read = nn.Linear(6, 3, dtype=torch.float64)
+
+    def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        return self.read(torch.relu(mask @ self.words(tokens))).mean(1)
+
+
+@pytest.mark.parametrize("length", [32, 8, 5])  # of parts of 40 that are computed one by one
+def test_a_mask_has_no_row_a_sample_however_many_rows_it_has(length):
+    torch.manual_seed(0)
+    model, mask = Masked(), torch.rand(length, length).double()
+    tokens, y = torch.randint(0, 9, (40, length)), torch.randint(0, 3, (40,))
+
+    def loss(model: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
+        return F.cross_entropy(model(*batch[:2]), batch[2])
+
+    symmetries = find_symmetries(model, (tokens, mask))
+    (found,) = noise_balance(model, loss, [(tokens, mask, y)], symmetries=symmetries).symmetries
+    weight = model.words.weight
+    each = [
+        torch.autograd.grad(loss(model, (tokens[i : i + 1], mask, y[i : i + 1])), weight)[0]
+        for i in range(40)
+    ]
+    torch.testing.assert_close(found.inner, torch.stack(each).var(0).sum(0), rtol=1e-9, atol=0)
