@@ -9,8 +9,13 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from sharpflow.arguments import check_count
-from sharpflow.curvature.linear_operator import LinearOperator, check_operator, over_unit
+from sharpflow.arguments import check_count, check_positive
+from sharpflow.curvature.linear_operator import (
+    LinearOperator,
+    check_operator,
+    check_skew,
+    over_unit,
+)
 from sharpflow.curvature.sketch import dot
 
 
@@ -72,11 +77,12 @@ class SpectralDensity:
             Two arrays (m,), per unit of λ.
 
         Raises:
-            ValueError: the width is not positive.
+            ValueError: the width is not positive, or the grid has not one dimension.
         """
-        if not width > 0:
-            raise ValueError(f"width is {width}; it must be positive.")
+        check_positive("width", width)
         at = np.asarray(grid, dtype=np.float64)
+        if at.ndim != 1:
+            raise ValueError(f"grid has the shape {at.shape}; it must be (m,).")
         nodes, weights = np.nan_to_num(self.nodes), np.nan_to_num(self.weights)
         bells = np.exp(-(((at[:, None, None] - nodes) / width) ** 2) / 2)
         each = (bells * weights).sum(axis=2) / (width * math.sqrt(2 * math.pi))
@@ -162,7 +168,13 @@ def _tridiagonal(operator: LinearOperator, basis: Tensor, steps: int) -> Tensor:
         if step + 1 == steps:
             break
         known = basis[: step + 1]
-        image = torch.addmv(image, known.T, known @ image, alpha=-1.0)
+        along = known @ image
+        if held > 2 and step:  # Lanczos' matrix is tridiagonal and symmetric
+            above = along[:-1].tolist()
+            above[-1] -= beside[-1]
+            largest = max(map(abs, (*diagonal, *beside)))
+            check_skew(max(map(abs, above)), largest, operator.noise)
+        image = torch.addmv(image, known.T, along, alpha=-1.0)
         image.addmv_(known.T, known @ image, alpha=-1.0)  # for what rounding leaves
         size = float(torch.linalg.vector_norm(image))
         if size <= 10 * torch.finfo(operator.dtype).eps * max(map(abs, (*diagonal, *beside))):

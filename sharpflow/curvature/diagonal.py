@@ -8,7 +8,7 @@ from torch import Tensor
 
 from sharpflow.curvature.estimators import check_products, unit_products
 from sharpflow.curvature.linear_operator import LinearOperator, check_operator
-from sharpflow.curvature.sketch import Sketch, TestVectors, blocks
+from sharpflow.curvature.sketch import Sketch, TestVectors, blocks, check_block
 
 
 @dataclass(frozen=True)
@@ -127,6 +127,8 @@ def _deflated(
     def added(start: int, stop: int) -> Tensor:
         columns = vectors.columns(start, stop)
         images = operator.matvec(columns)
+        if not count:  # else the sketch has been checked
+            check_block((columns.T @ images).double(), operator)
         columns *= torch.addmm(images, sketch.rows.T, sketch.rows @ images, alpha=-1.0)
         return columns
 

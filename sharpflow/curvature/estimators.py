@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sharpflow.arguments import check_count, is_count
 from sharpflow.curvature.linear_operator import LinearOperator, check_operator, check_symmetric
-from sharpflow.curvature.sketch import Sketch, TestVectors, blocks, dot
+from sharpflow.curvature.sketch import Sketch, TestVectors, blocks, check_block, dot
 
 _COLUMNS = 64  # unit vectors multiplied at a time
 
@@ -156,6 +156,8 @@ def deflated_moments(
     def multiplied(columns: Tensor) -> Tensor:
         """Scalar products of columns and images, and of images with themselves, (2, b)."""
         images = operator.matvec(columns)
+        if not count:  # else the sketch has been checked
+            check_block((columns.T @ images).double(), operator)
         return torch.stack([_dots(columns, images), _dots(images, images)])
 
     def outside(start: int, stop: int) -> Tensor:
@@ -184,11 +186,9 @@ def _leave_one_out(
     vectors = TestVectors(operator, count, generator)
     sketch = Sketch(operator, vectors, count)
     within = torch.empty(count, count, dtype=torch.float64)  # Qᵀ A Q
-    overlap = torch.empty(count, count, dtype=torch.float64)  # Qᵀ Ω
     for start, stop in blocks(size, 0, count):
-        overlap[:, start:stop] = sketch.project(vectors.columns(start, stop))
         within[:, start:stop] = sketch.project(operator.matvec(sketch.rows[start:stop].T))
-    s, r = sketch.omitted(), sketch.triangle
+    s, r, overlap = sketch.omitted(), sketch.triangle, sketch.overlap
     kept = overlap - s * (s * overlap).sum(0)  # of ω_i in the subspace of all others
     outside = ((overlap - 2 * kept) * r + kept * (within @ kept)).sum(0)
     outside *= (size - count + 1) / (size - kept.square().sum(0))  # to the right length

@@ -60,6 +60,11 @@ _NO_BACKWARD = (
 )
 
 
+CHANGED = (
+    "the model was changed since this operator was made, in parameters that do not vary in it "
+    "(that `only` leaves out, or that are frozen), of which it has no copies: make it again."
+)
+
 _MARK = "_sharpflow_leaf"
 
 
@@ -260,6 +265,8 @@ def second_derivatives() -> Iterator[None]:
                 "torch.backends.cudnn.flags(enabled=False), where recurrent nets have second "
                 "derivatives too."
             ) from error
+        if "modified by an inplace operation" in text:
+            raise ValueError(CHANGED) from error
         if any(words in text for words in _MISSING):
             raise ValueError(_NO_SECOND.format(text)) from error
         if isinstance(error, NotImplementedError) and _in_backward(error):
@@ -313,16 +320,31 @@ def one_precision() -> Iterator[None]:
         raise
 
 
+@contextmanager
+def in_modes(modes: Iterable[tuple[nn.Module, bool]]) -> Iterator[None]:
+    """Within, modules are in training mode or not, as they are said to be."""
+    before = [(module, module.training) for module, _ in modes]
+    try:
+        for module, training in modes:
+            module.training = training
+        yield
+    finally:
+        for module, training in before:
+            module.training = training
+
+
 def at_parameters(
     model: nn.Module,
     params: Parameters,
     compute: Callable[[], Any],
     dtype: torch.dtype | None = None,
+    buffers: Mapping[int, Tensor] | None = None,
 ) -> Any:
     """What `compute()` gives while a module has other parameters, and copies of its buffers.
 
-    Whatever reads the module's parameters meanwhile, a penalty in a loss say, reads `params`. With
-    `dtype`, all of its parameters and buffers that are floating point have that one.
+    The copies are of `buffers`, by the ids of the module's own, where those are given. Whatever
+    reads the module's parameters meanwhile, a penalty in a loss say, reads `params`. With `dtype`,
+    all of its parameters and buffers that are floating point have that one.
     """
     places: list[tuple[dict[str, Any], str, Tensor, str]] = [
         (tensors, key, held, f"{path}.{key}" if path else key)
@@ -333,7 +355,8 @@ def at_parameters(
     ]
     # a tied tensor stands at several places, and under one of its names in `params`
     given = {id(held): params[name] for *_, held, name in places if name in params}
-    given = {id(buffer): buffer.clone() for buffer in model.buffers()} | given
+    known = buffers or {}
+    given = {id(own): known.get(id(own), own).clone() for own in model.buffers()} | given
     filled = [
         (module._buffers, {key for key, held in module._buffers.items() if held is not None})
         for module in model.modules()
@@ -347,10 +370,10 @@ def at_parameters(
     finally:
         for tensors, key, held, _ in places:
             tensors[key] = held
-        for buffers, held_before in filled:  # one that was None may have been filled
-            for key in [k for k, now in buffers.items() if now is not None]:
+        for own, held_before in filled:  # one that was None may have been filled
+            for key in [k for k, now in own.items() if now is not None]:
                 if key not in held_before:
-                    buffers[key] = None
+                    own[key] = None
 
 
 @contextmanager

@@ -89,6 +89,12 @@ def _classes(
         raise ValueError(
             "targets are probabilities of classes; targets are drawn for class indices only."
         )
+    if 0 <= ignored < outputs.shape[1]:
+        raise ValueError(
+            f"the loss ignores class {ignored}, which the model predicts as any other, so that a "
+            "target drawn from it would count for nothing: mark ignored targets by a number that "
+            "is no class, ignore_index=-100."
+        )
     chances = outputs.double().softmax(1).movedim(1, -1).to(generator.device)
     drawn = torch.multinomial(
         chances.reshape(-1, chances.shape[-1]), draws, replacement=True, generator=generator

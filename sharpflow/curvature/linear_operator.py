@@ -8,7 +8,7 @@ from typing import overload
 import torch
 from torch import Tensor
 
-from sharpflow.arguments import check_count
+from sharpflow.arguments import as_number, check_count
 
 Product = Callable[[Tensor], Tensor]
 
@@ -81,9 +81,22 @@ def check_symmetric(square: Tensor, largest: float, noise: float) -> None:
         noise: of the products, `LinearOperator.noise`.
 
     Raises:
-        ValueError: it is not.
+        ValueError: as `check_skew`.
     """
-    skew = float((square - square.T).abs().max())
+    check_skew(float((square - square.T).abs().max()), largest, noise)
+
+
+def check_skew(skew: float, largest: float, noise: float) -> None:
+    """See that entries that symmetry makes equal differ by no more than rounding does.
+
+    Args:
+        skew: what they differ by.
+        largest: as for `check_symmetric`.
+        noise: likewise.
+
+    Raises:
+        ValueError: they differ by more.
+    """
     if skew > (ASYMMETRY + 4 * noise) * largest:
         raise ValueError(
             f"the operator's products are not those of a symmetric matrix (by "
@@ -196,11 +209,30 @@ class LinearOperator:
         _check_one_space(self, other, "added")
         return self._derived(lambda v: self.matvec(v) + other.matvec(v), other.noise)
 
+    def __radd__(self, other: int) -> "LinearOperator":
+        """0 + H, from which `sum` of operators starts."""
+        if other != 0:
+            raise TypeError(f"{other!r} and an operator cannot be added.")
+        return self
+
     def __mul__(self, factor: float) -> "LinearOperator":
-        """The operator times a number."""
-        return self._derived(lambda v: self.matvec(v) * factor)
+        """The operator times a number; TypeError for what is none."""
+        number = as_number(factor)
+        if not math.isfinite(number):
+            raise TypeError(
+                f"an operator is multiplied by a finite number, not by {factor!r}: H @ v is a "
+                "product with vectors or an operator, H.scaled(d) is D H D."
+            )
+        return self._derived(lambda v: self.matvec(v) * number)
 
     __rmul__ = __mul__
+
+    def __truediv__(self, divisor: float) -> "LinearOperator":
+        """The operator over a number; TypeError for what is none."""
+        number = as_number(divisor)
+        if not number:
+            raise ZeroDivisionError("an operator is divided by 0.")
+        return self * (1.0 / number)
 
     def __neg__(self) -> "LinearOperator":
         """−H, whose top eigenpairs are the bottom ones of H."""
@@ -214,8 +246,13 @@ class LinearOperator:
         """D H D with the diagonal matrix D of `factors`, (P,).
 
         Raises:
+            TypeError: they are no tensor.
             ValueError: the shape is another, or a factor is not finite.
         """
+        if not isinstance(factors, Tensor):
+            raise TypeError(
+                f"factors is a {type(factors).__name__}; it must be a tensor ({self.shape[0]},)."
+            )
         if factors.shape != self.shape[:1]:
             raise ValueError(
                 f"factors has shape {tuple(factors.shape)}; it must be ({self.shape[0]},)."
@@ -306,6 +343,8 @@ Factor = LinearOperator | OperatorProduct
 
 
 def _check_one_space(first: Factor, second: Factor, verb: str) -> None:
+    if not isinstance(second, LinearOperator | OperatorProduct):
+        raise TypeError(f"an operator and a {type(second).__name__} cannot be {verb}.")
     spaces = [(each.shape, each.dtype, each.device.type) for each in (first, second)]
     if spaces[0] != spaces[1]:
         raise ValueError(

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from sharpflow.arguments import check_count
 from sharpflow.curvature.basis import Storage
@@ -172,7 +173,7 @@ class SharpnessTracker:
             plain = optimiser is None or type(optimiser) is torch.optim.SGD
             if exact and not micro_batch and only is None and plain:
                 self._closed = ClosedForm.recognise(*self._data)
-        self._next_ratio = math.nan
+        self._next_ratio, self._warned = math.nan, False
         self._following = 0  # pairs after those that are wanted
         self._next: Tensor | None = None  # the vector after those, as it was last seen
         self._size = 0
@@ -350,7 +351,24 @@ class SharpnessTracker:
         self.threshold = found.threshold
         if bool((found.diagonal == 1).all()):
             return None
+        self._warn_of_evaluation()
         return found.diagonal.to(self._dtype or found.diagonal.dtype).rsqrt()
+
+    def _warn_of_evaluation(self) -> None:
+        """Say once that P is that of another loss: where batches normalise, gradients may be 0."""
+        for name, module in self.model.named_modules():
+            if self._warned or not isinstance(module, _BatchNorm):
+                continue
+            if not module.training and module.running_mean is not None:
+                self._warned = True
+                warnings.warn(
+                    f"{name or 'the model'} is a batch norm in evaluation mode, and the second "
+                    "moments of the optimiser are of gradients in training mode: where those "
+                    "vanish (a bias in front of it) the effective sharpness is huge and means "
+                    "nothing. Measure in training mode, where there is a monitor by "
+                    "eval_mode=False.",
+                    stacklevel=2,
+                )
 
     def _general_loss(self) -> LossOfModel:
         if self._general is None:
@@ -433,10 +451,10 @@ class SharpnessTracker:
     def state_dict(self) -> dict[str, Any]:
         """What a tracker of the same model, loss and data needs to go on as this one would.
 
-        Tensors (P·(k + 1) numbers for each of the `history`, and P more; not copied), numbers and
-        strings: `torch.load` reads them with `weights_only=True`. Measurements after
-        `load_state_dict` are those of this tracker to the last bit where the model, the optimiser
-        and the data are.
+        Tensors (P·(k + 1) numbers for each of the `history`, and P more, 2 P by differences of
+        gradients; not copied), numbers and strings: `torch.load` reads them with
+        `weights_only=True`. Measurements after `load_state_dict` are those of this tracker to the
+        last bit where the model, the optimiser and the data are.
         """
         return {
             "of": self._description(),
@@ -453,6 +471,7 @@ class SharpnessTracker:
             "next": self._next,
             "shortcuts": self.shortcuts,
             "shortcut": self._shortcut.state_dict() if self._shortcut is not None else None,
+            "distance": self._general.distance_state() if self._general is not None else None,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -486,6 +505,8 @@ class SharpnessTracker:
         if self._shortcut is not None and state["shortcut"] is not None:
             self._shortcut.load_state_dict(state["shortcut"], device)
         self.verified = dict(state["verified"])
+        if self._general is not None or state["distance"] is not None:
+            self._general_loss().load_distance_state(state["distance"], device)
 
     def _description(self) -> dict[str, Any]:
         named = list(self.model.named_parameters())

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from sharpflow.arguments import check_count
 from sharpflow.curvature.batches import batch_size
+from sharpflow.curvature.graphs import Inside
 from sharpflow.curvature.likelihoods import draw_targets
 from sharpflow.curvature.linear_operator import LinearOperator
 from sharpflow.curvature.model_loss import ModelLoss
@@ -24,7 +25,7 @@ from sharpflow.curvature.streamed_loss import (
 
 _T = TypeVar("_T")
 Params = dict[str, Tensor]
-Piece = Callable[[Any, Params], LinearOperator]
+Piece = Callable[[Any, Params, Inside], LinearOperator]
 _ELSEWHERE = "another process could not make its part of the operator; its error says why."
 _ADJOINT = 1e-3
 """Largest relative difference of uᵀ(Jv) and (Jᵀu)ᵀv; rounding in float32 takes a hundredth."""
@@ -34,9 +35,13 @@ class ModelCurvature:
     """The curvature operators of a model's loss, each a `LinearOperator`.
 
     Every method gives the operator at the model's present parameters, and the operator stays there
-    when the model is trained on. With L = (1/n) Σ ℓᵢ(fᵢ(θ)) over samples, outputs fᵢ, J = ∂f/∂θ
-    and gᵢ = ∇ℓᵢ the operators are ∇²L, the Gauss-Newton matrix Jᵀ(∂²L/∂f²)J, the Fisher matrices
-    of gᵢ, the covariance of gᵢ, and J Jᵀ. Nothing of the model is changed, and no random state.
+    when the model is trained on. Of parameters that do not vary it has no copies: where those have
+    changed, a product that reads them is refused. Nothing of the model is changed, and no random
+    state.
+
+    With L = (1/n) Σ ℓᵢ(fᵢ(θ)) over samples, outputs fᵢ, J = ∂f/∂θ and gᵢ = ∇ℓᵢ the operators are
+    ∇²L, the Gauss-Newton matrix Jᵀ(∂²L/∂f²)J, the Fisher matrices of gᵢ, the covariance of gᵢ, and
+    J Jᵀ.
 
     Args:
         model: any module.
@@ -100,10 +105,10 @@ class ModelCurvature:
         """
         self._require_outputs()
 
-        def piece(part: Any, params: Params) -> GaussNewtonOperator:
+        def piece(part: Any, params: Params, inside: Inside) -> GaussNewtonOperator:
             data = self._loss.data_of(part)
             return self._through(
-                lambda: self._outputs(part), part, params, lambda f: self._loss_fn(f, data)
+                lambda: self._outputs(part), part, params, inside, lambda f: self._loss_fn(f, data)
             )
 
         return self._operator(piece, self._loss.parts)
@@ -120,7 +125,7 @@ class ModelCurvature:
                 loss of one, outputs of a sample depend on others, or `forward` is missing.
         """
         self._check_samples()
-        return self._operator(lambda part, params: self._of_samples(part, params)[0], self._shares)
+        return self._operator(lambda *given: self._of_samples(*given)[0], self._shares)
 
     def noise_covariance(self) -> LinearOperator:
         """Covariance (1/n) Σ gᵢ gᵢᵀ − ḡ ḡᵀ of the gradients of single samples, (P, P).
@@ -133,19 +138,19 @@ class ModelCurvature:
             ValueError: as for `empirical_fisher`.
         """
         self._check_samples()
-        params = self._present()
+        params, inside = self._present(), self._loss.held()
         with torch.inference_mode(False):
             mean = torch.cat([torch.zeros_like(p).reshape(-1) for p in params.values()])
         with self._loss.shared(mean):
             for part, share in self._shares():
-                fisher, count = self._of_samples(part, params)
+                fisher, count = self._of_samples(part, params, inside)
                 _adjoint(fisher)
                 mean += fisher.vjp(torch.full_like(fisher.outputs, share / count))
         if torch.isnan(mean).any():
             raise ValueError(_ELSEWHERE)
 
-        def piece(part: Any, params: Params) -> LinearOperator:
-            fisher, count = self._of_samples(part, params)
+        def piece(part: Any, params: Params, inside: Inside) -> LinearOperator:
+            fisher, count = self._of_samples(part, params, inside)
 
             def product(vector: Tensor) -> Tensor:
                 return fisher.vjp((fisher.jvp(vector) - mean @ vector) / count)
@@ -195,7 +200,7 @@ class ModelCurvature:
             for (part, share), drawn in zip(self._shares(), held, strict=True):
                 yield (part, drawn), share
 
-        def piece(part: Any, params: Params) -> GaussNewtonOperator:
+        def piece(part: Any, params: Params, inside: Inside) -> GaussNewtonOperator:
             part, (targets, terms) = part
 
             def losses() -> Tensor:
@@ -204,7 +209,7 @@ class ModelCurvature:
                 return sample_losses(self._loss_fn, repeated, targets.flatten(0, 1))
 
             scale = (terms / (draws * len(terms))).repeat(draws)
-            return self._through(losses, part, params, scale)
+            return self._through(losses, part, params, inside, scale)
 
         return self._operator(piece, parts)
 
@@ -228,14 +233,15 @@ class ModelCurvature:
             )
         loss.check_state()
 
-        def piece(part: Any, params: Params) -> GaussNewtonOperator:
-            return self._through(lambda: self._outputs(part), part, params, 1.0)
+        def piece(part: Any, params: Params, inside: Inside) -> GaussNewtonOperator:
+            return self._through(lambda: self._outputs(part), part, params, inside, 1.0)
 
+        inside = loss.held()
         if self._whole:
             ((part, _),) = loss.parts()
-            return _adjoint(piece(part, loss.parameters())).gram
+            return _adjoint(piece(part, loss.parameters(), inside)).gram
         params = self._present()
-        self._check_first(piece, params, loss.parts)
+        self._check_first(piece, params, inside, loss.parts)
         sizes = []
         for part, _ in loss.parts():
             with torch.no_grad():
@@ -246,11 +252,11 @@ class ModelCurvature:
             columns = weights.reshape(len(weights), -1)
             pulled = torch.zeros(sum(p.numel() for p in params.values()), columns.shape[1]).to(like)
             for (part, _), rows in zip(loss.parts(), columns.split(sizes), strict=True):
-                one = piece(part, params)
+                one = piece(part, params, inside)
                 pulled += torch.stack([one.vjp(row) for row in rows.T], 1)
             images = []
             for part, _ in loss.parts():
-                one = piece(part, params)
+                one = piece(part, params, inside)
                 images.append(torch.stack([one.jvp(column) for column in pulled.T], 1))
             return torch.cat(images).reshape(weights.shape)
 
@@ -272,19 +278,24 @@ class ModelCurvature:
     ) -> LinearOperator:
         """Σ over parts of their weight times the operator of one."""
         self._loss.check_state()
+        inside = self._loss.held()
         if self._whole:
             ((part, _),) = parts()
-            return _adjoint(piece(part, self._loss.parameters()))
+            return _adjoint(piece(part, self._loss.parameters(), inside))
         params = self._present()
-        self._check_first(piece, params, parts)
+        self._check_first(piece, params, inside, parts)
         return self._loss.summed(
-            params, lambda: ((piece(part, params), weight) for part, weight in parts())
+            params, lambda: ((piece(part, params, inside), weight) for part, weight in parts())
         )
 
     def _check_first(
-        self, piece: Piece, params: Params, parts: Callable[[], Iterable[tuple[Any, float]]]
+        self,
+        piece: Piece,
+        params: Params,
+        inside: Inside,
+        parts: Callable[[], Iterable[tuple[Any, float]]],
     ) -> None:
-        self._together(lambda: _adjoint(piece(next(iter(parts()))[0], params)))
+        self._together(lambda: _adjoint(piece(next(iter(parts()))[0], params, inside)))
 
     def _together(self, compute: Callable[[], _T]) -> _T:
         """What `compute()` gives; what fails in one process ends all."""
@@ -318,15 +329,20 @@ class ModelCurvature:
         return outputs
 
     def _through(
-        self, values: Callable[[], Tensor], part: Any, params: Params, curvature: Any
+        self,
+        values: Callable[[], Tensor],
+        part: Any,
+        params: Params,
+        inside: Inside,
+        curvature: Any,
     ) -> GaussNewtonOperator:
         """Jᵀ S J of what a part has at the parameters that the model is given."""
         with self._loss.naming(part):
-            return gauss_newton_operator(
-                lambda _: values(), params, curvature, inside=self._loss.inside
-            )
+            return gauss_newton_operator(lambda _: values(), params, curvature, inside=inside)
 
-    def _of_samples(self, part: Any, params: Params) -> tuple[GaussNewtonOperator, int]:
+    def _of_samples(
+        self, part: Any, params: Params, inside: Inside
+    ) -> tuple[GaussNewtonOperator, int]:
         """Σ gᵢ gᵢᵀ over the mean of a part's samples, and how many they are."""
         data = self._loss.data_of(part)
 
@@ -334,7 +350,7 @@ class ModelCurvature:
             return sample_losses(self._loss_fn, self._outputs(part), data)
 
         count = batch_size(data)
-        return self._through(losses, part, params, 1 / count), count
+        return self._through(losses, part, params, inside, 1 / count), count
 
 
 def _adjoint(operator: _T) -> _T:

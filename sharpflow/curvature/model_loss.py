@@ -7,6 +7,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from functools import partial
@@ -31,6 +32,8 @@ from sharpflow.curvature.differences import (
     flat_gradient,
 )
 from sharpflow.curvature.graphs import (
+    CHANGED,
+    Inside,
     Leaves,
     as_leaf,
     at_parameters,
@@ -38,6 +41,7 @@ from sharpflow.curvature.graphs import (
     cast,
     check_dependence,
     graph_mode,
+    in_modes,
     one_precision,
     refuse_half,
     second_derivatives,
@@ -63,11 +67,12 @@ Inputs = Tensor | tuple[Tensor, ...]
 def trainable_parameters(
     model: nn.Module, only: str | Sequence[str] | None = None
 ) -> dict[str, Tensor]:
-    """Named parameters that require gradients, tied ones once.
+    """Named parameters that require gradients, tied ones once, under their first name.
 
     Args:
         model: any module.
         only: shell-style patterns of the names that are wanted, `blocks.3.*` say; all by default.
+            A tied parameter is wanted where any of its names is.
 
     Raises:
         ValueError: there are none, or a pattern fits no name.
@@ -77,15 +82,20 @@ def trainable_parameters(
         raise ValueError("model has no parameter with requires_grad=True; its Hessian is empty.")
     if only is None:
         return params
+    named = model.named_parameters(remove_duplicate=False)
+    names = {name: id(p) for name, p in named if p.requires_grad}
     patterns = [only] if isinstance(only, str) else list(only)
+    wanted: set[int] = set()
     for pattern in patterns:
-        if not any(fnmatchcase(name, pattern) for name in params):
-            near = get_close_matches(pattern, params, n=3, cutoff=0.3) or list(params)[:3]
+        fitting = {held for name, held in names.items() if fnmatchcase(name, pattern)}
+        if not fitting:
+            near = get_close_matches(pattern, names, n=3, cutoff=0.3) or list(names)[:3]
             raise ValueError(
                 f"only = {pattern!r} fits no trainable parameter; the nearest are "
                 f"{', '.join(near)}."
             )
-    return {n: p for n, p in params.items() if any(fnmatchcase(n, each) for each in patterns)}
+        wanted |= fitting
+    return {name: p for name, p in params.items() if id(p) in wanted}
 
 
 class LossOfModel(ABC):
@@ -198,6 +208,30 @@ class LossOfModel(ABC):
         """What `compute()` gives while the model has `params`, and copies of its buffers."""
         return at_parameters(self.model, params, compute, self.dtype)
 
+    def held(self) -> Inside:
+        """`inside` for an operator that is used later, with the model as it is now.
+
+        Buffers and modes are those of now. Parameters that do not vary are not copied; where they
+        have changed, it raises ValueError.
+        """
+        fixed = self._fixed()
+        buffers = {id(buffer): buffer.detach().clone() for buffer in self.model.buffers()}
+        modes = [(module, module.training) for module in self.model.modules()]
+
+        def inside(params: dict[str, Tensor], compute: Callable[[], Any]) -> Any:
+            if self._fixed() != fixed:
+                raise ValueError(CHANGED)
+            with in_modes(modes):
+                return at_parameters(self.model, params, compute, self.dtype, buffers)
+
+        return inside
+
+    def _fixed(self) -> list[str]:
+        """What tells whether parameters that do not vary have changed."""
+        varying = {id(p) for p in self.parameters().values()}
+        fixed = (p.detach() for p in self.model.parameters() if id(p) not in varying)
+        return [str(float(p.sum(dtype=torch.float64))) for p in fixed]  # as text: NaN is not itself
+
     def gradient(
         self, params: dict[str, Tensor], finite: bool = False, second: bool | None = None
     ) -> Tensor:
@@ -245,8 +279,10 @@ class LossOfModel(ABC):
             return self._streamed_by_autograd()
         params = {name: p.clone() for name, p in self.present().items()}
         self._renew_distance(params)
+        inside = self.held()
         operator = self.summed(
-            params, lambda: ((self.part_hessian(part, params), w) for part, w in self.parts())
+            params,
+            lambda: ((self.part_hessian(part, params, inside), w) for part, w in self.parts()),
         )
         size, product = operator.shape[0], operator.matvec
         return DifferenceOperator(
@@ -254,11 +290,11 @@ class LossOfModel(ABC):
         )
 
     def _streamed_by_autograd(self) -> LinearOperator:
-        leaves, looked_at = Leaves(self.parameters(), self.dtype), False
+        leaves, inside, looked_at = Leaves(self.parameters(), self.dtype), self.held(), False
 
         def multiply(part: Any, vectors: Tensor) -> Tensor:
             return hessian_product(
-                lambda _: self.loss_of(part), leaves, vectors, self.inside, not looked_at
+                lambda _: self.loss_of(part), leaves, vectors, inside, not looked_at
             )
 
         def product(vectors: Tensor) -> Tensor:
@@ -288,6 +324,20 @@ class LossOfModel(ABC):
         )
         self._found_at = flat
 
+    def distance_state(self) -> dict[str, Any] | None:
+        """The distance of differences and where it was found, for a checkpoint; None without."""
+        if self.distance is None:
+            return None
+        return {"found_at": self._found_at, **asdict(self.distance)}
+
+    def load_distance_state(self, state: Mapping[str, Any] | None, device: torch.device) -> None:
+        """Take up what `distance_state` gave."""
+        if state is None:
+            self.distance = self._found_at = None
+            return
+        rest = {key: value for key, value in state.items() if key != "found_at"}
+        self.distance, self._found_at = Distance(**rest), state["found_at"].to(device)
+
     def summed(
         self,
         params: dict[str, Tensor],
@@ -313,16 +363,19 @@ class LossOfModel(ABC):
         """Within, a sum over parts is made; after it, the sum of all processes, here of one."""
         yield
 
-    def part_hessian(self, part: Any, params: dict[str, Tensor]) -> LinearOperator:
-        """Hessian of the loss of a part."""
+    def part_hessian(
+        self, part: Any, params: dict[str, Tensor], inside: Inside | None = None
+    ) -> LinearOperator:
+        """Hessian of the loss of a part, inside of what `held` gave before, or gives now."""
+        inside = inside or self.held()
 
         def loss(_: dict[str, Tensor]) -> Tensor:
             return self.loss_of(part)
 
         with evaluating(self.called), self.naming(part):
             if self.products == "differences":
-                return difference_operator(loss, params, self.inside, self.dtype, self.distance)
-            return hessian_operator(loss, params, self.inside, dtype=self.dtype)
+                return difference_operator(loss, params, inside, self.dtype, self.distance)
+            return hessian_operator(loss, params, inside, dtype=self.dtype)
 
     @contextmanager
     def naming(self, part: Any) -> Iterator[None]:
@@ -513,8 +566,8 @@ class ModelLoss(LossOfModel):
         self.check_state()
         if self.micro_batch is not None or self.products == "differences":
             return self.streamed_hessian()
-        params = self.parameters()
-        kept = [(self.part_hessian(rows, params), weight) for rows, weight in self.pieces()]
+        params, inside = self.parameters(), self.held()
+        kept = [(self.part_hessian(rows, params, inside), weight) for rows, weight in self.pieces()]
         return self.summed(params, lambda: kept) if len(kept) > 1 else kept[0][0]
 
     def check_state(self) -> None:

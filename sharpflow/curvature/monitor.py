@@ -194,11 +194,16 @@ class SharpnessMonitor:
             raise ValueError(
                 "this is no state of a SharpnessMonitor; give what its state_dict() gave."
             )
+        try:
+            records = [SharpnessRecord(**each) for each in state["records"]]
+        except TypeError as error:
+            raise ValueError(f"the records of this state are none of a monitor: {error}.") from None
+        check_count("steps", state["steps"], 0)
         self.tracker.load_state_dict(state["tracker"])
         self.steps, self._due = state["steps"], state["due"]
         self._start = self._clock() - state["elapsed"]
         self._spent, self._expected = state["spent"], state["expected"]
-        self.records = [SharpnessRecord(**each) for each in state["records"]]
+        self.records = records
 
 
 @contextmanager

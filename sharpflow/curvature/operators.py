@@ -179,7 +179,8 @@ def gauss_newton_operator(
     count = value.numel()
 
     def vjp(weights: Tensor) -> Tensor:
-        return run(lambda: leaves.pull_back(value, weights.reshape(value.shape)))
+        with second_derivatives():
+            return run(lambda: leaves.pull_back(value, weights.reshape(value.shape)))
 
     def jvp(vector: Tensor) -> Tensor:
         if linear is None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from sharpflow.curvature.linear_operator import LinearOperator
+from sharpflow.curvature.linear_operator import LinearOperator, check_symmetric
 
 _BLOCK_NUMBERS = 1 << 22  # most numbers of a block of vectors, unless it is one vector
 _PIECE = 1 << 18
@@ -22,6 +22,12 @@ def dot(first: Tensor, second: Tensor) -> Tensor:
     """Scalar product of two vectors (P,), summed in float64 without a copy of them in it."""
     pieces = zip(first.split(_PIECE), second.split(_PIECE), strict=True)
     return torch.stack([torch.dot(a.double(), b.double()) for a, b in pieces]).sum()
+
+
+def check_block(square: Tensor, operator: LinearOperator) -> None:
+    """Raise ValueError where Vᵀ A V, (k, k), of some vectors and their images is not symmetric."""
+    if len(square) > 1:
+        check_symmetric(square, float(square.abs().max()), operator.noise)
 
 
 class TestVectors:
@@ -76,6 +82,10 @@ class Sketch:
         rows: Qᵀ, (k, P).
         triangle: R with A Ω = Q R, (k, k), upper triangular, float64. A product that is a
             combination of those before it has a zero on the diagonal, and a random direction in Q.
+        overlap: Qᵀ Ω, (k, k), float64.
+
+    Raises:
+        ValueError: Ωᵀ A Ω is not symmetric.
     """
 
     def __init__(self, operator: LinearOperator, vectors: TestVectors, count: int) -> None:
@@ -86,6 +96,10 @@ class Sketch:
             self.rows[start:stop] = operator.matvec(vectors.columns(start, stop)).T
             for index in range(start, stop):
                 self._orthonormalise(index)
+        self.overlap = torch.empty(count, count, dtype=torch.float64)
+        for start, stop in blocks(size, 0, count):
+            self.overlap[:, start:stop] = self.project(vectors.columns(start, stop))
+        check_block(self.overlap.T @ self.triangle, operator)
 
     def project(self, columns: Tensor) -> Tensor:
         """Qᵀ times columns (P, b): (k, b) in float64."""

@@ -187,9 +187,9 @@ def test_only_what_has_no_form_is_computed_one_by_one(name, monkeypatch):
     seen = set()
     once = NoiseMoments._alone
 
-    def noted(self, batch, count, names):
+    def noted(self, batch, own, rows, names):
         seen.update(names)
-        return once(self, batch, count, names)
+        return once(self, batch, own, rows, names)
 
     monkeypatch.setattr(NoiseMoments, "_alone", noted)
     model, x, y = setting(name)
