@@ -22,6 +22,7 @@ from sharpflow.symmetry.views import (
     interleaved_views,
     places_of,
     slots_of,
+    stretch_views,
     whole_views,
 )
 
@@ -114,10 +115,12 @@ def candidates(probe: Probe) -> Iterator[Symmetry]:
     lengths = {len(axis) for axis in probe.axes}
     for units in sorted(lengths - {1}, reverse=True):
         add(_related(probe.axes, units, whole_views))
+    for units in sorted({len(axis) for axis in left()} - {1}, reverse=True):
+        add(_related([a for a in plain if not known.fills(a)], units, stretch_views))
     lengths = {part for axis in left() for part in (len(axis), len(axis) // 2) if part > 1}
     for units in sorted(lengths, reverse=True):
         add(_related(left(), units, interleaved_views))
-    add(_scattered(left()))
+    add(_scattered(left(), probe.axes))
     add(_groups(plain, known))
     add(_related(probe.axes, 1, whole_views))
     add(_modules(plain, known))
@@ -172,10 +175,15 @@ def _everywhere(views: Sequence[View], held: Mapping[int, int]) -> bool:
     return bool(total.abs().max() <= _LOOSE * size)
 
 
-def _scattered(axes: Sequence[Axis]) -> Iterator[Symmetry]:
+def _scattered(axes: Sequence[Axis], readers: Sequence[Axis]) -> Iterator[Symmetry]:
     """Units of one module that are read at other places of an axis, in any order.
 
     So it is where outputs of several modules are joined, or shuffled.
+
+    Args:
+        axes: along which units may be made.
+        readers: along which they may be read: a depthwise convolution's channels on the axis on
+            which it makes its own.
     """
     made: dict[tuple[str, int], list[Axis]] = {}
     for axis in axes:
@@ -184,8 +192,11 @@ def _scattered(axes: Sequence[Axis]) -> Iterator[Symmetry]:
     for side in made.values():
         sums = torch.stack([axis.sums for axis in side]).sum(0)
         sizes = torch.stack([axis.sizes for axis in side]).sum(0)
-        for axis in axes:
-            if axis.axis == -axis.ndim or len(axis) < sums.shape[1] or axis in side:
+        own = {axis.parameter.rpartition(".")[0] for axis in side}
+        for axis in readers:
+            if axis.ndim < 2 or axis.parameter.rpartition(".")[0] in own:
+                continue
+            if len(axis) < sums.shape[1]:
                 continue
             entries = _matched(sums, axis.sums, 1e-8 * sizes.amax(0))
             if entries is not None:

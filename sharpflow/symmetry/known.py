@@ -9,6 +9,8 @@ from sharpflow.symmetry.shared_units import Slots, Symmetry
 
 Place = tuple[str, int, int, int]
 """Name of a parameter, axis, groups and entry, as of `Slots`."""
+Stretch = tuple[str, int, int | None, tuple[int, ...]]
+"""Name of a parameter, axis, its length, and entries: some of a whole axis."""
 
 
 class Known:
@@ -23,6 +25,7 @@ class Known:
         self.rows: list[dict[Place, float]] = []
         self.owners: dict[Place, list[int]] = {}
         self.totals: list[dict[str, float]] = []
+        self._sums: list[dict[Stretch | str, float]] = []
 
     def add(self, symmetry: Symmetry) -> None:
         """Remember a relation, unit by unit, and of whole parameters where it reaches them."""
@@ -34,14 +37,26 @@ class Known:
         total = _total(symmetry)
         if total is not None:
             self.totals.append(total)
+        self._sums.append(_sum(symmetry))
 
     def implies(self, symmetry: Symmetry) -> bool:
         """Whether a relation follows from those that were found."""
         total = _total(symmetry)
         if total is not None and _spanned(total, self.totals):
             return True
+        if symmetry.units == 1 and _spanned(_sum(symmetry), [*self._sums, *self._joined()]):
+            return True
         chosen = {0, symmetry.units // 2, symmetry.units - 1}
         return all(self._implies_row(row) for row in _rows(symmetry, chosen))
+
+    def _joined(self) -> Iterator[dict[Stretch | str, float]]:
+        """That stretches which make up an axis are the whole parameter together."""
+        found: dict[tuple[str, int, int | None], set[Stretch]] = {}
+        for key in (key for row in self._sums for key in row if not isinstance(key, str)):
+            found.setdefault(key[:3], set()).add(key)
+        for (name, _, length), parts in found.items():
+            if sorted(entry for part in parts for entry in part[3]) == list(range(length or 0)):
+                yield {name: 1.0} | dict.fromkeys(parts, -1.0)
 
     def _implies_row(self, row: dict[Place, float]) -> bool:
         near: set[int] = set()
@@ -55,12 +70,19 @@ class Known:
 
     def holds(self, axis: Axis) -> bool:
         """Whether a relation has a place of an axis."""
-        places = ((axis.parameter, axis.axis, axis.groups, entry) for entry in range(len(axis)))
-        return any(place in self.owners for place in places)
+        return any(place in self.owners for place in _places(axis))
+
+    def fills(self, axis: Axis) -> bool:
+        """Whether relations have all places of an axis."""
+        return all(place in self.owners for place in _places(axis))
 
     def scales(self, name: str) -> bool:
         """Whether a scale of one parameter was found."""
         return any(set(total) == {name} for total in self.totals)
+
+
+def _places(axis: Axis) -> Iterator[Place]:
+    return ((axis.parameter, axis.axis, axis.groups, entry) for entry in range(len(axis)))
 
 
 def _signed(symmetry: Symmetry) -> Iterator[tuple[Slots, float]]:
@@ -123,6 +145,17 @@ def _total(symmetry: Symmetry) -> dict[str, float] | None:
         if len(set(slots.entries.flatten().tolist())) != slots.length:
             return None
         total[slots.parameter] = total.get(slots.parameter, 0.0) + sign
+    return total
+
+
+def _sum(symmetry: Symmetry) -> dict[Stretch | str, float]:
+    """What all units together do to each parameter, or to a stretch of one."""
+    total: dict[Stretch | str, float] = {}
+    for slots, sign in _signed(symmetry):
+        entries = tuple(sorted(set(slots.entries.flatten().tolist())))
+        whole = len(entries) == slots.length
+        key = slots.parameter if whole else (slots.parameter, slots.axis, slots.length, entries)
+        total[key] = total.get(key, 0.0) + sign
     return total
 
 

@@ -1,5 +1,6 @@
 """The ways in which units may lie on the axes of parameters."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -12,6 +13,8 @@ from sharpflow.symmetry.shared_units import Slots
 
 _PARTS = 4
 """Parts of an axis up to which each is looked at by itself."""
+_STRETCHES = 32
+"""Stretches of an axis up to which each is."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,22 @@ def whole_views(axis: Axis, units: int) -> Iterator[View]:
             yield View(axis, part[:, None])
     else:
         yield View(axis, places.view(each, units).T)
+
+
+def stretch_views(axis: Axis, units: int) -> Iterator[View]:
+    """An axis of these units, or the stretches of a longer one in which they may lie.
+
+    So they do where the outputs of layers of other widths are joined before or behind them: at a
+    multiple of what divides both lengths.
+    """
+    each, rest = divmod(len(axis), units)
+    if each == 1 and not rest:
+        yield View(axis, torch.arange(units)[:, None])
+    if each < 1 or axis.groups > 1 or (not rest and each <= _PARTS):
+        return
+    starts = range(0, len(axis) - units + 1, math.gcd(len(axis), units))
+    if len(starts) <= _STRETCHES:
+        yield from (View(axis, torch.arange(start, start + units)[:, None]) for start in starts)
 
 
 def interleaved_views(axis: Axis, units: int) -> Iterator[View]:

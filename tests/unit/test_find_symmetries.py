@@ -932,3 +932,86 @@ def test_a_tolerance_is_a_number():
     for wrong in (-1.0, "1e-3", None, float("nan")):
         with pytest.raises(ValueError, match=f"tolerance is {wrong!r}"):
             find_symmetries(Words(), torch.zeros(1, 1, dtype=torch.long), tolerance=wrong)
+
+
+# --- layers of unequal width that are joined, and one that is cut
+
+
+class Joined(nn.Module):
+    """What the second layer makes of the first, and the first, joined."""
+
+    def __init__(self, chained):
+        super().__init__()
+        self.a, self.b = nn.Linear(6, 7), nn.Linear(7 if chained else 6, 5)
+        self.c, self.chained = nn.Linear(12, 3), chained
+
+    def forward(self, x):
+        first = torch.relu(self.a(x))
+        second = torch.relu(self.b(first if self.chained else x))
+        return self.c(torch.cat([first, second], 1))
+
+
+class Skipped(nn.Module):
+    """A U-Net's last stage: what was scaled up in front of what was not scaled down."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.u = nn.Conv2d(2, 4, 1), nn.ConvTranspose2d(4, 5, 2, 2)
+        self.c = nn.Conv2d(9, 3, 1)
+
+    def forward(self, x):
+        first = torch.relu(self.a(x))
+        return self.c(torch.cat([torch.relu(self.u(F.max_pool2d(first, 2))), first], 1))
+
+
+class Cut(nn.Module):
+    """Units of one layer that are read by one layer each."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.c = nn.Linear(6, 7), nn.Linear(3, 2), nn.Linear(4, 2)
+
+    def forward(self, x):
+        h = torch.relu(self.a(x))
+        return self.b(h[:, :3]) + self.c(h[:, 3:])
+
+
+UNEVEN = {
+    "joined": (
+        lambda: Joined(False),
+        (40, 6),
+        {(7, "a.weight, a.bias → c.weight[0:7]"), (5, "b.weight, b.bias → c.weight[7:12]")},
+    ),
+    "chained": (
+        lambda: Joined(True),
+        (40, 6),
+        {
+            (7, "a.weight, a.bias → b.weight, c.weight[0:7]"),
+            (5, "b.weight, b.bias → c.weight[7:12]"),
+        },
+    ),
+    "skipped": (
+        Skipped,
+        (16, 2, 4, 4),
+        {
+            (4, "a.weight, a.bias → u.weight, c.weight[5:9]"),
+            (5, "u.weight, u.bias → c.weight[0:5]"),
+        },
+    ),
+    "cut": (
+        Cut,
+        (40, 6),
+        {
+            (3, "a.weight[0:3], a.bias[0:3] → b.weight"),
+            (4, "a.weight[3:7], a.bias[3:7] → c.weight"),
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize(("build", "shape", "expected"), UNEVEN.values(), ids=UNEVEN)
+def test_units_are_found_where_layers_of_unequal_width_are_joined_or_cut(build, shape, expected):
+    """Each once: what all of them do together is none of its own."""
+    torch.manual_seed(0)
+    found = find_symmetries(build(), normal(*shape))
+    assert kinds(found) == {("rescaling", *each) for each in expected}
