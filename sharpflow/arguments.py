@@ -15,7 +15,12 @@ def as_number(value: object) -> float:
     """A number, or a tensor of one, as a float; NaN for what is none, as a bool."""
     if isinstance(value, bool) or not isinstance(value, Real | Tensor):
         return math.nan
-    return float(value) if not isinstance(value, Tensor) or value.numel() == 1 else math.nan
+    if isinstance(value, Tensor):
+        return float(value.detach()) if value.numel() == 1 and not value.is_complex() else math.nan
+    try:
+        return float(value)
+    except OverflowError:  # of an integer
+        return math.inf if value > 0 else -math.inf  # pyright: ignore[reportOperatorIssue]
 
 
 def check_count(name: str, value: object, least: int = 1) -> None:

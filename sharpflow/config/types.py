@@ -250,7 +250,7 @@ class ConfigurationKeys(Strict):
     """Training and evaluation jobs that share one GPU of this machine at a time."""
     threads_per_job: Annotated[int, Field(ge=1, le=256)] = 1
     """CPU threads of a training or evaluation job; the last digits of results depend on it."""
-    confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    confidence: Annotated[float, Field(gt=0.5, le=0.9999)] = 0.95
     """Confidence of every interval over seeds."""
     explorer_kilobytes: Annotated[int, Field(ge=100, le=20_000)] = 600
     """What the curves on the page, to choose from and to compare, may take of it; where all runs do

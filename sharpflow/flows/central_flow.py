@@ -13,11 +13,11 @@ from torch import Tensor
 
 from sharpflow.arguments import as_number, is_count
 from sharpflow.curvature.eigen import top_eigenpairs
-from sharpflow.curvature.linear_operator import all_finite
+from sharpflow.curvature.linear_operator import ASYMMETRY, all_finite
 from sharpflow.curvature.warm_start import WarmStart
 from sharpflow.errors import FlowError
 from sharpflow.flows.complementarity import Complement, complement
-from sharpflow.flows.gradient_flow import begin
+from sharpflow.flows.gradient_flow import begin, check_kinds
 from sharpflow.flows.objective import Objective, Point
 from sharpflow.flows.pairs import multiplicities, packed, pairwise_rows, unpacked
 from sharpflow.flows.rules import Rule, check_positive
@@ -89,6 +89,7 @@ class CentralFlow:
         check_every: int = 50,
         kinks: bool = False,
     ) -> None:
+        check_kinds(objective, rule)
         for name, value in (("tol", tol), ("accuracy", accuracy)):
             check_positive(f"central flow: {name}", value)
         for name, value in (("limit", limit), ("check_every", check_every)):
@@ -214,7 +215,7 @@ class CentralFlow:
             What was found, and where the next solve starts from.
 
         Raises:
-            FlowError: more than `limit` are critical.
+            FlowError: more than `limit` are critical, or products are not symmetric.
         """
         metric = self.rule.metric(state.average).to(self.objective.dtype)
         operator = point.hessian()
@@ -235,6 +236,13 @@ class CentralFlow:
             if float(found.values[-1]) <= self.tracked or count == most:
                 break
             initial, count = found.refined, count + 1
+        if found.asymmetry > ASYMMETRY:
+            raise FlowError(
+                "central flow: products with the Hessian are not those of a symmetric matrix (by "
+                f"{100 * found.asymmetry:.2g} %): something that the network or the loss calls has "
+                "a wrong second derivative, as weight_norm has in PyTorch 2.13. Write it in plain "
+                "operations."
+            )
         if int((found.values > self.critical).sum()) > self.limit:
             raise FlowError(
                 f"central flow: more than {self.limit} eigenvalues are at the threshold at time "

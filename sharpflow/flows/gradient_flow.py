@@ -1,6 +1,7 @@
 """Gradient flow, and the flow of a preconditioned rule as it would be without oscillation."""
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -16,6 +17,12 @@ from sharpflow.flows.state import FlowState, FlowStep, Observation
 
 _MOST = 10_000
 _RELATIVE = 1e-13
+_LOOSE = 2.0
+"""Times that the bound of the error may be above what the step turns out to ask for."""
+_AVERAGE = 0.01
+"""Share of ν that counts as a move of it: its error enters the weights' by its root."""
+_LATEST = 1e12
+"""Largest time, in steps: beside a larger one a substep is rounding."""
 
 
 class StableFlow:
@@ -23,8 +30,9 @@ class StableFlow:
 
     Time is in steps of the optimiser. Each step is integrated by itself, by the Runge-Kutta pair of
     Bogacki and Shampine (`scipy.integrate.RK23`), whose step size keeps the local error of each
-    substep below `tol` times how far the weights move in the step: so the result is the same
-    whether a run was interrupted or not.
+    substep below 2 `tol` times how far the weights move in the step: so the result is the same
+    whether a run was interrupted or not. How far that is is known once it is done: where the first
+    rate is larger, as along a direction of large curvature, the step is taken again.
 
     Args:
         objective: what is descended.
@@ -36,6 +44,7 @@ class StableFlow:
     """
 
     def __init__(self, objective: Objective, rule: Rule, tol: float = 1e-2) -> None:
+        check_kinds(objective, rule)
         check_positive("flow: tol", tol)
         self.objective, self.rule, self.tol = objective, rule, tol
 
@@ -87,20 +96,50 @@ class StableFlow:
 
         whole = torch.cat([state.weights, state.average]).cpu().numpy()
         first = rates(state.time, whole)
-        bound = self.tol * np.concatenate([
-            np.full(size, _rms(first[:size])), _spread(first[size:])
-        ])  # fmt: skip
-        bound = np.maximum(bound, 1e-300)
 
         def known(time: float, values: np.ndarray) -> np.ndarray:
             return first if time == state.time else rates(time, values)
 
+        reach = _rms(first[:size])
+        change = max(_rms(first[size:]), _AVERAGE * _rms(whole[size:]))
+        while True:
+            bound = np.full(len(whole), self.tol * change)
+            bound[:size] = self.tol * reach
+            solver, count = self._integrated(known, state, whole, np.maximum(bound, 1e-300))
+            moved = _rms(solver.y[:size] - whole[:size])
+            if reach <= _LOOSE * moved or reach == 0:
+                break
+            reach = moved
+        after = torch.from_numpy(solver.y).to(state.weights.device)
+        observation = Observation.stable(state.time, seen["loss"], rule.learning_rate, size, count)
+        length = min(1.0, float(solver.step_size or 1.0)) if count > 1 else 1.0
+        there = replace(
+            state,
+            weights=after[:size].clone(),
+            average=after[size:].clone(),
+            time=state.time + 1.0,
+            substep=length,
+        )
+        return FlowStep(there, observation)
+
+    def _integrated(
+        self,
+        rates: Callable[[float, np.ndarray], np.ndarray],
+        state: FlowState,
+        whole: np.ndarray,
+        bound: np.ndarray,
+    ) -> tuple[RK23, int]:
+        """A solver at the end of a step whose substeps have errors below a bound; and their number.
+
+        Raises:
+            FlowError: it leaves the finite numbers.
+        """
+        count = 0
         try:
             solver = RK23(
-                known, state.time, whole, state.time + 1.0, rtol=_RELATIVE, atol=bound,  # pyright: ignore[reportArgumentType]
+                rates, state.time, whole, state.time + 1.0, rtol=_RELATIVE, atol=bound,  # pyright: ignore[reportArgumentType]
                 first_step=min(state.substep, 1.0),
             )  # fmt: skip
-            count = 0
             while solver.status == "running":
                 solver.step()
                 count += 1
@@ -108,25 +147,22 @@ class StableFlow:
             raise FlowError(f"gradient flow: at time {state.time:g}: {error}") from error
         if solver.status == "failed" or not np.isfinite(solver.y).all():
             raise FlowError(f"gradient flow: it left the finite numbers after time {state.time:g}.")
-        after = torch.from_numpy(solver.y).to(state.weights.device)
-        observation = Observation.stable(state.time, seen["loss"], rule.learning_rate, size, count)
-        length = min(1.0, float(solver.step_size or 1.0)) if count > 1 else 1.0
-        moved = replace(
-            state,
-            weights=after[:size].clone(),
-            average=after[size:].clone(),
-            time=state.time + 1.0,
-            substep=length,
-        )
-        return FlowStep(moved, observation)
+        return solver, count
 
 
 def _rms(values: np.ndarray) -> float:
     return float(np.sqrt(np.mean(values**2))) if len(values) else 0.0
 
 
-def _spread(values: np.ndarray) -> np.ndarray:
-    return np.full(len(values), _rms(values))
+def check_kinds(objective: object, rule: object) -> None:
+    """Raise FlowError unless these are an objective and a rule."""
+    for what, given, kind in (("objective", objective, Objective), ("rule", rule, Rule)):
+        if not isinstance(given, kind):
+            raise FlowError(
+                f"flow: the {what} is a {type(given).__name__}; it must be of the class "
+                f"{kind.__name__}, as "
+                f"{'model_objective gives' if kind is Objective else 'GradientDescent(0.1)'}."
+            )
 
 
 def begin(
@@ -137,6 +173,9 @@ def begin(
     time: float,
 ) -> FlowState:
     """The state at the start of a flow; see `StableFlow.start`."""
+    for what, given in (("weights", weights), ("rule's average", average)):
+        if given is not None and not isinstance(given, Tensor):
+            raise FlowError(f"flow: the {what} are a {type(given).__name__}; give a tensor.")
     where = objective.start if weights is None else weights.detach().double()
     if where.shape != (objective.size,):
         raise FlowError(
@@ -144,8 +183,10 @@ def begin(
         )
     where = where.to(objective.device).clone()
     point = objective.at(where)
-    if not math.isfinite(as_number(time)):
-        raise FlowError(f"flow: the time is {time!r}; it must be a finite number of steps.")
+    if not 0 <= as_number(time) <= _LATEST:
+        raise FlowError(
+            f"flow: the time is {time!r}; it must be a number of steps from 0 to {_LATEST:g}."
+        )
     if not math.isfinite(point.loss):
         raise FlowError("flow: the loss is NaN or infinite where the flow starts.")
     wanted = rule.begin(point.gradient)
@@ -157,6 +198,8 @@ def begin(
             f"flow: the rule's average has shape {tuple(average.shape)}; it must be "
             f"{tuple(wanted.shape)}."
         )
+    if bool((average < 0).any()):
+        raise FlowError("flow: the rule's average of squared gradients is negative somewhere.")
     empty = torch.zeros(objective.size, 0, dtype=objective.dtype, device=objective.device)
     gram = torch.zeros(0, 0, dtype=torch.float64)
     return FlowState(where, average, float(time), 0.5, 1.0, empty, (), gram)

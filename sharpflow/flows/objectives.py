@@ -61,8 +61,9 @@ def model_objective(
     """The loss of any module as a function of its trainable parameters.
 
     A plain stack of `Linear` layers and activations under the mean squared error takes the closed
-    form, all else autograd. `named` gives the trainable parameters by name. The model is not
-    changed.
+    form, all else autograd. The flat vectors of an objective are in an order of its own, the closed
+    form's weights transposed, in which `named` reads them: begin at other parameters by a model
+    that has them, not by a vector made elsewhere. The model is not changed.
 
     Args:
         model: any module.
@@ -122,7 +123,7 @@ class ModelObjective(AutogradObjective):
     """
 
     def __init__(self, loss: LossOfModel) -> None:
-        self._of_model = loss
+        self._of_model, self._inside = loss, loss.held()
         super().__init__(lambda _: torch.zeros(()), loss.present())
         part, _ = next(iter(loss.parts()))
         _examined(self, lambda p: loss.value(p, part), loss.present())
@@ -134,17 +135,22 @@ class ModelObjective(AutogradObjective):
 
     def inside(self, leaves: Parameters, compute: Callable[[], Any]) -> Any:
         """What `compute()` gives while the model has the parameters `leaves`."""
-        return self._of_model.inside(leaves, compute)
+        return self._inside(dict(leaves), compute)
 
     def hessian(self, parameters: Parameters) -> LinearOperator:
         """∇²L at parameters; the graphs of a loss whose data are held are kept."""
         loss = self._of_model
         if isinstance(loss, ModelLoss) and loss.micro_batch is None:
-            kept = [(loss.part_hessian(part, parameters), weight) for part, weight in loss.parts()]
+            kept = [
+                (loss.part_hessian(part, parameters, self._inside), weight)
+                for part, weight in loss.parts()
+            ]
             return kept[0][0] if len(kept) == 1 else loss.summed(parameters, lambda: kept)
         return loss.summed(
             parameters,
-            lambda: ((loss.part_hessian(part, parameters), w) for part, w in loss.parts()),
+            lambda: (
+                (loss.part_hessian(part, parameters, self._inside), w) for part, w in loss.parts()
+            ),
         )
 
     def outputs(self, leaves: Parameters) -> Tensor:
@@ -152,7 +158,7 @@ class ModelObjective(AutogradObjective):
         loss = self._of_model
         if not isinstance(loss, ModelLoss):
             raise ValueError("outputs are known for inputs with targets; batches have none.")
-        return loss.inside(leaves, lambda: loss.outputs_of(slice(None)))
+        return self._inside(dict(leaves), lambda: loss.outputs_of(slice(None)))
 
 
 def _examined(

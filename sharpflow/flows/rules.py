@@ -62,6 +62,7 @@ class GradientDescent(Rule):
 
     def __post_init__(self) -> None:
         check_positive("flow: the learning rate", self.learning_rate)
+        object.__setattr__(self, "learning_rate", as_number(self.learning_rate))
 
     def square(self, first: Tensor, second: Tensor) -> Tensor:
         """Nothing, (…, 0)."""
@@ -120,6 +121,8 @@ class RMSprop(Rule):
             raise FlowError(
                 f"flow of RMSprop: epsilon is {self.epsilon!r}; it must be a number from 0 on."
             )
+        for name in ("learning_rate", "beta", "epsilon"):
+            object.__setattr__(self, name, as_number(getattr(self, name)))
 
     def square(self, first: Tensor, second: Tensor) -> Tensor:
         """The products, (…, p); for scalar RMSprop their sum, (…, 1)."""

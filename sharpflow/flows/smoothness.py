@@ -14,6 +14,8 @@ _PIECES, _HALVINGS, _LAST = 4, 10, 4
 """Pieces of the line, how often one is halved, and over how many of these an order is taken."""
 _TINY = {torch.float32: 2.0**-14, torch.float64: 2.0**-26}
 """Share of the line on which nothing but rounding bends the gradient."""
+_PLACES = (0.0, 0.37, -0.61)
+"""Places on the line at which that is looked for."""
 _ROUNDING = 30.0
 """What bends by so many times as much as rounding does is none."""
 
@@ -44,9 +46,13 @@ def gradient_order(objective: Objective, weights: Tensor) -> float:
         return float((left - 2 * middle + right).double().norm())
 
     try:
-        tiny = _TINY[objective.dtype]
-        floor = _ROUNDING * bend(slope(-tiny), slope(0.0), slope(tiny))
-        width, end = 1 / _PIECES, slope(-1.0)
+        tiny, width, end = _TINY[objective.dtype], 1 / _PIECES, slope(-1.0)
+        # a kink may lie at one of these places, as at the weights themselves where a unit is zero
+        rounding = min(
+            bend(*(slope(place + step) for step in (-tiny, 0.0, tiny))) for place in _PLACES
+        )
+        least = torch.finfo(objective.dtype).eps * float(end.double().norm())
+        floor = _ROUNDING * max(rounding, least)
         pieces = []
         for piece in range(_PIECES):
             place = -1 + (2 * piece + 1) * width

@@ -1,13 +1,19 @@
 """Confidence intervals over seeds: of a mean, of the mean of a bounded quantity, of a share."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import betaincinv, stdtr, stdtrit
 
-_DRAWS = 20_000
+from sharpflow.arguments import is_count
+
+_DRAWS, _BEYOND = 20_000, 100
+"""Draws of a bounded mean, at least, and beyond each end of its interval."""
+_SURE = 0.9999
+"""Largest confidence that these draws are made for."""
 _STREAM = 2005
 
 
@@ -62,7 +68,8 @@ def t_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
     mean = _mean(array)
     if count == 1:
         return Interval(mean, -math.inf, math.inf, confidence, method, count)
-    spread = 0.0 if np.ptp(array) == 0 else float(array.std(ddof=1))
+    unit = unit_of(array)
+    spread = 0.0 if np.ptp(array) == 0 else float((array / unit).std(ddof=1)) * unit
     half = quantile * spread / math.sqrt(count)
     return Interval(mean, mean - half, mean + half, confidence, method, count)
 
@@ -81,7 +88,7 @@ def log_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
     if np.any(array <= 0):
         raise ValueError(f"values has {array.min():g}; all must be positive.")
     logarithm = t_interval(np.log(array), confidence)
-    low, high = math.exp(logarithm.low), math.exp(min(logarithm.high, 700.0))
+    low, high = math.exp(logarithm.low), _exponential(logarithm.high)
     if not math.isfinite(logarithm.high):
         low, high = 0.0, math.inf
     statistic = math.exp(logarithm.statistic)
@@ -99,7 +106,8 @@ def bounded_interval(
     Gaffke's bound (2005; Learned-Miller and Thomas 2020): with the sorted values and the end of the
     support as atoms, weights spread over them like the gaps between ordered uniform numbers; the
     bound is a quantile of the weighted mean. No case is known where it covers less often than it
-    says, for any sample size; on zeros and ones it is Clopper and Pearson's.
+    says, for any sample size; on zeros and ones it is Clopper and Pearson's. The quantile is one of
+    draws that are always the same, a hundred or more of them beyond each end.
 
     Args:
         values: shape (seeds,), inside the support.
@@ -107,16 +115,19 @@ def bounded_interval(
         confidence: nominal coverage.
 
     Raises:
-        ValueError: as `t_interval`, or a value outside the support.
+        ValueError: as `t_interval`, a value outside the support, a support without two finite ends,
+            or a confidence above 0.9999.
     """
-    array = _vector(values)
-    least, largest = support
-    if np.any(array < least) or np.any(array > largest) or not np.all(np.isfinite(array)):
-        raise ValueError(f"values has entries outside [{least:g}, {largest:g}], or not finite.")
+    array, (least, largest) = _bounded(values, support)
     _check_confidence(confidence)
+    if confidence > _SURE:
+        raise ValueError(
+            f"confidence is {confidence}; the interval of a bounded mean is known up to {_SURE}."
+        )
     tail = (1 - confidence) / 2
-    low = float(np.quantile(_weighted_means(array, least), tail))
-    high = float(np.quantile(_weighted_means(array, largest), 1 - tail))
+    draws = max(_DRAWS, math.ceil(_BEYOND / tail))
+    low = float(np.quantile(_weighted_means(array, least, draws), tail))
+    high = float(np.quantile(_weighted_means(array, largest, draws), 1 - tail))
     count = array.size
     method = f"bounded mean (Gaffke) over {count} seed{'s' if count > 1 else ''}"
     return Interval(_mean(array), low, high, confidence, method, count)
@@ -134,8 +145,8 @@ def share_interval(inside: int, count: int, confidence: float = 0.95) -> Interva
         ValueError: not 0 ≤ inside ≤ count with a positive count.
     """
     _check_confidence(confidence)
-    if not 0 <= inside <= count or count < 1:
-        raise ValueError(f"{inside} of {count} is no share.")
+    if not (is_count(inside, 0) and is_count(count)) or inside > count:
+        raise ValueError(f"{inside!r} of {count!r} is no share.")
     tail = (1 - confidence) / 2
     low = float(betaincinv(inside, count - inside + 1, tail)) if inside else 0.0
     high = float(betaincinv(inside + 1, count - inside, 1 - tail)) if inside < count else 1.0
@@ -155,8 +166,14 @@ def t_tail(interval: Interval, value: float) -> float:
 
 
 def bounded_tail(values: ArrayLike, support: tuple[float, float], value: float) -> float:
-    """Two-sided p-value of the mean `value`: 1 − the confidence whose interval ends there."""
-    array = _vector(values)
+    """Two-sided p-value of the mean `value`: 1 − the confidence whose interval ends there.
+
+    Raises:
+        ValueError: as `bounded_interval`, or for a value that is no number.
+    """
+    array, support = _bounded(values, support)
+    if math.isnan(value):
+        raise ValueError("the mean that is asked for is NaN.")
     if value > array.mean():
         outside = _weighted_means(array, support[1]) >= value
     else:
@@ -174,8 +191,9 @@ def slope(x: ArrayLike, y: ArrayLike) -> float:
         )
     if a.size < 2 or np.ptp(a) == 0 or not (np.all(np.isfinite(a)) and np.all(np.isfinite(b))):
         return math.nan
-    centred = a - a.mean()
-    return float(centred @ b / (centred @ centred))
+    units = unit_of(a), unit_of(b)
+    centred = a / units[0] - (a / units[0]).mean()
+    return float(centred @ (b / units[1]) / (centred @ centred)) / units[0] * units[1]
 
 
 def intercept(x: ArrayLike, y: ArrayLike) -> float:
@@ -189,7 +207,37 @@ def _check_confidence(confidence: float) -> None:
         raise ValueError(f"confidence is {confidence}; it must lie strictly between 0 and 1.")
 
 
+def unit_of(array: np.ndarray) -> float:
+    """A power of two near the largest value, so that no square vanishes or overflows; 1 for zeros.
+
+    A quotient by it is exact.
+    """
+    exponent = math.frexp(float(np.abs(array).max()))[1]
+    return math.ldexp(1.0, min(max(exponent, -1000), 1000))
+
+
+def _exponential(value: float) -> float:
+    return math.exp(value) if value < 709.0 else math.inf
+
+
+def _bounded(values: ArrayLike, support: Sequence[float]) -> tuple[np.ndarray, tuple[float, float]]:
+    """Values and their support, as numbers.
+
+    Raises:
+        ValueError: the support has no two finite ends in order, or a value lies outside.
+    """
+    array = _vector(values)
+    least, largest = map(float, support)
+    if not -math.inf < least < largest < math.inf:
+        raise ValueError(f"support is [{least:g}, {largest:g}]; it must have two finite ends.")
+    if not np.all((array >= least) & (array <= largest)):
+        raise ValueError(f"values has entries outside [{least:g}, {largest:g}], or not finite.")
+    return array, (least, largest)
+
+
 def _vector(values: ArrayLike) -> np.ndarray:
+    if np.ma.is_masked(values):
+        raise ValueError("values has masked entries; leave them out, or give NaN for them.")
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 1 or array.size == 0:
         raise ValueError(f"values has shape {array.shape}; it must hold one value a seed.")
@@ -201,8 +249,12 @@ def _mean(array: np.ndarray) -> float:
     return min(max(float(array.mean()), float(array.min())), float(array.max()))
 
 
-def _weighted_means(array: np.ndarray, end: float) -> np.ndarray:
+def _weighted_means(array: np.ndarray, end: float, draws: int = _DRAWS) -> np.ndarray:
     """Draws of the mean of the values and an end of their support, with Dirichlet weights."""
-    gaps = np.random.default_rng(_STREAM).exponential(size=(_DRAWS, array.size + 1))
-    gaps /= gaps.sum(axis=1, keepdims=True)
-    return gaps @ np.append(np.sort(array), end)
+    stream, atoms = np.random.default_rng(_STREAM), np.append(np.sort(array), end)
+    found = []
+    for start in range(0, draws, _DRAWS):  # a block at a time, of one stream
+        gaps = stream.exponential(size=(min(_DRAWS, draws - start), array.size + 1))
+        gaps /= gaps.sum(axis=1, keepdims=True)
+        found.append(gaps @ atoms)
+    return np.concatenate(found)

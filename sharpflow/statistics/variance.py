@@ -5,6 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from sharpflow.statistics.intervals import unit_of
+
+_ROUNDING = 4 * np.finfo(np.float64).eps
+"""Spread of values that are all the same, over them."""
+
 
 @dataclass(frozen=True)
 class VarianceShares:
@@ -36,6 +41,10 @@ def variance_shares(values: ArrayLike) -> VarianceShares:
     if table.ndim != 2 or min(table.shape) < 2 or not np.all(np.isfinite(table)):
         raise ValueError(f"values has shape {table.shape}; it must be finite, two by two or more.")
     rows, columns = table.shape
+    largest = np.abs(table).max()
+    if np.ptp(table) <= _ROUNDING * largest:
+        return VarianceShares(np.nan, np.nan, np.nan)
+    table = table / unit_of(table)
     by_row, by_column = table.mean(axis=1), table.mean(axis=0)
     rest = table - by_row[:, None] - by_column[None, :] + table.mean()
     noise = float((rest**2).sum() / ((rows - 1) * (columns - 1)))

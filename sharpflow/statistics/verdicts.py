@@ -169,6 +169,7 @@ def judge_mean(
         ValueError: there is no value, the band is none, or a value is outside the support.
     """
     check_band(band)
+    support = float(support[0]), float(support[1])
     array, count = np.asarray(values, dtype=float), len(values)
     undefined, failed = int(np.isnan(array).sum()), int(np.isinf(array).sum())
     inside = int((np.isfinite(array) & (array >= band[0]) & (array <= band[1])).sum())
@@ -218,8 +219,13 @@ def holm(p_values: ArrayLike) -> np.ndarray:
 
     Returns:
         Shape (n,), in the same order.
+
+    Raises:
+        ValueError: they have another shape, or one is not between 0 and 1.
     """
     raw = np.asarray(p_values, dtype=float)
+    if raw.ndim != 1 or not np.all((raw >= 0) & (raw <= 1)):
+        raise ValueError("p_values must be one row of numbers from 0 to 1.")
     order = np.argsort(raw, kind="stable")
     scaled = np.maximum.accumulate(raw[order] * np.arange(raw.size, 0, -1))
     adjusted = np.empty_like(raw)

@@ -239,7 +239,7 @@ TOP_MISTAKES = {
     "device": ({"device": "gpu"}, ["device", "'gpu'", "cuda:1"]),
     "results outside": ({"results": "../up"}, ["results", "'../up'"]),
     "results with a space": ({"results": "my results"}, ["results", "'my results'"]),
-    "confidence": ({"confidence": 1.0}, ["confidence", "1.0", "less than 1"]),
+    "confidence": ({"confidence": 1.0}, ["confidence", "1.0", "0.9999"]),
     "threads": ({"threads_per_job": 0}, ["threads_per_job", "0"]),
     "no experiments": ({"experiments": []}, ["experiments", "[]"]),
     "folder no system has": ({"experiments_folder": "a\0b", "papers": []}, ["experiments_folder"]),

@@ -371,8 +371,46 @@ def test_a_flow_goes_on_from_its_tensors_as_if_it_had_not_stopped():
             lambda: StableFlow(circle(), GradientDescent(1.0)).start(vector(math.nan, 1, 1)),
             "NaN",
         ),
+        (lambda: StableFlow(circle(), GradientDescent(1.0)).start(time=-1), "time is -1"),
+        (lambda: StableFlow(circle(), GradientDescent(1.0)).start(time=1e16), r"time is 1e\+16"),
+        (lambda: StableFlow(circle(), GradientDescent(1.0)).start([1.0]), "weights are a list"),
+        (lambda: StableFlow(circle(), RMSprop(0.1)).start(average=-vector(1, 1, 1)), "negative"),
+        (lambda: StableFlow(circle(), 0.1), "rule is a float"),
+        (lambda: CentralFlow(nn.Linear(2, 1), GradientDescent(1.0)), "objective is a Linear"),
+        (lambda: GradientDescent(10**400), "learning rate is 1000"),
     ],
 )
 def test_mistakes_get_a_sentence(make, words):
     with pytest.raises((FlowError, ValueError), match=words):
         make()
+
+
+@pytest.mark.parametrize("sharpness", [0.5, 4.0, 20.0, 50.0, 300.0, 1000.0])
+def test_gradient_flow_decays_whatever_the_curvature(sharpness):
+    """Within what `tol` allows of the move; it grew without bound where the curvature was large."""
+    objective = AutogradObjective(
+        lambda p: 0.5 * sharpness * p["w"].square().sum() + 0.05 * p["v"].square().sum(),
+        {"w": vector(1.0), "v": vector(1.0)},
+    )
+    flow = StableFlow(objective, GradientDescent(1.0))
+    state = flow.start()
+    for step in range(1, 6):
+        before, state = state, flow.step(state).state
+        exact = vector(math.exp(-sharpness * step), math.exp(-0.1 * step))
+        move = (state.weights - before.weights).norm()
+        assert float((state.weights - exact).norm()) < 0.06 * float(move) + 1e-12, step
+
+
+def test_an_average_that_starts_at_rest_costs_no_more():
+    """With bias correction ν begins at ∇L², where its rate is 0."""
+    objective = AutogradObjective(lambda p: 0.5 * p["w"].square().sum(), {"w": vector(1.0, 2.0)})
+    used = []
+    for corrected in (False, True):
+        flow = StableFlow(objective, RMSprop(1e-2, 0.99, 1e-8, bias_correction=corrected))
+        used.append(flow.step(flow.start()).observation.substeps)
+    assert used[1] <= 2 * used[0]
+
+
+def test_a_learning_rate_may_be_a_tensor():
+    rule = RMSprop(torch.tensor(0.1, requires_grad=True), 0.9)
+    assert (rule.learning_rate, type(rule.learning_rate)) == (pytest.approx(0.1), float)

@@ -475,3 +475,72 @@ def test_rules_of_problems():
 def test_problems_without_a_flow_are_refused(made, words):
     with pytest.raises(FlowError, match=words):
         problem_rule(made(), 0)
+
+
+# --- what is no third derivative, and what the model does meanwhile
+
+
+class Where(nn.Module):
+    """A ReLU that no name in the graph tells."""
+
+    def forward(self, z: Tensor) -> Tensor:
+        return torch.where(z > 0, z, 0 * z)
+
+
+@pytest.mark.parametrize("blank", [False, True])
+def test_a_kink_at_the_start_itself_hides_no_others(blank):
+    """A blank sample and no bias: a unit is 0 at the very weights."""
+    torch.manual_seed(0)
+    x, y = torch.randn(30, 4).double(), torch.randn(30, 2).double()
+    net = nn.Sequential(nn.Linear(4, 6), Where(), nn.Linear(6, 2)).double()
+    nn.init.zeros_(net[0].bias)
+    if blank:
+        x[0] = 0
+    with pytest.raises(FlowError, match="kinks near its start"):
+        CentralFlow(model_objective(net, F.mse_loss, x, y), GradientDescent(1e-3)).start()
+
+
+@pytest.mark.parametrize("start", [(1.0, 1.0, 1.0), (0.0, 0.0, 0.0), (0.3, -0.7, 1.9)])
+def test_rounding_is_no_kink_of_a_quadratic(start):
+    curvatures = torch.tensor([3.0, 1.0, 0.5]).double()
+    objective = AutogradObjective(
+        lambda p: 0.5 * (curvatures * p["w"] ** 2).sum(), {"w": torch.tensor(start).double()}
+    )
+    CentralFlow(objective, GradientDescent(0.1)).start()
+
+
+@pytest.mark.parametrize("rate", [1e-3, 0.1])
+def test_a_wrong_second_derivative_is_refused(rate):
+    """That of the fused weight_norm: the central flow was off by half of its own way."""
+    torch.manual_seed(0)
+    x, y = torch.randn(20, 3).double(), torch.randn(20, 2).double().sign()
+    layer = nn.utils.parametrizations.weight_norm(nn.Linear(3, 4))
+    net = nn.Sequential(layer, nn.Tanh(), nn.Linear(4, 2)).double()
+    with pytest.raises(FlowError, match="not those of a symmetric matrix"):
+        CentralFlow(model_objective(net, F.mse_loss, x, y), GradientDescent(rate)).start()
+
+
+def test_an_objective_stays_at_the_model_that_it_was_made_of():
+    torch.manual_seed(0)
+    x, y = torch.randn(30, 4).double(), torch.randn(30, 2).double()
+    layers = nn.Linear(4, 6), nn.BatchNorm1d(6), nn.Dropout(0.5), nn.Tanh(), nn.Linear(6, 2)
+    net = nn.Sequential(*layers).double().eval()
+    objective = model_objective(net, F.mse_loss, x, y)
+    vectors = torch.randn(objective.size, 1).double()
+
+    def seen() -> list[Tensor]:
+        point = objective.at(objective.start)
+        product = point.hessian().matvec(vectors[:, 0])
+        return [torch.tensor(point.loss), point.gradient, product, point.third_derivatives(vectors)]
+
+    before = seen()
+    net.train()
+    net(x)
+    for one, other in zip(before, seen(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-14)
+    frozen = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 2)).double()
+    objective = model_objective(frozen, F.mse_loss, x, y, only="0.*")
+    with torch.no_grad():
+        frozen[2].weight.mul_(2)
+    with pytest.raises(ValueError, match="the model was changed since"):
+        _ = objective.at(objective.start).loss

@@ -654,3 +654,65 @@ class TestVarianceShares:
     def test_refuses(self, bad):
         with pytest.raises(ValueError, match="two by two"):
             variance_shares(bad)
+
+
+class TestScales:
+    """Statistics do not depend on the unit, and none is told where it cannot be known."""
+
+    @pytest.mark.parametrize("power", [-300, -200, 200, 300])
+    def test_an_interval_has_the_unit_of_its_values(self, power):
+        unit = 10.0**power
+        plain, other = (t_interval(np.array([1.0, 2.0, 3.0]) * u) for u in (1.0, unit))
+        assert other.low == pytest.approx(plain.low * unit, rel=1e-12)
+        assert other.high == pytest.approx(plain.high * unit, rel=1e-12)
+        assert judge_mean([unit, 2 * unit, 3 * unit], (2.5 * unit, math.inf)).verdict == "straddles"
+
+    @pytest.mark.parametrize("power", [-200, 200])
+    def test_slopes_and_shares_do_not_overflow(self, power):
+        unit, y = 10.0**power, np.array([1.0, 2.0, 3.5])
+        assert slope([unit, 2 * unit, 3 * unit], y) == pytest.approx(slope([1, 2, 3], y) / unit)
+        assert slope([1, 2, 3], y * unit) == pytest.approx(slope([1, 2, 3], y) * unit)
+        table = np.array([[1.0, 2.0, 4.0], [2.0, 3.5, 4.5], [3.0, 3.0, 7.0]])
+        one, other = variance_shares(table), variance_shares(table * unit)
+        assert (other.rows, other.columns) == pytest.approx((one.rows, one.columns))
+
+    def test_a_bound_that_no_number_holds_is_infinite(self):
+        assert log_interval([1e-300, 1e300]).high == math.inf
+        found = log_interval([1e306, 1.1e306, 1.2e306])
+        assert found.low < found.statistic < found.high
+
+    def test_nothing_varies_but_rounding(self):
+        shares = variance_shares(np.full((3, 3), 0.1))
+        assert all(math.isnan(each) for each in (shares.rows, shares.columns, shares.rest))
+
+    @pytest.mark.parametrize("confidence", [0.95, 0.999, 0.9999])
+    def test_a_bounded_mean_of_zeros_is_clopper_and_pearson_s_at_any_confidence(self, confidence):
+        found = bounded_interval([0.0] * 5, (0, 1), confidence).high
+        assert found == pytest.approx(share_interval(0, 5, confidence).high, rel=0.02)
+
+    @pytest.mark.parametrize(
+        "call",
+        [
+            lambda: bounded_interval([0.5], (0, 1), 0.99999),
+            lambda: bounded_interval([0.5], (0, math.nan)),
+            lambda: bounded_interval([1.5], (1, math.inf)),
+            lambda: bounded_interval([0.5], (1, 0)),
+            lambda: bounded_tail([0.5, math.nan], (0, 1), 0.6),
+            lambda: bounded_tail([0.5, 3], (0, 1), 0.6),
+            lambda: bounded_tail([0.5], (0, 1), math.nan),
+            lambda: share_interval(2.5, 5),
+            lambda: share_interval(2, 5.5),
+            lambda: t_interval(np.ma.array([1, 2, 1e9], mask=[0, 0, 1])),
+            lambda: holm([0.01, math.nan]),
+            lambda: holm([-0.01, 0.5]),
+            lambda: holm([[0.01, 0.5]]),
+        ],
+    )
+    def test_what_is_no_number_of_its_kind_is_refused(self, call):
+        with pytest.raises(ValueError, match=r"must|is no share|NaN|outside|known up to"):
+            call()
+
+    def test_a_support_may_be_a_list(self):
+        tuples = judge_mean([1.0, 1.1, 1.2], (0.9, 1.5), (0, math.inf))
+        lists = judge_mean([1.0, 1.1, 1.2], (0.9, 1.5), [0, math.inf])
+        assert (tuples.verdict, tuples.interval) == (lists.verdict, lists.interval)
