@@ -43,6 +43,14 @@ def table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
     return "\n".join([_cells(*head), _cells(*["---"] * len(head)), *(_cells(*r) for r in rows)])
 
 
+def _pages(key: str) -> list[Path]:
+    """The pages with verdicts on a paper's claims, but for those of its own scale."""
+    scale = PAPERS / key / "recorded.yaml"
+    text = scale.read_text(encoding="utf-8") if scale.is_file() else ""
+    pages = (page for page in verdict_pages() if str(page.relative_to(DOCS.parent)) not in text)
+    return [page for page in pages if _sections(page, key)]
+
+
 def _sections(page: Path, key: str) -> list[str]:
     """The sections of a page that have verdicts on a paper's claims."""
     found = page.read_text(encoding="utf-8").split("\n### ")[1:]
@@ -52,7 +60,7 @@ def _sections(page: Path, key: str) -> list[str]:
 def recorded(key: str) -> dict[str, Counter]:
     """How often each verdict was given on each claim of a paper, controls left out."""
     found: dict[str, Counter] = {}
-    for section in (own for page in verdict_pages() for own in _sections(page, key)):
+    for section in (own for page in _pages(key) for own in _sections(page, key)):
         for name, case, verdict in re.findall(
             r"^\| `(\w+)` \| ([^|]*)\|.*\| ([a-z ]+)[^|]* \|$", section, re.M
         ):
@@ -63,7 +71,7 @@ def recorded(key: str) -> dict[str, Counter]:
 
 def _where(key: str) -> str:
     """The finished run that the verdicts are of, as a link from a paper's page."""
-    pages = [page for page in verdict_pages() if _sections(page, key)]
+    pages = _pages(key)
     if not pages:
         return "a finished run; none is recorded yet"
     if pages[0] == DOCS / "papers" / f"{key}.md":
@@ -86,7 +94,7 @@ def _at_scale(record: Mapping[str, Any]) -> list[str]:
         for claim, cases in claims.items()
         for case, (verdict, value) in cases.items()
     ]
-    head = ("experiment", "claim", "case", "verdict", "statistic [interval]")
+    head = ("experiment", "claim", "case", "verdict", "runs in the band, or mean [interval]")
     return ["## At the paper's scale", f"{record['source']}.", table(head, rows)]
 
 

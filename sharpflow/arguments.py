@@ -2,8 +2,7 @@
 
 import math
 from numbers import Integral, Real
-
-from torch import Tensor
+from typing import Any
 
 
 def is_count(value: object, least: int = 1) -> bool:
@@ -11,12 +10,14 @@ def is_count(value: object, least: int = 1) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= least
 
 
-def as_number(value: object) -> float:
+def as_number(value: Any) -> float:
     """A number, or a tensor of one, as a float; NaN for what is none, as a bool."""
-    if isinstance(value, bool) or not isinstance(value, Real | Tensor):
+    if isinstance(value, bool):
         return math.nan
-    if isinstance(value, Tensor):
-        return float(value.detach()) if value.numel() == 1 and not value.is_complex() else math.nan
+    if not isinstance(value, Real):
+        tensor = callable(getattr(value, "numel", None))  # told without importing PyTorch
+        single = tensor and value.numel() == 1 and not value.is_complex()
+        return float(value.detach()) if single else math.nan
     try:
         return float(value)
     except OverflowError:  # of an integer

@@ -57,7 +57,13 @@ def _write(claims: Path, folder: Path, source: str) -> None:
     own = table[table["paper"] == key]
     if own.empty:
         raise ConfigError(f"{claims} has no claim of {key}, the paper of {folder}.")
-    text = yaml.safe_dump(recorded(own, source), sort_keys=False, allow_unicode=True, width=100)
+    text = yaml.safe_dump(
+        recorded(own, source),
+        sort_keys=False,
+        allow_unicode=True,
+        width=100,
+        default_flow_style=None,
+    )
     head = (
         "# Made by python -m sharpflow.report.recorded from claims.csv of the run that it names.\n"
     )
