@@ -170,7 +170,7 @@ def _tridiagonal(operator: LinearOperator, basis: Tensor, steps: int) -> Tensor:
         known = basis[: step + 1]
         along = known @ image
         if held > 2 and step:  # Lanczos' matrix is tridiagonal and symmetric
-            above = along[:-1].tolist()
+            above = along[:-1].cpu().tolist()
             above[-1] -= beside[-1]
             largest = max(map(abs, (*diagonal, *beside)))
             check_skew(max(map(abs, above)), largest, operator.noise)

@@ -60,7 +60,7 @@ MODULES = {
     "sharpflow.launch": "tests/unit/test_launch.py",
     "sharpflow.verify": "tests/unit/test_verify.py",
     "sharpflow.report.markdown": "tests/unit/test_report_claims.py, on made verdicts",
-    "sharpflow.report.recorded": "tests/unit/test_report_claims.py, on made verdicts",
+    "sharpflow.recorded": "tests/unit/test_report_claims.py, on made verdicts",
 }
 """Modules started with `python -m`: the test that does so, or why none does as it stands here."""
 

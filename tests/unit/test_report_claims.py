@@ -20,8 +20,8 @@ from report_page import (
 )
 from scipy import stats
 
+from sharpflow import recorded
 from sharpflow.config.papers import read_papers
-from sharpflow.report import recorded
 from sharpflow.report.markdown import MARKER, lines, replace_below
 from sharpflow.report.verdicts import claim_entries, family, single_rows
 from sharpflow.statistics.verdicts import holm

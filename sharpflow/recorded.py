@@ -64,9 +64,7 @@ def _write(claims: Path, folder: Path, source: str) -> None:
         width=100,
         default_flow_style=None,
     )
-    head = (
-        "# Made by python -m sharpflow.report.recorded from claims.csv of the run that it names.\n"
-    )
+    head = "# Made by python -m sharpflow.recorded from claims.csv of the run that it names.\n"
     write_bytes(str(folder / RECORDED_FILE), f"{head}{text}".encode())
 
 
