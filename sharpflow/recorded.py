@@ -12,9 +12,8 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from sharpflow.config.papers import PAPER_FILE, RECORDED_FILE, is_paper
+from sharpflow.config.papers import PAPER_FILE, RECORDED_FILE, is_paper, read_papers
 from sharpflow.config.types import Recorded
-from sharpflow.config.yaml_files import read_yaml
 from sharpflow.errors import ConfigError, exit_status
 from sharpflow.report.verdicts import claim_entries, outcome, single_rows
 from sharpflow.storage.files import write_bytes
@@ -52,7 +51,7 @@ def main() -> int:
 def _write(claims: Path, folder: Path, source: str) -> None:
     if not is_paper(folder):
         raise ConfigError(f"{folder} has no {PAPER_FILE}, so it is no folder of a paper.")
-    key = read_yaml(folder / PAPER_FILE)["key"]
+    ((key, _),) = read_papers(PAPER_FILE, [str(folder)]).items()
     table = pd.read_csv(claims)
     own = table[table["paper"] == key]
     if own.empty:

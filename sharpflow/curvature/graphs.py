@@ -321,8 +321,8 @@ def one_precision() -> Iterator[None]:
 
 
 @contextmanager
-def in_modes(modes: Iterable[tuple[nn.Module, bool]]) -> Iterator[None]:
-    """Within, modules are in training mode or not, as they are said to be."""
+def in_modes(modes: Sequence[tuple[nn.Module, bool]]) -> Iterator[None]:
+    """Within, the training flags of modules, and nothing else of theirs, are the given ones."""
     before = [(module, module.training) for module, _ in modes]
     try:
         for module, training in modes:

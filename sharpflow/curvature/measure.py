@@ -139,8 +139,6 @@ class SharpnessTracker:
     ) -> None:
         check_arguments(k, tol, accuracy, max_products, basis_size)
         check_count("check_every", check_every)
-        if micro_batch is not None:
-            check_count("micro_batch", micro_batch)
         self.k, self.tol, self.check_every = k, tol, check_every
         self.corrections = 0
         self._solver = {
@@ -356,19 +354,17 @@ class SharpnessTracker:
 
     def _warn_of_evaluation(self) -> None:
         """Say once that P is that of another loss: where batches normalise, gradients may be 0."""
-        for name, module in self.model.named_modules():
-            if self._warned or not isinstance(module, _BatchNorm):
-                continue
-            if not module.training and module.running_mean is not None:
-                self._warned = True
-                warnings.warn(
-                    f"{name or 'the model'} is a batch norm in evaluation mode, and the second "
-                    "moments of the optimiser are of gradients in training mode: where those "
-                    "vanish (a bias in front of it) the effective sharpness is huge and means "
-                    "nothing. Measure in training mode, where there is a monitor by "
-                    "eval_mode=False.",
-                    stacklevel=2,
-                )
+        norms = (pair for pair in self.model.named_modules() if isinstance(pair[1], _BatchNorm))
+        still = (name for name, m in norms if not m.training and m.running_mean is not None)
+        if not self._warned and (name := next(still, None)) is not None:
+            self._warned = True
+            warnings.warn(
+                f"{name or 'the model'} is a batch norm in evaluation mode, and the second moments "
+                "of the optimiser are of gradients in training mode: where those vanish (a bias in "
+                "front of it) the effective sharpness is huge and means nothing. Measure in "
+                "training mode, where there is a monitor by eval_mode=False.",
+                stacklevel=2,
+            )
 
     def _general_loss(self) -> LossOfModel:
         if self._general is None:

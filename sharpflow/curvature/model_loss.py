@@ -21,7 +21,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.dropout import _DropoutNd
 
-from sharpflow.arguments import check_count
 from sharpflow.curvature.differences import (
     DifferenceOperator,
     Distance,
@@ -96,6 +95,11 @@ def trainable_parameters(
             )
         wanted |= fitting
     return {name: p for name, p in params.items() if id(p) in wanted}
+
+
+def _sums(tensors: Iterable[Tensor]) -> list[str]:
+    """What tells whether tensors have changed; as text, for NaN is not itself."""
+    return [str(float(tensor.detach().sum(dtype=torch.float64))) for tensor in tensors]
 
 
 class LossOfModel(ABC):
@@ -214,23 +218,19 @@ class LossOfModel(ABC):
         Buffers and modes are those of now. Parameters that do not vary are not copied; where they
         have changed, it raises ValueError.
         """
-        fixed = self._fixed()
+        varying = {id(p) for p in self.parameters().values()}
+        fixed = [p for p in self.model.parameters() if id(p) not in varying]
+        before = _sums(fixed)
         buffers = {id(buffer): buffer.detach().clone() for buffer in self.model.buffers()}
         modes = [(module, module.training) for module in self.model.modules()]
 
         def inside(params: dict[str, Tensor], compute: Callable[[], Any]) -> Any:
-            if self._fixed() != fixed:
+            if _sums(fixed) != before:
                 raise ValueError(CHANGED)
             with in_modes(modes):
                 return at_parameters(self.model, params, compute, self.dtype, buffers)
 
         return inside
-
-    def _fixed(self) -> list[str]:
-        """What tells whether parameters that do not vary have changed."""
-        varying = {id(p) for p in self.parameters().values()}
-        fixed = (p.detach() for p in self.model.parameters() if id(p) not in varying)
-        return [str(float(p.sum(dtype=torch.float64))) for p in fixed]  # as text: NaN is not itself
 
     def gradient(
         self, params: dict[str, Tensor], finite: bool = False, second: bool | None = None
@@ -494,8 +494,6 @@ class ModelLoss(LossOfModel):
             usual = [cast(t, dtype) for t in usual]
         self.inputs, self.targets = tuple(usual[:-1]), usual[-1]
         self.samples = len(targets)
-        if micro_batch is not None:
-            check_count("micro_batch", micro_batch)
         whole = micro_batch is None or micro_batch >= self.samples
         self.micro_batch = None if whole else micro_batch
         self._check(slice(0, self.micro_batch or self.samples))

@@ -14,6 +14,7 @@ import torch.distributed as dist
 from torch import nn
 
 from sharpflow.arguments import check_count
+from sharpflow.curvature.graphs import in_modes
 from sharpflow.curvature.linear_operator import NonFiniteError
 from sharpflow.curvature.measure import SharpnessTracker
 
@@ -216,11 +217,5 @@ def evaluation_mode(model: nn.Module, active: bool = True) -> Iterator[None]:
         model: any module.
         active: with False nothing is changed.
     """
-    before = [(module, module.training) for module in model.modules()] if active else []
-    try:
-        for module, _ in before:
-            module.training = False
+    with in_modes([(module, False) for module in model.modules()] if active else []):
         yield
-    finally:
-        for module, mode in before:
-            module.training = mode

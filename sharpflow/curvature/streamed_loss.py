@@ -10,6 +10,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from sharpflow.arguments import check_count
 from sharpflow.curvature.batches import (
     batch_size,
     change_rows,
@@ -45,10 +46,12 @@ def check_form(targets: Any, micro_batch: int | None, **of_batches: Any) -> None
         of_batches: by name, what goes with batches only; None or False where it is not given.
 
     Raises:
-        ValueError: one belongs to the other form.
+        ValueError: one belongs to the other form, or `micro_batch` is no whole number from 1 on.
     """
-    if targets is None and micro_batch is not None:
-        raise ValueError("micro_batch is for inputs with targets; batches have their size.")
+    if micro_batch is not None:
+        if targets is None:
+            raise ValueError("micro_batch is for inputs with targets; batches have their size.")
+        check_count("micro_batch", micro_batch)
     if targets is not None and any(value not in (None, False) for value in of_batches.values()):
         *others, last = of_batches
         raise ValueError(

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sharpflow.arguments import check_count
 from sharpflow.curvature.batch_loss import BatchLoss
 from sharpflow.curvature.batches import batch_size as size_of
 from sharpflow.curvature.batches import read
@@ -243,7 +242,6 @@ def _size(sgd: Sgd | None, norm: str | None, samples: int) -> int:
 
 def _cut(inputs: tuple[Tensor, ...], targets: Tensor, size: int) -> Iterator[Any]:
     """Parts in their order."""
-    check_count("micro_batch", size)
     for start in range(0, len(targets), size):
         rows = slice(start, start + size)
         yield tuple(x[rows] for x in inputs), targets[rows]

@@ -24,7 +24,6 @@ class Known:
         self._firsts = {a.parameter: len(a) for a in axes if a.axis == -a.ndim}
         self.rows: list[dict[Place, float]] = []
         self.owners: dict[Place, list[int]] = {}
-        self.totals: list[dict[str, float]] = []
         self._sums: list[dict[Stretch | str, float]] = []
 
     def add(self, symmetry: Symmetry) -> None:
@@ -34,17 +33,14 @@ class Known:
             for place in row:
                 self.owners.setdefault(place, []).append(len(self.rows))
             self.rows.append(row)
-        total = _total(symmetry)
-        if total is not None:
-            self.totals.append(total)
         self._sums.append(_sum(symmetry))
 
     def implies(self, symmetry: Symmetry) -> bool:
         """Whether a relation follows from those that were found."""
-        total = _total(symmetry)
-        if total is not None and _spanned(total, self.totals):
+        total = _sum(symmetry)
+        if _whole(total) and _spanned(total, list(filter(_whole, self._sums))):
             return True
-        if symmetry.units == 1 and _spanned(_sum(symmetry), [*self._sums, *self._joined()]):
+        if symmetry.units == 1 and _spanned(total, [*self._sums, *self._joined()]):
             return True
         chosen = {0, symmetry.units // 2, symmetry.units - 1}
         return all(self._implies_row(row) for row in _rows(symmetry, chosen))
@@ -78,7 +74,7 @@ class Known:
 
     def scales(self, name: str) -> bool:
         """Whether a scale of one parameter was found."""
-        return any(set(total) == {name} for total in self.totals)
+        return any(set(total) == {name} for total in self._sums)
 
 
 def _places(axis: Axis) -> Iterator[Place]:
@@ -138,16 +134,6 @@ def _over_groups(
     return across + along
 
 
-def _total(symmetry: Symmetry) -> dict[str, float] | None:
-    """What all units together do to each parameter; None unless to each as a whole."""
-    total: dict[str, float] = {}
-    for slots, sign in _signed(symmetry):
-        if len(set(slots.entries.flatten().tolist())) != slots.length:
-            return None
-        total[slots.parameter] = total.get(slots.parameter, 0.0) + sign
-    return total
-
-
 def _sum(symmetry: Symmetry) -> dict[Stretch | str, float]:
     """What all units together do to each parameter, or to a stretch of one."""
     total: dict[Stretch | str, float] = {}
@@ -157,6 +143,11 @@ def _sum(symmetry: Symmetry) -> dict[Stretch | str, float]:
         key = slots.parameter if whole else (slots.parameter, slots.axis, slots.length, entries)
         total[key] = total.get(key, 0.0) + sign
     return total
+
+
+def _whole(total: Mapping[Stretch | str, float]) -> bool:
+    """Whether it is of whole parameters alone."""
+    return all(isinstance(key, str) for key in total)
 
 
 def _spanned(row: Mapping, rows: Sequence[Mapping]) -> bool:

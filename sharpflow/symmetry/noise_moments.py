@@ -43,10 +43,10 @@ class NoiseMoments:
     """
 
     def __init__(self, source: BatchLoss, symmetries: Sequence[Symmetry]) -> None:
-        check_symmetries(symmetries, source.parameters())
+        present = source.parameters()
+        check_symmetries(symmetries, present)
         self._source, self._symmetries = source, tuple(symmetries)
         names = list(dict.fromkeys(name for each in symmetries for name in each.parameters))
-        present = source.parameters()
         for name in names:
             if name not in present:
                 raise ValueError(
